@@ -1,0 +1,133 @@
+//! The one place that knows a terminal. Only `main` functions use it; libraries report through [`Progress`] and `tracing`.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{Error, Result};
+
+/// How a long piece of work reports what it has done.
+pub trait Progress: Send + Sync {
+    /// A task of `total` steps begins; `unit` names a step ("it", "tiles").
+    fn begin(&self, task: &str, total: u64, unit: &str);
+    /// `done` steps of the current task are done; `note` says what is worth seeing now (loss terms, rates).
+    fn at(&self, done: u64, note: &str);
+    /// The current task has ended.
+    fn end(&self);
+}
+
+/// Reports to nobody.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: &str, _: u64, _: &str) {}
+    fn at(&self, _: u64, _: &str) {}
+    fn end(&self) {}
+}
+
+/// A bar on a terminal, a plain line every few seconds otherwise; both on stderr.
+pub struct Console {
+    plain_every: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bar: Option<ProgressBar>,
+    task: String,
+    unit: String,
+    total: u64,
+    done: u64,
+    began: Option<Instant>,
+    printed: Option<Instant>,
+}
+
+impl Console {
+    /// A console reporter that prints plain lines at most every 10 s when stderr is not a terminal.
+    pub fn new() -> Self {
+        Self { plain_every: Duration::from_secs(10), state: Mutex::default() }
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Progress for Console {
+    fn begin(&self, task: &str, total: u64, unit: &str) {
+        let mut state = self.state.lock().expect("no panic while reporting");
+        *state = State { task: task.into(), unit: unit.into(), total, began: Some(Instant::now()), ..State::default() };
+        if std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} [{elapsed} < {eta}] {msg}").expect("template is valid");
+            state.bar = Some(ProgressBar::new(total).with_style(style).with_prefix(task.to_owned()));
+        }
+    }
+
+    fn at(&self, done: u64, note: &str) {
+        let mut state = self.state.lock().expect("no panic while reporting");
+        state.done = done;
+        if let Some(bar) = &state.bar {
+            bar.set_position(done);
+            bar.set_message(note.to_owned());
+        } else if done >= state.total || state.printed.is_none_or(|at| at.elapsed() > self.plain_every) {
+            eprintln!("{}", plain_line(&state, note));
+            state.printed = Some(Instant::now());
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = self.state.lock().expect("no panic while reporting").bar.take() {
+            bar.finish();
+        }
+    }
+}
+
+fn plain_line(state: &State, note: &str) -> String {
+    let elapsed = state.began.map_or(0.0, |at| at.elapsed().as_secs_f64());
+    let eta = if state.done == 0 { f64::NAN } else { elapsed / state.done as f64 * state.total.saturating_sub(state.done) as f64 };
+    format!("{} {}/{} {} [{elapsed:.0} s < {eta:.0} s] {note}", state.task, state.done, state.total, state.unit)
+}
+
+/// Sends `tracing` events to stderr: warnings always, information unless `quiet`, more with each `verbose`.
+pub fn start_logging(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "warn",
+        (false, 0) => "info,ort=warn",
+        (false, 1) => "debug,ort=info",
+        (false, _) => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    let ansi = std::io::stderr().is_terminal();
+    // A second call (a test, an embedding program) keeps the first subscriber.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .without_time()
+        .with_target(false)
+        .try_init();
+}
+
+/// The exit code of a program: 0, or 1 after printing the error and its hint.
+pub fn exit(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints `error: ...` and, where there is one, `hint: ...` on stderr.
+pub fn print_error(error: &Error) {
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint_text() {
+        eprintln!("hint: {hint}");
+    }
+}

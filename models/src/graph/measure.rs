@@ -1,0 +1,142 @@
+//! What can be counted on a graph: shapes, parameters, multiplications.
+
+use super::{Graph, Op};
+use crate::{Result, bail};
+
+/// Channels, height and width of a feature map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Channels.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// What a parameter is for; the optimiser updates weights and biases, batch normalisation its own statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Learned: convolution weight.
+    Weight,
+    /// Learned: convolution bias.
+    Bias,
+    /// Learned: scale of a batch normalisation.
+    Scale,
+    /// Learned: shift of a batch normalisation.
+    Shift,
+    /// Followed: running mean.
+    RunningMean,
+    /// Followed: running variance.
+    RunningVar,
+}
+
+impl Role {
+    /// Whether the optimiser changes it.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Role::Weight | Role::Bias | Role::Scale | Role::Shift)
+    }
+}
+
+/// A named array that a graph needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Full name, as in the checkpoint.
+    pub name: String,
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl Parameter {
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl Graph {
+    /// Every parameter, in the order of the nodes.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut all = Vec::new();
+        for node in &self.nodes {
+            let mut add =
+                |suffix: &str, shape: Vec<usize>, role| all.push(Parameter { name: format!("{}.{suffix}", node.name), shape, role });
+            match &node.op {
+                Op::Conv(conv) => {
+                    add("weight", vec![conv.outputs, conv.inputs, conv.kernel, conv.kernel], Role::Weight);
+                    if conv.bias {
+                        add("bias", vec![conv.outputs], Role::Bias);
+                    }
+                }
+                Op::BatchNorm { channels, .. } => {
+                    add("weight", vec![*channels], Role::Scale);
+                    add("bias", vec![*channels], Role::Shift);
+                    add("running_mean", vec![*channels], Role::RunningMean);
+                    add("running_var", vec![*channels], Role::RunningVar);
+                }
+                Op::Input { .. }
+                | Op::InputImage { .. }
+                | Op::Relu
+                | Op::Add
+                | Op::MaxPool
+                | Op::Upsample
+                | Op::Concat
+                | Op::Probability
+                | Op::Quantise => {}
+            }
+        }
+        all
+    }
+
+    /// The shape of every node's value for an input of `height` x `width`; both must be multiples of [`Graph::stride`].
+    pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Feature>> {
+        let stride = self.stride();
+        if height == 0 || width == 0 || !height.is_multiple_of(stride) || !width.is_multiple_of(stride) {
+            bail!("the network takes heights and widths that are multiples of {stride}, found {height} x {width}");
+        }
+        let mut shapes: Vec<Feature> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let of = |i: usize| shapes[node.inputs[i].0];
+            let shape = match &node.op {
+                Op::Input { channels } => Feature { channels: *channels, height, width },
+                Op::InputImage { .. } => Feature { channels: 3, height, width },
+                Op::Conv(conv) => {
+                    Feature { channels: conv.outputs, height: of(0).height.div_ceil(conv.stride), width: of(0).width.div_ceil(conv.stride) }
+                }
+                Op::BatchNorm { .. } | Op::Relu | Op::Quantise => of(0),
+                Op::Add if of(0) == of(1) => of(0),
+                Op::Add => bail!("{}: sum of {:?} and {:?}", node.name, of(0), of(1)),
+                Op::MaxPool => Feature { height: of(0).height.div_ceil(2), width: of(0).width.div_ceil(2), ..of(0) },
+                Op::Upsample => Feature { height: 2 * of(0).height, width: 2 * of(0).width, ..of(0) },
+                Op::Concat if (of(0).height, of(0).width) == (of(1).height, of(1).width) => {
+                    Feature { channels: of(0).channels + of(1).channels, ..of(0) }
+                }
+                Op::Concat => bail!("{}: concatenation of {:?} and {:?}", node.name, of(0), of(1)),
+                Op::Probability => Feature { channels: 1, ..of(0) },
+            };
+            shapes.push(shape);
+        }
+        Ok(shapes)
+    }
+
+    /// Multiply-accumulate operations of the convolutions for one image of `height` x `width`.
+    pub fn macs(&self, height: usize, width: usize) -> Result<u64> {
+        let shapes = self.shapes(height, width)?;
+        let each = self.nodes.iter().zip(&shapes).map(|(node, shape)| match &node.op {
+            Op::Conv(conv) => (shape.height * shape.width * conv.outputs * conv.inputs * conv.kernel * conv.kernel) as u64,
+            Op::Input { .. }
+            | Op::InputImage { .. }
+            | Op::BatchNorm { .. }
+            | Op::Relu
+            | Op::Add
+            | Op::MaxPool
+            | Op::Upsample
+            | Op::Concat
+            | Op::Probability
+            | Op::Quantise => 0,
+        });
+        Ok(each.sum())
+    }
+}

@@ -1,0 +1,24 @@
+//! What a model is, without tensors and without a runtime.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`graph`] | the network as data: [`graph::Op`], [`graph::Graph`] and what can be read off it |
+//! | [`unet`], [`resnet`] | the architectures, as functions that build a graph |
+//! | [`weights`] | named arrays and the strict safetensors file that holds them |
+//! | [`card`] | the model card that travels inside the ONNX file |
+//! | [`decode`] | probability map to instances: one meaning for training scores and slides |
+//! | [`artifact`] | files that must not lie: bounded read, sha256, atomic write |
+//! | [`error`], [`console`] | one error type with hints; the one place that knows a terminal |
+
+pub mod artifact;
+pub mod card;
+pub mod console;
+pub mod decode;
+pub mod error;
+pub mod graph;
+pub mod plane;
+pub mod resnet;
+pub mod unet;
+pub mod weights;
+
+pub use error::{Context, Error, Result};
