@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Training: from strokes to a checkpoint.
+
+pub mod config;
+pub mod rng;
+pub mod scribble;
