@@ -1,5 +1,7 @@
 //! Scribbles: where they come from and what their values mean.
 
+pub mod geojson;
+
 /// A stroke on background.
 pub const BACKGROUND: u8 = 0;
 /// A stroke on a nucleus.
