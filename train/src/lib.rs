@@ -1,4 +1,10 @@
-//! Scribble2Label with multiscale contrastive regularisation: from strokes to a checkpoint.
+//! Training: from strokes to a checkpoint.
 
+pub mod config;
+pub mod data;
+pub mod loss;
 pub mod network;
+pub mod optimizer;
+pub mod pseudo_labels;
 pub mod rng;
+pub mod scribble;

@@ -52,7 +52,8 @@ impl Update {
         let rho_inf = 2.0 / (1.0 - BETA2) - 1.0;
         let rho = rho_inf - 2.0 * step as f64 * b2t / c2;
         let adaptive = rho >= 5.0;
-        let rectification = if adaptive { (c2 * (rho - 4.0) / (rho_inf - 4.0) * (rho - 2.0) / rho * rho_inf / (rho_inf - 2.0)).sqrt() } else { 1.0 };
+        let rectification =
+            if adaptive { (c2 * (rho - 4.0) / (rho_inf - 4.0) * (rho - 2.0) / rho * rho_inf / (rho_inf - 2.0)).sqrt() } else { 1.0 };
         Self { shrink: 1.0 - rate.lr * rate.decay, adaptive, rate: rate.lr * rectification / c1 }
     }
 }

@@ -105,7 +105,14 @@ mod tests {
     #[test]
     fn every_part_of_the_key_counts() {
         let first = |seed, purpose, epoch, step, sample| Draw::new(seed, purpose, epoch, step, sample).bits();
-        let all = [first(0, "a", 0, 0, 0), first(1, "a", 0, 0, 0), first(0, "b", 0, 0, 0), first(0, "a", 1, 0, 0), first(0, "a", 0, 1, 0), first(0, "a", 0, 0, 1)];
+        let all = [
+            first(0, "a", 0, 0, 0),
+            first(1, "a", 0, 0, 0),
+            first(0, "b", 0, 0, 0),
+            first(0, "a", 1, 0, 0),
+            first(0, "a", 0, 1, 0),
+            first(0, "a", 0, 0, 1),
+        ];
         assert!((0..all.len()).all(|i| !all[..i].contains(&all[i])), "{all:?}");
     }
 

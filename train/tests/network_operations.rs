@@ -83,7 +83,11 @@ fn gradients_equal_finite_differences() {
                 values[i] += by;
                 Tensor::from_vec(values, image.shape(), &Device::Cpu).unwrap()
             };
-            compare(&format!("{name} {mode:?} image"), &f64s(&dimage), &numeric(values.len(), |i, by| loss(&network, &shifted(i, by), mode)));
+            compare(
+                &format!("{name} {mode:?} image"),
+                &f64s(&dimage),
+                &numeric(values.len(), |i, by| loss(&network, &shifted(i, by), mode)),
+            );
             for (key, gradient) in dparameters {
                 let original = network.parameters()[&key].clone();
                 let values = f64s(&original);
@@ -133,7 +137,8 @@ fn fast_kernels_equal_the_reference_on_every_instruction_set() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let graph = models::unet::unet(&models::unet::UNetConfig { encoder_width: 16, decoder_channels: [64, 32, 32, 16, 16], ..Default::default() });
+    let graph =
+        models::unet::unet(&models::unet::UNetConfig { encoder_width: 16, decoder_channels: [64, 32, 32, 16, 16], ..Default::default() });
     let weights = golden::weights(3, &graph);
     let image = image(&graph, 64, 96).to_dtype(DType::F32).unwrap();
     let run = |threads: usize| {

@@ -6,38 +6,14 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use super::Term;
 use super::sigmoid::softplus_and_slope;
-use super::{IGNORE, Term};
+use crate::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
 use crate::rng::Draw;
 
-/// Which pairs attract.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PairRule {
-    /// Both of one class (the paper's code).
-    #[default]
-    Same,
-    /// Only both nucleus.
-    And,
-    /// At least one nucleus.
-    Or,
-}
-
-/// How costs of pairs become one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reduction {
-    /// The sum of three means: background pairs, nucleus pairs, mixed pairs (the paper's code).
-    #[default]
-    Sum3,
-    /// One mean over all ordered pairs (eq. 4 as printed).
-    PairMean,
-}
-
 /// How a term compares vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Contrast {
     /// Temperature.
     pub tau: f64,
@@ -198,55 +174,110 @@ fn accumulate(gradient: &mut [f32], block: &[f32], columns: &[f32], dim: usize) 
 
 /// The term over feature maps: vectors `z` (`B C H W`, not normalised) at the pixels labelled 0 and 1 in `labels` (`B H W`).
 ///
-/// Of each class `min(n0, n1, max_per_class)` vectors are drawn, or with `None` all are taken. Fewer than two of a class: value 0, gradient 0.
-pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], max_per_class: Option<usize>, draw: &mut Draw) -> Result<Term> {
+/// A group (the batch, or each image) with fewer than two vectors of a class counts nothing; the value is the mean over the
+/// others. Without any, value and gradient are 0.
+pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut Draw) -> Result<Term> {
     let (batch, channels, height, width) = z.dims4()?;
     assert_eq!(labels.len(), batch * height * width, "a label for every vector");
-    let of_class = |class: u8| labels.iter().enumerate().filter(move |(_, l)| **l == class && **l != IGNORE).map(|(i, _)| i).collect();
-    let (mut index0, mut index1): (Vec<usize>, Vec<usize>) = (of_class(0), of_class(1));
-    if let Some(most) = max_per_class {
-        let n = index0.len().min(index1.len()).min(most);
-        choose(&mut index0, n, draw);
-        choose(&mut index1, n, draw);
+    let images_in_group = match sampling.scope {
+        Scope::Batch => batch,
+        Scope::Image => 1,
+    };
+    let per_group = images_in_group * height * width;
+    let groups: Vec<[Vec<usize>; 2]> = labels
+        .chunks(per_group)
+        .enumerate()
+        .map(|(group, labels)| [0, 1].map(|class| of_class(labels, class, group * per_group)))
+        .map(|classes| sampling.choose(classes, draw))
+        .filter(|[zeros, ones]| zeros.len().min(ones.len()) >= 2)
+        .collect();
+    let maps =
+        Maps { values: z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, channels, pixels: height * width };
+    let mut gradient = vec![0.0f32; maps.values.len()];
+    let mut value = 0.0;
+    for [zeros, ones] in &groups {
+        let (units0, units1) = (maps.units(zeros), maps.units(ones));
+        let term = contrast.of_units(&units0.rows, &units1.rows, channels);
+        let share = 1.0 / groups.len() as f32;
+        value += term.value * f64::from(share);
+        maps.scatter(zeros, &units0, &term.gradient0, share, &mut gradient);
+        maps.scatter(ones, &units1, &term.gradient1, share, &mut gradient);
     }
-    if index0.len().min(index1.len()) < 2 {
-        return Ok(Term { value: 0.0, gradient: z.zeros_like()? });
+    let gradient = Tensor::from_vec(gradient, z.shape(), &Device::Cpu)?.to_device(z.device())?.to_dtype(z.dtype())?;
+    Ok(Term { value, gradient })
+}
+
+fn of_class(labels: &[u8], class: u8, first: usize) -> Vec<usize> {
+    labels.iter().enumerate().filter(|(_, label)| **label == class).map(|(i, _)| first + i).collect()
+}
+
+/// Which vectors are compared with which.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// How many of each class.
+    pub max_per_class: MaxPerClass,
+    /// Where the two vectors of a pair may come from.
+    pub scope: Scope,
+}
+
+impl Sampling {
+    fn choose(&self, mut classes: [Vec<usize>; 2], draw: &mut Draw) -> [Vec<usize>; 2] {
+        let even = classes[0].len().min(classes[1].len());
+        let n = match self.max_per_class {
+            MaxPerClass::Limit(most) => even.min(most),
+            MaxPerClass::Unbounded(Unbounded::Even) => even,
+            MaxPerClass::Unbounded(Unbounded::None) => return classes,
+        };
+        for indices in &mut classes {
+            for i in 0..n.min(indices.len().saturating_sub(1)) {
+                let j = i + draw.below(indices.len() - i);
+                indices.swap(i, j);
+            }
+            indices.truncate(n);
+        }
+        classes
     }
-    let values: Vec<f32> = z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let pixels = height * width;
-    let place = |index: usize, c: usize| (index / pixels * channels + c) * pixels + index % pixels;
-    let unit = |indices: &[usize]| -> (Vec<f32>, Vec<f32>) {
-        let mut rows = vec![0.0; indices.len() * channels];
-        let norms = rows.chunks_exact_mut(channels).zip(indices).map(|(row, &i)| {
-            row.iter_mut().enumerate().for_each(|(c, v)| *v = values[place(i, c)]);
+}
+
+/// Feature maps in memory, `B C pixels`; a vector is one pixel's channels.
+struct Maps {
+    values: Vec<f32>,
+    channels: usize,
+    pixels: usize,
+}
+
+/// Unit vectors, row by row, and the lengths that were divided out.
+struct Units {
+    rows: Vec<f32>,
+    norms: Vec<f32>,
+}
+
+impl Maps {
+    fn place(&self, index: usize, channel: usize) -> usize {
+        (index / self.pixels * self.channels + channel) * self.pixels + index % self.pixels
+    }
+
+    /// `z / max(|z|, 1e-12)` at these pixels.
+    fn units(&self, indices: &[usize]) -> Units {
+        let mut rows = vec![0.0; indices.len() * self.channels];
+        let norms = rows.chunks_exact_mut(self.channels).zip(indices).map(|(row, &i)| {
+            row.iter_mut().enumerate().for_each(|(c, v)| *v = self.values[self.place(i, c)]);
             let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
             row.iter_mut().for_each(|v| *v /= norm);
             norm
         });
         let norms = norms.collect();
-        (rows, norms)
-    };
-    let ((rows0, norms0), (rows1, norms1)) = (unit(&index0), unit(&index1));
-    let term = contrast.of_units(&rows0, &rows1, channels);
-    let mut gradient = vec![0.0f32; values.len()];
-    for (indices, rows, norms, at_units) in [(&index0, &rows0, &norms0, &term.gradient0), (&index1, &rows1, &norms1, &term.gradient1)] {
-        for ((&i, norm), (u, g)) in indices.iter().zip(norms).zip(rows.chunks_exact(channels).zip(at_units.chunks_exact(channels))) {
-            // d(z / |z|): what points along the unit vector is lost.
+        Units { rows, norms }
+    }
+
+    /// Gradients at unit vectors, carried to the vectors themselves: what points along the vector is lost.
+    fn scatter(&self, indices: &[usize], units: &Units, at_units: &[f32], share: f32, gradient: &mut [f32]) {
+        let rows = units.rows.chunks_exact(self.channels).zip(at_units.chunks_exact(self.channels));
+        for ((&i, norm), (u, g)) in indices.iter().zip(&units.norms).zip(rows) {
             let along: f32 = u.iter().zip(g).map(|(u, g)| u * g).sum();
-            for c in 0..channels {
-                gradient[place(i, c)] = (g[c] - u[c] * along) / norm;
+            for c in 0..self.channels {
+                gradient[self.place(i, c)] += share * (g[c] - u[c] * along) / norm;
             }
         }
     }
-    let gradient = Tensor::from_vec(gradient, z.shape(), &Device::Cpu)?.to_device(z.device())?.to_dtype(z.dtype())?;
-    Ok(Term { value: term.value, gradient })
-}
-
-/// Keeps `n` indices drawn at random.
-fn choose(indices: &mut Vec<usize>, n: usize, draw: &mut Draw) {
-    for i in 0..n {
-        let j = i + draw.below(indices.len() - i);
-        indices.swap(i, j);
-    }
-    indices.truncate(n);
 }

@@ -6,13 +6,13 @@ mod cross_entropy;
 mod sigmoid;
 
 pub use blocks::block_labels;
-pub use contrast::{Contrast, ContrastValue, PairRule, Reduction, contrast_of_maps};
+pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_maps};
 pub use cross_entropy::cross_entropy;
 
 use candle_core::Tensor;
 
-/// The label of a pixel that no term reads.
-pub const IGNORE: u8 = 250;
+/// The label of a pixel that no term reads: what scribble maps call unlabelled.
+pub const IGNORE: u8 = crate::scribble::UNLABELLED;
 
 /// A term of the loss: its value, and its gradient at what it was computed from.
 pub struct Term {

@@ -60,7 +60,16 @@ impl Network {
     }
 
     #[allow(clippy::too_many_arguments)] // the state of one walk, passed down one level
-    fn back(&self, id: NodeId, op: &Op, dy: &Tensor, tape: &Tape, wants_image: bool, arrived: &mut Arrived, gradients: &mut Gradients) -> Result<()> {
+    fn back(
+        &self,
+        id: NodeId,
+        op: &Op,
+        dy: &Tensor,
+        tape: &Tape,
+        wants_image: bool,
+        arrived: &mut Arrived,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
         let k = &self.kernels;
         let inputs = &self.graph.node(id).inputs;
         match op {
@@ -96,7 +105,15 @@ impl Network {
     }
 
     /// Through the normalisation `id`, whose result (after a fused ReLU) is the value of `result`.
-    fn back_norm(&self, id: NodeId, result: NodeId, dy: &Tensor, tape: &Tape, arrived: &mut Arrived, gradients: &mut Gradients) -> Result<()> {
+    fn back_norm(
+        &self,
+        id: NodeId,
+        result: NodeId,
+        dy: &Tensor,
+        tape: &Tape,
+        arrived: &mut Arrived,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
         let input = self.graph.node(id).inputs[0];
         let norm = self.norm_at(id, result != id);
         let own = tape.mode == Mode::Train;

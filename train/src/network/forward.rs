@@ -70,7 +70,9 @@ fn reads_input(op: &Op) -> bool {
 fn reads_output(op: &Op) -> bool {
     match op {
         Op::Relu | Op::MaxPool | Op::BatchNorm { .. } => true,
-        Op::Conv(_) | Op::Input { .. } | Op::InputImage { .. } | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => false,
+        Op::Conv(_) | Op::Input { .. } | Op::InputImage { .. } | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => {
+            false
+        }
     }
 }
 

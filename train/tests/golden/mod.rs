@@ -64,14 +64,16 @@ pub fn weights(seed: u64, graph: &Graph) -> Weights {
 pub fn seed() -> u64 {
     let stored = &vectors("weights")["encoder.conv1.weight"];
     let expected = &f64s(stored)[1..];
-    let first = |seed| -> Vec<f64> { u(seed, "encoder.conv1.weight", 8).iter().map(|u| f64::from(((3.0f64 / 147.0).sqrt() * u) as f32)).collect() };
+    let first =
+        |seed| -> Vec<f64> { u(seed, "encoder.conv1.weight", 8).iter().map(|u| f64::from(((3.0f64 / 147.0).sqrt() * u) as f32)).collect() };
     (0..1_000_000).find(|&seed| first(seed) == expected).expect("a seed below a million gives the stored weights")
 }
 
 /// Largest difference, and the largest expected magnitude.
 pub fn difference(found: &[f64], expected: &[f64]) -> (f64, f64) {
     assert_eq!(found.len(), expected.len());
-    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d.is_nan() { f64::INFINITY } else { d.max(worst) });
+    let worst =
+        found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d.is_nan() { f64::INFINITY } else { d.max(worst) });
     (worst, expected.iter().map(|v| v.abs()).fold(0.0, f64::max))
 }
 

@@ -80,7 +80,15 @@ pub trait Kernels: Send + Sync {
     /// `(x - mean) / sqrt(variance + eps) * scale + shift`, then the ReLU.
     fn norm(&self, norm: Norm, x: &Tensor, moments: &Moments) -> Result<Tensor>;
     /// Its gradients; `y` is the result of [`Kernels::norm`], `batch_statistics` says whether `moments` came from `x` itself.
-    fn norm_backward(&self, norm: Norm, x: &Tensor, y: &Tensor, dy: &Tensor, moments: &Moments, batch_statistics: bool) -> Result<NormGradients>;
+    fn norm_backward(
+        &self,
+        norm: Norm,
+        x: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+        moments: &Moments,
+        batch_statistics: bool,
+    ) -> Result<NormGradients>;
     /// `max(x, 0)`.
     fn relu(&self, x: &Tensor) -> Result<Tensor>;
     /// `dy` where the result `y` is positive, else 0.

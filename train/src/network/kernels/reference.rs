@@ -137,7 +137,15 @@ impl Kernels for Reference {
         if norm.relu { y.relu() } else { Ok(y) }
     }
 
-    fn norm_backward(&self, norm: Norm, x: &Tensor, y: &Tensor, dy: &Tensor, moments: &Moments, batch_statistics: bool) -> Result<NormGradients> {
+    fn norm_backward(
+        &self,
+        norm: Norm,
+        x: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+        moments: &Moments,
+        batch_statistics: bool,
+    ) -> Result<NormGradients> {
         let (b, _, h, w) = x.dims4()?;
         let count = (b * h * w) as f64;
         let dy = if norm.relu { self.relu_backward(y, dy)? } else { dy.clone() };

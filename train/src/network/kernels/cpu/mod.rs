@@ -206,7 +206,15 @@ impl Kernels for Cpu {
         like(norm::affine(&f32s(x)?, &gain, &offset, norm.relu), x)
     }
 
-    fn norm_backward(&self, norm: Norm, x: &Tensor, y: &Tensor, dy: &Tensor, moments: &Moments, batch_statistics: bool) -> Result<NormGradients> {
+    fn norm_backward(
+        &self,
+        norm: Norm,
+        x: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+        moments: &Moments,
+        batch_statistics: bool,
+    ) -> Result<NormGradients> {
         let values = (f32s(x)?, f32s(y)?, f32s(dy)?, f32s(norm.scale)?, f64s(&moments.mean)?);
         let gradients = norm::backward(&norm::Point {
             x: &values.0,
