@@ -1,5 +1,6 @@
 //! Pseudo-labels from an exponential moving average of predictions (Scribble2Label, MICCAI 2020, section 2.2, eq. 2).
 
+use crate::config::{EmaStart, MethodConfig};
 use crate::loss::IGNORE;
 
 /// How the maps are averaged and where they are trusted.
@@ -15,6 +16,11 @@ pub struct PseudoLabels {
 }
 
 impl PseudoLabels {
+    /// The rule that a configuration asks for.
+    pub fn of(method: &MethodConfig) -> Self {
+        Self { alpha: method.ema_alpha as f32, threshold: method.threshold as f32, corrected: method.ema_start == EmaStart::Corrected }
+    }
+
     /// `w = alpha p + (1 - alpha) w`.
     pub fn update(&self, average: &mut [f32], prediction: &[f32]) {
         assert_eq!(average.len(), prediction.len());

@@ -5,7 +5,7 @@ mod contrast;
 mod cross_entropy;
 mod sigmoid;
 
-pub use blocks::block_labels;
+pub use blocks::{block_labels, scribbled_blocks};
 pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_maps};
 pub use cross_entropy::cross_entropy;
 

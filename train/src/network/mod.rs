@@ -52,6 +52,13 @@ impl Network {
         &self.graph
     }
 
+    /// Channels of a tap.
+    pub fn tap_channels(&self, name: &str) -> models::Result<usize> {
+        let names = || self.graph.taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
+        let Some(id) = self.graph.tap(name) else { models::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names()) };
+        Ok(self.channels[id.0])
+    }
+
     /// The device's operations.
     pub fn kernels(&self) -> &Arc<dyn Kernels> {
         &self.kernels
