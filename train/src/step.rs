@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use models::Result;
 use models::unet::{projection, unet};
 use models::weights::Weights;
@@ -194,8 +194,7 @@ fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, c
     Ok(())
 }
 
-/// Crops as one tensor `B 3 H W`.
-pub fn stack_images(images: &[Vec<f32>], crop: usize, device: &Device, dtype: DType) -> Result<Tensor> {
-    let values = images.concat();
-    Ok(Tensor::from_vec(values, (images.len(), 3, crop, crop), &Device::Cpu)?.to_device(device)?.to_dtype(dtype)?)
+/// Crops as one tensor `B 3 H W`, in memory; the kernels bring it to their device.
+pub fn stack_images(images: &[Vec<f32>], crop: usize) -> Result<Tensor> {
+    Ok(Tensor::from_vec(images.concat(), (images.len(), 3, crop, crop), &Device::Cpu)?)
 }

@@ -79,11 +79,37 @@ fn contrast_of_unit_vectors_in_every_variant() {
             let found = contrast.of_units(&rows[0], &rows[1], 32);
             let expected = scalar(&golden[&format!("{key}.loss")]);
             assert!((found.value - expected).abs() <= 1e-5 * expected.abs(), "{key}: {} instead of {expected}", found.value);
+            let units: Vec<f32> = rows.concat();
             let gradient: Vec<f64> = found.gradient0.iter().chain(&found.gradient1).map(|v| f64::from(*v)).collect();
-            let (worst, scale) = difference(&gradient, &f64s(&golden[&format!("{key}.dunit")]));
-            assert!(worst <= 1e-4 * scale, "{key}: gradient off by {:.1e}", worst / scale);
+            let all: Vec<usize> = [0, 1].iter().flat_map(|class| indices(&golden[&format!("{draw}.index{class}")])).collect();
+            let at_rows: Vec<f64> = through_normalisation(&gradient, &units, &norms(z, &all));
+            for (kind, gradient) in [("dunit", gradient), ("drows", at_rows)] {
+                if let Some(expected) = golden.get(&format!("{key}.{kind}")) {
+                    let (worst, scale) = difference(&gradient, &f64s(expected));
+                    assert!(worst <= 1e-4 * scale, "{key}.{kind}: off by {:.1e}", worst / scale);
+                }
+            }
+            assert!(golden.contains_key(&format!("{key}.drows")));
         }
     }
+}
+
+/// Lengths of the rows of `z` at flat (b, h, w) indices.
+fn norms(z: &Tensor, indices: &[usize]) -> Vec<f64> {
+    let (_, channels, h, w) = z.dims4().unwrap();
+    let values = f64s(z);
+    let square = |i: &usize| (0..channels).map(|c| values[(i / (h * w) * channels + c) * h * w + i % (h * w)].powi(2)).sum::<f64>();
+    indices.iter().map(|i| square(i).sqrt()).collect()
+}
+
+/// `(g - u <u, g>) / |z|` for every row.
+fn through_normalisation(gradient: &[f64], units: &[f32], norms: &[f64]) -> Vec<f64> {
+    let rows = gradient.chunks_exact(32).zip(units.chunks_exact(32)).zip(norms);
+    rows.flat_map(|((g, u), norm)| {
+        let along: f64 = g.iter().zip(u).map(|(g, u)| g * f64::from(*u)).sum();
+        g.iter().zip(u).map(move |(g, u)| (g - f64::from(*u) * along) / norm)
+    })
+    .collect()
 }
 
 #[test]

@@ -12,6 +12,7 @@ use models::weights::Weights;
 use train::network::kernels::{Cpu, Isa, Kernels, Reference};
 use train::network::{Mode, Network};
 
+#[allow(clippy::redundant_closure_for_method_calls)] // the methods alone are not general enough in their lifetime
 /// One small graph per operation (and per shape of convolution), by name.
 fn graphs() -> BTreeMap<&'static str, Graph> {
     fn graph(build: impl for<'b> Fn(Wire<'b>) -> Wire<'b>, channels: usize) -> Graph {
@@ -29,9 +30,9 @@ fn graphs() -> BTreeMap<&'static str, Graph> {
     all.insert("conv with bias", graph(|x| x.conv_bias("c", 2, 3, 1), 16));
     all.insert("norm", graph(|x| x.norm("n"), 5));
     all.insert("norm and relu", graph(|x| x.norm("n").relu(), 5));
-    all.insert("relu", graph(Wire::relu, 4));
-    all.insert("max pool", graph(Wire::max_pool, 4));
-    all.insert("upsample", graph(Wire::upsample, 4));
+    all.insert("relu", graph(|x| x.relu(), 4));
+    all.insert("max pool", graph(|x| x.max_pool(), 4));
+    all.insert("upsample", graph(|x| x.upsample(), 4));
     all.insert("upsample of a shared value", graph(|x| x.max_pool().upsample().add(x), 4));
     all.insert("add", graph(|x| x.conv("a", 4, 1, 1).add(x.conv("b", 4, 3, 1)), 4));
     all.insert("concat", graph(|x| x.conv("a", 3, 1, 1).concat(x), 4));

@@ -58,25 +58,26 @@ fn block(row: &mut [f32], sign: f32) -> f64 {
     let mut total = 0.0f64;
     for part in row.chunks_mut(FACTORS * LANES) {
         let mut linear = [0.0f32; LANES];
-        let mut product = [1.0f32; LANES];
+        // Product of the factors 1 + e, less 1: next to 1 a small e would lose its digits.
+        let mut excess = [0.0f32; LANES];
         let mut chunks = part.chunks_exact_mut(LANES);
         for lane in &mut chunks {
             for i in 0..LANES {
                 let s = sign * lane[i];
                 let e = exp_of_negative(-s.abs());
                 linear[i] += s.max(0.0);
-                product[i] *= 1.0 + e;
+                excess[i] += e + excess[i] * e;
                 lane[i] = sign * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
             }
         }
         for value in chunks.into_remainder() {
             let s = sign * *value;
             let e = exp_of_negative(-s.abs());
-            total += f64::from(s.max(0.0)) + f64::from(1.0 + e).ln();
+            total += f64::from(s.max(0.0)) + f64::from(e).ln_1p();
             *value = sign * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
         }
         for i in 0..LANES {
-            total += f64::from(linear[i]) + f64::from(product[i]).ln();
+            total += f64::from(linear[i]) + f64::from(excess[i]).ln_1p();
         }
     }
     total

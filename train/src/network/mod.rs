@@ -4,6 +4,7 @@
 //! from `logits` and taps as leaves. candle's automatic differentiation has no part in it.
 
 mod backward;
+pub mod device;
 mod forward;
 mod initial;
 pub mod kernels;

@@ -24,7 +24,7 @@ pub struct Geometry {
 pub struct Tables {
     /// All output pixels, reading input pixels.
     pub forward: [Class; 1],
-    /// All input pixels by their position modulo the stride, reading output pixels.
+    /// Input pixels by their position modulo the stride, reading output pixels; pixels that nothing reads are left out.
     pub backward: Vec<Class>,
 }
 
@@ -40,8 +40,9 @@ impl Geometry {
     }
 
     fn tables(self) -> Tables {
-        let backward = (0..self.stride * self.stride).map(|class| self.backward_class(class / self.stride, class % self.stride)).collect();
-        Tables { forward: [self.forward_class()], backward }
+        let classes = (0..self.stride * self.stride).map(|class| self.backward_class(class / self.stride, class % self.stride));
+        // Pixels that no tap reaches (a 1x1 kernel with stride 2 skips three in four) have gradient 0.
+        Tables { forward: [self.forward_class()], backward: classes.filter(|class| !class.taps.is_empty()).collect() }
     }
 
     fn forward_class(&self) -> Class {

@@ -1,5 +1,7 @@
 //! What the network says of a whole image, and how good that is.
 
+// pub mod command;
+
 use candle_core::{DType, Device, Tensor};
 use models::Result;
 use models::card::Normalisation;
