@@ -1,5 +1,6 @@
 //! Training: from strokes to a checkpoint.
 
+pub mod augment;
 pub mod config;
 pub mod data;
 pub mod rng;
