@@ -3,5 +3,6 @@
 pub mod augment;
 pub mod config;
 pub mod data;
+pub mod metrics;
 pub mod rng;
 pub mod scribble;
