@@ -62,7 +62,9 @@ impl ScoreTable {
         let of = |i: usize| images.iter().map(|(_, scores)| scores.named()[i].1).collect::<Vec<_>>();
         let over_images = names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), summarise(&of(i), seed))).collect();
         let mut pixels = Pixels::default();
-        images.iter().for_each(|(_, scores)| pixels += scores.pixels);
+        for (_, scores) in &images {
+            pixels += scores.pixels;
+        }
         Self { images, over_images, pixels }
     }
 
