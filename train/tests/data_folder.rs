@@ -48,7 +48,9 @@ fn message(folder: &Path, sets: &[&str]) -> String {
 }
 
 fn has(text: &str, parts: &[&str]) {
-    parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} is not in: {text}"));
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
 }
 
 #[test]

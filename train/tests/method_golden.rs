@@ -1,12 +1,12 @@
 //! Losses, contrastive term, projection heads, pseudo-labels and optimiser against PyTorch's f64 results;
 //! tolerances as in `tests/data/golden/README.md`.
 
-mod golden;
+mod reference;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use golden::{Vectors, assert_close, difference, f64s, scalar, seed, summary_deviation, vectors};
+use reference::{Vectors, assert_close, difference, f64s, scalar, seed, summary_deviation, vectors};
 use models::unet::projection;
 use train::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
 use train::loss::{Contrast, Sampling, block_labels, contrast_of_maps, cross_entropy};
@@ -158,7 +158,7 @@ fn contrast_has_the_values_that_can_be_known() {
 fn contrast_equals_a_dense_f64_reference_over_many_blocks() {
     let (n0, n1, dim, tau) = (1100usize, 1500usize, 5usize, 0.3f64);
     let rows = |name: &str, n: usize| -> Vec<f32> {
-        let raw = golden::u(5, name, n * dim);
+        let raw = reference::u(5, name, n * dim);
         raw.chunks_exact(dim).flat_map(|r| {
             let norm = r.iter().map(|v| v * v).sum::<f64>().sqrt();
             r.iter().map(move |v| (v / norm) as f32)
@@ -210,7 +210,7 @@ fn projection_heads_forward_and_backward() {
         let kernels: [Arc<dyn Kernels>; 2] = [Arc::new(Cpu::default()), Arc::new(Reference::new(Device::Cpu, DType::F64))];
         for kernels in kernels {
             let graph = projection(head, inputs, hidden, 32);
-            let mut network = Network::new(graph.clone(), &golden::weights(seed, &graph), kernels).unwrap();
+            let mut network = Network::new(graph.clone(), &reference::weights(seed, &graph), kernels).unwrap();
             let of = |what: &str| &golden[&format!("{head}.{what}")];
             let tape = network.forward(of("tap"), Mode::Train).unwrap();
             let z = network.output(&tape).unwrap().to_dtype(DType::F64).unwrap();

@@ -1,18 +1,18 @@
 //! The network, forward and backward, against PyTorch's f64 results; tolerances as in `tests/data/golden/README.md`.
 
-mod golden;
+mod reference;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
-use golden::{assert_close, seed, summary_deviation, vectors};
+use reference::{assert_close, seed, summary_deviation, vectors};
 use models::unet::{UNetConfig, projection, unet};
 use train::network::kernels::{Cpu, Kernels, Reference};
 use train::network::{Mode, Network};
 
 fn network(kernels: Arc<dyn Kernels>) -> Network {
     let graph = unet(&UNetConfig::default());
-    let weights = golden::weights(seed(), &graph);
+    let weights = reference::weights(seed(), &graph);
     Network::new(graph, &weights, kernels).unwrap()
 }
 
@@ -29,8 +29,8 @@ fn weights_by_formula_equal_the_stored_ones() {
     let parameters: Vec<_> = graphs.iter().flat_map(models::graph::Graph::parameters).collect();
     assert_eq!(parameters.len(), stored.len());
     for parameter in parameters {
-        let values = golden::parameter(seed, &parameter).data;
-        let expected = golden::f64s(&stored[&parameter.name]);
+        let values = reference::parameter(seed, &parameter).data;
+        let expected = reference::f64s(&stored[&parameter.name]);
         let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         assert!((norm - expected[0]).abs() <= 1e-6 * expected[0], "{}", parameter.name);
         for (value, expected) in values.iter().zip(&expected[1..]) {
@@ -67,7 +67,7 @@ fn step(file: &str, mode: Mode, mut network: Network, forward_tolerance: f64) ->
         let gradient = network.export(name, &gradients.parameters[name]).unwrap();
         worst = worst.max(summary_deviation(seed, name, &gradient, &golden[&format!("grad.{name}")]));
     }
-    let (dimage, scale) = golden::difference(&golden::f64s(gradients.image.as_ref().unwrap()), &golden::f64s(&golden["dinput"]));
+    let (dimage, scale) = reference::difference(&reference::f64s(gradients.image.as_ref().unwrap()), &reference::f64s(&golden["dinput"]));
     let mut statistics = 0.0f64;
     if mode == Mode::Train {
         network.follow_statistics(&tape, 0.1).unwrap();

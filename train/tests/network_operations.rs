@@ -1,12 +1,12 @@
 //! Every operation of the graph: gradients against finite differences in f64, fast kernels against the reference.
 
-mod golden;
+mod reference;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use golden::{assert_close, f64s, u};
+use reference::{assert_close, f64s, u};
 use models::graph::{Builder, Graph, Wire};
 use models::weights::Weights;
 use train::network::kernels::{Cpu, Isa, Kernels, Reference};
@@ -73,7 +73,7 @@ fn numeric(len: usize, mut at: impl FnMut(usize, f64) -> f64) -> Vec<(usize, f64
 fn gradients_equal_finite_differences() {
     for (name, graph) in graphs() {
         for mode in [Mode::Train, Mode::Frozen] {
-            let weights = golden::weights(3, &graph);
+            let weights = reference::weights(3, &graph);
             let kernels: Arc<dyn Kernels> = Arc::new(Reference::new(Device::Cpu, DType::F64));
             let mut network = Network::new(graph.clone(), &weights, kernels).unwrap();
             let image = image(&graph, 6, 8);
@@ -116,7 +116,7 @@ fn compare(what: &str, analytic: &[f64], slopes: &[(usize, f64)]) {
 fn fast_kernels_equal_the_reference_on_every_instruction_set() {
     for isa in Isa::available() {
         for (name, graph) in graphs() {
-            let weights: Weights = golden::weights(3, &graph);
+            let weights: Weights = reference::weights(3, &graph);
             let reference = Network::new(graph.clone(), &weights, Arc::new(Reference::new(Device::Cpu, DType::F64))).unwrap();
             let fast = Network::new(graph.clone(), &weights, Arc::new(Cpu::with_isa(isa))).unwrap();
             for (height, width) in [(2, 2), (6, 10), (34, 32)] {
@@ -140,7 +140,7 @@ fn fast_kernels_equal_the_reference_on_every_instruction_set() {
 fn results_do_not_depend_on_the_number_of_threads() {
     let graph =
         models::unet::unet(&models::unet::UNetConfig { encoder_width: 16, decoder_channels: [64, 32, 32, 16, 16], ..Default::default() });
-    let weights = golden::weights(3, &graph);
+    let weights = reference::weights(3, &graph);
     let image = image(&graph, 64, 96).to_dtype(DType::F32).unwrap();
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -114,7 +114,7 @@ impl RunSettings {
         }
         at_least("run.iterations", self.iterations, 1)?;
         at_least("run.batch", self.batch as u64, 1)?;
-        if self.crop == 0 || self.crop % stride != 0 || self.crop > 8192 {
+        if self.crop == 0 || !self.crop.is_multiple_of(stride) || self.crop > 8192 {
             bail!("run.crop: expected a multiple of {stride} up to 8192, found {}", self.crop; hint: "256 is the papers' value");
         }
         match self.minutes {
@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn every_profile_is_within_its_limits() {
-        Profile::ALL.iter().for_each(|profile| profile.config().check().unwrap());
+        for profile in Profile::ALL {
+            profile.config().check().unwrap();
+        }
     }
 
     #[test]

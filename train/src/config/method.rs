@@ -9,13 +9,13 @@ choice! {
     Method {
         /// Cross-entropy on scribbled pixels only.
         Pce = "pce",
-        /// `Scribble2Label`: scribbles and pseudo-labels.
+        /// Scribble2Label: scribbles and pseudo-labels.
         S2l = "s2l",
-        /// `Scribble2Label` and the contrastive term between pixels.
+        /// Scribble2Label and the contrastive term between pixels.
         R1 = "r1",
-        /// `Scribble2Label` and the contrastive term between 4x4 blocks.
+        /// Scribble2Label and the contrastive term between 4x4 blocks.
         R4 = "r4",
-        /// `Scribble2Label` and every contrastive term.
+        /// Scribble2Label and every contrastive term.
         Both = "both",
         /// Cross-entropy on complete masks: the upper bound.
         Full = "full",

@@ -108,7 +108,7 @@ pub struct DataConfig {
     pub augment: ColourChange,
     /// What the values in scribble files mean.
     pub label_map: LabelMap,
-    /// How `QuPath` GeoJSON scribbles are read.
+    /// How QuPath GeoJSON scribbles are read.
     pub geojson: GeoJsonConfig,
 }
 
@@ -140,7 +140,7 @@ impl LabelMap {
     }
 }
 
-/// How scribbles drawn in `QuPath` are read.
+/// How scribbles drawn in QuPath are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GeoJsonConfig {

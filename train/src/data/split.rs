@@ -29,7 +29,9 @@ pub fn folds(groups: &[Option<String>], count: usize, seed: u64) -> Vec<Vec<usiz
             next += 1;
         }
     }
-    folds.iter_mut().for_each(|fold| fold.sort_unstable());
+    for fold in &mut folds {
+        fold.sort_unstable();
+    }
     folds
 }
 

@@ -1,4 +1,4 @@
-//! Scribbles drawn in `QuPath`: GeoJSON features with `properties.classification.name`, in pixels, as a scribble map.
+//! Scribbles drawn in QuPath: GeoJSON features with `properties.classification.name`, in pixels, as a scribble map.
 
 use geojson::{Feature, GeoJson, GeometryValue, Position};
 use models::plane::Plane;
@@ -67,7 +67,7 @@ fn class_of(feature: &Feature, config: &GeoJsonConfig) -> Result<u8> {
     }
 }
 
-/// `QuPath` 0.6 writes classes with several parts as a list.
+/// QuPath 0.6 writes classes with several parts as a list.
 fn derived_name(classification: &serde_json::Value) -> Option<String> {
     let parts: Option<Vec<&str>> = classification.get("names")?.as_array()?.iter().map(|part| part.as_str()).collect();
     Some(parts?.join(": "))
@@ -160,7 +160,8 @@ fn pixels(low: f64, high: f64, n: usize) -> std::ops::Range<usize> {
 /// Where the closed ring crosses the horizontal line at `y`.
 fn crossings(ring: &[[f64; 2]], y: f64) -> impl Iterator<Item = f64> + '_ {
     let next = ring.iter().cycle().skip(1);
-    ring.iter().zip(next).filter_map(move |(a, b)| ((a[1] <= y) != (b[1] <= y)).then(|| a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0])))
+    let crosses = move |(a, b): &(&[f64; 2], &[f64; 2])| (a[1] <= y) != (b[1] <= y);
+    ring.iter().zip(next).filter(crosses).map(move |(a, b)| a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]))
 }
 
 #[cfg(test)]

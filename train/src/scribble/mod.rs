@@ -1,6 +1,9 @@
 //! Scribbles: where they come from and what their values mean.
 
+pub mod auto;
 pub mod geojson;
+pub mod harris;
+pub mod skeleton;
 
 /// A stroke on background.
 pub const BACKGROUND: u8 = 0;
