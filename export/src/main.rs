@@ -64,8 +64,16 @@ fn show(card: &ModelCard) {
     println!("classes       {}", classes.iter().map(|class| class.name.as_str()).collect::<Vec<_>>().join(", "));
     println!("scale         {scale}");
     println!("tiles         multiples of {stride} px, halo {} px by default, {reach_px} px exact", card.default_halo_px());
-    println!("decoding      probability > {}, at least {} px, holes filled: {}", decoding.threshold, decoding.min_area_px, decoding.fill_holes);
-    println!("training      {} iterations on {} images, {:.2} % labelled", training.iterations, training.images, 100.0 * training.labelled_share);
+    println!(
+        "decoding      probability > {}, at least {} px, holes filled: {}",
+        decoding.threshold, decoding.min_area_px, decoding.fill_holes
+    );
+    println!(
+        "training      {} iterations on {} images, {:.2} % labelled",
+        training.iterations,
+        training.images,
+        100.0 * training.labelled_share
+    );
     println!("encoder       {}", training.encoder_weights.as_deref().unwrap_or("from scratch"));
     for metric in &training.metrics {
         println!("              {} {:.4} on {}", metric.name, metric.value, metric.measured_on);

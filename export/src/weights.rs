@@ -72,9 +72,8 @@ impl Checkpoint {
         let config = one_logit_to_two(config, &mut weights);
         check_config(&config)?;
         let graph = unet(&config).only_output();
-        let weights = select(&graph, &weights).hint(|| {
-            "a U-Net with a ResNet-34 encoder, without attention, is expected; names are those of segmentation_models.pytorch"
-        })?;
+        let weights = select(&graph, &weights)
+            .hint(|| "a U-Net with a ResNet-34 encoder, without attention, is expected; names are those of segmentation_models.pytorch")?;
         if !force {
             check_finite(&weights)?;
         }

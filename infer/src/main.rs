@@ -36,7 +36,12 @@ fn verify(args: &VerifyArgs) -> Result<()> {
     let model = Model::open(&args.model)?;
     let report = infer::verify::verify(&model, &args.device.options())?;
     let (low, high) = report.range;
-    println!("{}: sound on {} (probabilities {low:.4} to {high:.4}, {:.0?} for 256 x 256)", args.model.display(), report.device, report.time);
+    println!(
+        "{}: sound on {} (probabilities {low:.4} to {high:.4}, {:.0?} for 256 x 256)",
+        args.model.display(),
+        report.device,
+        report.time
+    );
     Ok(())
 }
 

@@ -18,8 +18,24 @@ pub const MAX_BYTES: u64 = 1 << 30;
 pub const SEAL_KEY: &str = "contents_sha256";
 /// The operators that models of this project are made of; nothing else is run.
 pub const OPERATORS: [&str; 18] = [
-    "Add", "BatchNormalization", "Cast", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "MaxPool", "Mul", "Relu", "Resize", "Round",
-    "Sigmoid", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "Add",
+    "BatchNormalization",
+    "Cast",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "DepthToSpace",
+    "MaxPool",
+    "Mul",
+    "Relu",
+    "Resize",
+    "Round",
+    "Sigmoid",
+    "Slice",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
 ];
 /// The key of [`ModelProto::metadata_props`] as it starts each entry on the wire: field 14, length-delimited.
 const METADATA_TAG: u8 = 14 << 3 | 2;

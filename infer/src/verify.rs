@@ -40,7 +40,9 @@ pub fn verify(model: &Model, options: &Options) -> Result<Report> {
 
 fn check_range(probabilities: &[f32]) -> Result<()> {
     match probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
-        Some(p) => bail!("the model gives the probability {p}, expected 0 to 1"; hint: "its weights are damaged or overflow: train or export again"),
+        Some(p) => {
+            bail!("the model gives the probability {p}, expected 0 to 1"; hint: "its weights are damaged or overflow: train or export again")
+        }
         None => Ok(()),
     }
 }

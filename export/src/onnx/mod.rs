@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 
 use infer::model::seal;
 use infer::onnx_proto::{
-    DimensionProto, FLOAT, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto,
-    UINT8, ValueInfoProto,
+    DimensionProto, FLOAT, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, UINT8, ValueInfoProto,
 };
+use infer::segmenter::INPUT;
 use models::Result;
 use models::graph::{Feature, Graph, NodeId, Op};
 use models::weights::Weights;
 use prost::Message;
 
-/// Name of the input of graphs that take features, f32 `N C H W`; images enter as [`crate::pass::IMAGE`].
+/// Name of the input of graphs that take features, f32 `N C H W`; images enter as [`INPUT`].
 pub const FEATURES: &str = "input";
 
 /// An ONNX file and how large its network is.
@@ -63,10 +64,7 @@ pub fn write(graph: &Graph, weights: &Weights, metadata: &BTreeMap<String, Strin
             sparse_initializer: Vec::new(),
         }),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
-        metadata_props: metadata
-            .iter()
-            .map(|(key, value)| StringStringEntryProto { key: key.clone(), value: value.clone() })
-            .collect(),
+        metadata_props: metadata.iter().map(|(key, value)| StringStringEntryProto { key: key.clone(), value: value.clone() }).collect(),
         ..ModelProto::default()
     };
     Ok(Written { bytes: seal(model.encode_to_vec()), nodes: count, parameters })
@@ -75,7 +73,7 @@ pub fn write(graph: &Graph, weights: &Weights, metadata: &BTreeMap<String, Strin
 fn inputs(graph: &Graph) -> Vec<ValueInfoProto> {
     let of = |op: &Op| match op {
         Op::Input { channels } => Some(value(FEATURES, FLOAT, &[named("N"), fixed(*channels), named("H"), named("W")])),
-        Op::InputImage { .. } => Some(value(crate::pass::IMAGE, UINT8, &[named("N"), named("H"), named("W"), fixed(3)])),
+        Op::InputImage { .. } => Some(value(INPUT, UINT8, &[named("N"), named("H"), named("W"), fixed(3)])),
         Op::Conv(_)
         | Op::BatchNorm { .. }
         | Op::Relu

@@ -1,6 +1,7 @@
 //! One node of the graph as ONNX nodes. Values are named as the nodes that make them.
 
 use infer::onnx_proto::{FLOAT, NodeProto, TensorProto, UINT8};
+use infer::segmenter::INPUT;
 use models::graph::{Conv, Feature, Graph, NodeId, Op};
 
 use super::proto::{float, floats, int, integers, ints, node, text};
@@ -9,7 +10,7 @@ use super::proto::{float, floats, int, integers, ints, node, text};
 fn value(graph: &Graph, id: NodeId) -> String {
     match &graph.node(id).op {
         Op::Input { .. } => super::FEATURES.to_owned(),
-        Op::InputImage { .. } => format!("{}.normalised", crate::pass::IMAGE),
+        Op::InputImage { .. } => format!("{INPUT}.normalised"),
         Op::Conv(_)
         | Op::BatchNorm { .. }
         | Op::Relu
@@ -52,12 +53,11 @@ pub fn write(graph: &Graph, id: NodeId, shapes: &[Feature], nodes: &mut Vec<Node
 
 /// u8 `N H W 3` to f32 `N 3 H W`: `(v - 255 mean) / (255 std)`. Cast comes first: transposing bytes is slow in ONNX Runtime.
 fn image(output: &str, mean: [f32; 3], std: [f32; 3], nodes: &mut Vec<NodeProto>, constants: &mut Vec<TensorProto>) {
-    let image = crate::pass::IMAGE;
     let [cast, planes, centred, mean_name, scale_name] =
-        ["f32", "planes", "centred", "mean", "scale"].map(|suffix| format!("{image}.{suffix}"));
+        ["f32", "planes", "centred", "mean", "scale"].map(|suffix| format!("{INPUT}.{suffix}"));
     let scale = std.map(|std| (1.0 / (255.0 * f64::from(std))) as f32);
     let is_scaled = scale.iter().any(|scale| (scale - 1.0).abs() > 1e-6);
-    nodes.push(node("Cast", &[image], &cast, vec![int("to", FLOAT.into())]));
+    nodes.push(node("Cast", &[INPUT], &cast, vec![int("to", FLOAT.into())]));
     nodes.push(node("Transpose", &[&cast], &planes, vec![ints("perm", &[0, 3, 1, 2])]));
     constants.push(floats(&mean_name, &[1, 3, 1, 1], &mean.map(|mean| (255.0 * f64::from(mean)) as f32)));
     nodes.push(node("Sub", &[&planes, &mean_name], if is_scaled { &centred } else { output }, vec![]));
@@ -70,8 +70,7 @@ fn image(output: &str, mean: [f32; 3], std: [f32; 3], nodes: &mut Vec<NodeProto>
 fn convolution(conv: &Conv, x: &str, name: &str) -> NodeProto {
     let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
     let inputs = [x, &weight, &bias];
-    let attributes =
-        vec![ints("kernel_shape", &[conv.kernel; 2]), ints("pads", &[conv.kernel / 2; 4]), ints("strides", &[conv.stride; 2])];
+    let attributes = vec![ints("kernel_shape", &[conv.kernel; 2]), ints("pads", &[conv.kernel / 2; 4]), ints("strides", &[conv.stride; 2])];
     node("Conv", if conv.bias { &inputs } else { &inputs[..2] }, name, attributes)
 }
 
@@ -80,11 +79,7 @@ fn upsample(x: &str, output: &str, constants: &mut Vec<TensorProto>) -> NodeProt
     if constants.iter().all(|constant| constant.name != SCALES) {
         constants.push(floats(SCALES, &[4], &[1.0, 1.0, 2.0, 2.0]));
     }
-    let nearest = vec![
-        text("coordinate_transformation_mode", "asymmetric"),
-        text("mode", "nearest"),
-        text("nearest_mode", "floor"),
-    ];
+    let nearest = vec![text("coordinate_transformation_mode", "asymmetric"), text("mode", "nearest"), text("nearest_mode", "floor")];
     node("Resize", &[x, "", SCALES], output, nearest)
 }
 

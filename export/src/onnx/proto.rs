@@ -47,5 +47,10 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
 
 /// A text attribute.
 pub fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), s: Some(value.as_bytes().to_vec()), r#type: attribute_type::STRING, ..AttributeProto::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        s: Some(value.as_bytes().to_vec()),
+        r#type: attribute_type::STRING,
+        ..AttributeProto::default()
+    }
 }

@@ -3,16 +3,14 @@
 //! The first convolution pads with zeros *after* normalisation, so the mean has to be subtracted in front of it: moved into its
 //! bias, borders would be wrong. The division by the standard deviation commutes with zero padding and goes into its weights.
 
+use infer::segmenter::INPUT;
 use models::card::Normalisation;
 use models::graph::{Conv, Graph, NodeId, Op};
 use models::weights::Weights;
 
 use super::{Model, uses};
 
-/// Name of the node that takes the image, and of the ONNX input.
-pub const IMAGE: &str = "image";
-
-/// Replaces the input of features by an input of images.
+/// Replaces the input of features by an input of images, named as `infer` looks for it.
 pub fn image_input((mut graph, mut weights): Model, normalisation: &Normalisation) -> Model {
     let input = graph.iter().find(|(_, node)| matches!(node.op, Op::Input { channels: 3 })).map(|(id, _)| id);
     let Some(input) = input else { return (graph, weights) };
@@ -22,7 +20,7 @@ pub fn image_input((mut graph, mut weights): Model, normalisation: &Normalisatio
         std = [1.0 / 255.0; 3];
     }
     let node = &mut graph.nodes[input.0];
-    IMAGE.clone_into(&mut node.name);
+    INPUT.clone_into(&mut node.name);
     node.op = Op::InputImage { mean: normalisation.mean, std };
     (graph, weights)
 }

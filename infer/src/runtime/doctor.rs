@@ -18,9 +18,7 @@ pub struct Finding {
 
 /// Looks at everything that a run needs.
 pub fn doctor() -> Vec<Finding> {
-    let found = |library: Library| {
-        locate(library, None).map(|found| format!("{} (named by {})", found.path.display(), found.place))
-    };
+    let found = |library: Library| locate(library, None).map(|found| format!("{} (named by {})", found.path.display(), found.place));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     vec![
         Finding { what: "program".into(), state: Ok(format!("infer {}", env!("CARGO_PKG_VERSION"))), optional: false },

@@ -12,6 +12,6 @@ mod locate;
 pub use device::Device;
 pub use doctor::{Finding, doctor};
 pub use install::{Installed, install};
-pub use load::{load, loaded};
 pub(crate) use load::environment;
+pub use load::{load, loaded};
 pub use locate::{Found, Library, Place, locate};
