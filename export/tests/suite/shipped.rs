@@ -186,8 +186,6 @@ fn damaged_and_foreign_files_are_refused_by_name() {
         let error = refused(&changed);
         assert!(error.contains("damaged") || i > good.len() - 100, "byte {i}: {error}");
     }
-    let later = String::from_utf8_lossy(&good).find("\"format_version\": 1").expect("the card is plain text");
-    assert!(later > 0);
     let (graph, weights) = (unet(&small()).only_output(), formula_weights(&unet(&small())));
     let card = [("model_card".to_owned(), r#"{"format_version": 9}"#.to_owned())].into();
     let foreign = export::onnx::write(&graph, &weights, &card).unwrap().bytes;
@@ -203,8 +201,8 @@ fn weights_in_other_files_and_unknown_operators_are_refused() {
     let good = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
     let refused = |edit: &dyn Fn(&mut ModelProto)| {
         let mut model = ModelProto::decode(good.as_slice()).unwrap();
-        edit(&mut model);
         model.metadata_props.pop();
+        edit(&mut model);
         Model::from_bytes(seal(model.encode_to_vec())).unwrap_err().to_string()
     };
     let elsewhere = refused(&|model| model.graph.as_mut().unwrap().initializer[3].data_location = 1);
