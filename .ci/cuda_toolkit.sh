@@ -3,7 +3,7 @@
 #
 # usage: eval "$(.ci/cuda_toolkit.sh FOLDER)" && cargo build --release -p train --features cuda
 #
-# FOLDER is made if need be and takes about 6 GB (3 GB of downloads); a second call only prints the environment again.
+# FOLDER is made if need be and takes about 2 GB; a second call only prints the environment again.
 # `cargo fetch` must have run: the names of the driver's functions are taken from cudarc's sources.
 # What is built here runs where the driver and the same libraries are found on LD_LIBRARY_PATH.
 set -euo pipefail
