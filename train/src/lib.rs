@@ -16,3 +16,4 @@ pub mod pseudo_labels;
 pub mod rng;
 pub mod scribble;
 pub mod step;
+pub mod overlay;
