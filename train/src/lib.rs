@@ -16,4 +16,3 @@ pub mod pseudo_labels;
 pub mod rng;
 pub mod scribble;
 pub mod step;
-pub mod overlay;
