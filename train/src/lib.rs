@@ -3,6 +3,8 @@
 pub mod augment;
 pub mod config;
 pub mod data;
+pub mod make_scribbles;
 pub mod metrics;
+pub mod overlay;
 pub mod rng;
 pub mod scribble;
