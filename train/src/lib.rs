@@ -1,6 +1,7 @@
 //! Training: from strokes to a checkpoint.
 
 pub mod augment;
+pub mod check;
 pub mod config;
 pub mod data;
 pub mod make_scribbles;

@@ -17,6 +17,7 @@ const SEPARATOR_COLOUR: [u8; 3] = [255, 255, 255];
 const SEPARATOR_PX: usize = 2;
 /// Smaller pictures are enlarged by whole factors until their shorter side has this.
 const LEAST_SIDE_PX: usize = 256;
+const LARGEST_FACTOR: usize = 8;
 
 /// What is known about an image; every plane has its size, and what is `None` gets no panel.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ pub struct Layers<'a> {
 /// The panels from left to right: image, scribbles, pseudo-labels, prediction, truth, with a thin white line between them.
 pub fn panels(layers: &Layers) -> RgbImage {
     let image = layers.image;
-    let factor = LEAST_SIDE_PX.div_ceil(image.width.min(image.height).max(1)).max(1);
+    let factor = LEAST_SIDE_PX.div_ceil(image.width.min(image.height).max(1)).clamp(1, LARGEST_FACTOR);
     let plain = enlarged(image, factor);
     let mut panels = vec![plain.clone()];
     panels.extend(layers.scribble.map(|map| painted(&plain, map, factor, 1.0)));
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn large_and_tiny_pictures_work() {
-        for (width, height, factor) in [(300, 400, 1), (1, 1, 256), (1, 300, 256)] {
+        for (width, height, factor) in [(300, 400, 1), (1, 1, 8), (50, 300, 6)] {
             let image = RgbImage::new(width, height, vec![0; 3 * width * height]).unwrap();
             let labels = Plane::filled(width, height, 1);
             let picture = panels(&Layers { image: &image, scribble: None, pseudo: None, prediction: Some(&labels), truth: None });
