@@ -112,7 +112,7 @@ fn eroded(labels: &Plane<u32>, pixels: &[(usize, usize)], by: isize) -> Vec<(usi
 /// Pixels of the plane whose squared distance from (x, y) is at most `squared`.
 fn around<T>(plane: &Plane<T>, x: usize, y: usize, squared: isize) -> impl Iterator<Item = (usize, usize)> {
     let (width, height) = (plane.width as isize, plane.height as isize);
-    let reach = (0..).take_while(|r| r * r <= squared).last().unwrap_or(0);
+    let reach = squared.isqrt();
     let offsets = (-reach..=reach).flat_map(move |dy| (-reach..=reach).map(move |dx| (dx, dy)));
     let moved = offsets.filter(move |(dx, dy)| dx * dx + dy * dy <= squared).map(move |(dx, dy)| (x as isize + dx, y as isize + dy));
     moved.filter(move |&(x, y)| x >= 0 && y >= 0 && x < width && y < height).map(|(x, y)| (x as usize, y as usize))
