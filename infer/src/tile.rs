@@ -31,8 +31,7 @@ pub struct Window {
 pub struct TileGrid {
     /// Columns and rows of the image.
     pub image: [usize; 2],
-    /// Columns and rows of every window; multiples of the stride.
-    pub window: [usize; 2],
+    window: [usize; 2],
     /// The halo that is kept, a multiple of the stride.
     pub halo: usize,
     columns: Vec<Span>,
@@ -68,6 +67,11 @@ impl TileGrid {
     /// Whether there is no window; never, since images have pixels.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Columns and rows of every window; multiples of the stride.
+    pub fn window_size(&self) -> [usize; 2] {
+        self.window
     }
 
     /// Window `index` in raster order.

@@ -16,6 +16,8 @@ pub struct Harvest {
     pub instances: Vec<Instance>,
     /// No later nucleus has a pixel above this row.
     pub settled_rows: u32,
+    /// Rows taken so far.
+    pub rows_taken: u32,
 }
 
 /// Finds the nuclei of one image, row by row.
@@ -66,7 +68,7 @@ impl Extractor {
             self.finish_row(&mut found);
             self.row += 1;
         }
-        Harvest { instances: found, settled_rows: self.settled_rows() }
+        Harvest { instances: found, settled_rows: self.settled_rows(), rows_taken: self.row }
     }
 
     /// Ends the image.
@@ -76,7 +78,7 @@ impl Extractor {
         self.open.push_row(&[]);
         self.finish_row(&mut found);
         assert!(self.pending.is_empty(), "no component is open, so none can enclose another");
-        Harvest { instances: found, settled_rows: self.height }
+        Harvest { instances: found, settled_rows: self.height, rows_taken: self.height }
     }
 
     fn settled_rows(&self) -> u32 {

@@ -6,6 +6,7 @@
 //! | [`geojson`], [`table`] | `nuclei.geojson.gz` for QuPath, `nuclei.csv` |
 //! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written row of tiles by row of tiles |
 //! | [`labels`], [`overlay`] | `labels.png`, `overlay.png` |
+//! | [`writers`] | all files of nuclei, fed from one stream |
 //! | [`summary`] | `summary.json`: provenance, areas, counts, timings |
 //!
 //! Every file is written under a temporary name; [`Files::commit`] gives the final names when all are whole, the summary last.
@@ -18,6 +19,7 @@ pub mod overlay;
 pub mod pyramid;
 pub mod summary;
 pub mod table;
+pub mod writers;
 
 use std::path::{Path, PathBuf};
 

@@ -110,7 +110,8 @@ impl PyramidWriter {
     fn write_tiles(&mut self, level: usize) -> Result<()> {
         let (width, samples) = (self.levels[level].width, self.samples);
         let rows = std::mem::take(&mut self.levels[level].rows);
-        let tiles: Vec<Vec<u8>> = (0..width.div_ceil(TILE)).into_par_iter().map(|column| compress(&tile(&rows, width, samples, column))).collect();
+        let tiles: Vec<Vec<u8>> =
+            (0..width.div_ceil(TILE)).into_par_iter().map(|column| compress(&tile(&rows, width, samples, column))).collect();
         for bytes in tiles {
             self.levels[level].tiles.push((self.position, bytes.len() as u64));
             self.put(&bytes)?;

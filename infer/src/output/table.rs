@@ -20,7 +20,8 @@ impl TableWriter {
         let path = file.path().to_owned();
         let mut writer = Self { csv: csv::Writer::from_writer(BufWriter::new(file)), path, frame };
         let unit = if frame.microns_per_pixel.is_some() { "um" } else { "px" };
-        let fixed = ["id", "centroid_x_px", "centroid_y_px", "left_px", "top_px", "right_px", "bottom_px", "area_model_px"].map(str::to_owned);
+        let fixed =
+            ["id", "centroid_x_px", "centroid_y_px", "left_px", "top_px", "right_px", "bottom_px", "area_model_px"].map(str::to_owned);
         let measured = ["centroid_x", "centroid_y", "perimeter", "major_axis", "minor_axis"].map(|name| format!("{name}_{unit}"));
         let plain = ["eccentricity", "solidity", "mean_probability", "touches_border"].map(str::to_owned);
         let names = fixed.into_iter().chain([format!("area_{unit}2")]).chain(measured).chain(plain);

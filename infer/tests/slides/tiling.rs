@@ -67,7 +67,7 @@ fn windows_with_the_reach_as_halo_give_the_whole_image() {
         let grid = TileGrid::new([width, height], stride, tile, halo).unwrap();
         for i in 0..grid.len() {
             let window = grid.window(i);
-            let [w, h] = grid.window;
+            let [w, h] = grid.window_size();
             let rows = (window.y.read..window.y.read + h).flat_map(|y| {
                 let at = (y * width + window.x.read) * 3;
                 image[at..at + w * 3].to_vec()

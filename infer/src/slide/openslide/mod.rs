@@ -83,7 +83,7 @@ fn usual_places() -> Vec<PathBuf> {
     } else {
         "libopenslide.so.1"
     };
-    let variable = std::env::var_os("INFER_OPENSLIDE").map(PathBuf::from);
+    let variable = std::env::var_os("NUCLEI_OPENSLIDE").map(PathBuf::from);
     let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("lib").join(name)));
     variable.into_iter().chain(beside).chain([PathBuf::from(name)]).collect()
 }
