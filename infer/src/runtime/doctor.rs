@@ -41,7 +41,9 @@ pub fn doctor() -> Vec<Finding> {
 
 #[cfg(target_arch = "x86_64")]
 fn vector_units() -> &'static str {
-    if std::is_x86_feature_detected!("avx512f") {
+    if super::device::has_amx() {
+        ", AVX-512, AMX"
+    } else if std::is_x86_feature_detected!("avx512f") {
         ", AVX-512"
     } else if std::is_x86_feature_detected!("avx2") {
         ", AVX2"
