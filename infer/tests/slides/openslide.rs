@@ -1,0 +1,83 @@
+//! Our own reader against OpenSlide, and OpenSlide on what we write. Runs where the library is found (`NUCLEI_OPENSLIDE`).
+
+use std::path::{Path, PathBuf};
+
+use infer::output::pyramid::PyramidWriter;
+use infer::slide::{self, Slide};
+use models::artifact::AtomicFile;
+
+use crate::picture::{card, run, save_tiff, shared, tissue};
+use crate::random::Random;
+
+fn library() -> Option<PathBuf> {
+    let library = std::env::var_os("NUCLEI_OPENSLIDE").map(PathBuf::from);
+    if library.is_none() {
+        eprintln!("skipped: NUCLEI_OPENSLIDE does not name an OpenSlide library");
+    }
+    library
+}
+
+fn openslide(path: &Path) -> Option<Box<dyn Slide>> {
+    Some(slide::openslide::open(path, Some(&library()?), "this is a test").unwrap())
+}
+
+#[test]
+fn tiles_of_a_real_slide_are_those_of_openslide() {
+    for name in ["CMU-1-Small-Region.svs", "CMU-1-Small-Region_pyramid.tif"] {
+        let Some(path) = shared(name) else { return };
+        let Some(theirs) = openslide(&path) else { return };
+        let ours = slide::open(&path, None).unwrap();
+        assert_eq!(ours.facts().reader, "tiff");
+        assert_eq!(ours.levels(), theirs.levels(), "{name}");
+        let (our_mpp, their_mpp) = (ours.microns_per_pixel().unwrap(), theirs.microns_per_pixel().unwrap());
+        assert!((our_mpp[0] - their_mpp[0]).abs() < 1e-6, "{our_mpp:?} {their_mpp:?}");
+        let mut counts = [0u64; 256];
+        for (level, size) in ours.levels().iter().enumerate() {
+            let read = |slide: &dyn Slide| slide.read_region(level, 0, 0, size.width as usize, size.height as usize).unwrap();
+            let (a, b) = (read(ours.as_ref()), read(theirs.as_ref()));
+            a.data.iter().zip(&b.data).for_each(|(a, b)| counts[usize::from(a.abs_diff(*b))] += 1);
+        }
+        let largest = counts.iter().rposition(|&count| count > 0).unwrap();
+        eprintln!("{name}: largest difference {largest}, counts {:?}", &counts[..=largest]);
+        assert!(largest <= 2, "{name}: our JPEG differs from OpenSlide's by {largest} levels");
+    }
+}
+
+#[test]
+fn openslide_reads_the_pyramids_that_we_write() {
+    if library().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let picture = tissue(&mut Random(3), 1500, 1100);
+    let path = folder.path().join("rgb.tif");
+    save_tiff(&picture, &path, Some(0.5));
+    let theirs = openslide(&path).unwrap();
+    let ours = slide::open(&path, None).unwrap();
+    assert_eq!(ours.levels(), theirs.levels());
+    assert!((theirs.microns_per_pixel().unwrap()[0] - 0.5).abs() < 1e-4);
+    for (level, size) in ours.levels().iter().enumerate() {
+        let read = |slide: &dyn Slide| slide.read_region(level, 0, 0, size.width as usize, size.height as usize).unwrap();
+        assert!(read(ours.as_ref()) == read(theirs.as_ref()), "level {level}");
+    }
+    let grey = folder.path().join("grey.tif");
+    let values: Vec<u8> = picture.data.iter().step_by(3).copied().collect();
+    let mut writer = PyramidWriter::new(AtomicFile::create(&grey).unwrap(), 1500, 1100, 1, None).unwrap();
+    writer.push(&values).unwrap();
+    writer.finish().unwrap().commit().unwrap();
+    let region = openslide(&grey).unwrap().read_region(0, 0, 0, 1500, 1100).unwrap();
+    assert!(region.data.iter().step_by(3).eq(values.iter()), "grey values are read as they were written");
+}
+
+#[test]
+fn an_ndpi_slide_goes_all_the_way_or_says_what_to_install() {
+    let Some(path) = shared("test3-DAPI-2-387.ndpi") else { return };
+    let nowhere = slide::open(&path, Some(Path::new("nowhere.so"))).err().expect("there is no such library");
+    assert!(nowhere.to_string().contains("NDPI") && nowhere.hint_text().unwrap().contains("infer runtime install"), "{nowhere:?}");
+    let Some(library) = library() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let options = infer::segment::Options { out: folder.path().to_owned(), openslide: Some(library), ..Default::default() };
+    let (summary, _) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
+    assert_eq!((summary.slide.reader, summary.slide.size_px), ("openslide", [3968, 4864]));
+    assert!((summary.scale.read_at.effective_mpp.unwrap()[0] - 0.5).abs() <= 0.005);
+}
