@@ -1,2 +1,79 @@
-//! Placeholder.
-fn main() {}
+//! The program `infer`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use infer::runtime::{self, Library};
+use infer::segmenter::Model;
+use models::{Result, bail, console};
+
+use crate::cli::{Cli, Command, RuntimeCommand, VerifyArgs};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    console::start_logging(cli.verbose, cli.quiet);
+    console::exit(run(&cli.command))
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Verify(args) => verify(args),
+        Command::Runtime(RuntimeCommand::Install { from, into }) => {
+            for installed in runtime::install(from.as_deref(), into.as_deref())? {
+                let state = if installed.written { "installed" } else { "already there" };
+                println!("{}\t{state}\t{}", installed.library.name(), installed.path.display());
+            }
+            Ok(())
+        }
+        Command::Runtime(RuntimeCommand::List) => list(),
+        Command::Doctor => doctor(),
+    }
+}
+
+fn verify(args: &VerifyArgs) -> Result<()> {
+    let model = Model::open(&args.model)?;
+    let report = infer::verify::verify(&model, &args.device.options())?;
+    let (low, high) = report.range;
+    println!(
+        "{}: sound on {} (probabilities {low:.4} to {high:.4}, {:.0?} for 256 x 256)",
+        args.model.display(),
+        report.device,
+        report.time
+    );
+    Ok(())
+}
+
+fn list() -> Result<()> {
+    let mut missing = None;
+    for library in Library::ALL {
+        match runtime::locate(library, None) {
+            Ok(found) => println!("{}\t{}\t{}", library.name(), found.path.display(), found.place),
+            Err(error) => {
+                println!("{}\tnot found", library.name());
+                missing = missing.or(Some(error));
+            }
+        }
+    }
+    missing.map_or(Ok(()), Err)
+}
+
+fn doctor() -> Result<()> {
+    let mut faults = 0;
+    for finding in runtime::doctor() {
+        match &finding.state {
+            Ok(state) => println!("ok       {}: {state}", finding.what),
+            Err(error) => {
+                let mark = if finding.optional { "optional" } else { "missing " };
+                println!("{mark} {}: {error}", finding.what);
+                error.hint_text().inspect(|hint| println!("         {hint}"));
+                faults += usize::from(!finding.optional);
+            }
+        }
+    }
+    if faults > 0 {
+        bail!("{faults} of the things that are needed are missing");
+    }
+    Ok(())
+}

@@ -1,9 +1,159 @@
-//! A network ready to run.
+//! A network that turns images into probabilities: an ONNX Runtime session made from the bytes that were hashed.
 
-use models::Result;
+use std::path::PathBuf;
 
-/// A network that gives probabilities for windows of any size that is a multiple of its stride.
+use models::card::ModelCard;
+use models::{Context, Error, Result, bail};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
+use ort::value::{PrimitiveTensorElementType, TensorRef};
+
+pub use crate::model::Model;
+use crate::runtime::{self, Device};
+
+/// The name of the input: u8, `B H W C`.
+pub const INPUT: &str = "image";
+/// The name of the f32 output, `B H W`.
+pub const PROBABILITY: &str = "probability";
+/// The name of the output as `round(255 p)`, u8, `B H W`.
+pub const QUANTISED: &str = "probability_u8";
+
+/// A network over u8 images. Height and width are multiples of the card's stride.
 pub trait Network: Send {
-    /// `images`: `batch * height * width * 3` bytes, B H W C. Returns `batch * height * width` values `round(255 p)`.
+    /// `images`: `batch * height * width * 3` bytes, B H W C. Returns `batch * height * width` probabilities as round(255 p).
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>>;
+}
+
+/// How a model is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What runs it.
+    pub device: Device,
+    /// Threads of this session; 0: as many as the machine has cores.
+    pub threads: usize,
+    /// Whether idle threads spin: a little faster alone, harmful where other threads need the cores.
+    pub spin: bool,
+    /// ONNX Runtime's library, if not where [`runtime::locate`] finds it.
+    pub runtime: Option<PathBuf>,
+}
+
+/// A model, ready to run. One is used by one thread at a time; make several to run several.
+pub struct Segmenter {
+    session: Session,
+    card: ModelCard,
+    device: Device,
+}
+
+impl Segmenter {
+    /// Loads ONNX Runtime if need be and makes a session of the model's bytes.
+    ///
+    /// # Errors
+    /// No runtime, a device that is asked for and not there, a file that the runtime refuses or whose inputs and outputs are others.
+    pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        let session = session(&model.bytes, options)?;
+        check_names(&session)?;
+        Ok(Self { session, card: model.card.clone(), device: options.device.resolve() })
+    }
+
+    /// The model's card.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// What runs it; never [`Device::Auto`].
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// `images`: `batch * height * width * 3` bytes, `B H W C`. Returns `batch * height * width` probabilities in 0..=1.
+    pub fn probabilities(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<f32>> {
+        self.run(PROBABILITY, images, [batch, height, width])
+    }
+
+    fn run<T>(&mut self, output: &str, images: &[u8], shape: [usize; 3]) -> Result<Vec<T>>
+    where
+        T: PrimitiveTensorElementType + Clone,
+    {
+        let [batch, height, width] = shape;
+        check_shape(self.card.stride, images.len(), shape)?;
+        let input = TensorRef::from_array_view(([batch, height, width, 3], images))?;
+        let only = RunOptions::new()?.with_outputs(OutputSelector::no_default().with(output));
+        let outputs = self
+            .session
+            .run_with_options(ort::inputs![INPUT => input], &only)
+            .doing(|| format!("running {} on {batch} x {height} x {width} pixels", self.card.name))?;
+        extract(&outputs, output, batch * height * width)
+    }
+}
+
+impl Network for Segmenter {
+    fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>> {
+        self.run(QUANTISED, images, [batch, height, width])
+    }
+}
+
+/// A session over the bytes of any ONNX model, with the options of a [`Segmenter`] but none of its checks.
+pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
+    let environment = runtime::environment(options.runtime.as_deref())?;
+    let (library, version) = runtime::loaded().expect("it was loaded above");
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    };
+    let builder = Session::builder(&environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(options.spin)?;
+    let mut builder = options.device.register(builder, &library)?;
+    builder.commit_from_memory(bytes).map_err(Error::from).doing(|| format!("making a session with ONNX Runtime {version}"))
+}
+
+fn check_names(session: &Session) -> Result<()> {
+    let inputs: Vec<&str> = session.inputs().iter().map(ort::value::Outlet::name).collect();
+    let outputs: Vec<&str> = session.outputs().iter().map(ort::value::Outlet::name).collect();
+    if inputs != [INPUT] || !outputs.contains(&PROBABILITY) || !outputs.contains(&QUANTISED) {
+        bail!(
+            "the model has the inputs {inputs:?} and outputs {outputs:?}, expected {INPUT:?} and {PROBABILITY:?}, {QUANTISED:?}";
+            hint: "export the checkpoint again with this version of the program"
+        );
+    }
+    Ok(())
+}
+
+fn check_shape(stride: usize, bytes: usize, shape: [usize; 3]) -> Result<()> {
+    let [batch, height, width] = shape;
+    if batch == 0 || height == 0 || width == 0 || !height.is_multiple_of(stride) || !width.is_multiple_of(stride) {
+        bail!("the model takes heights and widths that are multiples of {stride}, found {batch} x {height} x {width}");
+    }
+    let expected = batch * height * width * 3;
+    if bytes != expected {
+        bail!("{batch} images of {height} x {width} pixels need {expected} bytes, found {bytes}");
+    }
+    Ok(())
+}
+
+fn extract<T>(outputs: &SessionOutputs, name: &str, count: usize) -> Result<Vec<T>>
+where
+    T: PrimitiveTensorElementType + Clone,
+{
+    let Some(value) = outputs.get(name) else { bail!("the model gave no output {name:?}") };
+    let (shape, values) = value.try_extract_tensor::<T>().doing(|| format!("reading the output {name:?}"))?;
+    if values.len() != count {
+        bail!("the output {name:?} has the shape {shape:?}, expected {count} values");
+    }
+    Ok(values.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_checked_before_the_runtime_sees_them() {
+        check_shape(32, 2 * 64 * 96 * 3, [2, 64, 96]).unwrap();
+        assert!(check_shape(32, 64 * 65 * 3, [1, 64, 65]).unwrap_err().to_string().contains("multiples of 32"));
+        assert!(check_shape(32, 0, [0, 64, 64]).is_err());
+        assert!(check_shape(32, 64 * 64 * 3 - 1, [1, 64, 64]).unwrap_err().to_string().contains("12287"));
+    }
 }

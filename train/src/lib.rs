@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Training: from strokes to a checkpoint.
+
+pub mod augment;
+pub mod check;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod evaluate;
+pub mod fit;
+pub mod initial;
+pub mod log;
+pub mod loss;
+pub mod make_scribbles;
+pub mod metrics;
+pub mod network;
+pub mod optimizer;
+pub mod overlay;
+pub mod pseudo_labels;
+pub mod rng;
+pub mod scribble;
+pub mod step;

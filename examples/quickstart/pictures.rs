@@ -1,0 +1,68 @@
+//! Pictures of what was drawn, learned and found.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{ImageFormat, Rgb, RgbImage, imageops};
+use models::plane::Plane;
+use models::{Context, Result, artifact};
+
+/// Strokes and outlines of nuclei.
+pub const NUCLEUS: Rgb<u8> = Rgb([255, 205, 0]);
+/// Strokes through background.
+pub const BACKGROUND: Rgb<u8> = Rgb([0, 170, 220]);
+/// Outlines that a person drew.
+pub const TRUTH: Rgb<u8> = Rgb([60, 220, 60]);
+
+/// How many times pictures are enlarged, so that a stroke two pixels wide can be seen.
+const ZOOM: u32 = 2;
+const GAP: u32 = 8;
+
+/// The image, enlarged.
+pub fn plain(image: &RgbImage) -> RgbImage {
+    imageops::resize(image, image.width() * ZOOM, image.height() * ZOOM, imageops::FilterType::CatmullRom)
+}
+
+/// The enlarged image under its scribbles: 0 background, 1 nucleus, anything else nothing.
+pub fn with_scribbles(image: &RgbImage, scribbles: &Plane<u8>) -> RgbImage {
+    let mut picture = plain(image);
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        match scribbles.at((x / ZOOM) as usize, (y / ZOOM) as usize) {
+            0 => *pixel = BACKGROUND,
+            1 => *pixel = NUCLEUS,
+            _ => {}
+        }
+    }
+    picture
+}
+
+/// The enlarged image under the outlines of its instances.
+pub fn with_outlines(image: &RgbImage, instances: &Plane<u32>, colour: Rgb<u8>) -> RgbImage {
+    let mut picture = plain(image);
+    let id = |x: u32, y: u32| instances.at((x / ZOOM) as usize, (y / ZOOM) as usize);
+    let (width, height) = picture.dimensions();
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        let here = id(x, y);
+        let differs = |nx: u32, ny: u32| nx < width && ny < height && id(nx, ny) != here;
+        let left_or_above = (x > 0 && id(x - 1, y) != here) || (y > 0 && id(x, y - 1) != here);
+        if here > 0 && (left_or_above || differs(x + 1, y) || differs(x, y + 1)) {
+            *pixel = colour;
+        }
+    }
+    picture
+}
+
+/// Writes pictures of one height side by side as a PNG.
+pub fn write_row(path: &Path, pictures: &[RgbImage]) -> Result<()> {
+    let width = pictures.iter().map(|picture| picture.width() + GAP).sum::<u32>() - GAP;
+    let height = pictures.iter().map(RgbImage::height).max().expect("there is a picture");
+    let mut row = RgbImage::from_pixel(width, height, Rgb([255; 3]));
+    let mut x = 0;
+    for picture in pictures {
+        imageops::replace(&mut row, picture, i64::from(x), 0);
+        x += picture.width() + GAP;
+    }
+    let mut png = Cursor::new(Vec::new());
+    row.write_to(&mut png, ImageFormat::Png).doing(|| format!("encoding {}", path.display()))?;
+    artifact::write(path, png.get_ref())
+}

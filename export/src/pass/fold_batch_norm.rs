@@ -1,0 +1,48 @@
+//! Batch normalisation after a convolution becomes part of it (Ioffe, Szegedy, "Batch Normalization", ICML 2015, algorithm 2).
+//!
+//! gamma (w * x + b - mu) / sqrt(var + eps) + beta = (s w) * x + (s (b - mu) + beta) with s = gamma / sqrt(var + eps).
+
+use models::graph::{Graph, NodeId, Op};
+use models::weights::{Array, Weights};
+
+use super::{Model, bypass, uses};
+
+/// Folds every batch normalisation whose input is a convolution that nothing else reads; computed in f64, rounded once.
+pub fn fold_batch_norm((mut graph, mut weights): Model) -> Model {
+    while let Some((conv, norm)) = next(&graph) {
+        fold(&graph, conv, norm, &mut weights);
+        if let Op::Conv(conv) = &mut graph.nodes[conv.0].op {
+            conv.bias = true;
+        }
+        bypass(&mut graph, norm, conv);
+    }
+    (graph, weights)
+}
+
+fn next(graph: &Graph) -> Option<(NodeId, NodeId)> {
+    let uses = uses(graph);
+    graph.iter().find_map(|(id, node)| {
+        let foldable = |conv: NodeId| matches!(graph.node(conv).op, Op::Conv(_)) && uses[conv.0] == 1;
+        (matches!(node.op, Op::BatchNorm { .. }) && foldable(node.inputs[0])).then(|| (node.inputs[0], id))
+    })
+}
+
+fn fold(graph: &Graph, conv: NodeId, norm: NodeId, weights: &mut Weights) {
+    let (conv, norm) = (graph.node(conv), graph.node(norm));
+    let Op::BatchNorm { eps, .. } = norm.op else { unreachable!("{} is a batch normalisation", norm.name) };
+    let mut of_norm = |suffix: &str| weights.remove(&format!("{}.{suffix}", norm.name)).expect("a selected weight").data;
+    let [scale, shift, mean, var] = ["weight", "bias", "running_mean", "running_var"].map(&mut of_norm);
+    let factor: Vec<f64> = scale.iter().zip(&var).map(|(&s, &v)| f64::from(s) / (f64::from(v) + eps).sqrt()).collect();
+    let bias_name = format!("{}.bias", conv.name);
+    let bias = weights.remove(&bias_name).map_or_else(|| vec![0.0; factor.len()], |array| array.data);
+    let folded = |i: usize| (factor[i] * (f64::from(bias[i]) - f64::from(mean[i])) + f64::from(shift[i])) as f32;
+    let bias = (0..factor.len()).map(folded).collect();
+    weights.insert(bias_name, Array::new([factor.len()], bias));
+    let kernel = weights.get_mut(&format!("{}.weight", conv.name)).expect("a selected weight");
+    let per_output = kernel.data.len() / factor.len();
+    for (row, factor) in kernel.data.chunks_mut(per_output).zip(&factor) {
+        for v in row {
+            *v = (f64::from(*v) * factor) as f32;
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What leaves the network: the probability of a nucleus, and the same as one byte.
+
+use infer::segmenter::{PROBABILITY, QUANTISED};
+use models::graph::{Node, NodeId, Op};
+
+use super::Model;
+
+/// Appends [`Op::Probability`] and [`Op::Quantise`] to an output of logits, named as `infer` looks for them.
+pub fn probability((mut graph, weights): Model) -> Model {
+    for (name, op) in [(PROBABILITY, Op::Probability), (QUANTISED, Op::Quantise)] {
+        graph.nodes.push(Node { name: name.to_owned(), op, inputs: vec![graph.output] });
+        graph.output = NodeId(graph.nodes.len() - 1);
+    }
+    (graph, weights)
+}

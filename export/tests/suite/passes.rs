@@ -1,0 +1,130 @@
+//! Passes leave the output as it was: on random graphs, weights and images, against a naive evaluation in f64.
+//!
+//! The tolerance is f32's: a pass rounds each weight once.
+
+use crate::reference::{Map, evaluate, formula_weights, unit_numbers};
+use export::pass;
+use models::card::Normalisation;
+use models::graph::{Builder, Graph, Op, Wire};
+use models::unet::{UNetConfig, unet};
+use models::weights::{Array, Weights};
+use proptest::prelude::*;
+
+/// A graph of `steps` random layers over three channels that ends in two logits, with taps and parts that nothing reads.
+fn graph(steps: &[u8]) -> Graph {
+    let builder = Builder::new();
+    let input = builder.input(3);
+    let mut x = input;
+    let mut taps = Vec::new();
+    for (i, step) in steps.iter().enumerate() {
+        let name = format!("layer{i}");
+        x = layer(x, *step, &name);
+        if step % 5 == 0 {
+            taps.push(("tap", x.conv(format!("dead{i}"), 2, 1, 1)));
+        }
+    }
+    let head = if steps.len().is_multiple_of(2) { x.conv("head", 2, 1, 1) } else { x.conv_bias("head", 2, 3, 1) };
+    builder.finish(head, &taps)
+}
+
+fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
+    match kind % 9 {
+        0 => x.conv(name, 4, 3, 1).norm(format!("{name}.norm")).relu(),
+        1 => x.conv_bias(name, 3, 5, 2).norm(format!("{name}.norm")),
+        2 => x.norm(name), // may follow what is no convolution
+        3 => x.max_pool(),
+        4 => x.upsample(),
+        5 => x.add(x.conv(name, x.channels(), 3, 1).norm(format!("{name}.norm"))),
+        6 => x.concat(x.conv(name, 2, 1, 1)),
+        7 => {
+            let shared = x.conv(name, 3, 3, 1); // read twice: not foldable
+            shared.norm(format!("{name}.norm")).add(shared)
+        }
+        _ => x.relu(),
+    }
+}
+
+fn image(graph: &Graph, scale: f64) -> Map {
+    let side = 2 * graph.stride();
+    Map::new(3, side, side, unit_numbers("image").take(3 * side * side).map(|u| ((u + 1.0) * scale).floor()).collect())
+}
+
+/// `(v / 255 - mean) / std`, which an input of features has behind it.
+fn normalised(image: &Map, normalisation: &Normalisation) -> Map {
+    let plane = image.shape.height * image.shape.width;
+    let of = |(i, v): (usize, &f64)| {
+        let c = i / plane;
+        (v / 255.0 - f64::from(normalisation.mean[c])) / f64::from(normalisation.std[c])
+    };
+    Map { shape: image.shape, data: image.data.iter().enumerate().map(of).collect() }
+}
+
+fn assert_close(a: &Map, b: &Map) {
+    assert_eq!(a.shape, b.shape);
+    let largest = a.data.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+    let worst = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= 2e-5 * largest, "values up to {largest} differ by {worst}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_what_the_output_reaches_is_kept(steps in prop::collection::vec(0u8..90, 0..6)) {
+        let graph = graph(&steps);
+        let mut weights = formula_weights(&graph);
+        weights.insert("projection.r1.0.weight".into(), Array::new([1], vec![1.0]));
+        let input = image(&graph, 1.0);
+        let (kept, fewer) = pass::only_output((graph.clone(), weights.clone()));
+        prop_assert_eq!(evaluate(&graph, &weights, &input), evaluate(&kept, &fewer, &input));
+        let named = |weights: &Weights| weights.keys().any(|name| name.starts_with("dead") || name.starts_with("projection"));
+        prop_assert!(!named(&fewer) && kept.taps.is_empty());
+    }
+
+    #[test]
+    fn batch_normalisation_folds_into_the_convolution_before_it(steps in prop::collection::vec(0u8..90, 0..6)) {
+        let graph = graph(&steps);
+        let weights = formula_weights(&graph);
+        let input = image(&graph, 1.0);
+        let (folded, fewer) = pass::fold_batch_norm((graph.clone(), weights.clone()));
+        assert_close(&evaluate(&graph, &weights, &input), &evaluate(&folded, &fewer, &input));
+        let names: Vec<String> = folded.parameters().into_iter().map(|p| p.name).collect();
+        prop_assert_eq!(names.len(), fewer.len());
+    }
+
+    #[test]
+    fn the_difference_of_two_logits_gives_the_same_probability(steps in prop::collection::vec(0u8..90, 0..6)) {
+        let (graph, weights) = pass::only_output((graph(&steps), formula_weights(&graph(&steps))));
+        let input = image(&graph, 1.0);
+        let one = pass::head_difference((graph.clone(), weights.clone()));
+        prop_assert!(matches!(&one.0.node(one.0.output).op, Op::Conv(conv) if conv.outputs == 1));
+        let probability = |model| { let (graph, weights) = pass::probability(model); evaluate(&graph, &weights, &input) };
+        let (two, one) = (probability((graph, weights)), probability(one));
+        let off = two.data.iter().zip(&one.data).filter(|(a, b)| a != b).count();
+        prop_assert!(off * 100 <= two.data.len(), "{} of {} levels differ", off, two.data.len());
+    }
+
+    #[test]
+    fn an_image_enters_as_its_normalised_features(steps in prop::collection::vec(0u8..90, 0..6)) {
+        let graph = graph(&steps);
+        let weights = formula_weights(&graph);
+        let normalisation = Normalisation { mean: [0.485, 0.4, 0.3], std: [0.229, 0.3, 0.2] };
+        let bytes = image(&graph, 128.0);
+        let (with_image, scaled) = pass::image_input((graph.clone(), weights.clone()), &normalisation);
+        assert_close(&evaluate(&graph, &weights, &normalised(&bytes, &normalisation)), &evaluate(&with_image, &scaled, &bytes));
+    }
+}
+
+#[test]
+fn all_passes_together_leave_a_unet_with_nothing_to_fold() {
+    let config = UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() };
+    let graph = unet(&config);
+    let weights = formula_weights(&graph);
+    let bytes = image(&graph, 128.0);
+    let (shipped, fewer) = pass::all((graph.clone(), weights.clone()), &Normalisation::IMAGENET);
+    assert!(shipped.nodes.iter().all(|node| !matches!(node.op, Op::BatchNorm { .. })));
+    let (plain, plain_weights) = pass::probability((graph.only_output(), weights));
+    let expected = evaluate(&plain, &plain_weights, &normalised(&bytes, &Normalisation::IMAGENET));
+    let found = evaluate(&shipped, &fewer, &bytes);
+    assert!(expected.data.iter().zip(&found.data).all(|(a, b)| (a - b).abs() <= 1.0));
+}

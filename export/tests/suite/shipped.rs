@@ -1,0 +1,215 @@
+//! From a checkpoint file to a file that runs. The tests that run it fetch ONNX Runtime through `infer runtime install`'s own
+//! function, which needs Python with pip and a package index once.
+
+use std::path::{Path, PathBuf};
+
+use crate::reference::{Map, evaluate, formula_weights, unit_numbers};
+use export::Options;
+use infer::segmenter::{self, Model, Network, Segmenter, session};
+use models::artifact;
+use models::card::Training;
+use models::console::Silent;
+use models::decode::quantise;
+use models::graph::Graph;
+use models::unet::{UNetConfig, unet};
+use models::weights::WeightsFile;
+use ort::value::TensorRef;
+
+fn small() -> UNetConfig {
+    UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() }
+}
+
+/// A checkpoint as `train` writes it.
+fn checkpoint(folder: &Path, config: &UNetConfig) -> PathBuf {
+    let training = Training { iterations: 7, images: 3, labelled_share: 0.1, ..Training::default() };
+    let metadata = [
+        ("format", export::weights::FORMAT.to_owned()),
+        ("unet", serde_json::to_string(config).unwrap()),
+        ("training", serde_json::to_string(&training).unwrap()),
+        ("model", r#"{"name": "tiny", "microns_per_pixel": 0.5, "licence": "CC0-1.0"}"#.to_owned()),
+        ("config", "[data]\nfolder = \"gone\"\n".to_owned()),
+    ];
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let path = folder.join("best.safetensors");
+    WeightsFile { arrays: formula_weights(&unet(config)), metadata, verified: false }.write(&path).unwrap();
+    path
+}
+
+fn exported(folder: &Path, options: &Options) -> PathBuf {
+    let path = folder.join("nuclei.onnx");
+    export::onnx(&checkpoint(folder, &small()), &path, options, &Silent).unwrap();
+    path
+}
+
+fn install_runtime() {
+    infer::runtime::install(None, None).expect("ONNX Runtime is needed for this test; Python with pip fetches it");
+}
+
+fn golden(name: &str) -> WeightsFile {
+    let folder =
+        std::env::var_os("GOLDEN_DIR").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden"), PathBuf::from);
+    WeightsFile::read(&folder.join(name)).unwrap()
+}
+
+fn assert_close(expected: &[f32], found: &[f32], relative: f32) {
+    assert_eq!(expected.len(), found.len());
+    let largest = expected.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+    let worst = expected.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= relative * largest, "values up to {largest} differ by {worst}");
+}
+
+/// Golden vectors `unet_eval`: torch 2.11 in f64, weights by formula (tests/data/golden/README.md); rel 1e-4 of max.
+#[test]
+fn the_paper_s_network_gives_torch_s_logits_and_taps() {
+    install_runtime();
+    let file = golden("unet_eval.safetensors");
+    let graph = unet(&UNetConfig::default());
+    let weights = formula_weights(&graph);
+    for (key, node) in [("logits", graph.output), ("tap3", graph.tap("block3").unwrap()), ("tap5", graph.tap("block5").unwrap())] {
+        let part = Graph { output: node, ..graph.clone() };
+        let (part, weights) = export::pass::fold_batch_norm(export::pass::only_output((part, weights.clone())));
+        let written = export::onnx::write(&part, &weights, &std::collections::BTreeMap::new()).unwrap();
+        let mut session = session(&written.bytes, &segmenter::Options::default()).unwrap();
+        for case in ["a", "b"] {
+            let input = &file.arrays[&format!("{case}.input")];
+            let shape: [usize; 4] = input.shape.as_slice().try_into().unwrap();
+            let tensor = TensorRef::from_array_view((shape, input.data.as_slice())).unwrap();
+            let outputs = session.run(ort::inputs![tensor]).unwrap();
+            let found = outputs[0].try_extract_tensor::<f32>().unwrap().1;
+            assert_close(&file.arrays[&format!("{case}.{key}")].data, found, 1e-4);
+        }
+    }
+}
+
+/// Two ways of computing the shipped file's probabilities: ONNX Runtime, and the definitions in f64 before any pass.
+#[test]
+fn the_shipped_file_gives_the_definition_s_probabilities() {
+    install_runtime();
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(&exported(folder.path(), &Options::default())).unwrap();
+    let mut segmenter = Segmenter::new(&model, &segmenter::Options::default()).unwrap();
+    let (height, width) = (64, 96);
+    let image: Vec<u8> = unit_numbers("image").take(height * width * 3).map(|u| ((u + 1.0) * 128.0) as u8).collect();
+    let features = (0..3 * height * width).map(|i| {
+        let (c, pixel) = (i / (height * width), i % (height * width));
+        let normalisation = &model.card.normalisation;
+        (f64::from(image[3 * pixel + c]) / 255.0 - f64::from(normalisation.mean[c])) / f64::from(normalisation.std[c])
+    });
+    let graph = unet(&small()).only_output();
+    let logits = evaluate(&graph, &formula_weights(&graph), &Map::new(3, height, width, features.collect()));
+    let (z0, z1) = logits.data.split_at(height * width);
+    let expected: Vec<f32> = z0.iter().zip(z1).map(|(z0, z1)| (1.0 / (1.0 + (z0 - z1).exp())) as f32).collect();
+    let found = segmenter.probabilities(&image, 1, height, width).unwrap();
+    assert_close(&expected, &found, 1e-5);
+    let bytes: Vec<u8> = found.iter().map(|&p| quantise(p)).collect();
+    assert_eq!(segmenter.quantised(&image, 1, height, width).unwrap(), bytes);
+    let error = segmenter.quantised(&image, 1, width, height - 1).unwrap_err().to_string();
+    assert!(error.contains("multiples of 32"), "{error}");
+}
+
+#[test]
+fn the_card_tells_what_the_run_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = exported(folder.path(), &Options { microns_per_pixel: Some(0.25), ..Options::default() });
+    let card = Model::open(&path).unwrap().card;
+    assert_eq!((card.name.as_str(), card.licence.as_str()), ("tiny", "CC0-1.0"));
+    assert_eq!((card.microns_per_pixel, card.stride, card.reach_px), (Some(0.25), 32, 544));
+    assert_eq!((card.training.iterations, card.effective_reach), (7, None));
+    assert_eq!(card.training.checkpoint_sha256, artifact::sha256_of_file(&folder.path().join("best.safetensors")).unwrap());
+    assert!(card.training.config.contains("gone"));
+}
+
+#[test]
+fn the_effective_reach_is_measured_and_twenty_exports_are_one_file() {
+    install_runtime();
+    let folder = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> = unit_numbers("tile").take(300 * 200 * 3).map(|u| ((u + 1.0) * 128.0) as u8).collect();
+    image::RgbImage::from_raw(300, 200, noise).unwrap().save(folder.path().join("tile.png")).unwrap();
+    let options = Options { tiles: vec![folder.path().join("tile.png")], ..Options::default() };
+    let first = artifact::read(&exported(folder.path(), &options), 1 << 30).unwrap();
+    let reach = Model::from_bytes(first.clone()).unwrap().card.effective_reach.unwrap();
+    assert_eq!((reach.tiles, reach.core_px, reach.curve.len()), (4, 256, 10));
+    assert!(reach.max_change <= reach.tolerance && reach.px.is_multiple_of(32), "{reach:?}");
+    assert!(reach.curve.iter().filter(|figures| figures.px >= reach.px).all(|figures| figures.max_change <= reach.tolerance));
+    assert_eq!(reach.curve.last().unwrap().px, 544);
+    for _ in 1..3 {
+        assert_eq!(artifact::sha256(&artifact::read(&exported(folder.path(), &options), 1 << 30).unwrap()), artifact::sha256(&first));
+    }
+    let plain = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
+    for _ in 1..20 {
+        let again = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
+        assert_eq!(artifact::sha256(&again), artifact::sha256(&plain));
+    }
+}
+
+#[test]
+fn verification_passes_and_names_the_device() {
+    install_runtime();
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(&exported(folder.path(), &Options::default())).unwrap();
+    let report = infer::verify::verify(&model, &segmenter::Options::default()).unwrap();
+    assert_eq!(report.device, infer::runtime::Device::Cpu);
+    assert!(report.range.0 < report.range.1);
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error() {
+    install_runtime();
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(&exported(folder.path(), &Options::default())).unwrap();
+    for device in [infer::runtime::Device::Cuda, infer::runtime::Device::TensorRt] {
+        let error = Segmenter::new(&model, &segmenter::Options { device, ..segmenter::Options::default() }).err().unwrap();
+        assert!(error.to_string().contains(device.name()) && error.hint_text().is_some(), "{error:?}");
+    }
+}
+
+#[test]
+fn damaged_and_foreign_files_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = exported(folder.path(), &Options::default());
+    let good = artifact::read(&path, 1 << 30).unwrap();
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Model::open(&path).unwrap_err();
+        assert!(error.to_string().contains("nuclei.onnx") && error.hint_text().is_some(), "{error:?}");
+        error.to_string()
+    };
+    for end in (0..good.len()).step_by(997) {
+        refused(&good[..end]);
+    }
+    for i in (0..good.len()).step_by(499) {
+        let mut changed = good.clone();
+        changed[i] ^= 1 << (i % 8);
+        let error = refused(&changed);
+        assert!(error.contains("damaged") || i > good.len() - 100, "byte {i}: {error}");
+    }
+    let (graph, weights) = (unet(&small()).only_output(), formula_weights(&unet(&small())));
+    let card = [("model_card".to_owned(), r#"{"format_version": 9}"#.to_owned())].into();
+    let foreign = export::onnx::write(&graph, &weights, &card).unwrap().bytes;
+    assert!(refused(&foreign).contains("version 9"));
+}
+
+#[test]
+fn weights_in_other_files_and_unknown_operators_are_refused() {
+    use infer::model::seal;
+    use infer::onnx_proto::ModelProto;
+    use prost::Message;
+    let folder = tempfile::tempdir().unwrap();
+    let good = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
+    let refused = |edit: &dyn Fn(&mut ModelProto)| {
+        let mut model = ModelProto::decode(good.as_slice()).unwrap();
+        model.metadata_props.pop();
+        edit(&mut model);
+        Model::from_bytes(seal(model.encode_to_vec())).unwrap_err().to_string()
+    };
+    let elsewhere = refused(&|model| model.graph.as_mut().unwrap().initializer[3].data_location = 1);
+    assert!(elsewhere.contains("another file"), "{elsewhere}");
+    let operator = refused(&|model| model.graph.as_mut().unwrap().node[5].op_type = "If".into());
+    assert!(operator.contains("\"If\""), "{operator}");
+    let domain = refused(&|model| model.graph.as_mut().unwrap().node[5].domain = "com.example".into());
+    assert!(domain.contains("com.example"), "{domain}");
+    let function = refused(&|model| model.functions.push(Vec::new()));
+    assert!(function.contains("functions"), "{function}");
+    let cards = refused(&|model| model.metadata_props.push(model.metadata_props[0].clone()));
+    assert!(cards.contains("card"), "{cards}");
+}

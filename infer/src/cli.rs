@@ -1,0 +1,88 @@
+//! The command line of `infer`. clap stops at `main`: the library sees typed values only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use infer::runtime::Device;
+use infer::segmenter::Options;
+
+/// Every nucleus of a whole slide from one ONNX file.
+///
+/// Results go to files and, with --json, to stdout; everything else goes to stderr. Exit code 0: done; 1: an error; 2: a wrong command line.
+#[derive(Parser)]
+#[command(name = "infer", version, propagate_version = true)]
+pub struct Cli {
+    /// More messages; twice for everything.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Only warnings and errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    // Segment(SegmentArgs): slides to nuclei, see `pipeline`.
+    /// Check that a model gives sound results on this machine.
+    Verify(VerifyArgs),
+    /// Install or list the native libraries.
+    #[command(subcommand)]
+    Runtime(RuntimeCommand),
+    /// Say what is here, what is missing and what to type.
+    Doctor,
+}
+
+/// How a model is run.
+#[derive(Args)]
+pub struct DeviceArgs {
+    /// auto, cpu, openvino, cuda or tensorrt; a device that is not there is an error.
+    #[arg(long, default_value = "auto", value_parser = device)]
+    pub device: Device,
+    /// Threads of the network; 0: all cores.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// ONNX Runtime's library or its folder [default: `NUCLEI_ONNXRUNTIME`, `ORT_DYLIB_PATH`, lib/ beside the program, the cache].
+    #[arg(long, value_name = "LIB")]
+    pub runtime: Option<PathBuf>,
+}
+
+impl DeviceArgs {
+    /// As the library takes them.
+    pub fn options(&self) -> Options {
+        Options { device: self.device, threads: self.threads, spin: false, runtime: self.runtime.clone() }
+    }
+}
+
+/// Arguments of `infer verify`.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The .onnx file.
+    pub model: PathBuf,
+    /// How to run it.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Native libraries.
+#[derive(Subcommand)]
+pub enum RuntimeCommand {
+    /// Fetch pinned packages with the user's own pip, check their sha256 and put the libraries into the cache.
+    Install {
+        /// Take the wheels from this folder: for machines without network.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// Put the libraries here instead of the cache; `lib` beside the program is found by it.
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+    },
+    /// Show which libraries are found, and where.
+    List,
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    text.parse().map_err(|error: models::Error| error.to_string())
+}

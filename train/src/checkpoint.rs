@@ -1,0 +1,187 @@
+//! Checkpoints: safetensors with the configuration inside.
+//!
+//! `best.safetensors` holds what a model needs; `last.safetensors` also what training needs to go on to the same bits:
+//! projection heads, optimiser, averaged predictions, place in the run. Everything random is counted, so there is no
+//! generator to save.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use models::card::{Class, Training};
+use models::decode::Decoding;
+use models::weights::{Array, Weights, WeightsFile};
+use models::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Profile, RunConfig};
+use crate::network::Network;
+use crate::optimizer::Slot;
+use crate::step::Trainer;
+
+/// The value of the metadata key `format`.
+pub const FORMAT: &str = "nuclei-checkpoint-1";
+
+/// Where a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps done.
+    pub iteration: u64,
+    /// Seconds spent, over all sittings.
+    pub seconds: f64,
+    /// Updates of the averaged predictions.
+    pub updates: u32,
+    /// Best validation score so far and the iteration it was reached in.
+    pub best: Option<(f64, u64)>,
+}
+
+/// What an export may want to know beyond the weights; `metadata["model"]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// The images' scale.
+    pub microns_per_pixel: Option<f64>,
+    /// Classes and their colours.
+    pub classes: Vec<Class>,
+    /// How probabilities become nuclei.
+    pub decoding: Decoding,
+}
+
+impl ModelFacts {
+    /// The facts of a run.
+    pub fn of(config: &RunConfig) -> Self {
+        let class = |name: &str, colour| Class { name: name.into(), colour };
+        Self {
+            microns_per_pixel: config.data.microns_per_pixel,
+            classes: vec![class("Background", [220, 220, 220]), class("Nucleus", [230, 60, 30])],
+            decoding: Decoding::default(),
+        }
+    }
+}
+
+/// A file that holds the network alone.
+pub fn model_file(network: &Network, config: &RunConfig, training: &Training) -> Result<WeightsFile> {
+    Ok(WeightsFile { arrays: network.weights()?, metadata: metadata(config, training)?, verified: true })
+}
+
+/// A file from which training goes on; `averages` are the averaged predictions by image id.
+pub fn resume_file(
+    trainer: &Trainer,
+    averages: &BTreeMap<String, Vec<f32>>,
+    progress: &Progress,
+    config: &RunConfig,
+    training: &Training,
+) -> Result<WeightsFile> {
+    let mut file = model_file(&trainer.network, config, training)?;
+    file.metadata.insert("progress".into(), serde_json::to_string(progress)?);
+    for head in &trainer.heads {
+        file.arrays.extend(head.network.weights()?);
+    }
+    let mut steps = BTreeMap::new();
+    for network in networks(trainer) {
+        for name in network.learned() {
+            if let Some(slot) = trainer.optimizer.slots.get(name) {
+                file.arrays.insert(format!("optimizer.first.{name}"), network.export(name, &slot.first)?);
+                file.arrays.insert(format!("optimizer.second.{name}"), network.export(name, &slot.second)?);
+                steps.insert(name.to_owned(), slot.steps);
+            }
+        }
+    }
+    file.metadata.insert("optimizer_steps".into(), serde_json::to_string(&steps)?);
+    for (id, average) in averages {
+        file.arrays.insert(format!("average.{id}"), Array::new([average.len()], average.clone()));
+    }
+    Ok(file)
+}
+
+/// What [`resume_file`] wrote, put back; the configuration must be the one it was written with.
+pub fn resume(path: &Path, config: &RunConfig, trainer: &mut Trainer, averages: &mut BTreeMap<String, Vec<f32>>) -> Result<Progress> {
+    let file = open(path)?;
+    let written = config_of(&file).doing(|| format!("reading {}", path.display()))?;
+    if let Some(difference) = first_difference(&written, config) {
+        bail!("{}: the run was started with another configuration: {difference}", path.display(); hint: "resume with the run's own config.toml, or start a new run in another folder");
+    }
+    let doing = || format!("resuming from {}", path.display());
+    let Some(progress) = file.metadata.get("progress") else {
+        bail!("{}: holds a model, but not the state of its training", path.display(); hint: "training goes on from last.safetensors");
+    };
+    let progress: Progress = serde_json::from_str(progress).doing(doing)?;
+    let steps: BTreeMap<String, u64> = serde_json::from_str(file.metadata.get("optimizer_steps").map_or("{}", String::as_str)).doing(doing)?;
+    restore(&mut trainer.network, &file.arrays).doing(doing)?;
+    for head in &mut trainer.heads {
+        restore(&mut head.network, &file.arrays).doing(doing)?;
+    }
+    for (name, steps) in steps {
+        let network = networks(trainer).find(|network| network.learned().any(|learned| learned == name));
+        let moment = |kind: &str| file.arrays.get(&format!("optimizer.{kind}.{name}"));
+        let (Some(network), Some(first), Some(second)) = (network, moment("first"), moment("second")) else {
+            bail!("{}: the optimiser's state of {name} is not complete", path.display());
+        };
+        let slot = Slot { steps, first: network.import(&name, first)?, second: network.import(&name, second)? };
+        trainer.optimizer.slots.insert(name, slot);
+    }
+    for (id, average) in averages.iter_mut() {
+        match file.arrays.get(&format!("average.{id}")) {
+            Some(array) if array.data.len() == average.len() => average.clone_from(&array.data),
+            _ => bail!("{}: has no averaged prediction for image {id} at its present size", path.display(); hint: "the data folder changed since the run began"),
+        }
+    }
+    Ok(progress)
+}
+
+/// Opens a checkpoint of this project; a file that carries no digest of itself is none.
+pub fn open(path: &Path) -> Result<WeightsFile> {
+    let file = WeightsFile::read(path)?;
+    match file.metadata.get("format").map(String::as_str) {
+        Some(FORMAT) if file.verified => Ok(file),
+        Some(FORMAT) => bail!("{}: the checkpoint has lost the digest of its contents", path.display(); hint: "it was edited or damaged: use another copy"),
+        Some(other) => bail!("{}: expected format {FORMAT:?}, found {other:?}", path.display(); hint: "it was written by another version of this program"),
+        None => bail!("{}: not a checkpoint of this program (no format in its metadata)", path.display(); hint: "weights of other programs can be a start: --set run.init=FILE"),
+    }
+}
+
+/// The configuration inside a checkpoint.
+pub fn config_of(file: &WeightsFile) -> Result<RunConfig> {
+    let text = file.metadata.get("config").map_or("", String::as_str);
+    RunConfig::from_toml(text, Profile::Default, &[] as &[&str])
+}
+
+/// The network of a checkpoint.
+pub fn network(path: &Path, kernels: &std::sync::Arc<dyn crate::network::kernels::Kernels>) -> Result<(Network, RunConfig)> {
+    let file = open(path)?;
+    let config = config_of(&file).doing(|| format!("reading {}", path.display()))?;
+    let network = Network::new(models::unet::unet(&config.network), &file.arrays, kernels.clone());
+    Ok((network.doing(|| format!("reading {}", path.display()))?, config))
+}
+
+fn metadata(config: &RunConfig, training: &Training) -> Result<BTreeMap<String, String>> {
+    let pairs = [
+        ("format", FORMAT.to_owned()),
+        ("config", config.to_toml()),
+        ("unet", serde_json::to_string(&config.network)?),
+        ("model", serde_json::to_string(&ModelFacts::of(config))?),
+        ("training", serde_json::to_string(training)?),
+    ];
+    Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+fn networks(trainer: &Trainer) -> impl Iterator<Item = &Network> {
+    std::iter::once(&trainer.network).chain(trainer.heads.iter().map(|head| &head.network))
+}
+
+fn restore(network: &mut Network, arrays: &Weights) -> Result<()> {
+    for (name, array) in models::weights::select(network.graph(), arrays)? {
+        let value = network.import(&name, &array)?;
+        network.set(&name, value);
+    }
+    Ok(())
+}
+
+/// The first line in which two configurations differ; how long a run may be is no difference.
+fn first_difference(written: &RunConfig, given: &RunConfig) -> Option<String> {
+    let mut given = given.clone();
+    given.run.minutes = written.run.minutes;
+    given.run.threads = written.run.threads;
+    let (written, given) = (written.to_toml(), given.to_toml());
+    let pair = written.lines().zip(given.lines()).find(|(a, b)| a != b)?;
+    Some(format!("it has `{}`, now `{}`", pair.0, pair.1))
+}

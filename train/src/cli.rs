@@ -1,0 +1,112 @@
+//! The command line of `train`. Exit codes: 0 done, 1 error, 2 wrong usage, 130 or 143 stopped by a signal after saving.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use clap::{Args, Parser, Subcommand};
+use models::console::{self, Console};
+use models::{Context, Result};
+
+use crate::config::{Profile, RunConfig, choice};
+use crate::{check, evaluate, fit, make_scribbles};
+
+/// Trains a nucleus segmentation network from scribbles.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// More messages; twice for all.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Only warnings and errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network.
+    Fit(FitArgs),
+    /// Look at a data folder through a configuration; train nothing.
+    Check(check::CheckArgs),
+    /// Make scribbles from instance labels: skeletons by ratio, or simulated strokes.
+    Scribble(make_scribbles::ScribbleArgs),
+    /// Score a trained network on images with instance labels.
+    Evaluate(evaluate::command::EvaluateArgs),
+}
+
+/// Arguments of `train fit`.
+#[derive(Args)]
+struct FitArgs {
+    /// Configuration of the run (TOML); without one, the profile's values.
+    config: Option<PathBuf>,
+    /// Folder of the run.
+    #[arg(short, long)]
+    out: PathBuf,
+    /// Values to start from where the configuration says nothing: default or paper.
+    #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
+    profile: Profile,
+    /// Set one value, as in `--set run.iterations=2000`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Go on with the run in this folder.
+    #[arg(long)]
+    resume: bool,
+    /// Where to train: auto, cpu or cuda; the same as `--set run.device=...`.
+    #[arg(long)]
+    device: Option<String>,
+}
+
+/// Runs the program.
+pub fn run(arguments: Arguments) -> ExitCode {
+    console::start_logging(arguments.verbose, arguments.quiet);
+    let result = match arguments.command {
+        Command::Fit(arguments) => return run_fit(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Scribble(arguments) => make_scribbles::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::command::run(&arguments),
+    };
+    console::exit(result.map(|text| print!("{text}")))
+}
+
+fn run_fit(arguments: &FitArgs) -> ExitCode {
+    let signal = Arc::new(AtomicUsize::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let result = listen(&signal, &stop).and_then(|()| fit_with(arguments, &stop));
+    match (result, signal.load(Ordering::Relaxed)) {
+        (Ok(outcome), number) if outcome.stopped => {
+            tracing::warn!("stopped after {} iterations; go on with --resume", outcome.iterations);
+            ExitCode::from(128 + number as u8)
+        }
+        (result, _) => console::exit(result.map(|_| ())),
+    }
+}
+
+/// A first signal asks the run to save itself and end; a second one ends the program at once.
+fn listen(signal: &Arc<AtomicUsize>, stop: &Arc<AtomicBool>) -> Result<()> {
+    for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(number, 128 + number, stop.clone())?;
+        signal_hook::flag::register(number, stop.clone())?;
+        signal_hook::flag::register_usize(number, signal.clone(), number as usize)?;
+    }
+    Ok(())
+}
+
+fn fit_with(arguments: &FitArgs, stop: &AtomicBool) -> Result<fit::Outcome> {
+    let mut sets = arguments.sets.clone();
+    sets.extend(arguments.device.iter().map(|device| format!("run.device={device}")));
+    let resumed = arguments.out.join("config.toml");
+    let config = match &arguments.config {
+        Some(path) => RunConfig::load(path, arguments.profile, &sets)?,
+        None if arguments.resume => RunConfig::load(&resumed, arguments.profile, &sets)?,
+        None => RunConfig::from_toml("", arguments.profile, &sets)?,
+    };
+    let outcome = fit::fit(&config, &arguments.out, arguments.resume, &Console::new(), stop)
+        .doing(|| format!("training in {}", arguments.out.display()))?;
+    let best = outcome.best.map_or_else(String::new, |(score, at)| format!(", best score {score:.4} after {at}"));
+    tracing::info!("{} iterations in {:.0} s{best}; wrote {}", outcome.iterations, outcome.seconds, arguments.out.display());
+    Ok(outcome)
+}

@@ -1,0 +1,74 @@
+//! Settings with named values: one list of names serves parsing, writing, help and error messages.
+
+use models::{Error, Result};
+
+/// Declares an enum whose variants have a name in configuration files; an unknown name is an error that lists and suggests.
+macro_rules! choice {
+    ($(#[$about:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "&'static str")]
+        pub enum $type { $($(#[$doc])* $variant,)+ }
+
+        impl $type {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name in configuration files and on the command line.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = models::Error;
+            fn from_str(text: &str) -> models::Result<Self> {
+                Self::ALL.iter().copied().find(|value| value.name() == text)
+                    .ok_or_else(|| $crate::config::choice::unknown(text, &Self::ALL.iter().map(|v| v.name()).collect::<Vec<_>>()))
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = String;
+            fn try_from(text: String) -> std::result::Result<Self, String> {
+                text.parse().map_err(|error: models::Error| match error.hint_text() {
+                    Some(hint) => format!("{error}; {hint}"),
+                    None => error.to_string(),
+                })
+            }
+        }
+
+        impl From<$type> for &'static str {
+            fn from(value: $type) -> &'static str {
+                value.name()
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+pub(crate) use choice;
+
+/// The error for a name that is not in `names`.
+pub(crate) fn unknown(found: &str, names: &[&str]) -> Error {
+    let error = Error::new(format!("expected one of {}, found {found:?}", names.join(", ")));
+    match nearest(found, names.iter().copied()) {
+        Some(name) => error.hint(format!("did you mean {name:?}?")),
+        None => error,
+    }
+}
+
+/// The name most like `found`, if one is like enough to be what was meant.
+pub(crate) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.into_iter().map(|name| (strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase()), name));
+    scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
+/// Parses a named value of the command line, with the same message as in a file.
+pub fn parse<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: Error| format!("{error:?}"))
+}

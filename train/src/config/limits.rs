@@ -1,0 +1,176 @@
+//! What values a configuration may have.
+
+use std::collections::BTreeSet;
+
+use models::unet::{BLOCK_TAPS, unet};
+use models::{Error, Result, bail};
+
+use super::choice::unknown;
+use super::{ContrastTerm, DataConfig, MaxPerClass, Method, MethodConfig, OptimizerConfig, RunConfig, RunSettings};
+use crate::scribble::UNLABELLED;
+
+impl RunConfig {
+    /// Checks every value against its range; the error names the key, what is allowed and what was found.
+    pub fn check(&self) -> Result<()> {
+        self.data.check()?;
+        self.check_network()?;
+        self.method.check()?;
+        self.optimizer.check()?;
+        self.run.check(unet(&self.network).stride())
+    }
+
+    fn check_network(&self) -> Result<()> {
+        let network = &self.network;
+        if network.encoder_width == 0 || network.encoder_width % 2 == 1 || network.encoder_width > 1024 {
+            bail!("network.encoder_width: expected an even number from 2 to 1024, found {}", network.encoder_width);
+        }
+        if network.decoder_channels.iter().any(|&c| c == 0 || c > 4096) {
+            bail!("network.decoder_channels: expected five numbers from 1 to 4096, found {:?}", network.decoder_channels);
+        }
+        if network.classes != 2 {
+            bail!("network.classes: expected 2 (background and nucleus), found {}", network.classes);
+        }
+        if ![1, 3].contains(&network.head_kernel) {
+            bail!("network.head_kernel: expected 1 or 3, found {}", network.head_kernel);
+        }
+        Ok(())
+    }
+}
+
+impl DataConfig {
+    fn check(&self) -> Result<()> {
+        if let Some(scale) = self.microns_per_pixel {
+            within("data.microns_per_pixel", scale, 0.01, 100.0)?;
+        }
+        within("data.validation_share", self.validation_share, 0.0, 0.9)?;
+        within("data.geojson.stroke_width_px", self.geojson.stroke_width_px, 0.1, 1000.0)?;
+        let map = &self.label_map;
+        let mut seen = BTreeSet::new();
+        for value in map.background.iter().chain(&map.foreground).chain(&map.unlabelled) {
+            if !seen.insert(value) {
+                bail!("data.label_map: the value {value} stands in it twice"; hint: "each value on disk means one thing: background, foreground or unlabelled");
+            }
+        }
+        if map.background.is_empty() || map.foreground.is_empty() {
+            bail!("data.label_map: expected at least one background and one foreground value, found {map:?}"; hint: "for files of this program: background = [0], foreground = [1], unlabelled = [{UNLABELLED}]; for napari, ilastik and Labkit 0 is unlabelled");
+        }
+        Ok(())
+    }
+}
+
+impl MethodConfig {
+    fn check(&self) -> Result<()> {
+        within("method.ema_alpha", self.ema_alpha, 1e-6, 1.0)?;
+        within("method.threshold", self.threshold, 0.5, 1.0)?;
+        within("method.pseudo_weight", self.pseudo_weight, 0.0, 1e6)?;
+        at_least("method.ema_period", self.ema_period, 1)?;
+        if let MaxPerClass::Limit(limit) = self.max_per_class {
+            at_least("method.max_per_class", limit as u64, 2)?;
+        }
+        self.contrast.iter().try_for_each(ContrastTerm::check)?;
+        let heads: BTreeSet<_> = self.contrast.iter().map(|term| &term.head).collect();
+        if heads.len() < self.contrast.len() {
+            bail!("method.contrast: two terms have the same head"; hint: "give every term a head name of its own");
+        }
+        if matches!(self.name, Method::R1 | Method::R4 | Method::Both) && self.active_terms().is_empty() {
+            bail!("method.name is {:?}, but method.contrast has no term for it", self.name.name(); hint: "add a term with head = {:?}, or choose s2l", self.name.name());
+        }
+        Ok(())
+    }
+}
+
+impl ContrastTerm {
+    fn check(&self) -> Result<()> {
+        let Some(block) = BLOCK_TAPS.iter().position(|tap| *tap == self.tap) else {
+            return Err(unknown(&self.tap, &BLOCK_TAPS).during("method.contrast.tap"));
+        };
+        let stride = 1 << (BLOCK_TAPS.len() - 1 - block);
+        if self.delta != stride {
+            bail!("method.contrast.delta: the tap {} has one vector per {stride}x{stride} pixels, found delta {}", self.tap, self.delta; hint: "set delta = {stride}");
+        }
+        if self.head.is_empty() || !self.head.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            bail!("method.contrast.head: expected letters, digits and _, found {:?}", self.head);
+        }
+        within("method.contrast.tau", self.tau, 1e-3, 1e3)?;
+        within("method.contrast.weight", self.weight, 0.0, 1e6)?;
+        within("method.contrast.hidden", self.hidden as f64, 1.0, 4096.0)?;
+        within("method.contrast.outputs", self.outputs as f64, 1.0, 4096.0)
+    }
+}
+
+impl OptimizerConfig {
+    fn check(&self) -> Result<()> {
+        for (name, rate) in [("lr_encoder", self.lr_encoder), ("lr_decoder", self.lr_decoder), ("lr_head", self.lr_head)] {
+            within(&format!("optimizer.{name}"), rate, 0.0, 1.0)?;
+        }
+        within("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
+    }
+}
+
+impl RunSettings {
+    fn check(&self, stride: usize) -> Result<()> {
+        if self.seed > i64::MAX as u64 {
+            bail!("run.seed: expected a number from 0 to {}, found {}", i64::MAX, self.seed);
+        }
+        at_least("run.iterations", self.iterations, 1)?;
+        at_least("run.batch", self.batch as u64, 1)?;
+        if self.crop == 0 || !self.crop.is_multiple_of(stride) || self.crop > 8192 {
+            bail!("run.crop: expected a multiple of {stride} up to 8192, found {}", self.crop; hint: "256 is the papers' value");
+        }
+        match self.minutes {
+            Some(minutes) => within("run.minutes", minutes, 1e-3, 1e6),
+            None => Ok(()),
+        }
+    }
+}
+
+/// NaN is outside every range.
+fn within(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if (low..=high).contains(&value) { Ok(()) } else { Err(Error::new(format!("{key}: expected {low} to {high}, found {value}"))) }
+}
+
+fn at_least(key: &str, value: u64, low: u64) -> Result<()> {
+    if value >= low { Ok(()) } else { Err(Error::new(format!("{key}: expected {low} or more, found {value}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Count, Profile, RunConfig};
+
+    #[test]
+    fn every_profile_is_within_its_limits() {
+        for profile in Profile::ALL {
+            profile.config().check().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_outside_is_named() {
+        for (set, part) in [
+            ("method.threshold=0.4", "method.threshold"),
+            ("method.ema_alpha=nan", "method.ema_alpha"),
+            ("run.crop=250", "multiple of 32"),
+            ("run.batch=0", "run.batch"),
+            ("run.minutes=-1", "run.minutes"),
+            ("data.microns_per_pixel=0.0", "data.microns_per_pixel"),
+            ("data.label_map.foreground=[0]", "stands in it twice"),
+            ("data.label_map.background=[]", "at least one background"),
+            ("network.encoder_width=63", "network.encoder_width"),
+            ("network.classes=3", "network.classes"),
+            ("method.contrast=[]", "no term for it"),
+            ("method.contrast=[{tap='block9',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "block5"),
+            ("method.contrast=[{tap='block4',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "delta"),
+        ] {
+            let error = RunConfig::from_toml("", Profile::Default, &[set]).unwrap_err();
+            assert!(format!("{error:?}").contains(part), "{set}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn epochs_become_iterations_with_the_last_partial_batch() {
+        let run = Profile::Paper.config().in_iterations(325);
+        assert_eq!((run.run.count, run.method.warmup_iterations, run.method.ema_period), (Count::Iterations, 1100, 55));
+        let few = Profile::Paper.config().in_iterations(10);
+        assert_eq!(few.method.warmup_iterations, 100);
+    }
+}

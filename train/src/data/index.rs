@@ -1,0 +1,95 @@
+//! `index.csv`: which image belongs to which split and modality.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use models::{Context, Result, artifact, bail};
+
+use crate::config::choice::choice;
+
+choice! {
+    /// What an image is used for.
+    Split {
+        /// Training.
+        Train = "train",
+        /// Choosing the best checkpoint.
+        Val = "val",
+        /// Measuring the result.
+        Test = "test",
+    }
+}
+
+/// One row of `index.csv`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Column `split`; `None` where it is empty, absent or `dev` (not divided yet).
+    pub split: Option<Split>,
+    /// Column `modality`.
+    pub modality: Option<String>,
+}
+
+/// Rows by id. Columns `id`, `split`, `modality`; others are left alone.
+pub type Index = BTreeMap<String, Row>;
+
+/// Reads the file; `None` where there is none.
+pub fn read(path: &Path) -> Result<Option<Index>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = artifact::read(path, 64 << 20)?;
+    parse(&bytes).doing(|| format!("reading {}", path.display())).map(Some)
+}
+
+fn parse(bytes: &[u8]) -> Result<Index> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    let columns = reader.headers()?.clone();
+    let column = |name: &str| columns.iter().position(|c| c.eq_ignore_ascii_case(name));
+    let Some(id) = column("id") else {
+        bail!("expected a column \"id\", found {}", columns.iter().collect::<Vec<_>>().join(", "); hint: "the first line names the columns: id,split,modality");
+    };
+    let (split, modality) = (column("split"), column("modality"));
+    let mut index = Index::new();
+    for record in reader.records() {
+        let record = record?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let field = |column: Option<usize>| column.and_then(|c| record.get(c)).filter(|text| !text.is_empty());
+        let Some(id) = field(Some(id)) else { bail!("line {line}: the id is empty") };
+        let split = match field(split) {
+            None | Some("dev") => None,
+            Some("validation") => Some(Split::Val),
+            Some(text) => Some(text.parse::<Split>().doing(|| format!("line {line}, column split"))?),
+        };
+        let row = Row { split, modality: field(modality).map(str::to_owned) };
+        if index.insert(id.to_owned(), row).is_some() {
+            bail!("line {line}: the id {id} stands twice");
+        }
+    }
+    Ok(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let index = parse(b"\xef\xbb\xbfmodality,id,width,Split\nfluo, a ,3,train\n,b,3,\nfluo,c,3,dev\n").unwrap();
+        assert_eq!(index["a"], Row { split: Some(Split::Train), modality: Some("fluo".into()) });
+        assert_eq!(index["b"], Row::default());
+        assert_eq!(index["c"].split, None);
+    }
+
+    #[test]
+    fn faults_are_named_with_their_line() {
+        for (text, part) in [
+            ("name,split\na,train\n", "expected a column \"id\""),
+            ("id,split\na,train\na,val\n", "line 3: the id a stands twice"),
+            ("id,split\na,trian\n", "did you mean \"train\""),
+            ("id,split\n,train\n", "line 2: the id is empty"),
+            ("id,split\na\n", "fields"),
+        ] {
+            let error = format!("{:?}", parse(text.as_bytes()).unwrap_err());
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

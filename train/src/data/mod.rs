@@ -1,0 +1,21 @@
+//! A data folder in memory: images, scribbles, instance labels and splits.
+//!
+//! ```text
+//! DATA/images/ID.png      png, tif or jpg        DATA/scribbles/ID.png   index map, or ID.geojson from QuPath
+//! DATA/labels/ID.png      instances, optional    DATA/index.csv          id, split, modality; optional
+//! ```
+
+mod folder;
+pub mod image_file;
+pub mod index;
+mod sample;
+mod scribble_file;
+pub mod split;
+
+pub use folder::Folder;
+pub(crate) use folder::some_of;
+pub use image_file::RgbImage;
+pub use index::Split;
+pub(crate) use sample::read_labels;
+pub use sample::{Dataset, Sample};
+pub use scribble_file::{Counts, mask_as_scribble, read_scribble};

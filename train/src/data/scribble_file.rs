@@ -1,0 +1,132 @@
+//! Scribble files as maps of our values: background, foreground, unlabelled.
+
+use std::path::Path;
+
+use models::plane::Plane;
+use models::{Context, Error, Result, artifact, bail};
+
+use super::image_file::read_index;
+use crate::config::{DataConfig, LabelMap};
+use crate::scribble::{BACKGROUND, FOREGROUND, UNLABELLED, geojson};
+
+/// The largest GeoJSON file that is read.
+const MAX_GEOJSON_BYTES: u64 = 256 << 20;
+
+/// How many pixels of a scribble map are what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Background strokes.
+    pub background: u64,
+    /// Nucleus strokes.
+    pub foreground: u64,
+    /// Neither.
+    pub unlabelled: u64,
+}
+
+impl Counts {
+    /// Counts a scribble map.
+    pub fn of(scribble: &Plane<u8>) -> Self {
+        scribble.data.iter().fold(Self::default(), |mut counts, &value| {
+            match value {
+                BACKGROUND => counts.background += 1,
+                FOREGROUND => counts.foreground += 1,
+                _ => counts.unlabelled += 1,
+            }
+            counts
+        })
+    }
+
+    /// Pixels with a stroke.
+    pub fn labelled(self) -> u64 {
+        self.background + self.foreground
+    }
+
+    /// The share of pixels with a stroke, 0 to 1.
+    pub fn labelled_share(self) -> f64 {
+        self.labelled() as f64 / (self.labelled() + self.unlabelled).max(1) as f64
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.background += other.background;
+        self.foreground += other.foreground;
+        self.unlabelled += other.unlabelled;
+    }
+}
+
+/// Reads the scribbles of an image of `width x height`: an index map through the label map, or GeoJSON.
+pub fn read_scribble(path: &Path, width: usize, height: usize, config: &DataConfig) -> Result<Plane<u8>> {
+    let is_geojson = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("geojson"));
+    if is_geojson {
+        let doing = || format!("reading {}", path.display());
+        let text = String::from_utf8(artifact::read(path, MAX_GEOJSON_BYTES)?).doing(doing)?;
+        return geojson::rasterise(&text, width, height, [0.0, 0.0], &config.geojson).doing(doing);
+    }
+    let map = read_index(path)?;
+    if (map.width, map.height) != (width, height) {
+        bail!("{}: the scribbles are {} x {}, but the image is {width} x {height}", path.display(), map.width, map.height; hint: "draw the scribbles on the image at its own size, without scaling or cropping");
+    }
+    mapped(&map, &config.label_map).doing(|| path.display().to_string())
+}
+
+fn mapped(map: &Plane<u32>, label_map: &LabelMap) -> Result<Plane<u8>> {
+    let table = label_map.table();
+    let mut small = [None; 256];
+    for (&value, &ours) in table.range(..256) {
+        small[value as usize] = Some(ours);
+    }
+    let look_up = |value: &u32| small.get(*value as usize).copied().unwrap_or_else(|| table.get(value).copied());
+    let data: Option<Vec<u8>> = map.data.iter().map(look_up).collect();
+    match data {
+        Some(data) => Plane::new(map.width, map.height, data),
+        None => Err(unmapped(map, label_map, |value| look_up(value).is_none())),
+    }
+}
+
+fn unmapped(map: &Plane<u32>, label_map: &LabelMap, is_unmapped: impl Fn(&u32) -> bool) -> Error {
+    let mut counts = std::collections::BTreeMap::new();
+    map.data.iter().filter(|value| is_unmapped(value)).for_each(|&value| *counts.entry(value).or_insert(0u64) += 1);
+    let listed: Vec<String> = counts.iter().take(8).map(|(value, count)| format!("{value} ({count} pixels)")).collect();
+    let LabelMap { background, foreground, unlabelled } = label_map;
+    let more = if counts.len() > 8 { format!(" and {} more", counts.len() - 8) } else { String::new() };
+    Error::new(format!(
+        "values without a meaning: {}{more}; the label map has background {background:?}, foreground {foreground:?}, unlabelled {unlabelled:?}",
+        listed.join(", ")
+    ))
+    .hint("add the values to [data.label_map]; 0 is background in some programs and unlabelled in napari, ilastik and Labkit, so nothing is guessed")
+}
+
+/// A complete mask as a scribble map: what full supervision trains on.
+pub fn mask_as_scribble(labels: &Plane<u32>) -> Plane<u8> {
+    labels.map(|&id| if id > 0 { FOREGROUND } else { BACKGROUND })
+}
+
+/// A map without a stroke.
+pub(super) fn nothing_drawn(width: usize, height: usize) -> Plane<u8> {
+    Plane::filled(width, height, UNLABELLED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_mapped_as_they_are_said_to_be() {
+        let napari = LabelMap { background: vec![1], foreground: vec![2, 900], unlabelled: vec![0] };
+        let map = Plane::new(4, 1, vec![0, 1, 2, 900]).unwrap();
+        let scribble = mapped(&map, &napari).unwrap();
+        assert_eq!(scribble.data, [UNLABELLED, BACKGROUND, FOREGROUND, FOREGROUND]);
+        assert_eq!(Counts::of(&scribble), Counts { background: 1, foreground: 2, unlabelled: 1 });
+        assert_eq!(Counts::of(&scribble).labelled_share(), 0.75);
+    }
+
+    #[test]
+    fn an_unmapped_value_is_named_and_counted() {
+        let map = Plane::new(4, 1, vec![0, 255, 255, 4000]).unwrap();
+        let error = format!("{:?}", mapped(&map, &LabelMap::default()).unwrap_err());
+        for part in ["255 (2 pixels)", "4000 (1 pixels)", "background [0]", "unlabelled [250]", "napari"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

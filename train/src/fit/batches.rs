@@ -1,0 +1,84 @@
+//! Batches: which images, cut and turned how. Everything is a function of the iteration.
+
+use candle_core::Tensor;
+use models::Result;
+use models::card::Normalisation;
+use models::plane::Plane;
+use rayon::prelude::*;
+
+use crate::augment::{Patch, Recipe, augment};
+use crate::config::{Count, RunConfig};
+use crate::data::Dataset;
+use crate::network::kernels::Kernels;
+use crate::rng::Draw;
+use crate::step::{Batch, stack_images};
+
+/// Makes the batches of a run.
+pub struct Batches<'a> {
+    config: &'a RunConfig,
+    dataset: &'a Dataset,
+    training: Vec<usize>,
+    recipe: Recipe,
+}
+
+impl<'a> Batches<'a> {
+    /// Batches over the samples with these positions.
+    pub fn new(config: &'a RunConfig, dataset: &'a Dataset, training: &[usize]) -> Self {
+        let recipe = Recipe { crop: config.run.crop, colour: config.data.augment, normalisation: Normalisation::IMAGENET };
+        Self { config, dataset, training: training.to_vec(), recipe }
+    }
+
+    /// The batch of an iteration; `averages` stand in the order of the training images.
+    pub fn get(&self, iteration: u64, averages: &[Plane<f32>], updates: u32) -> Result<Batch> {
+        let patches = self.patches("augment", iteration, averages);
+        let images: Vec<Vec<f32>> = patches.iter().map(|patch| patch.image.clone()).collect();
+        let image = stack_images(&images, self.recipe.crop)?;
+        Ok(Batch {
+            image,
+            scribble: patches.iter().flat_map(|patch| patch.scribble.data.iter().copied()).collect(),
+            average: patches.iter().flat_map(|patch| patch.soft.as_ref().map_or(&[] as &[f32], |map| &map.data).iter().copied()).collect(),
+            updates,
+        })
+    }
+
+    /// Images of batches that measure statistics after this iteration: drawn apart from those that are trained on.
+    pub fn for_statistics(&self, iteration: u64) -> Result<Vec<Tensor>> {
+        let count = self.config.run.recalibrate_batches as u64;
+        let batch = |i: u64| {
+            let patches = self.patches("recalibrate", iteration * count + i, &[]);
+            let images: Vec<Vec<f32>> = patches.into_iter().map(|patch| patch.image).collect();
+            stack_images(&images, self.recipe.crop)
+        };
+        (0..count).map(batch).collect()
+    }
+
+    fn patches(&self, purpose: &str, iteration: u64, averages: &[Plane<f32>]) -> Vec<Patch> {
+        let chosen = self.chosen(iteration);
+        let make = |(place, &i): (usize, &usize)| {
+            let sample = &self.dataset.samples[self.training[i]];
+            let mut draw = Draw::new(self.config.run.seed, purpose, 0, iteration, place as u64);
+            augment(&sample.image, &sample.scribble, averages.get(i), &self.recipe, &mut draw)
+        };
+        chosen.par_iter().enumerate().map(make).collect()
+    }
+
+    /// Positions in the training set: shuffled passes one after the other. A run that counts epochs ends each with a partial
+    /// batch, one that counts iterations fills every batch.
+    fn chosen(&self, iteration: u64) -> Vec<usize> {
+        let (images, batch) = (self.training.len() as u64, self.config.run.batch as u64);
+        let order = |epoch: u64| Draw::new(self.config.run.seed, "order", epoch, 0, 0).permutation(images as usize);
+        match self.config.run.count {
+            Count::Epochs => {
+                let per_epoch = images.div_ceil(batch);
+                let from = iteration % per_epoch * batch;
+                order(iteration / per_epoch)[from as usize..(from + batch).min(images) as usize].to_vec()
+            }
+            Count::Iterations => (iteration * batch..(iteration + 1) * batch).map(|k| order(k / images)[(k % images) as usize]).collect(),
+        }
+    }
+}
+
+/// Where the network of this run works.
+pub fn kernels(config: &RunConfig) -> Result<std::sync::Arc<dyn Kernels>> {
+    crate::network::device::kernels(config.run.device)
+}

@@ -1,0 +1,283 @@
+//! The multiscale contrastive term (ISBI 2022, eq. 2-4): vectors of one class attract, vectors of two classes repel.
+//!
+//! With unit vectors and `S = <z_i, z_j> / tau`: `mean softplus(-S)` over pairs within a class and `mean softplus(S)` between
+//! classes. The gradient at a vector is `sum_j slope(S_ij) z_j / tau`, so similarities are made block by block, used and
+//! forgotten: memory is O(n), and no sampling is needed for size's sake.
+
+use candle_core::{DType, Device, Result, Tensor};
+use rayon::prelude::*;
+
+use super::Term;
+use super::sigmoid::softplus_and_slope;
+use crate::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
+use crate::rng::Draw;
+
+/// How a term compares vectors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Contrast {
+    /// Temperature.
+    pub tau: f64,
+    /// Which pairs attract.
+    pub pair_rule: PairRule,
+    /// How costs are reduced.
+    pub reduction: Reduction,
+    /// Whether a vector is paired with itself.
+    pub self_pairs: bool,
+}
+
+/// Value of the term and gradients at the unit vectors of both classes, row by row.
+pub struct ContrastValue {
+    /// The value.
+    pub value: f64,
+    /// At the background vectors, `n0 * dim`.
+    pub gradient0: Vec<f32>,
+    /// At the nucleus vectors, `n1 * dim`.
+    pub gradient1: Vec<f32>,
+}
+
+/// Rows that one task owns, and columns that it meets at a time: a block of similarities stays in the second-level cache.
+const ROWS: usize = 64;
+const COLUMNS: usize = 1024;
+
+/// One of the three kinds of pairs: sign of S in softplus, and weight of a pair's cost.
+#[derive(Clone, Copy)]
+struct Kind {
+    sign: f32,
+    weight: f64,
+}
+
+impl Contrast {
+    /// The term over unit vectors of background (`n0 * dim`) and nucleus (`n1 * dim`).
+    pub fn of_units(&self, background: &[f32], nucleus: &[f32], dim: usize) -> ContrastValue {
+        let [same0, same1, mixed] = self.kinds(background.len() / dim, nucleus.len() / dim);
+        let skip = !self.self_pairs;
+        let mut value = 0.0;
+        let mut side = |own: &[f32], other: &[f32], same: Kind| {
+            let within = self.against(own, own, dim, same, skip);
+            let between = self.against(own, other, dim, mixed, false);
+            value += same.weight * within.0 + 0.5 * mixed.weight * between.0;
+            // A pair within a class stands twice in its mean, once from each end.
+            let (a, b) = ((2.0 * same.weight / self.tau) as f32, (mixed.weight / self.tau) as f32);
+            within.1.iter().zip(&between.1).map(|(w, m)| a * w + b * m).collect::<Vec<f32>>()
+        };
+        let gradient0 = side(background, nucleus, same0);
+        let gradient1 = side(nucleus, background, same1);
+        ContrastValue { value, gradient0, gradient1 }
+    }
+
+    /// Kinds 00, 11 and 01 for `n0` and `n1` vectors.
+    fn kinds(&self, n0: usize, n1: usize) -> [Kind; 3] {
+        let pairs = |n: usize| (if self.self_pairs { n * n } else { n * n.saturating_sub(1) }) as f64;
+        let (count0, count1, between) = (pairs(n0), pairs(n1), (n0 * n1) as f64);
+        let attracts = match self.pair_rule {
+            PairRule::Same => [true, true, false],
+            PairRule::And => [false, true, false],
+            PairRule::Or => [false, true, true],
+        };
+        let weights = match self.reduction {
+            Reduction::Sum3 => [count0, count1, between].map(|n| 1.0 / n.max(1.0)),
+            Reduction::PairMean => {
+                let all = (count0 + count1 + 2.0 * between).max(1.0);
+                [1.0 / all, 1.0 / all, 2.0 / all]
+            }
+        };
+        std::array::from_fn(|i| Kind { sign: if attracts[i] { -1.0 } else { 1.0 }, weight: weights[i] })
+    }
+
+    /// Sum of costs of all pairs (row, column), and for each row `sum over columns (slope * column)`.
+    fn against(&self, rows: &[f32], columns: &[f32], dim: usize, kind: Kind, skip_diagonal: bool) -> (f64, Vec<f32>) {
+        let mut gradient = vec![0.0f32; rows.len()];
+        let sums: Vec<f64> = gradient
+            .par_chunks_mut(ROWS * dim)
+            .zip(rows.par_chunks(ROWS * dim))
+            .enumerate()
+            .map_init(
+                || vec![0.0f32; ROWS * COLUMNS],
+                |block, (task, (gradient, rows))| {
+                    let mut sum = 0.0;
+                    for (part, columns) in columns.chunks(COLUMNS * dim).enumerate() {
+                        let (n, m) = (rows.len() / dim, columns.len() / dim);
+                        product(&mut block[..n * m], rows, columns, dim, (1.0 / self.tau) as f32);
+                        for (i, row) in block[..n * m].chunks_exact_mut(m).enumerate() {
+                            let own = (task * ROWS + i).checked_sub(part * COLUMNS).filter(|&j| skip_diagonal && j < m);
+                            sum += softplus_and_slope(row, kind.sign, own);
+                        }
+                        accumulate(gradient, &block[..n * m], columns, dim);
+                    }
+                    sum
+                },
+            )
+            .collect();
+        (sums.iter().sum(), gradient)
+    }
+}
+
+/// `block[i][j] = scale * <rows_i, columns_j>`.
+fn product(block: &mut [f32], rows: &[f32], columns: &[f32], dim: usize, scale: f32) {
+    let (n, m) = (rows.len() / dim, columns.len() / dim);
+    assert_eq!(block.len(), n * m);
+    // SAFETY: strides and lengths describe exactly the three slices.
+    unsafe {
+        gemm::gemm(
+            n,
+            m,
+            dim,
+            block.as_mut_ptr(),
+            1,
+            m as isize,
+            false,
+            rows.as_ptr(),
+            1,
+            dim as isize,
+            columns.as_ptr(),
+            dim as isize,
+            1,
+            0.0f32,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// `gradient_i += sum_j block[i][j] * columns_j`.
+fn accumulate(gradient: &mut [f32], block: &[f32], columns: &[f32], dim: usize) {
+    let (n, m) = (gradient.len() / dim, columns.len() / dim);
+    assert_eq!(block.len(), n * m);
+    // SAFETY: strides and lengths describe exactly the three slices.
+    unsafe {
+        gemm::gemm(
+            n,
+            dim,
+            m,
+            gradient.as_mut_ptr(),
+            1,
+            dim as isize,
+            true,
+            block.as_ptr(),
+            1,
+            m as isize,
+            columns.as_ptr(),
+            1,
+            dim as isize,
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// The term over feature maps: vectors `z` (`B C H W`, not normalised) at the pixels labelled 0 and 1 in `labels` (`B H W`).
+///
+/// A group (the batch, or each image) with fewer than two vectors of a class counts nothing; the value is the mean over the
+/// others. Without any, value and gradient are 0.
+pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut Draw) -> Result<Term> {
+    let (batch, channels, height, width) = z.dims4()?;
+    assert_eq!(labels.len(), batch * height * width, "a label for every vector");
+    let images_in_group = match sampling.scope {
+        Scope::Batch => batch,
+        Scope::Image => 1,
+    };
+    let per_group = images_in_group * height * width;
+    let groups: Vec<[Vec<usize>; 2]> = labels
+        .chunks(per_group)
+        .enumerate()
+        .map(|(group, labels)| [0, 1].map(|class| of_class(labels, class, group * per_group)))
+        .map(|classes| sampling.choose(classes, draw))
+        .filter(|[zeros, ones]| zeros.len().min(ones.len()) >= 2)
+        .collect();
+    let maps =
+        Maps { values: z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, channels, pixels: height * width };
+    let mut gradient = vec![0.0f32; maps.values.len()];
+    let mut value = 0.0;
+    for [zeros, ones] in &groups {
+        let (units0, units1) = (maps.units(zeros), maps.units(ones));
+        let term = contrast.of_units(&units0.rows, &units1.rows, channels);
+        let share = 1.0 / groups.len() as f32;
+        value += term.value * f64::from(share);
+        maps.scatter(zeros, &units0, &term.gradient0, share, &mut gradient);
+        maps.scatter(ones, &units1, &term.gradient1, share, &mut gradient);
+    }
+    let gradient = Tensor::from_vec(gradient, z.shape(), &Device::Cpu)?.to_device(z.device())?.to_dtype(z.dtype())?;
+    Ok(Term { value, gradient })
+}
+
+fn of_class(labels: &[u8], class: u8, first: usize) -> Vec<usize> {
+    labels.iter().enumerate().filter(|(_, label)| **label == class).map(|(i, _)| first + i).collect()
+}
+
+/// Which vectors are compared with which.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// How many of each class.
+    pub max_per_class: MaxPerClass,
+    /// Where the two vectors of a pair may come from.
+    pub scope: Scope,
+}
+
+impl Sampling {
+    fn choose(&self, mut classes: [Vec<usize>; 2], draw: &mut Draw) -> [Vec<usize>; 2] {
+        let even = classes[0].len().min(classes[1].len());
+        let n = match self.max_per_class {
+            MaxPerClass::Limit(most) => even.min(most),
+            MaxPerClass::Unbounded(Unbounded::Even) => even,
+            MaxPerClass::Unbounded(Unbounded::None) => return classes,
+        };
+        for indices in &mut classes {
+            for i in 0..n.min(indices.len().saturating_sub(1)) {
+                let j = i + draw.below(indices.len() - i);
+                indices.swap(i, j);
+            }
+            indices.truncate(n);
+        }
+        classes
+    }
+}
+
+/// Feature maps in memory, `B C pixels`; a vector is one pixel's channels.
+struct Maps {
+    values: Vec<f32>,
+    channels: usize,
+    pixels: usize,
+}
+
+/// Unit vectors, row by row, and the lengths that were divided out.
+struct Units {
+    rows: Vec<f32>,
+    norms: Vec<f32>,
+}
+
+impl Maps {
+    fn place(&self, index: usize, channel: usize) -> usize {
+        (index / self.pixels * self.channels + channel) * self.pixels + index % self.pixels
+    }
+
+    /// `z / max(|z|, 1e-12)` at these pixels.
+    fn units(&self, indices: &[usize]) -> Units {
+        let mut rows = vec![0.0; indices.len() * self.channels];
+        let norms = rows.chunks_exact_mut(self.channels).zip(indices).map(|(row, &i)| {
+            row.iter_mut().enumerate().for_each(|(c, v)| *v = self.values[self.place(i, c)]);
+            let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
+            row.iter_mut().for_each(|v| *v /= norm);
+            norm
+        });
+        let norms = norms.collect();
+        Units { rows, norms }
+    }
+
+    /// Gradients at unit vectors, carried to the vectors themselves: what points along the vector is lost.
+    fn scatter(&self, indices: &[usize], units: &Units, at_units: &[f32], share: f32, gradient: &mut [f32]) {
+        let rows = units.rows.chunks_exact(self.channels).zip(at_units.chunks_exact(self.channels));
+        for ((&i, norm), (u, g)) in indices.iter().zip(&units.norms).zip(rows) {
+            let along: f32 = u.iter().zip(g).map(|(u, g)| u * g).sum();
+            for c in 0..self.channels {
+                gradient[self.place(i, c)] += share * (g[c] - u[c] * along) / norm;
+            }
+        }
+    }
+}

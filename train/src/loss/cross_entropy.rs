@@ -1,0 +1,33 @@
+//! Cross-entropy over labelled pixels: `L_sp` on scribbles and `L_up` on pseudo-labels (Scribble2Label, MICCAI 2020, eq. 1 and 3).
+
+use candle_core::{DType, Result, Tensor};
+
+use super::{IGNORE, Term};
+
+/// Mean of `softplus(-(z1 - z0))` over pixels labelled 1 and `softplus(z1 - z0)` over pixels labelled 0.
+///
+/// `logits` is `B 2 H W`, `labels` u8 `B H W` with 0, 1 and [`IGNORE`]. The mean runs over all labelled pixels of the batch
+/// and is 0, with gradient 0, when there is none.
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Term> {
+    let (_, classes, _, _) = logits.dims4()?;
+    assert_eq!(classes, 2, "background and nucleus");
+    let labels = labels.to_device(logits.device())?;
+    let known = labels.ne(IGNORE)?.to_dtype(logits.dtype())?;
+    let positive = labels.eq(1u8)?.to_dtype(logits.dtype())?;
+    let count = known.to_dtype(DType::F64)?.sum_all()?.to_vec0::<f64>()?.max(1.0);
+    let margin = (logits.narrow(1, 1, 1)? - logits.narrow(1, 0, 1)?)?.squeeze(1)?;
+    // softplus(m) - y m = max(m, 0) - y m + log(1 + exp(-|m|)): no exponential of a positive number.
+    let small = (margin.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    let each = ((margin.relu()? - (&positive * &margin)?)? + small)?;
+    let value = (each * &known)?.to_dtype(DType::F64)?.sum_all()?.to_vec0::<f64>()? / count;
+    let slope = (((sigmoid(&margin)? - positive)? * known)? / count)?.unsqueeze(1)?;
+    Ok(Term { value, gradient: Tensor::cat(&[&slope.neg()?, &slope], 1)? })
+}
+
+/// `1 / (1 + exp(-m))`, through the exponential of `-|m|` alone.
+fn sigmoid(margin: &Tensor) -> Result<Tensor> {
+    let e = margin.abs()?.neg()?.exp()?;
+    let positive = margin.ge(0.0)?;
+    let top = positive.where_cond(&e.ones_like()?, &e)?;
+    top / (e + 1.0)?
+}

@@ -1,0 +1,113 @@
+//! Scores of many images: mean, spread and a bootstrap interval, and sums over all pixels.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Pixels, Scores};
+use crate::rng::Draw;
+
+/// Resamples of the images behind an interval.
+const RESAMPLES: usize = 2000;
+
+/// One score over images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Mean over images.
+    pub mean: f64,
+    /// Standard deviation over images (n - 1); 0 for one image.
+    pub sd: f64,
+    /// Lower end of the 95 % interval of the mean.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// Mean, spread and the percentile bootstrap interval (2.5 to 97.5 %, images drawn with replacement); the same for the same seed.
+pub fn summarise(values: &[f64], seed: u64) -> Summary {
+    assert!(!values.is_empty(), "a summary of no values");
+    let n = values.len();
+    let mean = values.iter().sum::<f64>() / n as f64;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    let sd = if n > 1 { (squares / (n - 1) as f64).sqrt() } else { 0.0 };
+    let mut draw = Draw::new(seed, "bootstrap", 0, 0, 0);
+    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| (0..n).map(|_| values[draw.below(n)]).sum::<f64>() / n as f64).collect();
+    means.sort_by(f64::total_cmp);
+    Summary { mean, sd, low: quantile(&means, 0.025), high: quantile(&means, 0.975) }
+}
+
+/// Linear between the two nearest of the sorted values.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let at = q * (sorted.len() - 1) as f64;
+    let below = at.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (at - below as f64) * (sorted[above] - sorted[below])
+}
+
+/// The scores of a set of images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreTable {
+    /// Id and scores of each image.
+    pub images: Vec<(String, Scores)>,
+    /// Each score over images, in the order of [`Scores::named`].
+    pub over_images: Vec<(String, Summary)>,
+    /// Pixels of all images together.
+    pub pixels: Pixels,
+}
+
+impl ScoreTable {
+    /// Summarises the scores of at least one image.
+    pub fn new(images: Vec<(String, Scores)>, seed: u64) -> Self {
+        let names = images.first().map_or_else(Vec::new, |(_, scores)| scores.named().iter().map(|(name, _)| *name).collect());
+        let of = |i: usize| images.iter().map(|(_, scores)| scores.named()[i].1).collect::<Vec<_>>();
+        let over_images = names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), summarise(&of(i), seed))).collect();
+        let mut pixels = Pixels::default();
+        for (_, scores) in &images {
+            pixels += scores.pixels;
+        }
+        Self { images, over_images, pixels }
+    }
+
+    /// A score over images, by its name.
+    pub fn get(&self, name: &str) -> Option<&Summary> {
+        self.over_images.iter().find(|(known, _)| known == name).map(|(_, summary)| summary)
+    }
+
+    /// The table as text for people.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{:<12} {:>8} {:>8} {:>18}   {} images\n", "metric", "mean", "sd", "95 % bootstrap", self.images.len());
+        for (name, Summary { mean, sd, low, high }) in &self.over_images {
+            let _ = writeln!(text, "{name:<12} {mean:8.4} {sd:8.4}   [{low:.4}, {high:.4}]"); // writing to a String cannot fail
+        }
+        let _ = writeln!(text, "micro IoU {:.4}   micro Dice {:.4}", self.pixels.iou(), self.pixels.dice());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use models::plane::Plane;
+
+    #[test]
+    fn the_interval_of_known_values() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let summary = summarise(&values, 1);
+        assert_eq!(summary.mean, 49.5);
+        assert!((summary.sd - 29.011_491_975_882_016).abs() < 1e-12);
+        // The mean of 100 draws has a standard error of 2.887: 1.96 of it each way.
+        assert!((summary.low - 43.84).abs() < 0.5 && (summary.high - 55.16).abs() < 0.5, "{summary:?}");
+        assert_eq!(summary, summarise(&values, 1));
+        assert_eq!(summarise(&[0.5], 1), Summary { mean: 0.5, sd: 0.0, low: 0.5, high: 0.5 });
+    }
+
+    #[test]
+    fn a_table_has_every_score() {
+        let truth = Plane::new(20, 10, (0..200).map(|i| u32::from(i % 20 < 10)).collect()).unwrap();
+        let scores = Scores::of_instances(&truth, &truth, None);
+        assert!(scores.named().iter().all(|(_, value)| *value == 1.0), "{scores:?}");
+        let table = ScoreTable::new(vec![("a".into(), scores)], 0);
+        assert_eq!(table.get("aji").unwrap().mean, 1.0);
+        assert!(table.to_text().contains("micro IoU 1.0000"));
+    }
+}

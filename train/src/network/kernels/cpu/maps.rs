@@ -1,0 +1,193 @@
+//! Operations without parameters on `[image][row][column][channel]`: sums, ReLU, pooling, upsampling, concatenation.
+
+use rayon::prelude::*;
+
+/// Values that one task handles.
+const TASK: usize = 1 << 16;
+
+/// Images, rows, columns, channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Images.
+    pub batch: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.batch * self.height * self.width * self.channels
+    }
+}
+
+/// `f(a, b)` for every pair of values.
+pub fn zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    let mut out = vec![0.0; a.len()];
+    out.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(out, (a, b))| {
+        out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
+    });
+    out
+}
+
+/// `f(a)` for every value.
+pub fn map(a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+    let mut out = vec![0.0; a.len()];
+    out.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).for_each(|(out, a)| out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a)));
+    out
+}
+
+/// Maximum over 3x3, stride 2, padding 1.
+pub fn max_pool(x: &[f32], shape: Shape) -> Vec<f32> {
+    let Shape { width, height, channels, .. } = shape;
+    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
+    let mut out = vec![f32::NEG_INFINITY; shape.batch * rows * columns * channels];
+    out.par_chunks_mut(columns * channels).enumerate().for_each(|(row, out)| {
+        for (column, best) in out.chunks_exact_mut(channels).enumerate() {
+            for_window(shape, row, column, |pixel| {
+                let values = &x[pixel * channels..][..channels];
+                best.iter_mut().zip(values).for_each(|(best, v)| *best = best.max(*v));
+            });
+        }
+    });
+    out
+}
+
+/// Calls `f` with the index of each input pixel in the window of an output pixel; `row` counts over all images.
+fn for_window(shape: Shape, row: usize, column: usize, mut f: impl FnMut(usize)) {
+    let rows = shape.height.div_ceil(2);
+    let (image, y) = (row / rows, row % rows);
+    for sy in (2 * y).saturating_sub(1)..(2 * y + 2).min(shape.height) {
+        for sx in (2 * column).saturating_sub(1)..(2 * column + 2).min(shape.width) {
+            f((image * shape.height + sy) * shape.width + sx);
+        }
+    }
+}
+
+/// Each gradient goes to the first maximum of its window.
+pub fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], shape: Shape) -> Vec<f32> {
+    let Shape { height, width, channels, .. } = shape;
+    let rows = height.div_ceil(2);
+    let row_len = width.div_ceil(2) * channels;
+    let image_len = height * width * channels;
+    let mut dx = vec![0.0; shape.len()];
+    dx.par_chunks_mut(image_len).enumerate().for_each(|(image, dx)| {
+        let mut open = vec![false; channels];
+        for row in image * rows..(image + 1) * rows {
+            for column in 0..width.div_ceil(2) {
+                let at = row * row_len + column * channels;
+                let (best, gradient) = (&y[at..][..channels], &dy[at..][..channels]);
+                open.fill(true);
+                for_window(shape, row, column, |pixel| {
+                    let values = &x[pixel * channels..][..channels];
+                    let target = &mut dx[pixel * channels - image * image_len..][..channels];
+                    for c in 0..channels {
+                        if open[c] && values[c] == best[c] {
+                            target[c] += gradient[c];
+                            open[c] = false;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    dx
+}
+
+/// Each pixel becomes 2x2; `shape` is the input's.
+pub fn upsample(x: &[f32], shape: Shape) -> Vec<f32> {
+    let row_len = shape.width * shape.channels;
+    let mut out = vec![0.0; 4 * shape.len()];
+    out.par_chunks_mut(4 * row_len).zip(x.par_chunks(row_len)).for_each(|(out, row)| {
+        let (first, second) = out.split_at_mut(2 * row_len);
+        for (to, from) in first.chunks_exact_mut(2 * shape.channels).zip(row.chunks_exact(shape.channels)) {
+            to[..shape.channels].copy_from_slice(from);
+            to[shape.channels..].copy_from_slice(from);
+        }
+        second.copy_from_slice(first);
+    });
+    out
+}
+
+/// Sum of each 2x2 block; `shape` is the result's.
+pub fn upsample_backward(dy: &[f32], shape: Shape) -> Vec<f32> {
+    let row_len = shape.width * shape.channels;
+    let mut dx = vec![0.0; shape.len()];
+    dx.par_chunks_mut(row_len).zip(dy.par_chunks(4 * row_len)).for_each(|(dx, rows)| {
+        let (first, second) = rows.split_at(2 * row_len);
+        let c = shape.channels;
+        for (x, dx) in dx.chunks_exact_mut(c).enumerate() {
+            let (a, b) = (&first[2 * x * c..][..2 * c], &second[2 * x * c..][..2 * c]);
+            for i in 0..c {
+                dx[i] = (a[i] + a[c + i]) + (b[i] + b[c + i]);
+            }
+        }
+    });
+    dx
+}
+
+/// Channels of `a`, then of `b`, for every pixel.
+pub fn concat(a: &[f32], a_channels: usize, b: &[f32], b_channels: usize) -> Vec<f32> {
+    let channels = a_channels + b_channels;
+    let pixels = a.len() / a_channels;
+    let mut out = vec![0.0; pixels * channels];
+    out.par_chunks_mut(1024 * channels).enumerate().for_each(|(task, out)| {
+        for (i, out) in out.chunks_exact_mut(channels).enumerate() {
+            let pixel = task * 1024 + i;
+            out[..a_channels].copy_from_slice(&a[pixel * a_channels..][..a_channels]);
+            out[a_channels..].copy_from_slice(&b[pixel * b_channels..][..b_channels]);
+        }
+    });
+    out
+}
+
+/// The two parts of a concatenation.
+pub fn split(y: &[f32], a_channels: usize, b_channels: usize) -> (Vec<f32>, Vec<f32>) {
+    let take = |from: usize, count: usize| {
+        let mut out = vec![0.0; y.len() / (a_channels + b_channels) * count];
+        out.par_chunks_mut(1024 * count).zip(y.par_chunks(1024 * (a_channels + b_channels))).for_each(|(out, y)| {
+            for (out, y) in out.chunks_exact_mut(count).zip(y.chunks_exact(a_channels + b_channels)) {
+                out.copy_from_slice(&y[from..from + count]);
+            }
+        });
+        out
+    };
+    (take(0, a_channels), take(a_channels, b_channels))
+}
+
+/// Sum over pixels of each channel, in f64.
+pub fn sum_over_pixels(dy: &[f32], channels: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; channels];
+    for pixel in dy.chunks_exact(channels) {
+        sums.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += f64::from(*v));
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
+}
+
+/// `[image][channel][pixel]` to `[image][pixel][channel]`.
+pub fn channels_last(x: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
+    transpose_each(x, batch, channels, pixels)
+}
+
+/// `[image][pixel][channel]` to `[image][channel][pixel]`.
+pub fn channels_first(x: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
+    transpose_each(x, batch, pixels, channels)
+}
+
+/// Transposes each of `batch` matrices of `rows` x `columns`.
+fn transpose_each(x: &[f32], batch: usize, rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    debug_assert_eq!(x.len(), batch * rows * columns);
+    out.par_chunks_mut(rows * columns).zip(x.par_chunks(rows * columns)).for_each(|(out, x)| {
+        for (row, values) in x.chunks_exact(columns).enumerate() {
+            for (column, value) in values.iter().enumerate() {
+                out[column * rows + row] = *value;
+            }
+        }
+    });
+    out
+}

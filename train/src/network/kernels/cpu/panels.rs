@@ -1,0 +1,79 @@
+//! Convolution weights as the kernels read them: panels of 16 output channels, `[panel][tap][input][16]`.
+//!
+//! The optimiser does not care about the order of values, so parameters and gradients live in this layout and are
+//! brought back to `O I K K` only for checkpoints.
+
+use rayon::prelude::*;
+
+/// Output channels in a panel.
+pub const WIDTH: usize = 16;
+
+/// Values in the panels of a convolution; missing output channels of the last panel are zero.
+pub fn len(outputs: usize, inputs: usize, taps: usize) -> usize {
+    outputs.div_ceil(WIDTH) * taps * inputs * WIDTH
+}
+
+/// `O I K K` to panels.
+pub fn pack(weight: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f32> {
+    let mut panels = vec![0.0; len(outputs, inputs, taps)];
+    panels.par_chunks_mut(taps * inputs * WIDTH).enumerate().for_each(|(panel, chunk)| {
+        for lane in 0..WIDTH.min(outputs - panel * WIDTH) {
+            let filter = &weight[(panel * WIDTH + lane) * inputs * taps..][..inputs * taps];
+            for i in 0..inputs {
+                for t in 0..taps {
+                    chunk[(t * inputs + i) * WIDTH + lane] = filter[i * taps + t];
+                }
+            }
+        }
+    });
+    panels
+}
+
+/// Panels to `O I K K`.
+pub fn unpack(panels: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f32> {
+    let mut weight = vec![0.0; outputs * inputs * taps];
+    weight.par_chunks_mut(inputs * taps).enumerate().for_each(|(output, filter)| {
+        let panel = &panels[output / WIDTH * taps * inputs * WIDTH..];
+        for i in 0..inputs {
+            for t in 0..taps {
+                filter[i * taps + t] = panel[(t * inputs + i) * WIDTH + output % WIDTH];
+            }
+        }
+    });
+    weight
+}
+
+/// Panels of the transposed convolution: `[panel of 16 inputs][tap][output][16]`, taps in the same order.
+pub fn transpose(panels: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f32> {
+    let mut transposed = vec![0.0; len(inputs, outputs, taps)];
+    transposed.par_chunks_mut(taps * outputs * WIDTH).enumerate().for_each(|(panel, chunk)| {
+        let lanes = WIDTH.min(inputs - panel * WIDTH);
+        for (t, of_tap) in chunk.chunks_exact_mut(outputs * WIDTH).enumerate() {
+            for (o16, block) in of_tap.chunks_mut(WIDTH * WIDTH).enumerate() {
+                let from = ((o16 * taps + t) * inputs + panel * WIDTH) * WIDTH;
+                for (o, row) in block.chunks_exact_mut(WIDTH).enumerate() {
+                    for (lane, value) in row[..lanes].iter_mut().enumerate() {
+                        *value = panels[from + lane * WIDTH + o];
+                    }
+                }
+            }
+        }
+    });
+    transposed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_is_undone_and_transposing_twice_is_nothing() {
+        for (outputs, inputs, taps) in [(32, 16, 9), (5, 3, 9), (2, 16, 1), (17, 33, 4)] {
+            let weight: Vec<f32> = (0..outputs * inputs * taps).map(|i| i as f32 + 1.0).collect();
+            let panels = pack(&weight, outputs, inputs, taps);
+            assert_eq!(unpack(&panels, outputs, inputs, taps), weight);
+            let twice = transpose(&transpose(&panels, outputs, inputs, taps), inputs, outputs, taps);
+            assert_eq!(twice, panels);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Every operation in candle's tensor operations, `B C H W`: any device, any float type. What the fast kernels are compared with.
+//!
+//! Gradients are written out here: candle's own are wrong for nearest upsampling and max pooling (as of 0.11.1).
+
+use candle_core::{DType, Device, Result, Tensor};
+use models::graph::Conv;
+
+use super::{ConvGradients, Kernels, Moments, Norm, NormGradients};
+
+/// Kernels of candle operations.
+pub struct Reference {
+    device: Device,
+    dtype: DType,
+}
+
+impl Reference {
+    /// Kernels on `device` in `dtype`, which must be a float type.
+    pub fn new(device: Device, dtype: DType) -> Self {
+        Self { device, dtype }
+    }
+}
+
+/// A vector of channels, to be broadcast over `B C H W`.
+fn over_pixels(v: &Tensor) -> Result<Tensor> {
+    v.reshape((1, v.elem_count(), 1, 1))
+}
+
+fn sum_over_pixels(x: &Tensor) -> Result<Tensor> {
+    x.sum(3)?.sum(2)?.sum(0)
+}
+
+fn inverse_std(moments: &Moments, eps: f64) -> Result<Tensor> {
+    over_pixels(&(&moments.variance + eps)?.sqrt()?.recip()?)
+}
+
+/// 1 where `condition` (u8) holds, else 0, in the type of `like`.
+fn indicator(condition: &Tensor, like: &Tensor) -> Result<Tensor> {
+    condition.to_dtype(like.dtype())
+}
+
+/// Rows and columns `offset, offset + 2, ...` of a map whose sides are even.
+fn every_second(x: &Tensor, row: usize, column: usize) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    x.reshape((b, c, h / 2, 2, w / 2, 2))?.narrow(3, row, 1)?.narrow(5, column, 1)?.reshape((b, c, h / 2, w / 2))
+}
+
+/// The inverse of [`every_second`]: zeros elsewhere.
+fn spread(x: &Tensor, row: usize, column: usize) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    let x = x.reshape((b, c, h, 1, w, 1))?;
+    x.pad_with_zeros(3, row, 1 - row)?.pad_with_zeros(5, column, 1 - column)?.reshape((b, c, 2 * h, 2 * w))
+}
+
+/// The nine values of each 3x3 window with stride 2, in raster order. Sides of `x` must be even.
+fn windows(x: &Tensor) -> Result<Vec<Tensor>> {
+    let (_, _, h, w) = x.dims4()?;
+    if h % 2 == 1 || w % 2 == 1 {
+        candle_core::bail!("max pooling expects even sides, found {h} x {w}");
+    }
+    // Padding lies far below any feature, but is finite: an infinity would meet zeros in products.
+    let inside = x.ones_like()?.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
+    let low = ((1.0 - inside)? * (f64::from(f32::MIN) / 4.0))?;
+    let padded = (x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)? + low)?;
+    let mut values = Vec::with_capacity(9);
+    for dy in 0..3 {
+        for dx in 0..3 {
+            values.push(every_second(&padded.narrow(2, dy / 2 * 2, h)?.narrow(3, dx / 2 * 2, w)?, dy % 2, dx % 2)?);
+        }
+    }
+    Ok(values)
+}
+
+impl Kernels for Reference {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn import_feature(&self, nchw: &Tensor) -> Result<Tensor> {
+        nchw.to_device(&self.device)?.to_dtype(self.dtype)?.contiguous()
+    }
+
+    fn export_feature(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+
+    fn import_weight(&self, _: &Conv, weight: &Tensor) -> Result<Tensor> {
+        self.import_feature(weight)
+    }
+
+    fn export_weight(&self, _: &Conv, weight: &Tensor) -> Result<Tensor> {
+        Ok(weight.clone())
+    }
+
+    fn conv(&self, conv: &Conv, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let y = x.conv2d(weight, conv.kernel / 2, conv.stride, 1, 1)?;
+        bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(&over_pixels(bias)?))
+    }
+
+    fn conv_backward(&self, conv: &Conv, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+        let (_, _, h, w) = x.dims4()?;
+        let (_, _, oh, ow) = dy.dims4()?;
+        let padding = conv.kernel / 2;
+        let dx = if wants_dx {
+            // Rows at the far end that no window of the forward pass reached still need their zeros.
+            let missing = |size: usize, out: usize| size + 2 * padding - ((out - 1) * conv.stride + conv.kernel);
+            assert_eq!(missing(h, oh), missing(w, ow), "sides of the input must leave the same rest");
+            Some(dy.conv_transpose2d(weight, padding, missing(h, oh), conv.stride, 1)?)
+        } else {
+            None
+        };
+        // Batch and channels change places: the gradient is itself a convolution, dilated by the stride.
+        let products = x.transpose(0, 1)?.contiguous()?.conv2d(&dy.transpose(0, 1)?.contiguous()?, padding, 1, conv.stride, 1)?;
+        let dweight = products.narrow(2, 0, conv.kernel)?.narrow(3, 0, conv.kernel)?.transpose(0, 1)?.contiguous()?;
+        let dbias = if conv.bias { Some(sum_over_pixels(dy)?) } else { None };
+        Ok(ConvGradients { dx, dweight, dbias })
+    }
+
+    fn moments(&self, x: &Tensor) -> Result<Moments> {
+        let (b, _, h, w) = x.dims4()?;
+        let count = (b * h * w) as f64;
+        let mean = (sum_over_pixels(x)? / count)?;
+        let variance = (sum_over_pixels(&x.broadcast_sub(&over_pixels(&mean)?)?.sqr()?)? / count)?;
+        Ok(Moments { mean, variance })
+    }
+
+    fn moments_from(&self, running: &Tensor) -> Result<Tensor> {
+        Ok(running.clone())
+    }
+
+    fn norm(&self, norm: Norm, x: &Tensor, moments: &Moments) -> Result<Tensor> {
+        let unit = x.broadcast_sub(&over_pixels(&moments.mean)?)?.broadcast_mul(&inverse_std(moments, norm.eps)?)?;
+        let y = unit.broadcast_mul(&over_pixels(norm.scale)?)?.broadcast_add(&over_pixels(norm.shift)?)?;
+        if norm.relu { y.relu() } else { Ok(y) }
+    }
+
+    fn norm_backward(
+        &self,
+        norm: Norm,
+        x: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+        moments: &Moments,
+        batch_statistics: bool,
+    ) -> Result<NormGradients> {
+        let (b, _, h, w) = x.dims4()?;
+        let count = (b * h * w) as f64;
+        let dy = if norm.relu { self.relu_backward(y, dy)? } else { dy.clone() };
+        let inverse_std = inverse_std(moments, norm.eps)?;
+        let unit = x.broadcast_sub(&over_pixels(&moments.mean)?)?.broadcast_mul(&inverse_std)?;
+        let (dshift, dscale) = (sum_over_pixels(&dy)?, sum_over_pixels(&(&dy * &unit)?)?);
+        let gain = (over_pixels(norm.scale)? * inverse_std)?;
+        let centred = if batch_statistics {
+            let along_unit = unit.broadcast_mul(&over_pixels(&(&dscale / count)?)?)?;
+            (dy.broadcast_sub(&over_pixels(&(&dshift / count)?)?)? - along_unit)?
+        } else {
+            dy
+        };
+        Ok(NormGradients { dx: centred.broadcast_mul(&gain)?, dscale, dshift })
+    }
+
+    fn relu(&self, x: &Tensor) -> Result<Tensor> {
+        x.relu()
+    }
+
+    fn relu_backward(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        dy * indicator(&y.gt(0.0)?, dy)?
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        a + b
+    }
+
+    fn max_pool(&self, x: &Tensor) -> Result<Tensor> {
+        let values = windows(x)?;
+        values[1..].iter().try_fold(values[0].clone(), |best, v| best.maximum(v))
+    }
+
+    fn max_pool_backward(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let (b, c, h, w) = x.dims4()?;
+        let mut open = dy.clone();
+        let mut padded = Tensor::zeros((b, c, h + 2, w + 2), dy.dtype(), dy.device())?;
+        for (i, value) in windows(x)?.iter().enumerate() {
+            let (row, column) = (i / 3, i % 3);
+            let hit = indicator(&value.eq(y)?, dy)?;
+            let here = spread(&(&open * &hit)?, row % 2, column % 2)?;
+            open = (&open * (1.0 - hit)?)?;
+            let (top, left) = (row / 2 * 2, column / 2 * 2);
+            padded = (padded + here.pad_with_zeros(2, top, 2 - top)?.pad_with_zeros(3, left, 2 - left)?)?;
+        }
+        padded.narrow(2, 1, h)?.narrow(3, 1, w)?.contiguous()
+    }
+
+    fn upsample(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, _, h, w) = x.dims4()?;
+        x.upsample_nearest2d(2 * h, 2 * w)
+    }
+
+    fn upsample_backward(&self, dy: &Tensor) -> Result<Tensor> {
+        let (b, c, h, w) = dy.dims4()?;
+        dy.reshape((b, c, h / 2, 2, w / 2, 2))?.sum(5)?.sum(3)
+    }
+
+    fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        Tensor::cat(&[a, b], 1)
+    }
+
+    fn split(&self, dy: &Tensor, channels: usize) -> Result<(Tensor, Tensor)> {
+        let rest = dy.dim(1)? - channels;
+        Ok((dy.narrow(1, 0, channels)?.contiguous()?, dy.narrow(1, channels, rest)?.contiguous()?))
+    }
+}

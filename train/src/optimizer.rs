@@ -1,0 +1,144 @@
+//! `RAdam` (Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", ICLR 2020), with decoupled weight decay
+//! and one step counter per parameter, in the variant of the published code: momentum alone while `rho_t < 5`.
+
+use std::collections::BTreeMap;
+
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+use rayon::prelude::*;
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const EPS: f64 = 1e-8;
+
+/// State of one parameter.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Steps in which it had a gradient.
+    pub steps: u64,
+    /// Running mean of the gradient.
+    pub first: Tensor,
+    /// Running mean of its square.
+    pub second: Tensor,
+}
+
+/// Learning rate and decay of one parameter in one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Learning rate.
+    pub lr: f64,
+    /// Weight decay; the weight shrinks by `lr * decay` of itself in every step.
+    pub decay: f64,
+}
+
+/// The optimiser: nothing but its state, by parameter name.
+#[derive(Default)]
+pub struct RAdam {
+    /// Created when a parameter first has a gradient.
+    pub slots: BTreeMap<String, Slot>,
+}
+
+/// What one step does to a parameter: `p = shrink * p - momentum_rate * m` or `... - adaptive_rate * m / (sqrt(v) + eps)`.
+#[derive(Clone, Copy)]
+struct Update {
+    shrink: f64,
+    adaptive: bool,
+    rate: f64,
+}
+
+impl Update {
+    fn at(step: u64, rate: Rate) -> Self {
+        let (c1, b2t) = (1.0 - BETA1.powi(step as i32), BETA2.powi(step as i32));
+        let c2 = 1.0 - b2t;
+        let rho_inf = 2.0 / (1.0 - BETA2) - 1.0;
+        let rho = rho_inf - 2.0 * step as f64 * b2t / c2;
+        let adaptive = rho >= 5.0;
+        let rectification =
+            if adaptive { (c2 * (rho - 4.0) / (rho_inf - 4.0) * (rho - 2.0) / rho * rho_inf / (rho_inf - 2.0)).sqrt() } else { 1.0 };
+        Self { shrink: 1.0 - rate.lr * rate.decay, adaptive, rate: rate.lr * rectification / c1 }
+    }
+}
+
+impl RAdam {
+    /// One step of one parameter; the new value. A parameter without a gradient is simply not stepped: its counter stays.
+    pub fn step(&mut self, name: &str, parameter: &Tensor, gradient: &Tensor, rate: Rate) -> Result<Tensor> {
+        if !self.slots.contains_key(name) {
+            let slot = Slot { steps: 0, first: parameter.zeros_like()?, second: parameter.zeros_like()? };
+            self.slots.insert(name.to_owned(), slot);
+        }
+        let slot = self.slots.get_mut(name).expect("was just inserted");
+        slot.steps += 1;
+        let update = Update::at(slot.steps, rate);
+        if matches!(parameter.device(), Device::Cpu) && parameter.dtype() == DType::F32 {
+            slot.first.inplace_op2(gradient, &Follow { keep: BETA1 as f32, square: false })?;
+            slot.second.inplace_op2(gradient, &Follow { keep: BETA2 as f32, square: true })?;
+            parameter.inplace_op3(&slot.first, &slot.second, &update)?;
+            return Ok(parameter.clone());
+        }
+        slot.first = ((&slot.first * BETA1)? + (gradient * (1.0 - BETA1))?)?;
+        slot.second = ((&slot.second * BETA2)? + (gradient.sqr()? * (1.0 - BETA2))?)?;
+        let direction = if update.adaptive { (&slot.first / (slot.second.sqrt()? + EPS)?)? } else { slot.first.clone() };
+        (parameter * update.shrink)? - (direction * update.rate)?
+    }
+}
+
+/// `state = keep * state + (1 - keep) * g` (or g squared), in place.
+struct Follow {
+    keep: f32,
+    square: bool,
+}
+
+/// Values that one task handles.
+const TASK: usize = 1 << 16;
+
+impl InplaceOp2 for Follow {
+    fn name(&self) -> &'static str {
+        "radam-follow"
+    }
+
+    fn cpu_fwd(&self, state: &mut CpuStorage, l1: &Layout, gradient: &CpuStorage, l2: &Layout) -> Result<()> {
+        let (state, gradient) = (whole_mut(state, l1)?, whole(gradient, l2)?);
+        let (keep, new) = (self.keep, 1.0 - self.keep);
+        state.par_chunks_mut(TASK).zip(gradient.par_chunks(TASK)).for_each(|(state, gradient)| {
+            if self.square {
+                state.iter_mut().zip(gradient).for_each(|(s, g)| *s = keep * *s + new * (g * g));
+            } else {
+                state.iter_mut().zip(gradient).for_each(|(s, g)| *s = keep * *s + new * g);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl InplaceOp3 for Update {
+    fn name(&self) -> &'static str {
+        "radam-update"
+    }
+
+    fn cpu_fwd(&self, p: &mut CpuStorage, l1: &Layout, m: &CpuStorage, l2: &Layout, v: &CpuStorage, l3: &Layout) -> Result<()> {
+        let (p, m, v) = (whole_mut(p, l1)?, whole(m, l2)?, whole(v, l3)?);
+        // 1 - lr * decay is not representable near 1 in f32: the decay is subtracted instead of multiplied in.
+        let (decay, rate, eps) = ((1.0 - self.shrink) as f32, self.rate as f32, EPS as f32);
+        p.par_chunks_mut(TASK).zip(m.par_chunks(TASK).zip(v.par_chunks(TASK))).for_each(|(p, (m, v))| {
+            if self.adaptive {
+                p.iter_mut().zip(m).zip(v).for_each(|((p, m), v)| *p -= decay * *p + rate * m / (v.sqrt() + eps));
+            } else {
+                p.iter_mut().zip(m).for_each(|(p, m)| *p -= decay * *p + rate * m);
+            }
+        });
+        Ok(())
+    }
+}
+
+fn whole<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((from, to))) => Ok(&values[from..to]),
+        _ => bail!("expected contiguous f32 values"),
+    }
+}
+
+fn whole_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((from, to))) => Ok(&mut values[from..to]),
+        _ => bail!("expected contiguous f32 values"),
+    }
+}

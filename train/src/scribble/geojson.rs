@@ -1,0 +1,240 @@
+//! Scribbles drawn in QuPath: GeoJSON features with `properties.classification.name`, in pixels, as a scribble map.
+
+use geojson::{Feature, GeoJson, GeometryValue, Position};
+use models::plane::Plane;
+use models::{Context, Result, bail};
+
+use super::{BACKGROUND, FOREGROUND, UNLABELLED};
+use crate::config::GeoJsonConfig;
+use crate::config::choice::nearest;
+
+/// Draws every feature of `text` into a map of `width x height` whose upper left corner is at `origin` (x, y) of the drawing.
+///
+/// A pixel belongs to a line or point when its centre (x + .5, y + .5) is at most half a stroke width away, and to a polygon when its
+/// centre lies inside (even-odd). Nuclei are drawn after background, in file order otherwise.
+pub fn rasterise(text: &str, width: usize, height: usize, origin: [f64; 2], config: &GeoJsonConfig) -> Result<Plane<u8>> {
+    let features = features_of(text)?;
+    let mut classed = Vec::with_capacity(features.len());
+    for (i, feature) in features.iter().enumerate() {
+        classed.push((class_of(feature, config).doing(|| format!("feature {} of {}", i + 1, features.len()))?, feature));
+    }
+    let mut canvas = Canvas { map: Plane::filled(width, height, UNLABELLED), origin, radius: config.stroke_width_px / 2.0 };
+    for class in [BACKGROUND, FOREGROUND] {
+        for (_, feature) in classed.iter().filter(|(c, _)| *c == class) {
+            if let Some(geometry) = &feature.geometry {
+                canvas.draw(&geometry.value, class)?;
+            }
+        }
+    }
+    Ok(canvas.map)
+}
+
+fn features_of(text: &str) -> Result<Vec<Feature>> {
+    // QuPath also writes a bare list of features.
+    let parsed = if text.trim_start().starts_with('[') {
+        serde_json::from_str::<Vec<Feature>>(text).doing(|| "parsing a list of GeoJSON features")?
+    } else {
+        match text.parse::<GeoJson>().doing(|| "parsing GeoJSON")? {
+            GeoJson::FeatureCollection(collection) => collection.features,
+            GeoJson::Feature(feature) => vec![feature],
+            GeoJson::Geometry(_) => {
+                bail!("expected features with a class, found a bare geometry"; hint: "export annotations from QuPath as a FeatureCollection")
+            }
+        }
+    };
+    Ok(parsed)
+}
+
+fn class_of(feature: &Feature, config: &GeoJsonConfig) -> Result<u8> {
+    let classification = feature.properties.as_ref().and_then(|properties| properties.get("classification"));
+    let name = match classification {
+        Some(serde_json::Value::String(name)) => Some(name.clone()),
+        Some(object) => object.get("name").and_then(|name| name.as_str()).map(str::to_owned).or_else(|| derived_name(object)),
+        None => None,
+    };
+    let Some(name) = name else {
+        bail!("expected properties.classification.name, found none"; hint: "give every stroke a class in QuPath before exporting");
+    };
+    let is = |names: &[String]| names.iter().any(|known| known.trim().eq_ignore_ascii_case(name.trim()));
+    match (is(&config.background), is(&config.foreground)) {
+        (true, _) => Ok(BACKGROUND),
+        (_, true) => Ok(FOREGROUND),
+        _ => {
+            let known = config.background.iter().chain(&config.foreground).map(String::as_str);
+            let near = nearest(&name, known).map_or(String::new(), |near| format!("did you mean {near:?}? else "));
+            bail!("unknown class {name:?}; background is {:?}, nucleus is {:?}", config.background, config.foreground; hint: "{near}add {name:?} to data.geojson.background or data.geojson.foreground")
+        }
+    }
+}
+
+/// QuPath 0.6 writes classes with several parts as a list.
+fn derived_name(classification: &serde_json::Value) -> Option<String> {
+    let parts: Option<Vec<&str>> = classification.get("names")?.as_array()?.iter().map(|part| part.as_str()).collect();
+    Some(parts?.join(": "))
+}
+
+struct Canvas {
+    map: Plane<u8>,
+    origin: [f64; 2],
+    radius: f64,
+}
+
+impl Canvas {
+    fn draw(&mut self, geometry: &GeometryValue, class: u8) -> Result<()> {
+        match geometry {
+            GeometryValue::Point { coordinates } => self.line(std::slice::from_ref(coordinates), class),
+            GeometryValue::MultiPoint { coordinates } => {
+                coordinates.iter().try_for_each(|point| self.line(std::slice::from_ref(point), class))
+            }
+            GeometryValue::LineString { coordinates } => self.line(coordinates, class),
+            GeometryValue::MultiLineString { coordinates } => coordinates.iter().try_for_each(|line| self.line(line, class)),
+            GeometryValue::Polygon { coordinates } => self.polygon(coordinates, class),
+            GeometryValue::MultiPolygon { coordinates } => coordinates.iter().try_for_each(|rings| self.polygon(rings, class)),
+            GeometryValue::GeometryCollection { geometries } => geometries.iter().try_for_each(|inner| self.draw(&inner.value, class)),
+        }
+    }
+
+    /// A point of the drawing in pixels of the map.
+    fn point(&self, position: &Position) -> Result<[f64; 2]> {
+        match position.as_slice() {
+            [x, y, ..] if x.is_finite() && y.is_finite() => Ok([x - self.origin[0], y - self.origin[1]]),
+            other => bail!("expected a position of two numbers, found {other:?}"),
+        }
+    }
+
+    fn line(&mut self, line: &[Position], class: u8) -> Result<()> {
+        let points: Vec<[f64; 2]> = line.iter().map(|p| self.point(p)).collect::<Result<_>>()?;
+        match points.as_slice() {
+            [] => {}
+            [only] => self.stroke(*only, *only, class),
+            points => points.windows(2).for_each(|pair| self.stroke(pair[0], pair[1], class)),
+        }
+        Ok(())
+    }
+
+    fn stroke(&mut self, a: [f64; 2], b: [f64; 2], class: u8) {
+        stroke(&mut self.map, a, b, self.radius, class);
+    }
+
+    fn polygon(&mut self, rings: &[Vec<Position>], class: u8) -> Result<()> {
+        let rings: Vec<Vec<[f64; 2]>> = rings.iter().map(|ring| ring.iter().map(|p| self.point(p)).collect()).collect::<Result<_>>()?;
+        let ys = rings.iter().flatten().map(|p| p[1]);
+        let (top, bottom) = ys.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
+        for y in pixels(top, bottom, self.map.height) {
+            let mut crossings: Vec<f64> = rings.iter().flat_map(|ring| crossings(ring, y as f64 + 0.5)).collect();
+            crossings.sort_by(f64::total_cmp);
+            for pair in crossings.as_chunks::<2>().0 {
+                // Centres x + .5 in [left, right).
+                let from = (pair[0] - 0.5).ceil().clamp(0.0, self.map.width as f64) as usize;
+                let to = (pair[1] - 0.5).ceil().clamp(0.0, self.map.width as f64) as usize;
+                self.map.row_mut(y)[from..to].fill(class);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets every pixel whose centre is at most `radius` from the segment `a b` (x, y).
+pub(super) fn stroke(map: &mut Plane<u8>, a: [f64; 2], b: [f64; 2], radius: f64, value: u8) {
+    let along = [b[0] - a[0], b[1] - a[1]];
+    let length_squared = along[0].powi(2) + along[1].powi(2);
+    for y in pixels(a[1].min(b[1]) - radius, a[1].max(b[1]) + radius, map.height) {
+        for x in pixels(a[0].min(b[0]) - radius, a[0].max(b[0]) + radius, map.width) {
+            let from_a = [x as f64 + 0.5 - a[0], y as f64 + 0.5 - a[1]];
+            let t = (from_a[0] * along[0] + from_a[1] * along[1]) / length_squared;
+            let t = if t.is_finite() { t.clamp(0.0, 1.0) } else { 0.0 };
+            let off = [from_a[0] - t * along[0], from_a[1] - t * along[1]];
+            if off[0].powi(2) + off[1].powi(2) <= radius.powi(2) {
+                map.row_mut(y)[x] = value;
+            }
+        }
+    }
+}
+
+/// The pixels of `0..n` whose centres may lie in `low..=high`.
+fn pixels(low: f64, high: f64, n: usize) -> std::ops::Range<usize> {
+    let bound = |v: f64| v.clamp(0.0, n as f64) as usize;
+    bound(low.floor())..bound(high.ceil())
+}
+
+/// Where the closed ring crosses the horizontal line at `y`.
+fn crossings(ring: &[[f64; 2]], y: f64) -> impl Iterator<Item = f64> + '_ {
+    let next = ring.iter().cycle().skip(1);
+    let crosses = move |(a, b): &(&[f64; 2], &[f64; 2])| (a[1] <= y) != (b[1] <= y);
+    ring.iter().zip(next).filter(crosses).map(move |(a, b)| a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feature(class: &str, geometry: &str) -> String {
+        format!(r#"{{"type":"Feature","properties":{{"classification":{{"name":"{class}"}}}},"geometry":{geometry}}}"#)
+    }
+
+    fn draw(features: &[String], width_px: f64) -> Result<Plane<u8>> {
+        let text = format!(r#"{{"type":"FeatureCollection","features":[{}]}}"#, features.join(","));
+        rasterise(&text, 8, 6, [100.0, 50.0], &GeoJsonConfig { stroke_width_px: width_px, ..GeoJsonConfig::default() })
+    }
+
+    fn rows(map: &Plane<u8>) -> Vec<String> {
+        (0..map.height)
+            .map(|y| {
+                map.row(y)
+                    .iter()
+                    .map(|v| match v {
+                        0 => 'b',
+                        1 => 'n',
+                        _ => '.',
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn polygons_hold_the_pixels_whose_centres_are_inside() {
+        let square = feature(
+            "Nucleus",
+            r#"{"type":"Polygon","coordinates":[[[101,51],[106,51],[106,55],[101,55],[101,51]],[[103,52],[104,52],[104,54],[103,54],[103,52]]]}"#,
+        );
+        assert_eq!(rows(&draw(&[square], 1.0).unwrap()), ["........", ".nnnnn..", ".nn.nn..", ".nn.nn..", ".nnnnn..", "........"]);
+    }
+
+    #[test]
+    fn lines_have_their_width_and_nuclei_win() {
+        let line = feature("background", r#"{"type":"LineString","coordinates":[[98,52.5],[200,52.5]]}"#);
+        let point = feature("nucleus", r#"{"type":"Point","coordinates":[102.5,52.5]}"#);
+        assert_eq!(
+            rows(&draw(&[point, line.clone()], 1.0).unwrap()),
+            ["........", "........", "bbnbbbbb", "........", "........", "........"]
+        );
+        assert_eq!(rows(&draw(&[line], 3.0).unwrap())[1..4], ["bbbbbbbb", "bbbbbbbb", "bbbbbbbb"]);
+    }
+
+    #[test]
+    fn unknown_and_missing_classes_are_named() {
+        let error = format!("{:?}", draw(&[feature("nucleos", r#"{"type":"Point","coordinates":[1,1]}"#)], 1.0).unwrap_err());
+        assert!(error.contains("feature 1 of 1") && error.contains("\"nucleos\"") && error.contains("did you mean \"nucleus\""), "{error}");
+        let bare = r#"{"type":"Feature","properties":{},"geometry":{"type":"Point","coordinates":[1,1]}}"#.to_owned();
+        assert!(draw(&[bare], 1.0).unwrap_err().to_string().contains("classification.name"));
+    }
+
+    #[test]
+    fn bad_files_are_errors() {
+        let config = GeoJsonConfig::default();
+        for text in [
+            "",
+            "{",
+            "[1]",
+            r#"{"type":"Point","coordinates":[1,1]}"#,
+            r#"{"type":"Feature","properties":{"classification":"nucleus"},"geometry":{"type":"Point","coordinates":[]}}"#,
+        ] {
+            assert!(rasterise(text, 4, 4, [0.0, 0.0], &config).is_err(), "{text}");
+        }
+        let list = format!("[{}]", feature("nucleus", r#"{"type":"MultiPoint","coordinates":[[1.5,1.5]]}"#));
+        assert_eq!(rasterise(&list, 4, 4, [0.0, 0.0], &config).unwrap().at(1, 1), FOREGROUND);
+        let far = format!("[{}]", feature("nucleus", r#"{"type":"LineString","coordinates":[[-1e300,1],[1e300,1]]}"#));
+        assert!(rasterise(&far, 4, 4, [0.0, 0.0], &config).is_ok());
+    }
+}

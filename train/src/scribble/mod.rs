@@ -1,0 +1,14 @@
+//! Scribbles: where they come from and what their values mean.
+
+pub mod auto;
+pub mod geojson;
+pub mod harris;
+pub mod skeleton;
+pub mod strokes;
+
+/// A stroke on background.
+pub const BACKGROUND: u8 = 0;
+/// A stroke on a nucleus.
+pub const FOREGROUND: u8 = 1;
+/// No stroke.
+pub const UNLABELLED: u8 = 250;

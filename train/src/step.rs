@@ -1,0 +1,200 @@
+//! One optimiser step: forward, losses, backward, update.
+//!
+//! Stage 1 (warm-up) minimises the cross-entropy on scribbles; stage 2
+//! `L = L_sp + pseudo_weight L_up + sum over terms (weight * contrast)` (ISBI 2022, eq. 5).
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use models::Result;
+use models::unet::{projection, unet};
+use models::weights::Weights;
+
+use crate::config::{BlockRule, ContrastTerm, LabelSource, RunConfig};
+use crate::loss::{Contrast, IGNORE, Sampling, block_labels, contrast_of_maps, cross_entropy};
+use crate::network::kernels::Kernels;
+use crate::network::{Gradients, Mode, Network, initial_weights};
+use crate::optimizer::{RAdam, Rate};
+use crate::pseudo_labels::PseudoLabels;
+use crate::rng::Draw;
+
+/// Crops that are trained on together.
+pub struct Batch {
+    /// `B 3 H W`, normalised.
+    pub image: Tensor,
+    /// `B H W`: 0, 1, or [`IGNORE`].
+    pub scribble: Vec<u8>,
+    /// `B H W`: the averaged predictions, cut and turned like the image.
+    pub average: Vec<f32>,
+    /// Updates that the averages have had.
+    pub updates: u32,
+}
+
+/// A contrastive term with its projection head.
+pub struct Head {
+    /// What it compares.
+    pub term: ContrastTerm,
+    /// The projection, `B C H W` of the tap to `B outputs H W`.
+    pub network: Network,
+}
+
+/// Everything that a step changes.
+pub struct Trainer {
+    /// The segmentation network.
+    pub network: Network,
+    /// Projection heads; they end with training.
+    pub heads: Vec<Head>,
+    /// State of the optimiser, for all of them.
+    pub optimizer: RAdam,
+    config: RunConfig,
+}
+
+/// Values of the terms of one step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Losses {
+    /// Cross-entropy on scribbles.
+    pub scribble: f64,
+    /// Cross-entropy on pseudo-labels.
+    pub pseudo: f64,
+    /// Contrastive terms, by head, without their weights.
+    pub contrast: Vec<(String, f64)>,
+    /// What was minimised.
+    pub total: f64,
+}
+
+/// Which losses are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Scribbles only.
+    WarmUp,
+    /// All terms.
+    Full,
+}
+
+impl Trainer {
+    /// A trainer with random weights, overlaid by `given` where names fit; returns how many arrays of `given` were used.
+    pub fn new(config: &RunConfig, given: &Weights, kernels: &Arc<dyn Kernels>) -> Result<(Self, usize)> {
+        let mut used = 0;
+        let mut build = |graph: models::graph::Graph| -> Result<Network> {
+            let mut weights = initial_weights(&graph, config.run.seed);
+            for (name, array) in &mut weights {
+                if let Some(from) = given.get(name).filter(|from| from.shape == array.shape) {
+                    array.clone_from(from);
+                    used += 1;
+                }
+            }
+            Network::new(graph, &weights, kernels.clone())
+        };
+        let network = build(unet(&config.network))?;
+        let mut heads = Vec::new();
+        for term in config.method.active_terms() {
+            let inputs = network.tap_channels(&term.tap)?;
+            heads.push(Head { term: term.clone(), network: build(projection(&term.head, inputs, term.hidden, term.outputs))? });
+        }
+        Ok((Self { network, heads, optimizer: RAdam::default(), config: config.clone() }, used))
+    }
+
+    /// The rule for pseudo-labels that the configuration asks for.
+    pub fn pseudo_labels(&self) -> PseudoLabels {
+        PseudoLabels::of(&self.config.method)
+    }
+
+    /// One step at `factor` times the learning rates.
+    pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, draw: &mut Draw) -> Result<Losses> {
+        let tape = self.network.forward(&batch.image, Mode::Train)?;
+        let logits = self.network.output(&tape)?;
+        let (b, _, h, w) = logits.dims4()?;
+        let plane = |values: &[u8]| Tensor::from_slice(values, (b, h, w), &Device::Cpu);
+        let scribble = cross_entropy(&logits, &plane(&batch.scribble)?)?;
+        let mut losses = Losses { scribble: scribble.value, total: scribble.value, ..Losses::default() };
+        let mut dlogits = scribble.gradient;
+        let mut dtaps = Vec::new();
+        if stage == Stage::Full && self.config.method.uses_pseudo_labels() {
+            let pseudo = self.pseudo_labels().labels(&batch.average, &batch.scribble, batch.updates);
+            let weight = self.config.method.pseudo_weight;
+            let term = cross_entropy(&logits, &plane(&pseudo)?)?;
+            losses.pseudo = term.value;
+            losses.total += weight * term.value;
+            dlogits = (dlogits + (term.gradient * weight)?)?;
+            for i in 0..self.heads.len() {
+                let tap = self.network.tap(&tape, &self.heads[i].term.tap)?;
+                let (value, dtap) = self.contrast(i, &tap, &batch.scribble, &pseudo, factor, draw)?;
+                losses.total += self.heads[i].term.weight * value;
+                losses.contrast.push((self.heads[i].term.head.clone(), value));
+                dtaps.push((self.heads[i].term.tap.clone(), dtap));
+            }
+        }
+        let dtaps: Vec<(&str, Tensor)> = dtaps.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let gradients = self.network.backward(&tape, Some(&dlogits), &dtaps, false)?;
+        update(&mut self.network, &mut self.optimizer, &gradients, &self.config, factor)?;
+        self.network.follow_statistics(&tape, 0.1)?;
+        Ok(losses)
+    }
+
+    /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
+    fn contrast(&mut self, i: usize, tap: &Tensor, scribble: &[u8], pseudo: &[u8], factor: f64, draw: &mut Draw) -> Result<(f64, Tensor)> {
+        let method = &self.config.method;
+        let head = &mut self.heads[i];
+        let (b, _, h, w) = tap.dims4()?;
+        let delta = head.term.delta;
+        let labels = contrast_labels(method.label_source, method.block_rule, scribble, pseudo, [b, h * delta, w * delta], delta);
+        let contrast =
+            Contrast { tau: head.term.tau, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: method.self_pairs };
+        let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
+        let tape = head.network.forward(tap, Mode::Train)?;
+        let term = contrast_of_maps(&contrast, &head.network.output(&tape)?, &labels, sampling, draw)?;
+        let dz = (term.gradient * head.term.weight)?;
+        let gradients = head.network.backward(&tape, Some(&dz), &[], true)?;
+        update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
+        head.network.follow_statistics(&tape, 0.1)?;
+        Ok((term.value, gradients.image.expect("was asked for")))
+    }
+
+    /// Measures the statistics of batch normalisation anew, as plain averages over these batches.
+    ///
+    /// At a high learning rate the running averages lag behind the weights, and evaluation with them can be far off while
+    /// training looks fine.
+    pub fn recalibrate(&mut self, batches: &[Tensor]) -> Result<()> {
+        for (k, image) in batches.iter().enumerate() {
+            let tape = self.network.forward(image, Mode::Train)?;
+            self.network.follow_statistics(&tape, 1.0 / (k as f64 + 1.0))?;
+        }
+        Ok(())
+    }
+}
+
+/// Labels of the vectors that a contrastive term reads: scribbles, then pseudo-labels, gathered to blocks.
+fn contrast_labels(source: LabelSource, rule: BlockRule, scribble: &[u8], pseudo: &[u8], [b, h, w]: [usize; 3], delta: usize) -> Vec<u8> {
+    let labels: Vec<u8> = match source {
+        LabelSource::ScribbleOnly => scribble.to_vec(),
+        LabelSource::PseudoAndScribble => scribble.iter().zip(pseudo).map(|(&s, &u)| if s == IGNORE { u } else { s }).collect(),
+    };
+    let blocks = block_labels(&labels, b, h, w, delta);
+    match rule {
+        BlockRule::All16 => blocks,
+        BlockRule::ScribbleWins => {
+            let scribbled = crate::loss::scribbled_blocks(scribble, b, h, w, delta);
+            scribbled.into_iter().zip(blocks).map(|(s, block)| if s == IGNORE { block } else { s }).collect()
+        }
+    }
+}
+
+fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, config: &RunConfig, factor: f64) -> Result<()> {
+    let rates = &config.optimizer;
+    for (name, gradient) in &gradients.parameters {
+        let lr = match name.split('.').next() {
+            Some("encoder") => rates.lr_encoder,
+            Some("decoder") => rates.lr_decoder,
+            _ => rates.lr_head,
+        };
+        let rate = Rate { lr: lr * factor, decay: rates.weight_decay };
+        let value = optimizer.step(name, &network.parameters()[name], gradient, rate)?;
+        network.set(name, value);
+    }
+    Ok(())
+}
+
+/// Crops as one tensor `B 3 H W`, in memory; the kernels bring it to their device.
+pub fn stack_images(images: &[Vec<f32>], crop: usize) -> Result<Tensor> {
+    Ok(Tensor::from_vec(images.concat(), (images.len(), 3, crop, crop), &Device::Cpu)?)
+}

@@ -1,0 +1,154 @@
+//! Data folders as users have them: what is read, and what each fault says.
+
+use std::path::Path;
+
+use models::artifact;
+use models::plane::Plane;
+use train::config::{Profile, RunConfig};
+use train::data::image_file::{RgbImage, png_of_labels, png_of_map, png_of_rgb};
+use train::data::{Counts, Dataset, Split};
+use train::scribble::{BACKGROUND, FOREGROUND, UNLABELLED};
+
+const WIDTH: usize = 7;
+const HEIGHT: usize = 5;
+
+/// A folder with `count` images, scribbles of both classes and labels.
+fn folder(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for i in 0..count {
+        let image = RgbImage::new(WIDTH, HEIGHT, vec![i as u8; 3 * WIDTH * HEIGHT]).unwrap();
+        write(folder.path(), &format!("images/im{i}.png"), &png_of_rgb(&image).unwrap());
+        write(folder.path(), &format!("scribbles/im{i}.png"), &png_of_map(&scribble()).unwrap());
+        let mut labels = Plane::filled(WIDTH, HEIGHT, 0);
+        labels.data[10] = 1;
+        write(folder.path(), &format!("labels/im{i}.png"), &png_of_labels(&labels).unwrap());
+    }
+    folder
+}
+
+fn scribble() -> Plane<u8> {
+    let mut map = Plane::filled(WIDTH, HEIGHT, UNLABELLED);
+    map.data[0] = BACKGROUND;
+    map.data[10] = FOREGROUND;
+    map
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) {
+    artifact::write(&folder.join(name), bytes).unwrap();
+}
+
+fn config(folder: &Path, sets: &[&str]) -> RunConfig {
+    let mut config = RunConfig::from_toml("", Profile::Default, sets).unwrap();
+    folder.clone_into(&mut config.data.folder);
+    config
+}
+
+fn message(folder: &Path, sets: &[&str]) -> String {
+    format!("{:?}", Dataset::load(&config(folder, sets)).unwrap_err())
+}
+
+fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn a_fifth_is_held_out_where_no_split_is_given() {
+    let folder = folder(10);
+    let dataset = Dataset::load(&config(folder.path(), &[])).unwrap();
+    assert_eq!((dataset.of(Split::Train).count(), dataset.of(Split::Val).count()), (8, 2));
+    assert_eq!(dataset, Dataset::load(&config(folder.path(), &[])).unwrap());
+    assert_eq!(dataset.counts(Split::Train), Counts { background: 8, foreground: 8, unlabelled: 8 * 33 });
+    let none = Dataset::load(&config(folder.path(), &["data.validation=none"])).unwrap();
+    assert_eq!(none.of(Split::Train).count(), 10);
+}
+
+#[test]
+fn the_index_decides_and_test_images_need_no_scribbles() {
+    let folder = folder(4);
+    write(folder.path(), "index.csv", b"id,split,modality\nim0,train,a\nim1,val,a\nim2,test,a\nim3,train,b\n");
+    std::fs::remove_file(folder.path().join("scribbles/im2.png")).unwrap();
+    let splits: Vec<Split> = Dataset::load(&config(folder.path(), &[])).unwrap().samples.iter().map(|s| s.split).collect();
+    assert_eq!(splits, [Split::Train, Split::Val, Split::Test, Split::Train]);
+    let only = Dataset::load(&config(folder.path(), &["data.modality=a"])).unwrap();
+    assert_eq!(only.samples.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["im0", "im1", "im2"]);
+    has(&message(folder.path(), &["data.modality=c"]), &["no image of modality \"c\"", "\"a\", \"b\""]);
+    let test = Dataset::load_labelled(folder.path(), Some(Split::Test), None, &config(folder.path(), &[]).data).unwrap();
+    assert_eq!(test.samples.len(), 1);
+}
+
+#[test]
+fn full_supervision_trains_on_the_masks() {
+    let folder = folder(2);
+    std::fs::remove_dir_all(folder.path().join("scribbles")).unwrap();
+    has(&message(folder.path(), &[]), &["scribbles: no scribbles found", "train scribble"]);
+    let dataset = Dataset::load(&config(folder.path(), &["method.name=full"])).unwrap();
+    assert_eq!(Counts::of(&dataset.samples[0].scribble), Counts { background: 34, foreground: 1, unlabelled: 0 });
+}
+
+#[test]
+fn geojson_scribbles_stand_beside_pictures() {
+    let folder = folder(1);
+    std::fs::remove_file(folder.path().join("scribbles/im0.png")).unwrap();
+    let stroke = |class: &str, y: f64| {
+        format!(
+            r#"{{"type":"Feature","properties":{{"classification":{{"name":"{class}"}}}},"geometry":{{"type":"LineString","coordinates":[[0,{y}],[7,{y}]]}}}}"#
+        )
+    };
+    let text = format!(r#"{{"type":"FeatureCollection","features":[{},{}]}}"#, stroke("Nucleus", 0.5), stroke("Background", 3.5));
+    write(folder.path(), "scribbles/im0.geojson", text.as_bytes());
+    let dataset = Dataset::load(&config(folder.path(), &["data.geojson.stroke_width_px=1"])).unwrap();
+    assert_eq!(Counts::of(&dataset.samples[0].scribble), Counts { background: 7, foreground: 7, unlabelled: 21 });
+    write(folder.path(), "scribbles/im0.geojson", text.replace("Nucleus", "Tumor").as_bytes());
+    has(&message(folder.path(), &[]), &["im0.geojson", "feature 1 of 2", "\"Tumor\""]);
+}
+
+#[test]
+fn missing_and_empty_folders_say_what_is_expected() {
+    let folder = folder(0);
+    has(&message(&folder.path().join("nowhere"), &[]), &["nowhere", "found nothing", "images/ID.png"]);
+    has(&message(folder.path(), &[]), &["images: no images found"]);
+    write(folder.path(), "file", b"");
+    has(&message(&folder.path().join("file"), &[]), &["found a file"]);
+}
+
+#[test]
+fn images_without_scribbles_are_listed() {
+    let folder = folder(12);
+    for i in [3, 5] {
+        std::fs::remove_file(folder.path().join(format!("scribbles/im{i}.png"))).unwrap();
+    }
+    has(&message(folder.path(), &[]), &["images without scribbles: im3, im5 (2 in all)", "hint"]);
+}
+
+#[test]
+fn faulty_scribbles_name_the_file_and_both_sides() {
+    let folder = folder(2);
+    write(folder.path(), "scribbles/im1.png", &png_of_map(&Plane::filled(6, 5, UNLABELLED)).unwrap());
+    has(&message(folder.path(), &[]), &["im1.png", "6 x 5", "7 x 5"]);
+    write(folder.path(), "scribbles/im1.png", &png_of_map(&Plane::filled(7, 5, 9)).unwrap());
+    has(&message(folder.path(), &[]), &["im1.png", "9 (35 pixels)", "foreground [1]", "label_map"]);
+    for i in 0..2 {
+        write(folder.path(), &format!("scribbles/im{i}.png"), &png_of_map(&Plane::filled(7, 5, UNLABELLED)).unwrap());
+    }
+    has(&message(folder.path(), &[]), &["0 background and 0 nucleus pixels"]);
+}
+
+#[test]
+fn faulty_images_labels_and_indexes_are_named() {
+    let folder = folder(2);
+    let good = std::fs::read(folder.path().join("images/im0.png")).unwrap();
+    write(folder.path(), "images/im0.png", &good[..good.len() / 2]);
+    has(&message(folder.path(), &[]), &["im0.png", "cut short"]);
+    write(folder.path(), "images/im0.png", &good);
+    write(folder.path(), "labels/im0.png", &png_of_map(&Plane::filled(5, 7, 0)).unwrap());
+    has(&message(folder.path(), &[]), &["im0.png", "labels are 5 x 7", "7 x 5"]);
+    write(folder.path(), "images/im0.tif", b"");
+    has(&message(folder.path(), &[]), &["im0 has two files", "im0.png", "im0.tif"]);
+    std::fs::remove_file(folder.path().join("images/im0.tif")).unwrap();
+    write(folder.path(), "index.csv", b"id,split\nim0,train\n");
+    has(&message(folder.path(), &[]), &["images without a row: im1"]);
+    write(folder.path(), "index.csv", b"id,split\nim0,train\nim1,test\nim2,test\n");
+    has(&message(folder.path(), &[]), &["rows without an image: im2"]);
+}
