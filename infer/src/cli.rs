@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use infer::runtime::Device;
+use infer::runtime::{Device, Precision};
 use infer::segmenter::Options;
 
 /// Every nucleus of a whole slide from one ONNX file.
@@ -42,6 +42,9 @@ pub struct DeviceArgs {
     /// auto, cpu, openvino, cuda or tensorrt; a device that is not there is an error.
     #[arg(long, default_value = "auto", value_parser = device)]
     pub device: Device,
+    /// f32, or bf16 on openvino: several times faster where the CPU has AMX, some pixels in 10,000 change side.
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    pub precision: Precision,
     /// Threads of the network; 0: all cores.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
@@ -53,7 +56,7 @@ pub struct DeviceArgs {
 impl DeviceArgs {
     /// As the library takes them.
     pub fn options(&self) -> Options {
-        Options { device: self.device, threads: self.threads, spin: false, runtime: self.runtime.clone() }
+        Options { device: self.device, threads: self.threads, precision: self.precision, spin: false, runtime: self.runtime.clone() }
     }
 }
 
@@ -75,12 +78,19 @@ pub enum RuntimeCommand {
         /// Take the wheels from this folder: for machines without network.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
+        /// OpenVINO too (53 MB): several times faster on Intel's CPUs.
+        #[arg(long)]
+        openvino: bool,
         /// Put the libraries here instead of the cache; `lib` beside the program is found by it.
         #[arg(long, value_name = "DIR")]
         into: Option<PathBuf>,
     },
     /// Show which libraries are found, and where.
     List,
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    text.parse().map_err(|error: models::Error| error.to_string())
 }
 
 fn device(text: &str) -> Result<Device, String> {

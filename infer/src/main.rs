@@ -20,8 +20,13 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<()> {
     match command {
         Command::Verify(args) => verify(args),
-        Command::Runtime(RuntimeCommand::Install { from, into }) => {
-            for installed in runtime::install(from.as_deref(), into.as_deref())? {
+        Command::Runtime(RuntimeCommand::Install { from, openvino, into }) => {
+            let (from, into) = (from.as_deref(), into.as_deref());
+            let mut all = runtime::install(from, into)?;
+            if *openvino {
+                all.push(runtime::install_library(Library::OpenVino, from, into)?);
+            }
+            for installed in all {
                 let state = if installed.written { "installed" } else { "already there" };
                 println!("{}\t{state}\t{}", installed.library.name(), installed.path.display());
             }
@@ -52,7 +57,9 @@ fn list() -> Result<()> {
             Ok(found) => println!("{}\t{}\t{}", library.name(), found.path.display(), found.place),
             Err(error) => {
                 println!("{}\tnot found", library.name());
-                missing = missing.or(Some(error));
+                if library == Library::OnnxRuntime {
+                    missing = Some(error);
+                }
             }
         }
     }

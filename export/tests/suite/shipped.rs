@@ -163,6 +163,27 @@ fn a_device_that_is_not_there_is_an_error() {
     }
 }
 
+/// The binding moves CPU sessions to a plugin once one is registered, unless told not to.
+#[test]
+fn openvino_agrees_with_the_cpu_and_leaves_cpu_sessions_alone() {
+    use infer::runtime::{Device, Library, Precision, install_library};
+    install_runtime();
+    install_library(Library::OpenVino, None, None).expect("Python with pip fetches OpenVINO for this test");
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(&exported(folder.path(), &Options::default())).unwrap();
+    let image: Vec<u8> = unit_numbers("image").take(64 * 96 * 3).map(|u| ((u + 1.0) * 128.0) as u8).collect();
+    let on = |device, precision| {
+        let options = segmenter::Options { device, precision, ..segmenter::Options::default() };
+        Segmenter::new(&model, &options).unwrap().probabilities(&image, 1, 64, 96).unwrap()
+    };
+    let before = on(Device::Cpu, Precision::F32);
+    let exact = on(Device::OpenVino, Precision::F32);
+    let short = on(Device::OpenVino, Precision::Bf16);
+    assert_eq!(on(Device::Cpu, Precision::F32), before);
+    assert_close(&before, &exact, 1e-4);
+    assert_close(&before, &short, 5e-2);
+}
+
 #[test]
 fn damaged_and_foreign_files_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();

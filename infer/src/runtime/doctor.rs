@@ -35,6 +35,7 @@ pub fn doctor() -> Vec<Finding> {
             optional: false,
         },
         Finding { what: "OpenSlide".into(), state: found(Library::OpenSlide), optional: true },
+        Finding { what: "OpenVINO".into(), state: found(Library::OpenVino), optional: true },
     ]
 }
 
