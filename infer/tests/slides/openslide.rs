@@ -22,28 +22,6 @@ fn openslide(path: &Path) -> Option<Box<dyn Slide>> {
 }
 
 #[test]
-fn tiles_of_a_real_slide_are_those_of_openslide() {
-    for name in ["CMU-1-Small-Region.svs", "CMU-1-Small-Region_pyramid.tif"] {
-        let Some(path) = shared(name) else { return };
-        let Some(theirs) = openslide(&path) else { return };
-        let ours = slide::open(&path, None).unwrap();
-        assert_eq!(ours.facts().reader, "tiff");
-        assert_eq!(ours.levels(), theirs.levels(), "{name}");
-        let (our_mpp, their_mpp) = (ours.microns_per_pixel().unwrap(), theirs.microns_per_pixel().unwrap());
-        assert!((our_mpp[0] - their_mpp[0]).abs() < 1e-6, "{our_mpp:?} {their_mpp:?}");
-        let mut counts = [0u64; 256];
-        for (level, size) in ours.levels().iter().enumerate() {
-            let read = |slide: &dyn Slide| slide.read_region(level, 0, 0, size.width as usize, size.height as usize).unwrap();
-            let (a, b) = (read(ours.as_ref()), read(theirs.as_ref()));
-            a.data.iter().zip(&b.data).for_each(|(a, b)| counts[usize::from(a.abs_diff(*b))] += 1);
-        }
-        let largest = counts.iter().rposition(|&count| count > 0).unwrap();
-        eprintln!("{name}: largest difference {largest}, counts {:?}", &counts[..=largest]);
-        assert!(largest <= 2, "{name}: our JPEG differs from OpenSlide's by {largest} levels");
-    }
-}
-
-#[test]
 fn openslide_reads_the_pyramids_that_we_write() {
     if library().is_none() {
         return;
@@ -70,10 +48,10 @@ fn openslide_reads_the_pyramids_that_we_write() {
 }
 
 #[test]
-fn an_ndpi_slide_goes_all_the_way_or_says_what_to_install() {
+fn an_ndpi_slide_goes_all_the_way_or_says_what_is_missing() {
     let Some(path) = shared("test3-DAPI-2-387.ndpi") else { return };
     let nowhere = slide::open(&path, Some(Path::new("nowhere.so"))).err().expect("there is no such library");
-    assert!(nowhere.to_string().contains("NDPI") && nowhere.hint_text().unwrap().contains("infer runtime install"), "{nowhere:?}");
+    assert!(nowhere.to_string().contains("NDPI") && nowhere.to_string().contains("nowhere.so"), "{nowhere:?}");
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().unwrap();
     let options = infer::segment::Options { out: folder.path().to_owned(), openslide: Some(library), ..Default::default() };
