@@ -10,6 +10,8 @@ use super::file::BoundedFile;
 const MAX_DIRECTORIES: usize = 1024;
 /// Fields of a directory that are read at most.
 const MAX_FIELDS: u64 = 4096;
+/// Values of a field that is told once for each sample, or once for all.
+const MAX_SAMPLES: u64 = 64;
 /// Bytes of a text that are read at most.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 
@@ -162,8 +164,22 @@ impl Directory {
         Ok(Some(bytes.chunks_exact(field.value_bytes() as usize).map(|value| self.encoding.number(value)).collect()))
     }
 
-    /// The first value of a field of unsigned integers, or `default` where it is not there.
+    /// Refuses fields of more values than any image needs, before a reader that trusts counts gets the file.
+    pub fn check_counts(&self) -> Result<()> {
+        for (number, field) in &self.fields {
+            if field.value_bytes().saturating_mul(field.count) > MAX_TEXT_BYTES {
+                bail!("tag {number} ({}) has {} values, more than are believed", tag::name(*number), field.count);
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a field of one unsigned integer, or `default` where it is not there.
     pub fn number(&self, number: u16, default: u64, file: &BoundedFile) -> Result<u64> {
+        let count = self.fields.get(&number).map_or(1, |field| field.count);
+        if count > MAX_SAMPLES {
+            bail!("{} has {count} values, expected one", tag::name(number));
+        }
         Ok(self.values(number, 1, file)?.and_then(|values| values.first().copied()).unwrap_or(default))
     }
 
