@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use infer::runtime::{Device, Precision};
+use infer::segment_cli::SegmentArgs;
 use infer::segmenter::Options;
 
 /// Every nucleus of a whole slide from one ONNX file.
 ///
-/// Results go to files and, with --json, to stdout; everything else goes to stderr. Exit code 0: done; 1: an error; 2: a wrong command line.
+/// Results go to files and, with --json, to stdout; everything else goes to stderr. Exit code 0: done; 1: an error; 2: a wrong command line; 3: done, but more
+/// than 5 % of a slide could not be read.
 #[derive(Parser)]
 #[command(name = "infer", version, propagate_version = true)]
 pub struct Cli {
@@ -26,7 +28,11 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
-    // Segment(SegmentArgs): slides to nuclei, see `pipeline`.
+    /// Find every nucleus of slides.
+    ///
+    /// Writes OUT/SLIDE/ with nuclei.geojson.gz (`QuPath`), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png and, last,
+    /// summary.json.
+    Segment(SegmentCommand),
     /// Check that a model gives sound results on this machine.
     Verify(VerifyArgs),
     /// Install or list the native libraries.
@@ -34,6 +40,20 @@ pub enum Command {
     Runtime(RuntimeCommand),
     /// Say what is here, what is missing and what to type.
     Doctor,
+}
+
+/// Arguments of `infer segment`.
+#[derive(Args)]
+pub struct SegmentCommand {
+    /// What is segmented, and how.
+    #[command(flatten)]
+    pub segment: SegmentArgs,
+    /// How the model is run.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Sessions of the model that run side by side, each with its own threads.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub sessions: u16,
 }
 
 /// How a model is run.
