@@ -107,13 +107,11 @@ fn tile_files(options: &Options, config: &str, checkpoint: &Path) -> Result<Vec<
     };
     let beside = checkpoint.parent().map(|parent| parent.join(&folder));
     let there = [Some(folder.clone()), beside].into_iter().flatten().map(|folder| folder.join("images")).find(|images| images.is_dir());
-    match there {
-        Some(images) => tiles::find(&[images]),
-        None => {
-            tracing::warn!("the run's images in {} are gone: name others by --tiles to measure the effective reach", folder.display());
-            Ok(Vec::new())
-        }
+    if let Some(images) = there {
+        return tiles::find(&[images]);
     }
+    tracing::warn!("the run's images in {} are gone: name others by --tiles to measure the effective reach", folder.display());
+    Ok(Vec::new())
 }
 
 /// `[data] folder` of a run's configuration.

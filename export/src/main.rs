@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Onnx(args) => onnx(args),
-        Command::Verify { model, runtime } => verify(&model, segmenter::Options { runtime, ..segmenter::Options::default() }),
+        Command::Verify { model, runtime } => verify(&model, &segmenter::Options { runtime, ..segmenter::Options::default() }),
         Command::Card { model, json } => {
             let card = Model::open(&model)?.card;
             if json {
@@ -48,9 +48,9 @@ fn onnx(args: OnnxArgs) -> Result<()> {
     Ok(())
 }
 
-fn verify(path: &Path, options: segmenter::Options) -> Result<()> {
+fn verify(path: &Path, options: &segmenter::Options) -> Result<()> {
     let model = Model::open(path)?;
-    let report = infer::verify::verify(&model, &options)?;
+    let report = infer::verify::verify(&model, options)?;
     let (low, high) = report.range;
     println!("{}: {} is sound on {}, probabilities {low:.4} to {high:.4}", path.display(), model.card.name, report.device);
     println!("sha256 {}", model.sha256);

@@ -86,7 +86,7 @@ fn check_format(file: &WeightsFile) -> Result<()> {
         Some(FORMAT) if !file.verified => {
             bail!("the file carries no sha256 of its contents, which every checkpoint of this project does"; hint: "it was rewritten by another program: use the file as training wrote it")
         }
-        Some(FORMAT) | None | Some("pt") => Ok(()),
+        Some(FORMAT | "pt") | None => Ok(()),
         Some(other) => {
             bail!("expected the format {FORMAT:?}, found {other:?}"; hint: "use the version of the program that wrote the checkpoint")
         }

@@ -45,7 +45,7 @@ pub struct DeviceArgs {
     /// Threads of the network; 0: all cores.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
-    /// ONNX Runtime's library or its folder [default: NUCLEI_ONNXRUNTIME, `ORT_DYLIB_PATH`, lib/ beside the program, the cache].
+    /// ONNX Runtime's library or its folder [default: `NUCLEI_ONNXRUNTIME`, `ORT_DYLIB_PATH`, lib/ beside the program, the cache].
     #[arg(long, value_name = "LIB")]
     pub runtime: Option<PathBuf>,
 }

@@ -2,16 +2,28 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`segment`] | the whole way: a slide file in, a folder of results out |
+//! | [`slide`], [`tile`] | reading slides at the model's scale, in windows |
 //! | [`model`] | the `.onnx` file: read once, checked, hashed |
 //! | [`segmenter`] | a session that turns images into probabilities |
+//! | [`pipeline`], [`timing`] | windows through the network, side by side |
+//! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
 //! | [`verify`] | does this file give sound results on this machine? |
 //! | [`runtime`] | native libraries: found, installed, loaded; devices |
 //! | [`wheel`] | pinned packages that carry the libraries and sample images |
 //! | [`onnx_proto`] | the part of the ONNX format that is written and checked here |
 
+pub mod instances;
 pub mod model;
 pub mod onnx_proto;
+pub mod output;
+pub mod pipeline;
 pub mod runtime;
+pub mod segment;
+pub mod segment_cli;
 pub mod segmenter;
+pub mod slide;
+pub mod tile;
+pub mod timing;
 pub mod verify;
 pub mod wheel;

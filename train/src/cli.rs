@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use models::console::{self, Console};
 use models::{Context, Result};
 
-use crate::config::{Profile, RunConfig};
+use crate::config::{Profile, RunConfig, choice};
 use crate::{check, evaluate, fit, make_scribbles};
 
 /// Trains a nucleus segmentation network from scribbles.
@@ -47,7 +47,7 @@ struct FitArgs {
     #[arg(short, long)]
     out: PathBuf,
     /// Values to start from where the configuration says nothing: default or paper.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
     profile: Profile,
     /// Set one value, as in `--set run.iterations=2000`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]

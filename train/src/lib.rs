@@ -1,7 +1,9 @@
 //! Training: from strokes to a checkpoint.
 
 pub mod augment;
+pub mod check;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod evaluate;
@@ -9,9 +11,11 @@ pub mod fit;
 pub mod initial;
 pub mod log;
 pub mod loss;
+pub mod make_scribbles;
 pub mod metrics;
 pub mod network;
 pub mod optimizer;
+pub mod overlay;
 pub mod pseudo_labels;
 pub mod rng;
 pub mod scribble;

@@ -41,6 +41,8 @@ fn fold(graph: &Graph, conv: NodeId, norm: NodeId, weights: &mut Weights) {
     let kernel = weights.get_mut(&format!("{}.weight", conv.name)).expect("a selected weight");
     let per_output = kernel.data.len() / factor.len();
     for (row, factor) in kernel.data.chunks_mut(per_output).zip(&factor) {
-        row.iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
+        for v in row {
+            *v = (f64::from(*v) * factor) as f32;
+        }
     }
 }

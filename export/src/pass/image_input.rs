@@ -39,6 +39,8 @@ fn scale_inputs(weights: &mut Weights, name: &str, conv: Conv, std: [f32; 3]) {
     let kernel = weights.get_mut(&format!("{name}.weight")).expect("a selected weight");
     for (i, plane) in kernel.data.chunks_mut(conv.kernel * conv.kernel).enumerate() {
         let factor = 1.0 / (255.0 * f64::from(std[i % conv.inputs]));
-        plane.iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
+        for v in plane {
+            *v = (f64::from(*v) * factor) as f32;
+        }
     }
 }

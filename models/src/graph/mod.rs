@@ -41,7 +41,7 @@ pub enum Op {
     Upsample,
     /// Channels of the first input, then of the second.
     Concat,
-    /// Probability of class 1 of 2: `sigmoid(z1 - z0)`, `B 1 H W`.
+    /// Probability of class 1 of 2: `sigmoid(z1 - z0)`, `B 1 H W`; of a single channel `sigmoid(z)`.
     Probability,
     /// `round(255 p)` as u8 (ties to even), same shape.
     Quantise,

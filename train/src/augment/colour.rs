@@ -60,9 +60,13 @@ fn turn_hue(pixel: [u8; 3], turns: f32) -> [u8; 3] {
         (r - g) / chroma + 4.0
     };
     // Red, green and blue are highest around 0, 2 and 4 sextants.
-    let turned = sextant + 6.0 * turns;
+    let turned = sextant + 6.0 * (turns - turns.round());
     [0.0, 2.0, 4.0].map(|own| {
-        let away = (turned - own + 9.0).rem_euclid(6.0) - 3.0;
+        let away = match turned - own {
+            far if far > 3.0 => far - 6.0,
+            far if far < -3.0 => far + 6.0,
+            near => near,
+        };
         (low + chroma * (2.0 - away.abs()).clamp(0.0, 1.0) + 0.5) as u8
     })
 }

@@ -13,7 +13,9 @@ mod scribble_file;
 pub mod split;
 
 pub use folder::Folder;
+pub(crate) use folder::some_of;
 pub use image_file::RgbImage;
 pub use index::Split;
+pub(crate) use sample::read_labels;
 pub use sample::{Dataset, Sample};
 pub use scribble_file::{Counts, mask_as_scribble, read_scribble};

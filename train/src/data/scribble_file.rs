@@ -13,7 +13,7 @@ use crate::scribble::{BACKGROUND, FOREGROUND, UNLABELLED, geojson};
 const MAX_GEOJSON_BYTES: u64 = 256 << 20;
 
 /// How many pixels of a scribble map are what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// Background strokes.
     pub background: u64,

@@ -7,7 +7,7 @@ use models::{Context, Result};
 
 use super::{probabilities, quantised};
 use crate::checkpoint;
-use crate::config::{DeviceChoice, RunConfig};
+use crate::config::{DeviceChoice, RunConfig, choice};
 use crate::data::{Dataset, Sample, Split};
 use crate::fit::in_pool;
 use crate::metrics::Scores;
@@ -23,7 +23,7 @@ pub struct EvaluateArgs {
     /// Folder with images/ and labels/.
     data: PathBuf,
     /// Only images of this split: train, val or test.
-    #[arg(long)]
+    #[arg(long, value_parser = choice::parse::<Split>)]
     split: Option<Split>,
     /// Only images of this modality.
     #[arg(long)]
@@ -32,7 +32,7 @@ pub struct EvaluateArgs {
     #[arg(long)]
     overlays: Option<PathBuf>,
     /// Where to run: auto, cpu or cuda.
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = choice::parse::<DeviceChoice>)]
     device: DeviceChoice,
     /// Print JSON.
     #[arg(long)]

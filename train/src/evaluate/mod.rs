@@ -1,6 +1,6 @@
 //! What the network says of a whole image, and how good that is.
 
-// pub mod command;
+pub mod command;
 
 use candle_core::{DType, Device, Tensor};
 use models::Result;

@@ -10,7 +10,7 @@ use models::plane::Plane;
 use serde::{Deserialize, Serialize};
 
 pub use overlap::Overlaps;
-pub use summary::{Summary, summarise};
+pub use summary::{ScoreTable, Summary, summarise};
 
 /// Pixels of masks: what they share, cover together, and have in sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ pub mod auto;
 pub mod geojson;
 pub mod harris;
 pub mod skeleton;
+pub mod strokes;
 
 /// A stroke on background.
 pub const BACKGROUND: u8 = 0;

@@ -33,7 +33,7 @@ fn textbook(code: u8, pass: usize) -> bool {
     let set = |i: usize| code >> (i % 8) & 1 == 1;
     let turns = (0..8).filter(|&i| !set(i) && set(i + 1)).count();
     let [n, e, s, w] = [set(0), set(2), set(4), set(6)];
-    let products = if pass == 0 { (n && e && s) || (e && s && w) } else { (n && e && w) || (n && s && w) };
+    let products = if pass == 0 { e && s && (n || w) } else { n && w && (e || s) };
     turns == 1 && (2..=6).contains(&code.count_ones()) && !products
 }
 

@@ -1,0 +1,134 @@
+//! `nuclei.geojson.gz`: a `FeatureCollection` as QuPath takes it by drag and drop.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use models::Result;
+use models::artifact::AtomicFile;
+use models::card::Class;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Nucleus;
+
+/// The name space of nucleus ids: the version-5 UUID of this project's name under the DNS name space of RFC 9562.
+fn name_space() -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"nucleus.scribbles-to-slides")
+}
+
+/// Writes features as they come.
+pub struct GeoJsonWriter {
+    gzip: GzEncoder<AtomicFile>,
+    /// Hashes of slide and model, which every id depends on.
+    source: String,
+    classification: String,
+    unit: &'static str,
+    features: u64,
+    text: String,
+}
+
+impl GeoJsonWriter {
+    /// Starts a file; `unit` is `µm` or `px`.
+    pub fn new(file: AtomicFile, slide_sha256: &str, model_sha256: &str, class: &Class, unit: &'static str) -> Result<Self> {
+        let classification = json!({ "name": class.name, "color": class.colour }).to_string();
+        // A gzip header without time or name makes the bytes depend on the content only.
+        let gzip = GzEncoder::new(file, Compression::new(4));
+        let mut writer =
+            Self { gzip, source: format!("{slide_sha256} {model_sha256} "), classification, unit, features: 0, text: String::new() };
+        writer.put("{\"type\":\"FeatureCollection\",\"features\":[")?;
+        Ok(writer)
+    }
+
+    /// Adds a nucleus.
+    pub fn add(&mut self, nucleus: &Nucleus) -> Result<()> {
+        let geometry = geometry(nucleus);
+        let id = Uuid::new_v5(&name_space(), format!("{}{geometry}", self.source).as_bytes());
+        let (shape, unit) = (&nucleus.shape, self.unit);
+        let measurements = json!({
+            format!("Area {unit}^2"): number(shape.area),
+            format!("Perimeter {unit}"): number(shape.perimeter),
+            format!("Major axis {unit}"): number(shape.major_axis),
+            format!("Minor axis {unit}"): number(shape.minor_axis),
+            "Eccentricity": number(shape.eccentricity),
+            "Solidity": number(shape.solidity),
+            "Probability": number(nucleus.mean_probability),
+        });
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        text.push_str(if self.features == 0 { "\n" } else { ",\n" });
+        let _ = write!(
+            text,
+            "{{\"type\":\"Feature\",\"id\":\"{id}\",\"geometry\":{geometry},\"properties\":{{\"objectType\":\"detection\",\"classification\":{},\"measurements\":{measurements}}}}}",
+            self.classification
+        );
+        self.put(&text)?;
+        self.text = text;
+        self.features += 1;
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub fn finish(mut self) -> Result<AtomicFile> {
+        self.put("\n]}\n")?;
+        self.gzip.try_finish().map_err(|error| self.gzip.get_ref().failed(error))?;
+        let path = self.gzip.get_ref().path().to_owned();
+        self.gzip.finish().map_err(|error| models::Error::from(error).during(format!("writing {}", path.display())))
+    }
+
+    fn put(&mut self, text: &str) -> Result<()> {
+        self.gzip.write_all(text.as_bytes()).map_err(|error| self.gzip.get_ref().failed(error))
+    }
+}
+
+/// A GeoJSON polygon: rings closed, level-0 pixels with two decimals.
+fn geometry(nucleus: &Nucleus) -> String {
+    let mut text = String::from("{\"type\":\"Polygon\",\"coordinates\":[");
+    for (i, ring) in nucleus.rings.iter().enumerate() {
+        text.push_str(if i == 0 { "[" } else { ",[" });
+        for (k, [x, y]) in ring.iter().chain(ring.first()).enumerate() {
+            text.push_str(if k == 0 { "[" } else { ",[" });
+            push_number(&mut text, *x);
+            text.push(',');
+            push_number(&mut text, *y);
+            text.push(']');
+        }
+        text.push(']');
+    }
+    text.push_str("]}");
+    text
+}
+
+/// Two decimals at most; no trailing zeros and no `-0`.
+fn push_number(text: &mut String, value: f64) {
+    let hundredths = (value * 100.0).round() as i64;
+    let (sign, whole, rest) = (if hundredths < 0 { "-" } else { "" }, hundredths.abs() / 100, hundredths.abs() % 100);
+    let _ = match (rest, rest % 10) {
+        (0, _) => write!(text, "{sign}{whole}"),
+        (_, 0) => write!(text, "{sign}{whole}.{}", rest / 10),
+        _ => write!(text, "{sign}{whole}.{rest:02}"),
+    };
+}
+
+/// Four decimals; what is not a number is the text `NaN`, as QuPath writes it.
+fn number(value: f64) -> serde_json::Value {
+    if value.is_finite() { json!((value * 1e4).round() / 1e4) } else { json!("NaN") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coordinates_have_two_decimals_at_most() {
+        let text = |value| {
+            let mut text = String::new();
+            push_number(&mut text, value);
+            text
+        };
+        let values = [0.0, -0.001, 12.0, 12.5, 12.25, 12.049, -3.1, -0.25, 99_999.999];
+        assert_eq!(values.map(text), ["0", "0", "12", "12.5", "12.25", "12.05", "-3.1", "-0.25", "100000"]);
+        assert_eq!(number(f64::NAN), json!("NaN"));
+    }
+}

@@ -1,0 +1,79 @@
+//! What a slide leaves behind: `OUT/SLIDE/` and the files in it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`nucleus`] | a nucleus in the slide's coordinates and units |
+//! | [`geojson`], [`table`] | `nuclei.geojson.gz` for QuPath, `nuclei.csv` |
+//! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written row of tiles by row of tiles |
+//! | [`labels`], [`overlay`] | `labels.png`, `overlay.png` |
+//! | [`writers`] | all files of nuclei, fed from one stream |
+//! | [`summary`] | `summary.json`: provenance, areas, counts, timings |
+//!
+//! Every file is written under a temporary name; [`Files::commit`] gives the final names when all are whole, the summary last.
+
+pub mod geojson;
+pub mod labels;
+pub mod mask;
+pub mod nucleus;
+pub mod overlay;
+pub mod pyramid;
+pub mod summary;
+pub mod table;
+pub mod writers;
+
+use std::path::{Path, PathBuf};
+
+use models::artifact::{self, AtomicFile};
+use models::{Context, Result};
+
+pub use nucleus::{Frame, Nucleus};
+pub use summary::Summary;
+
+/// Files of one slide that are whole but do not have their final names yet.
+pub struct Files {
+    folder: PathBuf,
+    written: Vec<AtomicFile>,
+}
+
+/// The name of the file that says that a slide is done.
+pub const SUMMARY: &str = "summary.json";
+
+impl Files {
+    /// Outputs for the folder `folder`, which is made if need be.
+    pub fn new(folder: &Path) -> Result<Self> {
+        artifact::create_folder(folder)?;
+        Ok(Self { folder: folder.to_owned(), written: Vec::new() })
+    }
+
+    /// Starts a file of the folder.
+    pub fn create(&self, name: &str) -> Result<AtomicFile> {
+        AtomicFile::create(&self.folder.join(name))
+    }
+
+    /// Takes a file that is whole.
+    pub fn add(&mut self, file: AtomicFile) {
+        self.written.push(file);
+    }
+
+    /// Names of the files taken so far.
+    pub fn names(&self) -> Vec<String> {
+        let name = |file: &AtomicFile| file.path().file_name().map(|name| name.to_string_lossy().into_owned());
+        self.written.iter().filter_map(name).collect()
+    }
+
+    /// Gives all files their final names and writes the summary last; an older summary goes first, so that it never vouches for
+    /// newer files.
+    pub fn commit(self, summary: &Summary) -> Result<()> {
+        let path = self.folder.join(SUMMARY);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).doing(|| format!("removing the summary of an earlier run, {}", path.display()));
+            }
+            _ => {}
+        }
+        for file in self.written {
+            file.commit()?;
+        }
+        artifact::write(&path, serde_json::to_string_pretty(summary)?.as_bytes())
+    }
+}

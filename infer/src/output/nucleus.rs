@@ -1,0 +1,85 @@
+//! A nucleus in the slide's coordinates and units.
+
+use crate::instances::Instance;
+use crate::instances::boundary::QUARTERS;
+use crate::instances::shape::Shape;
+use crate::slide::scaled::Scale;
+
+/// How positions at the model's scale become positions on the slide.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame {
+    /// Level-0 pixels to one pixel of the model, along x and y.
+    pub slide_from_model: [f64; 2],
+    /// µm to one level-0 pixel, along x and y; `None`: the scale is not known.
+    pub microns_per_pixel: Option<[f64; 2]>,
+    /// The level-0 pixel that outputs call 0, 0.
+    pub origin: [f64; 2],
+}
+
+impl Frame {
+    /// The frame of a slide read at `scale`, with positions counted from the level-0 pixel `origin`.
+    pub fn new(scale: &Scale, origin: [f64; 2]) -> Self {
+        let um = scale.effective_mpp.map(|mpp| [0, 1].map(|i| mpp[i] / scale.slide_from_model[i]));
+        Self { slide_from_model: scale.slide_from_model, microns_per_pixel: um, origin }
+    }
+
+    /// A position at the model's scale in level-0 pixels from the origin.
+    pub fn slide_from_model(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        [x * self.slide_from_model[0] - self.origin[0], y * self.slide_from_model[1] - self.origin[1]]
+    }
+
+    /// Sides of a model pixel in µm, or in level-0 pixels where the scale is not known.
+    pub fn pixel_sides(&self) -> [f64; 2] {
+        let um = self.microns_per_pixel.unwrap_or([1.0; 2]);
+        [0, 1].map(|i| self.slide_from_model[i] * um[i])
+    }
+
+    /// The unit of [`Frame::pixel_sides`]: `µm` or `px`.
+    pub fn unit(&self) -> &'static str {
+        if self.microns_per_pixel.is_some() { "µm" } else { "px" }
+    }
+}
+
+/// A finished nucleus, as files tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nucleus {
+    /// From 1, in the order of the files.
+    pub id: u64,
+    /// Outer boundary first, then holes; level-0 pixels from the origin, without repeating the first vertex.
+    pub rings: Vec<Vec<[f64; 2]>>,
+    /// Pixels at the model's scale, filled.
+    pub area_px: u64,
+    /// Lengths in µm and areas in µm², or in level-0 pixels where the scale is not known.
+    pub shape: Shape,
+    /// Centroid in level-0 pixels from the origin.
+    pub centroid_px: [f64; 2],
+    /// Left, top, right and bottom in level-0 pixels from the origin.
+    pub box_px: [f64; 4],
+    /// Mean probability of the pixels above the threshold.
+    pub mean_probability: f64,
+    /// Whether it reaches the border of the image, so that a part of it may be missing.
+    pub touches_border: bool,
+}
+
+impl Nucleus {
+    /// An instance in the frame of its slide.
+    pub fn new(instance: &Instance, frame: &Frame) -> Self {
+        let place = |&[x, y]: &[i64; 2]| frame.slide_from_model([x as f64 / QUARTERS as f64, y as f64 / QUARTERS as f64]);
+        let rings: Vec<Vec<[f64; 2]>> = instance.rings.iter().map(|ring| ring.iter().map(place).collect()).collect();
+        let pixel = frame.pixel_sides();
+        let shape = Shape::of(instance, pixel);
+        let centroid_px = frame.slide_from_model([shape.centroid[0] / pixel[0], shape.centroid[1] / pixel[1]]);
+        let smallest = |axis: usize| rings[0].iter().map(|vertex| vertex[axis]).fold(f64::INFINITY, f64::min);
+        let largest = |axis: usize| rings[0].iter().map(|vertex| vertex[axis]).fold(f64::NEG_INFINITY, f64::max);
+        Self {
+            id: instance.id,
+            area_px: instance.area_px(),
+            shape,
+            centroid_px,
+            box_px: [smallest(0), smallest(1), largest(0), largest(1)],
+            mean_probability: instance.mean_probability(),
+            touches_border: instance.touches_border,
+            rings,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Tiled pyramidal BigTIFF, lossless, written from top to bottom while rows arrive.
+//!
+//! Levels stand in the top-level chain of directories, the finest first; reduced ones carry `NewSubfileType` 1 and are means of
+//! 2 x 2 pixels. This is the form that OpenSlide, QuPath, libvips and tifffile read.
+
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+
+use flate2::Compression;
+use models::Result;
+use models::artifact::AtomicFile;
+use rayon::prelude::*;
+
+/// Side of tiles.
+pub const TILE: usize = 512;
+
+/// Writes a pyramid of `samples` bytes a pixel (1: grey, 3: RGB).
+pub struct PyramidWriter {
+    file: BufWriter<AtomicFile>,
+    position: u64,
+    samples: usize,
+    /// Pixels per cm of level 0 along x and y.
+    per_cm: Option<[f64; 2]>,
+    levels: Vec<Level>,
+}
+
+struct Level {
+    width: usize,
+    height: usize,
+    rows_taken: usize,
+    /// Rows that do not make a row of tiles yet.
+    rows: Vec<u8>,
+    /// An even row that waits for the odd one below it, to be halved.
+    waiting: Option<Vec<u8>>,
+    tiles: Vec<(u64, u64)>,
+}
+
+impl PyramidWriter {
+    /// Starts a file of `width * height` pixels with sides of `um_per_pixel`.
+    pub fn new(file: AtomicFile, width: usize, height: usize, samples: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
+        let mut levels = Vec::new();
+        let (mut w, mut h) = (width, height);
+        loop {
+            levels.push(Level { width: w, height: h, rows_taken: 0, rows: Vec::new(), waiting: None, tiles: Vec::new() });
+            if w <= TILE && h <= TILE {
+                break;
+            }
+            (w, h) = (w.div_ceil(2), h.div_ceil(2));
+        }
+        let per_cm = um_per_pixel.map(|um| um.map(|um| 1e4 / um));
+        let mut writer = Self { file: BufWriter::new(file), position: 0, samples, per_cm, levels };
+        // Little endian, BigTIFF, offsets of 8 bytes; where the first directory is follows at the end.
+        writer.put(&[b'I', b'I', 43, 0, 8, 0, 0, 0])?;
+        writer.put(&0u64.to_le_bytes())?;
+        Ok(writer)
+    }
+
+    /// Takes the next rows, `n * width * samples` bytes.
+    pub fn push(&mut self, rows: &[u8]) -> Result<()> {
+        for row in rows.chunks_exact(self.levels[0].width * self.samples) {
+            self.push_row(0, row)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file, which must have got all its rows.
+    pub fn finish(mut self) -> Result<AtomicFile> {
+        assert_eq!(self.levels[0].rows_taken, self.levels[0].height, "a picture ends after its last row");
+        let directories: Vec<Vec<u8>> = (0..self.levels.len()).map(|level| self.directory(level)).collect::<Result<_>>()?;
+        let mut at = self.position;
+        let first = at;
+        for (i, mut directory) in directories.iter().cloned().enumerate() {
+            at += directory.len() as u64 + 8;
+            let next = if i + 1 < directories.len() { at } else { 0 };
+            directory.extend(next.to_le_bytes());
+            self.put(&directory)?;
+        }
+        let path = self.file.get_ref().path().to_owned();
+        let told = |error: std::io::Error| models::Error::from(error).during(format!("writing {}", path.display()));
+        let mut file = self.file.into_inner().map_err(|error| told(error.into_error()))?;
+        file.seek(SeekFrom::Start(8)).and_then(|_| file.write_all(&first.to_le_bytes())).map_err(|error| file.failed(error))?;
+        Ok(file)
+    }
+
+    fn push_row(&mut self, level: usize, row: &[u8]) -> Result<()> {
+        let last = level + 1 == self.levels.len();
+        let this = &mut self.levels[level];
+        this.rows.extend_from_slice(row);
+        this.rows_taken += 1;
+        let at_end = this.rows_taken == this.height;
+        if this.rows.len() == TILE * row.len() || at_end {
+            self.write_tiles(level)?;
+        }
+        if last {
+            return Ok(());
+        }
+        let this = &mut self.levels[level];
+        let Some(above) = this.waiting.take() else {
+            if at_end {
+                let halved = halved(row, row, self.samples);
+                return self.push_row(level + 1, &halved);
+            }
+            this.waiting = Some(row.to_vec());
+            return Ok(());
+        };
+        let halved = halved(&above, row, self.samples);
+        self.push_row(level + 1, &halved)
+    }
+
+    /// Compresses the waiting rows of a level as one row of tiles; the border is repeated into what no pixel fills.
+    fn write_tiles(&mut self, level: usize) -> Result<()> {
+        let (width, samples) = (self.levels[level].width, self.samples);
+        let rows = std::mem::take(&mut self.levels[level].rows);
+        let tiles: Vec<Vec<u8>> =
+            (0..width.div_ceil(TILE)).into_par_iter().map(|column| compress(&tile(&rows, width, samples, column))).collect();
+        for bytes in tiles {
+            self.levels[level].tiles.push((self.position, bytes.len() as u64));
+            self.put(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The fields of a level's directory, after writing the lists that do not fit into it.
+    fn directory(&mut self, level: usize) -> Result<Vec<u8>> {
+        const SHORT: u16 = 3;
+        const LONG: u16 = 4;
+        const LONG8: u16 = 16;
+        let (width, height) = (self.levels[level].width as u64, self.levels[level].height as u64);
+        let offsets: Vec<u64> = self.levels[level].tiles.iter().map(|tile| tile.0).collect();
+        let counts: Vec<u64> = self.levels[level].tiles.iter().map(|tile| tile.1).collect();
+        let bits = (0..self.samples).fold(0, |bits, i| bits | 8u64 << (16 * i));
+        let photometric = if self.samples == 1 { 1 } else { 2 };
+        let mut fields = vec![
+            (254, LONG, 1, u64::from(level > 0)),
+            (256, LONG, 1, width),
+            (257, LONG, 1, height),
+            (258, SHORT, self.samples as u64, bits),
+            (259, SHORT, 1, 8),
+            (262, SHORT, 1, photometric),
+            (277, SHORT, 1, self.samples as u64),
+            (284, SHORT, 1, 1),
+            (322, LONG, 1, TILE as u64),
+            (323, LONG, 1, TILE as u64),
+            (324, LONG8, offsets.len() as u64, self.list(&offsets)?),
+            (325, LONG8, counts.len() as u64, self.list(&counts)?),
+        ];
+        if let Some(per_cm) = self.per_cm {
+            let size = [self.levels[0].width as f64, self.levels[0].height as f64];
+            let x = rational(per_cm[0] * width as f64 / size[0]);
+            let y = rational(per_cm[1] * height as f64 / size[1]);
+            fields.extend([(282, 5, 1, x), (283, 5, 1, y), (296, SHORT, 1, 3)]);
+        }
+        fields.sort_by_key(|field| field.0);
+        let mut directory = (fields.len() as u64).to_le_bytes().to_vec();
+        for (tag, kind, count, value) in fields {
+            directory.extend(u16::to_le_bytes(tag));
+            directory.extend(u16::to_le_bytes(kind));
+            directory.extend(u64::to_le_bytes(count));
+            directory.extend(u64::to_le_bytes(value));
+        }
+        Ok(directory)
+    }
+
+    /// A list of offsets as the value of a field: itself if it is one, else where it was written.
+    fn list(&mut self, values: &[u64]) -> Result<u64> {
+        if let [value] = values {
+            return Ok(*value);
+        }
+        let at = self.position;
+        self.put(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
+        Ok(at)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.position += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|error| self.file.get_ref().failed(error))
+    }
+}
+
+/// `value` as numerator and denominator, in the eight bytes of a field.
+fn rational(value: f64) -> u64 {
+    let denominator = 10_000u64;
+    let numerator = ((value * denominator as f64).round() as u64).min(u64::from(u32::MAX));
+    denominator << 32 | numerator
+}
+
+/// The rounded means of 2 x 2 pixels; an odd last column stands for its missing neighbour.
+fn halved(above: &[u8], below: &[u8], samples: usize) -> Vec<u8> {
+    let width = above.len() / samples;
+    let mut row = Vec::with_capacity(width.div_ceil(2) * samples);
+    for x in (0..width).step_by(2) {
+        for c in 0..samples {
+            let (left, right) = (x * samples + c, (x + 1).min(width - 1) * samples + c);
+            let sum: u16 = [above[left], above[right], below[left], below[right]].into_iter().map(u16::from).sum();
+            row.push(((sum + 2) / 4) as u8);
+        }
+    }
+    row
+}
+
+/// One tile of a row of tiles.
+fn tile(rows: &[u8], width: usize, samples: usize, column: usize) -> Vec<u8> {
+    let (bytes, height) = (width * samples, rows.len() / (width * samples));
+    let (from, to) = (column * TILE * samples, ((column + 1) * TILE).min(width) * samples);
+    let mut tile = Vec::with_capacity(TILE * TILE * samples);
+    for y in 0..TILE {
+        let row = &rows[y.min(height - 1) * bytes..][from..to];
+        tile.extend_from_slice(row);
+        for _ in (to - from) / samples..TILE {
+            tile.extend_from_slice(&row[row.len() - samples..]);
+        }
+    }
+    tile
+}
+
+fn compress(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::new(4));
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing into memory does not fail")
+}

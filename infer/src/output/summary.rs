@@ -1,0 +1,157 @@
+//! `summary.json`: what was done to which slide by which model, and what came of it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::slide::scaled::Scale;
+use crate::slide::{LostTile, Mpp};
+
+/// Slides that lost a larger share of their area are incomplete.
+pub const COMPLETE_WITHIN: f64 = 0.05;
+
+/// The content of `summary.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Whether the result can stand for the slide.
+    pub status: Status,
+    /// Program and version.
+    pub written_by: String,
+    /// The model.
+    pub model: ModelFacts,
+    /// The slide.
+    pub slide: SlideFacts,
+    /// At what scale it was read.
+    pub scale: ScaleFacts,
+    /// How it was cut.
+    pub tiles: TileFacts,
+    /// What ran the network.
+    pub run: RunFacts,
+    /// What was looked at and what was lost.
+    pub areas: Areas,
+    /// What was found.
+    pub nuclei: NucleusFacts,
+    /// How long it took.
+    pub timings: Timings,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    /// Files beside this one.
+    pub outputs: Vec<String>,
+}
+
+/// Whether the result can stand for the slide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// At most 5 % of the area could not be read.
+    Complete,
+    /// More of it could not be read.
+    Incomplete,
+}
+
+/// The model.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelFacts {
+    /// Its name on the card.
+    pub name: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// µm per pixel of its training images.
+    pub microns_per_pixel: Option<f64>,
+}
+
+/// The slide.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlideFacts {
+    /// The file's name without its folder.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// What read it: `image`, `tiff` or `openslide`.
+    pub reader: &'static str,
+    /// Columns and rows of level 0.
+    pub size_px: [u64; 2],
+}
+
+/// At what scale the slide was read.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScaleFacts {
+    /// The slide's own scale and where it was found.
+    pub slide: Option<Mpp>,
+    /// Level, factors, size, effective scale.
+    #[serde(flatten)]
+    pub read_at: Scale,
+    /// Added to positions in the files gives level-0 pixels.
+    pub origin_px: [f64; 2],
+}
+
+/// How the image was cut.
+#[derive(Clone, Debug, Serialize)]
+pub struct TileFacts {
+    /// Columns and rows of every window.
+    pub window_px: [usize; 2],
+    /// Pixels around each core.
+    pub halo_px: usize,
+    /// Whether the halo covers all that a value can depend on, so that tiles cannot show.
+    pub halo_is_exact: bool,
+    /// Number of windows.
+    pub windows: usize,
+    /// Pixels computed for one pixel of the image.
+    pub overlap: f64,
+}
+
+/// What ran the network.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunFacts {
+    /// Device and runtime, as the caller named them.
+    pub device: String,
+    /// Windows at once.
+    pub batch: usize,
+    /// Networks that ran side by side.
+    pub networks: usize,
+    /// Threads that read.
+    pub readers: usize,
+}
+
+/// What was looked at and what was lost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Areas {
+    /// Pixels at the model's scale.
+    pub analysed_px: u64,
+    /// The same in mm², where the scale is known.
+    pub analysed_mm2: Option<f64>,
+    /// Lost pixels at the level that was read.
+    pub lost_px: u64,
+    /// The same in mm².
+    pub lost_mm2: Option<f64>,
+    /// Share of the level that was lost.
+    pub lost_share: f64,
+    /// The tiles that could not be decoded.
+    pub lost_tiles: Vec<LostTile>,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct NucleusFacts {
+    /// Nuclei.
+    pub count: u64,
+    /// Nuclei on a mm² of the analysed area, where the scale is known.
+    pub per_mm2: Option<f64>,
+    /// Nuclei that reach the border of the image.
+    pub touching_border: u64,
+    /// Mean area in µm², or in level-0 pixels where the scale is not known.
+    pub mean_area: Option<f64>,
+}
+
+/// How long it took.
+#[derive(Clone, Debug, Serialize)]
+pub struct Timings {
+    /// From opening the slide to the last file.
+    pub wall_seconds: f64,
+    /// Seconds that each stage was busy, summed over its threads.
+    pub busy_seconds: BTreeMap<&'static str, f64>,
+    /// Megapixels at the model's scale a second.
+    pub megapixels_per_second: f64,
+    /// Seconds for a mm², where the scale is known.
+    pub seconds_per_mm2: Option<f64>,
+}

@@ -1,0 +1,209 @@
+//! Windows of a slide through the network, probabilities out in bands from top to bottom.
+//!
+//! ```text
+//! readers (n) -> windows -> networks (m) -> answers -> cores put into bands (the caller's thread) -> on_band, in order
+//! ```
+//! All queues are bounded, and no window is read more than [`BANDS_AHEAD`] bands ahead, so that memory does not grow with the
+//! slide. What comes out depends neither on the numbers of threads nor on the batch.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use models::Result;
+
+use crate::segmenter::Network;
+use crate::slide::{Rgb, ScaledSlide};
+use crate::tile::{TileGrid, Window};
+use crate::timing::Busy;
+
+/// Bands that may be open at once.
+const BANDS_AHEAD: usize = 2;
+/// How long a batch waits for another window before it runs with fewer.
+const BATCH_PATIENCE: Duration = Duration::from_millis(50);
+
+/// What is to be computed, and with how many hands.
+pub struct Job<'a> {
+    /// The slide at the model's scale.
+    pub slide: &'a ScaledSlide<'a>,
+    /// Its windows.
+    pub grid: &'a TileGrid,
+    /// Windows that a network gets at once; the last ones are filled up with black, so that shapes never change.
+    pub batch: usize,
+    /// Threads that read windows.
+    pub readers: usize,
+    /// Sees every window that was read, on the thread that read it.
+    pub seen: &'a (dyn Fn(&Rgb, &Window) + Sync),
+    /// Where time goes.
+    pub busy: &'a Busy,
+}
+
+/// Rows of the image's full width.
+pub struct Band {
+    /// First row.
+    pub y: usize,
+    /// `rows * width` values `round(255 p)`.
+    pub rows: Vec<u8>,
+    /// Windows done so far.
+    pub windows_done: usize,
+}
+
+type Read = (usize, Rgb);
+type Answer = (usize, Vec<u8>);
+
+/// Runs the job; `on_band` gets every band once, from top to bottom, on the calling thread.
+pub fn run(job: &Job<'_>, networks: &mut [Box<dyn Network>], mut on_band: impl FnMut(Band) -> Result<()>) -> Result<()> {
+    assert!(!networks.is_empty() && job.batch > 0 && job.readers > 0, "a pipeline needs a network, a reader and a batch");
+    let gate = Gate::default();
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (windows_in, windows) = sync_channel::<Read>(job.batch * networks.len() + job.readers);
+        let (answers_in, answers) = sync_channel::<Answer>(job.batch * networks.len() + 1);
+        let windows = Arc::new(Mutex::new(windows));
+        let mut hands = Vec::new();
+        for _ in 0..job.readers {
+            let (out, gate, next) = (windows_in.clone(), &gate, &next);
+            hands.push(scope.spawn(move || gate.closed_on_failure(|| read(job, next, gate, &out))));
+        }
+        for network in networks.iter_mut() {
+            let (windows, out, gate) = (windows.clone(), answers_in.clone(), &gate);
+            hands.push(scope.spawn(move || gate.closed_on_failure(|| answer(job, network.as_mut(), &windows, &out))));
+        }
+        // The threads hold the only ends now: when one side is gone, the other one ends.
+        drop((windows_in, windows, answers_in));
+        let stitched = gate.closed_on_failure(|| stitch(job, &gate, &answers, &mut on_band));
+        drop(answers);
+        let results = hands.into_iter().map(|hand| hand.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        results.collect::<Vec<_>>().into_iter().collect::<Result<()>>().and(stitched)
+    })
+}
+
+/// Reads windows in raster order until there are no more, or nobody takes them.
+fn read(job: &Job<'_>, next: &AtomicUsize, gate: &Gate, out: &SyncSender<Read>) -> Result<()> {
+    loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        if index >= job.grid.len() || !gate.wait_for(index / job.grid.columns()) {
+            return Ok(());
+        }
+        let window = job.grid.window(index);
+        let [width, height] = job.grid.window_size();
+        let pixels = job.busy.read.time(|| job.slide.read(window.x.read, window.y.read, width, height))?;
+        job.busy.overlay.time(|| (job.seen)(&pixels, &window));
+        if out.send((index, pixels)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Runs a network on batches of windows until there are no more, or nobody takes its answers.
+fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Read>>, out: &SyncSender<Answer>) -> Result<()> {
+    let [width, height] = job.grid.window_size();
+    loop {
+        let batch = next_batch(job.batch, windows);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut images = Vec::with_capacity(job.batch * width * height * 3);
+        batch.iter().for_each(|(_, pixels)| images.extend_from_slice(&pixels.data));
+        images.resize(job.batch * width * height * 3, 0);
+        let probabilities = job.busy.network.time(|| network.quantised(&images, job.batch, height, width))?;
+        assert_eq!(probabilities.len(), job.batch * width * height, "a network answers every pixel");
+        for ((index, _), answer) in batch.iter().zip(probabilities.chunks_exact(width * height)) {
+            if out.send((*index, answer.to_vec())).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Up to `size` windows; none: there are no more. Fewer than `size` come where readers are slow or held back.
+fn next_batch(size: usize, windows: &Mutex<Receiver<Read>>) -> Vec<Read> {
+    let windows = windows.lock().expect("no panic while a batch is made");
+    let mut batch: Vec<Read> = windows.recv().into_iter().collect();
+    while !batch.is_empty() && batch.len() < size {
+        match windows.recv_timeout(BATCH_PATIENCE) {
+            Ok(window) => batch.push(window),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    batch
+}
+
+/// Puts cores into bands and hands bands on in order.
+fn stitch(job: &Job<'_>, gate: &Gate, answers: &Receiver<Answer>, on_band: &mut impl FnMut(Band) -> Result<()>) -> Result<()> {
+    let columns = job.grid.columns();
+    let mut open: BTreeMap<usize, (Vec<u8>, usize)> = BTreeMap::new();
+    let (mut bands_done, mut windows_done) = (0, 0);
+    for (index, answer) in answers {
+        let rows = job.grid.bands()[index / columns];
+        let (band, filled) = open.entry(index / columns).or_insert_with(|| (vec![0; rows.core_length * job.grid.image[0]], 0));
+        job.busy.stitch.time(|| put_core(job.grid, &job.grid.window(index), &answer, band));
+        *filled += 1;
+        windows_done += 1;
+        while let Some(first) = open.first_entry().filter(|first| *first.key() == bands_done && first.get().1 == columns) {
+            let (rows, _) = first.remove();
+            on_band(Band { y: job.grid.bands()[bands_done].core, rows, windows_done })?;
+            bands_done += 1;
+            gate.finish_band();
+        }
+    }
+    Ok(())
+}
+
+/// Copies the core of a window's answer into its band.
+fn put_core(grid: &TileGrid, window: &Window, answer: &[u8], band: &mut [u8]) {
+    let (left, top) = (window.x.core - window.x.read, window.y.core - window.y.read);
+    for row in 0..window.y.core_length {
+        let from = (top + row) * grid.window_size()[0] + left;
+        let to = row * grid.image[0] + window.x.core;
+        band[to..to + window.x.core_length].copy_from_slice(&answer[from..from + window.x.core_length]);
+    }
+}
+
+/// Holds readers back, and lets all go when something has failed.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    bands_done: usize,
+    closed: bool,
+}
+
+impl Gate {
+    /// Waits until windows of band `band` may be read; false: they need not be, the work has failed.
+    fn wait_for(&self, band: usize) -> bool {
+        let state = self.state.lock().expect("no panic at the gate");
+        let state = self.changed.wait_while(state, |state| !state.closed && band >= state.bands_done + BANDS_AHEAD);
+        !state.expect("no panic at the gate").closed
+    }
+
+    fn finish_band(&self) {
+        self.state.lock().expect("no panic at the gate").bands_done += 1;
+        self.changed.notify_all();
+    }
+
+    /// Does `work`, and closes the gate if it fails or panics.
+    fn closed_on_failure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        struct Guard<'a>(Option<&'a Gate>);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                let Some(gate) = self.0 else { return };
+                gate.state.lock().expect("no panic at the gate").closed = true;
+                gate.changed.notify_all();
+            }
+        }
+        let mut guard = Guard(Some(self));
+        let result = work();
+        if result.is_ok() {
+            guard.0 = None;
+        }
+        result
+    }
+}

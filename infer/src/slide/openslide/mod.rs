@@ -1,0 +1,242 @@
+//! Every format that OpenSlide knows, through the library itself, loaded at run time.
+//!
+//! An error of OpenSlide is sticky: after one bad tile every later read of the handle fails. So pixels are read in blocks, a
+//! failed block is tried once more on a fresh handle, and if it fails again it is lost and the handle is replaced.
+
+mod ffi;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use models::{Context, Result, bail};
+
+use super::cache::TileKey;
+use super::mpp::{self, Mpp, MppSource};
+use super::tiled::{TileSource, TiledSlide};
+use super::{Bounds, Facts, Level, Rgb, Slide, WHITE};
+use ffi::{Api, Handle};
+
+/// Older libraries can be made to write where they must not.
+const OLDEST: [u32; 3] = [4, 0, 1];
+/// Blocks are at least this wide and high.
+const MIN_BLOCK: u64 = 256;
+/// File tiles larger than this are read in blocks of [`LARGE_BLOCK`].
+const MAX_BLOCK: u64 = 2048;
+const LARGE_BLOCK: u64 = 512;
+
+/// What to type where the library is needed and not there.
+const INSTALL_HINT: &str = "install the library with `infer runtime install` (by cargo: `cargo run --release -p infer -- runtime install`), or name it with --openslide";
+
+/// Opens a slide; `why` tells the user what makes OpenSlide necessary.
+pub fn open(path: &Path, library: Option<&Path>, why: &str) -> Result<Box<dyn Slide>> {
+    let api = load(library).doing(|| format!("{why}, so it is read by OpenSlide"))?;
+    let handle = Handle::open(&api, path)?;
+    let facts = facts(path, &handle)?;
+    let blocks = (0..facts.levels.len()).map(|level| block_size(&facts.properties, level)).collect();
+    let background = facts.background;
+    let source = OpenSlideBlocks {
+        path: path.to_owned(),
+        api,
+        handle: Mutex::new(Arc::new(handle)),
+        levels: facts.levels.clone(),
+        blocks,
+        background,
+    };
+    Ok(Box::new(TiledSlide::new(facts, source)))
+}
+
+/// Loads the library from where the user says, or else from where it usually is.
+fn load(library: Option<&Path>) -> Result<Arc<Api>> {
+    let places = library.map_or_else(usual_places, |path| vec![path.to_owned()]);
+    let mut tried = Vec::new();
+    for place in places {
+        let api = match Api::load(&place) {
+            Ok(api) => api,
+            Err(error) => {
+                tried.push(format!("{} ({error})", place.display()));
+                continue;
+            }
+        };
+        let version = api.version();
+        if parse_version(&version) >= OLDEST {
+            return Ok(api);
+        }
+        if library.is_some() {
+            tracing::warn!(
+                "OpenSlide {version} at {} is older than 4.0.1 and unsafe with damaged files; it is used because it was asked for",
+                place.display()
+            );
+            return Ok(api);
+        }
+        tried.push(format!("{} (version {version}, expected 4.0.1 or newer)", place.display()));
+    }
+    bail!("no OpenSlide library; tried {}", tried.join(", "); hint: "{INSTALL_HINT}")
+}
+
+/// The environment variable, `lib/` beside the program, the system.
+fn usual_places() -> Vec<PathBuf> {
+    let name = if cfg!(windows) {
+        "libopenslide-1.dll"
+    } else if cfg!(target_os = "macos") {
+        "libopenslide.1.dylib"
+    } else {
+        "libopenslide.so.1"
+    };
+    let variable = std::env::var_os("NUCLEI_OPENSLIDE").map(PathBuf::from);
+    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("lib").join(name)));
+    variable.into_iter().chain(beside).chain([PathBuf::from(name)]).collect()
+}
+
+fn parse_version(text: &str) -> [u32; 3] {
+    let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+fn facts(path: &Path, handle: &Handle) -> Result<Facts> {
+    let properties = handle.properties()?;
+    let levels = handle.levels()?;
+    if levels.is_empty() {
+        bail!("OpenSlide finds no image in it");
+    }
+    let (mpp, disbelieved_mpp) = mpp::first_believable(scales(&properties));
+    Ok(Facts {
+        path: path.to_owned(),
+        reader: "openslide",
+        levels,
+        mpp,
+        disbelieved_mpp,
+        bounds: bounds(&properties),
+        background: background(&properties),
+        properties,
+        notes: Vec::new(),
+    })
+}
+
+/// Scales that the properties tell, the most trusted first.
+fn scales(properties: &BTreeMap<String, String>) -> Vec<Mpp> {
+    let number = |key: &str| properties.get(key).and_then(|value| mpp::parse(value));
+    let both = |x: &str, y: &str, source| number(x).zip(number(y)).map(|(x, y)| Mpp { x, y, source });
+    let um_per_unit = match properties.get("tiff.ResolutionUnit").map(String::as_str) {
+        Some("inch") => Some(25_400.0),
+        Some("centimeter") => Some(10_000.0),
+        _ => None,
+    };
+    let resolution = both("tiff.XResolution", "tiff.YResolution", MppSource::TiffResolution);
+    let resolution = resolution.zip(um_per_unit).map(|(mpp, um)| Mpp { x: um / mpp.x, y: um / mpp.y, ..mpp });
+    let vendor = both("aperio.MPP", "aperio.MPP", MppSource::Vendor);
+    let openslide = both("openslide.mpp-x", "openslide.mpp-y", MppSource::OpenSlide);
+    [openslide, vendor, resolution].into_iter().flatten().collect()
+}
+
+fn bounds(properties: &BTreeMap<String, String>) -> Option<Bounds> {
+    let number = |key: &str| properties.get(&format!("openslide.bounds-{key}"))?.parse::<i64>().ok();
+    let (width, height) = (u64::try_from(number("width")?).ok()?, u64::try_from(number("height")?).ok()?);
+    Some(Bounds { x: number("x")?, y: number("y")?, width, height })
+}
+
+fn background(properties: &BTreeMap<String, String>) -> [u8; 3] {
+    let hex = properties.get("openslide.background-color").and_then(|text| u32::from_str_radix(text, 16).ok());
+    hex.map_or(WHITE, |rgb| [(rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8])
+}
+
+/// A multiple of the file's tiles, so that no file tile is decoded for two blocks.
+fn block_size(properties: &BTreeMap<String, String>, level: usize) -> [u64; 2] {
+    ["width", "height"].map(|side| {
+        let tile = properties.get(&format!("openslide.level[{level}].tile-{side}")).and_then(|value| value.parse().ok()).unwrap_or(0);
+        if (1..=MAX_BLOCK).contains(&tile) { tile * MIN_BLOCK.div_ceil(tile) } else { LARGE_BLOCK }
+    })
+}
+
+struct OpenSlideBlocks {
+    path: PathBuf,
+    api: Arc<Api>,
+    handle: Mutex<Arc<Handle>>,
+    levels: Vec<Level>,
+    blocks: Vec<[u64; 2]>,
+    background: [u8; 3],
+}
+
+impl TileSource for OpenSlideBlocks {
+    fn tile_size(&self, level: usize) -> [u64; 2] {
+        self.blocks[level]
+    }
+
+    fn decode(&self, key: TileKey) -> Result<Rgb> {
+        let handle = self.handle.lock().expect("no panic while a handle is held").clone();
+        self.read(&handle, key).or_else(|_| self.read_again(key))
+    }
+}
+
+impl OpenSlideBlocks {
+    fn read(&self, handle: &Handle, (level, column, row): TileKey) -> Result<Rgb> {
+        let [width, height] = self.blocks[level];
+        let downsample = self.levels[level].downsample;
+        let level_0 = |at: u64| (at as f64 * downsample).round() as i64;
+        let argb = handle.read_region(level, level_0(column * width), level_0(row * height), width, height)?;
+        Ok(Rgb { width: width as usize, height: height as usize, data: over_background(&argb, self.background) })
+    }
+
+    /// Another block may have poisoned the handle: a fresh one, under the lock, tells whether this block itself is bad.
+    fn read_again(&self, key: TileKey) -> Result<Rgb> {
+        let mut current = self.handle.lock().expect("no panic while a handle is held");
+        *current = Arc::new(Handle::open(&self.api, &self.path)?);
+        let result = self.read(&current, key);
+        if result.is_err() {
+            *current = Arc::new(Handle::open(&self.api, &self.path)?);
+        }
+        result
+    }
+}
+
+/// Premultiplied ARGB laid over a background: what a pixel lacks of being opaque, the background gives.
+fn over_background(argb: &[u32], background: [u8; 3]) -> Vec<u8> {
+    let mut data = Vec::with_capacity(argb.len() * 3);
+    for &pixel in argb {
+        let [alpha, red, green, blue] = pixel.to_be_bytes();
+        if alpha == 255 {
+            data.extend([red, green, blue]);
+        } else {
+            let rest = 255 - u32::from(alpha);
+            let lay = |value: u8, below: u8| (u32::from(value) + (u32::from(below) * rest + 127) / 255).min(255) as u8;
+            data.extend([lay(red, background[0]), lay(green, background[1]), lay(blue, background[2])]);
+        }
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_transparent_shows_the_background() {
+        assert_eq!(over_background(&[0, 0xff01_0203, 0x8040_0000], [255, 250, 0]), [255, 250, 0, 1, 2, 3, 191, 125, 0]);
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(parse_version("4.0.1") >= OLDEST && parse_version("4.10.0") >= OLDEST && parse_version("5") >= OLDEST);
+        assert!(parse_version("3.4.1") < OLDEST && parse_version("4.0.0") < OLDEST && parse_version("") < OLDEST);
+    }
+
+    #[test]
+    fn blocks_are_multiples_of_file_tiles() {
+        let properties = |width: &str, height: &str| {
+            BTreeMap::from([
+                ("openslide.level[0].tile-width".to_owned(), width.to_owned()),
+                ("openslide.level[0].tile-height".to_owned(), height.to_owned()),
+            ])
+        };
+        assert_eq!(block_size(&properties("240", "240"), 0), [480, 480]);
+        assert_eq!(block_size(&properties("2048", "8"), 0), [2048, 256]);
+        assert_eq!(block_size(&properties("40000", "0"), 0), [512, 512]);
+        assert_eq!(block_size(&BTreeMap::new(), 3), [512, 512]);
+    }
+
+    #[test]
+    fn a_missing_library_says_what_to_type() {
+        let error = load(Some(Path::new("nowhere/libopenslide.so.1"))).err().expect("there is no such library");
+        assert!(error.to_string().contains("nowhere/libopenslide.so.1") && error.hint_text().unwrap().contains("infer runtime install"));
+    }
+}

@@ -1,0 +1,247 @@
+//! The chain of image file directories (IFDs) and their fields.
+
+use std::collections::{BTreeMap, HashSet};
+
+use models::{Context, Result, bail};
+
+use super::file::BoundedFile;
+
+/// Directories that are read at most; real slides have under 30.
+const MAX_DIRECTORIES: usize = 1024;
+/// Fields of a directory that are read at most.
+const MAX_FIELDS: u64 = 4096;
+/// Values of a field that is not a list of tiles.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
+
+/// Numbers of the fields that are looked at.
+pub mod tag {
+    #![allow(missing_docs)] // their names are those of the TIFF specification
+    pub const NEW_SUBFILE_TYPE: u16 = 254;
+    pub const IMAGE_WIDTH: u16 = 256;
+    pub const IMAGE_LENGTH: u16 = 257;
+    pub const BITS_PER_SAMPLE: u16 = 258;
+    pub const COMPRESSION: u16 = 259;
+    pub const PHOTOMETRIC: u16 = 262;
+    pub const IMAGE_DESCRIPTION: u16 = 270;
+    pub const SAMPLES_PER_PIXEL: u16 = 277;
+    pub const X_RESOLUTION: u16 = 282;
+    pub const Y_RESOLUTION: u16 = 283;
+    pub const PLANAR_CONFIGURATION: u16 = 284;
+    pub const RESOLUTION_UNIT: u16 = 296;
+    pub const SOFTWARE: u16 = 305;
+    pub const PREDICTOR: u16 = 317;
+    pub const TILE_WIDTH: u16 = 322;
+    pub const TILE_LENGTH: u16 = 323;
+    pub const TILE_OFFSETS: u16 = 324;
+    pub const TILE_BYTE_COUNTS: u16 = 325;
+    pub const SAMPLE_FORMAT: u16 = 339;
+    pub const JPEG_TABLES: u16 = 347;
+    pub const XMP: u16 = 700;
+    pub const NDPI_FORMAT: u16 = 65420;
+
+    /// The name of a field in the specification, for messages.
+    pub fn name(number: u16) -> &'static str {
+        match number {
+            IMAGE_WIDTH => "ImageWidth",
+            IMAGE_LENGTH => "ImageLength",
+            BITS_PER_SAMPLE => "BitsPerSample",
+            COMPRESSION => "Compression",
+            PHOTOMETRIC => "PhotometricInterpretation",
+            IMAGE_DESCRIPTION => "ImageDescription",
+            SAMPLES_PER_PIXEL => "SamplesPerPixel",
+            X_RESOLUTION => "XResolution",
+            Y_RESOLUTION => "YResolution",
+            RESOLUTION_UNIT => "ResolutionUnit",
+            TILE_WIDTH => "TileWidth",
+            TILE_LENGTH => "TileLength",
+            TILE_OFFSETS => "TileOffsets",
+            TILE_BYTE_COUNTS => "TileByteCounts",
+            JPEG_TABLES => "JPEGTables",
+            _ => "another field",
+        }
+    }
+}
+
+/// How numbers stand in the file.
+#[derive(Clone, Copy)]
+struct Encoding {
+    big_endian: bool,
+    big_tiff: bool,
+}
+
+impl Encoding {
+    fn number(self, bytes: &[u8]) -> u64 {
+        let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        if self.big_endian { bytes.iter().fold(0, push) } else { bytes.iter().rev().fold(0, push) }
+    }
+
+    /// Bytes of an offset.
+    fn offset_bytes(self) -> usize {
+        if self.big_tiff { 8 } else { 4 }
+    }
+}
+
+/// A field, its values read when asked for.
+struct Field {
+    kind: u16,
+    count: u64,
+    /// Where the values are: inside the directory entry if they fit, elsewhere if not.
+    offset: u64,
+}
+
+/// One image file directory.
+pub struct Directory {
+    encoding: Encoding,
+    fields: BTreeMap<u16, Field>,
+}
+
+impl Directory {
+    /// All directories of the top-level chain; at least one.
+    pub fn chain(file: &BoundedFile) -> Result<Vec<Self>> {
+        let (encoding, mut offset) = header(file)?;
+        let mut directories = Vec::new();
+        let mut seen = HashSet::new();
+        while offset != 0 {
+            if !seen.insert(offset) {
+                bail!("the chain of directories comes back to byte {offset} after {} directories: the file is damaged", directories.len());
+            }
+            if directories.len() == MAX_DIRECTORIES {
+                bail!("more than {MAX_DIRECTORIES} directories: the file is damaged");
+            }
+            let doing = || format!("directory {} at byte {offset}", directories.len());
+            let (directory, next) = Self::read(file, encoding, offset).doing(doing)?;
+            directories.push(directory);
+            offset = next;
+        }
+        if directories.is_empty() {
+            bail!("the TIFF file holds no image");
+        }
+        Ok(directories)
+    }
+
+    /// The directory at `offset`, and where the next one is.
+    fn read(file: &BoundedFile, encoding: Encoding, offset: u64) -> Result<(Self, u64)> {
+        let (count_bytes, entry_bytes) = if encoding.big_tiff { (8, 20) } else { (2, 12) };
+        let count = encoding.number(&file.read(offset, count_bytes)?);
+        if count == 0 || count > MAX_FIELDS {
+            bail!("{count} fields, expected 1 to {MAX_FIELDS}");
+        }
+        let entries_offset = offset + count_bytes;
+        let bytes = file.read(entries_offset, count * entry_bytes + encoding.offset_bytes() as u64)?;
+        let (entries, next) = bytes.split_at((count * entry_bytes) as usize);
+        let mut fields = BTreeMap::new();
+        for (i, entry) in entries.chunks_exact(entry_bytes as usize).enumerate() {
+            let entry_offset = entries_offset + i as u64 * entry_bytes;
+            let (number, field) = Field::read(encoding, entry, entry_offset);
+            fields.entry(number).or_insert(field);
+        }
+        Ok((Self { encoding, fields }, encoding.number(next)))
+    }
+
+    /// Whether a field is there.
+    pub fn has(&self, number: u16) -> bool {
+        self.fields.contains_key(&number)
+    }
+
+    /// A list of unsigned integers of exactly `expected` values.
+    pub fn list(&self, number: u16, expected: u64, file: &BoundedFile) -> Result<Vec<u64>> {
+        let values = self.values(number, file)?.unwrap_or_default();
+        if values.len() as u64 != expected {
+            bail!("{} has {} values, expected {expected}", tag::name(number), values.len());
+        }
+        Ok(values)
+    }
+
+    /// Unsigned integers of a field; `None`: it is not there.
+    pub fn values(&self, number: u16, file: &BoundedFile) -> Result<Option<Vec<u64>>> {
+        let Some(field) = self.fields.get(&number) else { return Ok(None) };
+        let size = field.value_bytes();
+        if !matches!(field.kind, 1 | 3 | 4 | 13 | 16 | 18) {
+            bail!("{} has values of type {}, expected unsigned integers", tag::name(number), field.kind);
+        }
+        let bytes = field.bytes(file).doing(|| tag::name(number))?;
+        Ok(Some(bytes.chunks_exact(size as usize).map(|value| self.encoding.number(value)).collect()))
+    }
+
+    /// The first value of a field of unsigned integers, or `default` where it is not there.
+    pub fn number(&self, number: u16, default: u64, file: &BoundedFile) -> Result<u64> {
+        Ok(self.values(number, file)?.and_then(|values| values.first().copied()).unwrap_or(default))
+    }
+
+    /// The first value of a field of rationals or floats; `None`: it is not there.
+    pub fn fraction(&self, number: u16, file: &BoundedFile) -> Result<Option<f64>> {
+        let Some(field) = self.fields.get(&number) else { return Ok(None) };
+        let bytes = field.bytes(file)?;
+        let part = |range: std::ops::Range<usize>| bytes.get(range).map(|bytes| self.encoding.number(bytes));
+        Ok(match field.kind {
+            5 => part(0..4).zip(part(4..8)).map(|(numerator, denominator)| numerator as f64 / denominator as f64),
+            11 => part(0..4).map(|bits| f64::from(f32::from_bits(bits as u32))),
+            12 => part(0..8).map(f64::from_bits),
+            _ => None,
+        })
+    }
+
+    /// The text of a field, up to its first NUL; `None`: it is not there.
+    pub fn text(&self, number: u16, file: &BoundedFile) -> Result<Option<String>> {
+        let Some(bytes) = self.raw(number, file)? else { return Ok(None) };
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        Ok(Some(String::from_utf8_lossy(&bytes[..end]).into_owned()))
+    }
+
+    /// The bytes of a field as they stand; `None`: it is not there.
+    pub fn raw(&self, number: u16, file: &BoundedFile) -> Result<Option<Vec<u8>>> {
+        let Some(field) = self.fields.get(&number) else { return Ok(None) };
+        if field.value_bytes().saturating_mul(field.count) > MAX_TEXT_BYTES {
+            bail!("tag {number} has {} values, more than are believed", field.count);
+        }
+        field.bytes(file).map(Some)
+    }
+}
+
+impl Field {
+    fn read(encoding: Encoding, entry: &[u8], entry_offset: u64) -> (u16, Self) {
+        let (number, kind) = (encoding.number(&entry[..2]) as u16, encoding.number(&entry[2..4]) as u16);
+        let width = encoding.offset_bytes();
+        let count = encoding.number(&entry[4..4 + width]);
+        let mut field = Self { kind, count, offset: entry_offset + 4 + width as u64 };
+        if field.value_bytes().saturating_mul(count) > width as u64 {
+            field.offset = encoding.number(&entry[4 + width..]);
+        }
+        (number, field)
+    }
+
+    /// Bytes of one value; 0 for types that TIFF does not know.
+    fn value_bytes(&self) -> u64 {
+        match self.kind {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16..=18 => 8,
+            _ => 0,
+        }
+    }
+
+    fn bytes(&self, file: &BoundedFile) -> Result<Vec<u8>> {
+        file.read(self.offset, self.value_bytes().saturating_mul(self.count))
+    }
+}
+
+/// How numbers stand in the file, and where the first directory is.
+fn header(file: &BoundedFile) -> Result<(Encoding, u64)> {
+    let head = file.read(0, 8)?;
+    let big_endian = match &head[..2] {
+        b"II" => false,
+        b"MM" => true,
+        _ => bail!("not a TIFF file: it begins with neither II nor MM"),
+    };
+    let mut encoding = Encoding { big_endian, big_tiff: false };
+    match encoding.number(&head[2..4]) {
+        42 => return Ok((encoding, encoding.number(&head[4..8]))),
+        43 => encoding.big_tiff = true,
+        version => bail!("TIFF version {version}, expected 42 or 43 (BigTIFF)"),
+    }
+    if encoding.number(&head[4..6]) != 8 {
+        bail!("BigTIFF with offsets of {} bytes, expected 8", encoding.number(&head[4..6]));
+    }
+    Ok((encoding, encoding.number(&file.read(8, 8)?)))
+}

@@ -1,0 +1,190 @@
+//! Streamed instances against `models::decode`, which defines them, and the validity of their rings.
+
+use infer::instances::{Extractor, Instance};
+use models::decode::{self, Decoding};
+use models::plane::Plane;
+
+use crate::random::Random;
+
+/// Maps of many kinds: noise of some density, nested rings, blobs, diagonal lines.
+fn map(random: &mut Random, kind: usize, width: usize, height: usize) -> Plane<u8> {
+    let mut map = Plane::filled(width, height, 0u8);
+    match kind {
+        0 => {
+            let density = [0.05, 0.3, 0.41, 0.5, 0.59, 0.75, 0.95][random.below(7)];
+            map.data.iter_mut().for_each(|value| *value = if random.chance(density) { random.between(128, 255) as u8 } else { 20 });
+        }
+        1 => {
+            for _ in 0..random.between(1, 8) {
+                draw_rings(random, &mut map);
+            }
+        }
+        2 => {
+            for _ in 0..random.between(1, 40) {
+                let (cx, cy, r) = (random.below(width), random.below(height), random.between(1, 9));
+                disc(&mut map, cx, cy, r, 200);
+            }
+        }
+        _ => {
+            for (i, value) in map.data.iter_mut().enumerate() {
+                let (x, y) = (i % width, i / width);
+                *value = if (x + y) % 7 == 0 || (x + 3 * height - y) % 11 == 0 { 190 } else { 0 };
+            }
+            map.data.iter_mut().for_each(|value| {
+                if random.chance(0.05) {
+                    *value = 0
+                }
+            });
+        }
+    }
+    map
+}
+
+fn disc(map: &mut Plane<u8>, cx: usize, cy: usize, r: usize, value: u8) {
+    for y in cy.saturating_sub(r)..(cy + r + 1).min(map.height) {
+        for x in cx.saturating_sub(r)..(cx + r + 1).min(map.width) {
+            if x.abs_diff(cx).pow(2) + y.abs_diff(cy).pow(2) <= r * r {
+                map.data[y * map.width + x] = value;
+            }
+        }
+    }
+}
+
+/// Discs within discs, alternately nucleus and background, some broken open.
+fn draw_rings(random: &mut Random, map: &mut Plane<u8>) {
+    let (cx, cy) = (random.below(map.width), random.below(map.height));
+    let mut r = random.between(2, 25);
+    let mut inside = true;
+    while r > 0 {
+        disc(map, cx, cy, r, if inside { 180 } else { 0 });
+        inside = !inside;
+        r = r.saturating_sub(random.between(1, 4));
+    }
+    if random.chance(0.5) {
+        let x = random.below(map.width);
+        (0..map.height).for_each(|y| map.data[y * map.width + x] = 0);
+    }
+}
+
+/// Pushes the map in bands of random heights.
+fn stream(map: &Plane<u8>, decoding: &Decoding, random: &mut Random) -> Vec<Instance> {
+    let mut extractor = Extractor::new(map.width, map.height, decoding);
+    let mut instances = Vec::new();
+    let (mut y, mut settled) = (0, 0);
+    while y < map.height {
+        let rows = random.between(1, 17).min(map.height - y);
+        let harvest = extractor.push(&map.data[y * map.width..(y + rows) * map.width]);
+        assert!(harvest.instances.iter().all(|instance| instance.runs[0].y >= settled), "a settled row changed");
+        settled = harvest.settled_rows;
+        instances.extend(harvest.instances);
+        y += rows;
+    }
+    let last = extractor.finish();
+    assert!(last.instances.iter().all(|instance| instance.runs[0].y >= settled), "a settled row changed");
+    instances.extend(last.instances);
+    instances
+}
+
+fn painted(instances: &[Instance], width: usize, height: usize) -> Plane<u32> {
+    let mut labels = Plane::filled(width, height, 0);
+    for instance in instances {
+        for run in &instance.runs {
+            for label in &mut labels.row_mut(run.y as usize)[run.x0 as usize..run.x1 as usize] {
+                assert_eq!(*label, 0, "two nuclei share a pixel");
+                *label = instance.id as u32;
+            }
+        }
+    }
+    labels
+}
+
+/// The same partition, whatever the numbers.
+fn renumbered(labels: &Plane<u32>) -> Plane<u32> {
+    let mut number = std::collections::HashMap::from([(0, 0)]);
+    labels.map(|&id| {
+        let next = number.len() as u32;
+        *number.entry(id).or_insert(next)
+    })
+}
+
+#[test]
+fn streamed_instances_are_those_of_the_definition_whatever_the_bands() {
+    let mut random = Random(7);
+    for round in 0..1500 {
+        let (width, height) = (random.between(1, 90), random.between(1, 70));
+        let map = map(&mut random, round % 4, width, height);
+        let decoding = Decoding { threshold: 0.5, min_area_px: [0, 1, 3, 12, 64][random.below(5)], fill_holes: round % 5 != 0 };
+        let streamed = stream(&map, &decoding, &mut random);
+        let defined = decode::instances(&map, &decoding);
+        let labels = painted(&streamed, width, height);
+        assert_eq!(renumbered(&labels), renumbered(&defined), "round {round}: {decoding:?}, {width} x {height}");
+        assert_eq!(streamed, stream(&map, &decoding, &mut random), "round {round}: the bands changed the order or a measurement");
+        assert!(streamed.iter().map(|instance| instance.id).eq(1..=streamed.len() as u64));
+    }
+}
+
+#[test]
+fn probabilities_are_those_of_the_pixels_before_filling() {
+    let map = Plane::new(4, 3, vec![200, 200, 200, 0, 200, 7, 130, 0, 200, 200, 200, 255]).unwrap();
+    let mut extractor = Extractor::new(4, 3, &Decoding { min_area_px: 1, ..Decoding::default() });
+    extractor.push(&map.data);
+    let found = extractor.finish().instances;
+    assert_eq!((found.len(), found[0].area_px(), found[0].foreground_px), (1, 10, 9));
+    assert_eq!(found[0].probability_sum, 7 * 200 + 130 + 255);
+    assert!(found[0].touches_border);
+}
+
+#[test]
+fn rings_are_simple_and_enclose_the_pixels() {
+    let mut random = Random(11);
+    for round in 0..400 {
+        let (width, height) = (random.between(1, 30), random.between(1, 30));
+        let map = map(&mut random, round % 4, width, height);
+        let decoding = Decoding { threshold: 0.5, min_area_px: 1, fill_holes: round % 2 == 0 };
+        for instance in stream(&map, &decoding, &mut random) {
+            assert!(!decoding.fill_holes || instance.rings.len() == 1, "round {round}: filled, and yet a hole");
+            let sides: Vec<_> = instance.rings.iter().flat_map(|ring| sides(ring)).collect();
+            assert_no_contact(&sides, round);
+            let twice: i64 = sides.iter().map(|[a, b]| a[0] * b[1] - a[1] * b[0]).sum();
+            let cuts = sides.iter().filter(|[a, b]| a[0] != b[0] && a[1] != b[1]).count() as i64;
+            // Each cut joins half of a quarter-pixel square to the nucleus.
+            assert_eq!(twice, 2 * 16 * instance.area_px() as i64 + cuts, "round {round}: the ring's area is not that of its pixels");
+        }
+    }
+}
+
+type Side = [[i64; 2]; 2];
+
+fn sides(ring: &[[i64; 2]]) -> impl Iterator<Item = Side> {
+    assert!(ring.len() >= 4);
+    (0..ring.len()).map(|i| [ring[i], ring[(i + 1) % ring.len()]])
+}
+
+/// Brute force over all pairs: sides meet in a shared vertex of neighbours or not at all.
+fn assert_no_contact(sides: &[Side], round: usize) {
+    for (i, &[a, b]) in sides.iter().enumerate() {
+        assert_ne!(a, b, "round {round}: a side of no length");
+        for &[c, d] in &sides[i + 1..] {
+            let neighbours = b == c || d == a;
+            assert!(a != c && b != d && !(b == c && d == a), "round {round}: a vertex is passed twice");
+            assert!(neighbours || !touch([a, b], [c, d]), "round {round}: {a:?} {b:?} meets {c:?} {d:?}");
+            if b == c {
+                assert!(turn(a, b, d) != 0, "round {round}: a vertex on a straight line");
+            }
+        }
+    }
+}
+
+fn turn(a: [i64; 2], b: [i64; 2], c: [i64; 2]) -> i64 {
+    ((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])).signum()
+}
+
+fn touch([a, b]: Side, [c, d]: Side) -> bool {
+    let within = |p: [i64; 2], [a, b]: Side| (0..2).all(|i| p[i] >= a[i].min(b[i]) && p[i] <= a[i].max(b[i]));
+    let (t1, t2, t3, t4) = (turn(a, b, c), turn(a, b, d), turn(c, d, a), turn(c, d, b));
+    (t1 != t2 && t3 != t4)
+        || (t1 == 0 && within(c, [a, b]))
+        || (t2 == 0 && within(d, [a, b]))
+        || (t3 == 0 && within(a, [c, d]))
+        || (t4 == 0 && within(b, [c, d]))
+}

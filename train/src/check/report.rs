@@ -1,0 +1,72 @@
+//! The audit as text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::Audit;
+use crate::data::Split;
+
+impl Audit {
+    /// The report for people, one line a fact.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |s: String| {
+            let _ = writeln!(text, "{s}"); // writing to a String cannot fail
+        };
+        for split in Split::ALL {
+            self.split_lines(*split).into_iter().for_each(&mut line);
+        }
+        line(self.kinds());
+        let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+        let m = self.memory;
+        line(format!(
+            "memory, about: data {:.2} GB, one batch up to {:.2} GB, weights and optimiser {:.2} GB",
+            gigabytes(m.data),
+            gigabytes(m.features),
+            gigabytes(m.weights)
+        ));
+        self.warnings.iter().for_each(|warning| line(format!("warning: {warning}")));
+        self.problems.iter().for_each(|problem| line(format!("problem: {problem}")));
+        line(match self.problems.len() {
+            0 => "ready to train".into(),
+            n => format!("{n} problems: training would not start"),
+        });
+        text
+    }
+
+    fn split_lines(&self, split: Split) -> Vec<String> {
+        let images: Vec<_> = self.images.iter().filter(|image| image.split == split).collect();
+        if images.is_empty() {
+            return Vec::new();
+        }
+        let nuclei: Vec<usize> = images.iter().filter_map(|image| image.nuclei).collect();
+        let counts = self.counts(split);
+        let per_cent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+        vec![
+            format!("{split}: {} images, {} with labels ({} nuclei)", images.len(), nuclei.len(), nuclei.iter().sum::<usize>()),
+            format!(
+                "  labelled: {:.3} % of the pixels of {} images; background {} px, nucleus {} px ({:.1} % of the strokes)",
+                100.0 * counts.labelled_share(),
+                images.iter().filter(|image| image.scribbles.is_some()).count(),
+                counts.background,
+                counts.foreground,
+                per_cent(counts.foreground, counts.labelled())
+            ),
+            format!("  contradicting the labels: {} px", images.iter().filter_map(|image| image.contradicting).sum::<u64>()),
+        ]
+    }
+
+    /// Sizes, channels and bits with their numbers, the most frequent first.
+    fn kinds(&self) -> String {
+        let mut kinds = BTreeMap::new();
+        for image in &self.images {
+            let channels = ["", "grey", "grey and alpha", "colour", "colour and alpha"][usize::from(image.channels.min(4))];
+            *kinds.entry(format!("{} x {} {channels}, {} bits", image.width, image.height, image.bits)).or_insert(0) += 1;
+        }
+        let mut kinds: Vec<(String, usize)> = kinds.into_iter().collect();
+        kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let shown: Vec<String> = kinds.iter().take(6).map(|(kind, n)| format!("{n} of {kind}")).collect();
+        let more = if kinds.len() > 6 { format!("; {} more kinds", kinds.len() - 6) } else { String::new() };
+        format!("images: {}{more}", shown.join("; "))
+    }
+}

@@ -1,0 +1,284 @@
+//! Simulated strokes: what a person might draw, from instance labels. Results from them are called "simulated strokes", never the paper's.
+
+use std::collections::VecDeque;
+
+use models::decode::components;
+use models::plane::Plane;
+
+use super::geojson::stroke;
+use super::skeleton::skeleton;
+use super::{BACKGROUND, FOREGROUND, UNLABELLED};
+use crate::rng::Draw;
+
+/// Background strokes keep this far from nuclei, in pixels.
+const CLEARANCE_PX: isize = 3;
+/// Strokes are 2 to 4 px wide.
+const WIDTH_PX: (f64, f64) = (2.0, 4.0);
+
+type Point = [f64; 2];
+
+/// Strokes for a random `share` (0 to 1) of the nuclei, and 1 to 3 long curves along the middle of the background.
+///
+/// A nucleus gets a jittered curve along its main axis, clipped to the nucleus eroded by 1 or 2 px; the smallest, which erosion would
+/// swallow, are clipped to themselves. Of n nuclei `ceil(share n)` get one.
+pub fn strokes(labels: &Plane<u32>, share: f64, draw: &mut Draw) -> Plane<u8> {
+    assert!((0.0..=1.0).contains(&share), "a share from 0 to 1, found {share}");
+    let mut scribble = Plane::filled(labels.width, labels.height, UNLABELLED);
+    background_strokes(labels, &mut scribble, draw);
+    let nuclei = pixels_of(labels);
+    let count = (share * nuclei.len() as f64).ceil() as usize;
+    for nucleus in draw.permutation(nuclei.len()).into_iter().take(count) {
+        nucleus_stroke(labels, &nuclei[nucleus], &mut scribble, draw);
+    }
+    scribble
+}
+
+/// The pixels (x, y) of each nucleus, in ascending order of ids.
+fn pixels_of(labels: &Plane<u32>) -> Vec<Vec<(usize, usize)>> {
+    let mut nuclei = std::collections::BTreeMap::<u32, Vec<(usize, usize)>>::new();
+    for (i, &id) in labels.data.iter().enumerate().filter(|(_, id)| **id > 0) {
+        nuclei.entry(id).or_default().push((i % labels.width, i / labels.width));
+    }
+    nuclei.into_values().collect()
+}
+
+fn nucleus_stroke(labels: &Plane<u32>, pixels: &[(usize, usize)], scribble: &mut Plane<u8>, draw: &mut Draw) {
+    let radius = draw.range(WIDTH_PX.0, WIDTH_PX.1) / 2.0;
+    let erosion = 1 + draw.below(2) as isize;
+    let curve = smooth_curve(&axis_points(pixels, draw));
+    let allowed = (0..=erosion).rev().map(|by| eroded(labels, pixels, by)).find(|kept| !kept.is_empty()).unwrap_or_default();
+    let near = |&&(x, y): &&(usize, usize)| is_near(&curve, [x as f64 + 0.5, y as f64 + 0.5], radius);
+    let touched: Vec<_> = allowed.iter().filter(near).collect();
+    // A curve that misses what erosion left of a small nucleus becomes a dot there.
+    for &(x, y) in if touched.is_empty() { allowed.first().into_iter().collect() } else { touched } {
+        scribble.row_mut(y)[x] = FOREGROUND;
+    }
+}
+
+/// Five points along the main axis of the pixels, over 60 to 90 % of its length, moved sideways at random.
+fn axis_points(pixels: &[(usize, usize)], draw: &mut Draw) -> Vec<Point> {
+    let n = pixels.len() as f64;
+    let (sum_x, sum_y) = pixels.iter().fold((0, 0), |(sx, sy), (x, y)| (sx + x, sy + y));
+    let centre = [sum_x as f64 / n + 0.5, sum_y as f64 / n + 0.5];
+    let offsets: Vec<Point> = pixels.iter().map(|&(x, y)| [x as f64 + 0.5 - centre[0], y as f64 + 0.5 - centre[1]]).collect();
+    let [xx, xy, yy] = offsets.iter().fold([0.0; 3], |[a, b, c], [x, y]| [a + x * x / n, b + x * y / n, c + y * y / n]);
+    let axis = main_direction(xx, xy, yy);
+    let along = offsets.iter().map(|[x, y]| x * axis[0] + y * axis[1]);
+    let (low, high) = along.fold((0.0, 0.0), |(low, high): (f64, f64), t| (low.min(t), high.max(t)));
+    let minor = (xx + yy - (axis[0] * axis[0] * xx + 2.0 * axis[0] * axis[1] * xy + axis[1] * axis[1] * yy)).max(0.0).sqrt();
+    let extent = draw.range(0.6, 0.9);
+    let point = |i: usize, sideways: f64| {
+        let t = extent * (low + (high - low) * i as f64 / 4.0);
+        [centre[0] + t * axis[0] - sideways * axis[1], centre[1] + t * axis[1] + sideways * axis[0]]
+    };
+    (0..5).map(|i| point(i, 0.3 * minor * draw.normal())).collect()
+}
+
+/// The unit eigenvector of the larger eigenvalue of `[[xx, xy], [xy, yy]]`.
+fn main_direction(xx: f64, xy: f64, yy: f64) -> Point {
+    let largest = (xx + yy + ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt()) / 2.0;
+    let [x, y] = if xx >= yy { [largest - yy, xy] } else { [xy, largest - xx] };
+    let length = (x * x + y * y).sqrt();
+    if length > 0.0 { [x / length, y / length] } else { [1.0, 0.0] }
+}
+
+/// Catmull-Rom through the points, ends doubled, eight steps a span.
+fn smooth_curve(points: &[Point]) -> Vec<Point> {
+    let at = |i: isize| points[i.clamp(0, points.len() as isize - 1) as usize];
+    let mut curve = Vec::new();
+    for span in 0..points.len() as isize - 1 {
+        let [a, b, c, d] = [at(span - 1), at(span), at(span + 1), at(span + 2)];
+        for step in 0..=8 {
+            let t = f64::from(step) / 8.0;
+            curve.push(std::array::from_fn(|k| {
+                let (cubic, square) = (3.0 * (b[k] - c[k]) + d[k] - a[k], 2.0 * a[k] - 5.0 * b[k] + 4.0 * c[k] - d[k]);
+                0.5 * (((cubic * t + square) * t + c[k] - a[k]) * t + 2.0 * b[k])
+            }));
+        }
+    }
+    curve
+}
+
+fn is_near(curve: &[Point], p: Point, radius: f64) -> bool {
+    curve.iter().any(|q| (p[0] - q[0]).powi(2) + (p[1] - q[1]).powi(2) <= radius * radius)
+}
+
+/// The pixels of a nucleus whose surroundings, up to `by` px away and inside the image, belong to it.
+fn eroded(labels: &Plane<u32>, pixels: &[(usize, usize)], by: isize) -> Vec<(usize, usize)> {
+    let stays = |&(x, y): &(usize, usize)| around(labels, x, y, by * by).all(|(nx, ny)| labels.at(nx, ny) == labels.at(x, y));
+    pixels.iter().copied().filter(stays).collect()
+}
+
+/// Pixels of the plane whose squared distance from (x, y) is at most `squared`.
+fn around<T>(plane: &Plane<T>, x: usize, y: usize, squared: isize) -> impl Iterator<Item = (usize, usize)> {
+    let (width, height) = (plane.width as isize, plane.height as isize);
+    let reach = squared.isqrt();
+    let offsets = (-reach..=reach).flat_map(move |dy| (-reach..=reach).map(move |dx| (dx, dy)));
+    let moved = offsets.filter(move |(dx, dy)| dx * dx + dy * dy <= squared).map(move |(dx, dy)| (x as isize + dx, y as isize + dy));
+    moved.filter(move |&(x, y)| x >= 0 && y >= 0 && x < width && y < height).map(|(x, y)| (x as usize, y as usize))
+}
+
+fn background_strokes(labels: &Plane<u32>, scribble: &mut Plane<u8>, draw: &mut Draw) {
+    let allowed = clear_background(labels);
+    let mut net = skeleton(&allowed);
+    for _ in 0..=draw.below(3) {
+        let length = (draw.range(0.4, 0.9) * (labels.width + labels.height) as f64 / 2.0) as usize;
+        let radius = draw.range(WIDTH_PX.0, WIDTH_PX.1) / 2.0;
+        let path = long_path(&net, length.max(1), draw);
+        draw_clipped(&smoothed(&path), radius, &allowed, scribble);
+        for (x, y) in path {
+            net.row_mut(y)[x] = false;
+        }
+    }
+}
+
+/// Background pixels at least [`CLEARANCE_PX`] from every nucleus.
+fn clear_background(labels: &Plane<u32>) -> Plane<bool> {
+    let mut clear = Plane::filled(labels.width, labels.height, true);
+    for y in 0..labels.height {
+        for x in 0..labels.width {
+            if labels.at(x, y) > 0 {
+                around(labels, x, y, CLEARANCE_PX * CLEARANCE_PX - 1).for_each(|(nx, ny)| clear.row_mut(ny)[nx] = false);
+            }
+        }
+    }
+    clear
+}
+
+/// A path of at most `length` pixels through the piece of the net that a random pixel of it lies on: from one far end towards the other.
+fn long_path(net: &Plane<bool>, length: usize, draw: &mut Draw) -> Vec<(usize, usize)> {
+    let pixels: Vec<usize> = (0..net.data.len()).filter(|&i| net.data[i]).collect();
+    if pixels.is_empty() {
+        return Vec::new();
+    }
+    let one_end = *walk(net, pixels[draw.below(pixels.len())]).0.last().expect("the start is reached");
+    let (reached, came_from) = walk(net, one_end);
+    let mut path = vec![*reached.last().expect("the start is reached")];
+    while let Some(previous) = came_from[path[path.len() - 1]] {
+        path.push(previous);
+    }
+    let spare = path.len().saturating_sub(length);
+    let start = draw.below(spare + 1);
+    path[start..].iter().take(length).map(|i| (i % net.width, i / net.width)).collect()
+}
+
+/// Breadth first over the 8-connected net: pixels in the order in which they are reached, and where each was reached from.
+fn walk(net: &Plane<bool>, start: usize) -> (Vec<usize>, Vec<Option<usize>>) {
+    let mut came_from = vec![None; net.data.len()];
+    let mut seen = vec![false; net.data.len()];
+    seen[start] = true;
+    let (mut queue, mut order) = (VecDeque::from([start]), Vec::new());
+    while let Some(i) = queue.pop_front() {
+        order.push(i);
+        for (x, y) in around(net, i % net.width, i / net.width, 2) {
+            let next = y * net.width + x;
+            if net.data[next] && !seen[next] {
+                seen[next] = true;
+                came_from[next] = Some(i);
+                queue.push_back(next);
+            }
+        }
+    }
+    (order, came_from)
+}
+
+/// The path with each point replaced by the mean of up to 15 around it.
+fn smoothed(path: &[(usize, usize)]) -> Vec<Point> {
+    let mean = |window: &[(usize, usize)]| {
+        let (x, y) = window.iter().fold((0, 0), |(sx, sy), (x, y)| (sx + x, sy + y));
+        [x as f64 / window.len() as f64 + 0.5, y as f64 / window.len() as f64 + 0.5]
+    };
+    (0..path.len()).map(|i| i.min(path.len() - 1 - i).min(7)).enumerate().map(|(i, half)| mean(&path[i - half..=i + half])).collect()
+}
+
+fn draw_clipped(curve: &[Point], radius: f64, allowed: &Plane<bool>, scribble: &mut Plane<u8>) {
+    let mut drawn = Plane::filled(scribble.width, scribble.height, UNLABELLED);
+    if let [only] = curve {
+        stroke(&mut drawn, *only, *only, radius, BACKGROUND);
+    }
+    curve.windows(2).for_each(|pair| stroke(&mut drawn, pair[0], pair[1], radius, BACKGROUND));
+    for ((out, drawn), _) in scribble.data.iter_mut().zip(drawn.data).zip(&allowed.data).filter(|(_, allowed)| **allowed) {
+        if drawn == BACKGROUND {
+            *out = BACKGROUND;
+        }
+    }
+}
+
+/// Pieces of a class in a scribble map: what a person would call strokes.
+pub fn stroke_count(scribble: &Plane<u8>, class: u8) -> usize {
+    components(&scribble.map(|&value| value == class)).data.iter().max().map_or(0, |&id| id as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Counts;
+
+    /// Ellipses of several sizes; the last two are 1 and 4 px.
+    fn nuclei() -> Plane<u32> {
+        let mut labels = Plane::filled(160, 120, 0);
+        let shapes = [(20, 20, 12, 7), (60, 25, 6, 14), (110, 40, 10, 10), (30, 80, 15, 5), (90, 90, 9, 12), (140, 100, 4, 4)];
+        for (k, (cx, cy, rx, ry)) in shapes.into_iter().enumerate() {
+            for (x, y) in (0..160isize).flat_map(|x| (0..120isize).map(move |y| (x, y))) {
+                if (x - cx).pow(2) * ry * ry + (y - cy).pow(2) * rx * rx <= rx * rx * ry * ry {
+                    labels.row_mut(y as usize)[x as usize] = k as u32 + 1;
+                }
+            }
+        }
+        labels.row_mut(5)[150] = 7;
+        labels.row_mut(110)[5..7].fill(8);
+        labels.row_mut(111)[5..7].fill(8);
+        labels
+    }
+
+    fn make(share: f64, seed: u64) -> Plane<u8> {
+        strokes(&nuclei(), share, &mut Draw::new(seed, "strokes", 0, 0, 0))
+    }
+
+    #[test]
+    fn strokes_lie_inside_nuclei_and_clear_of_them() {
+        let labels = nuclei();
+        for seed in 0..20 {
+            let scribble = make(1.0, seed);
+            let clear = clear_background(&labels);
+            for i in 0..labels.data.len() {
+                match scribble.data[i] {
+                    FOREGROUND => assert!(labels.data[i] > 0),
+                    BACKGROUND => assert!(clear.data[i]),
+                    _ => {}
+                }
+            }
+            let touched: std::collections::BTreeSet<u32> =
+                (0..labels.data.len()).filter(|&i| scribble.data[i] == FOREGROUND).map(|i| labels.data[i]).collect();
+            assert_eq!(touched.len(), 8, "every nucleus has a stroke");
+            let background = stroke_count(&scribble, BACKGROUND);
+            assert!((1..=6).contains(&background), "{background} background strokes");
+            let share = Counts::of(&scribble).labelled_share();
+            assert!((0.01..0.25).contains(&share), "{share}");
+        }
+    }
+
+    #[test]
+    fn the_share_of_nuclei_is_rounded_up_and_draws_repeat() {
+        assert_eq!(stroke_count(&make(0.5, 3), FOREGROUND), 4);
+        assert_eq!(stroke_count(&make(0.0, 3), FOREGROUND), 0);
+        assert_eq!(make(0.5, 3), make(0.5, 3));
+        assert_ne!(make(0.5, 3), make(0.5, 4));
+    }
+
+    #[test]
+    fn odd_pictures_are_no_trouble() {
+        for (width, height, value) in [(1, 1, 0), (1, 1, 1), (40, 3, 0), (30, 30, 1), (64, 64, 0)] {
+            let scribble = strokes(&Plane::filled(width, height, value), 1.0, &mut Draw::new(0, "strokes", 0, 0, 0));
+            assert_eq!(Counts::of(&scribble).foreground > 0, value > 0, "{width} x {height}");
+        }
+    }
+
+    #[test]
+    fn the_main_axis_is_the_longer_one() {
+        let [x, y] = main_direction(4.0, 0.0, 1.0);
+        assert!((x.abs() - 1.0).abs() < 1e-12 && y.abs() < 1e-12);
+        let [x, y] = main_direction(1.0, 1.0, 1.0);
+        assert!((x - y).abs() < 1e-12);
+    }
+}
