@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use infer::output::summary::Status;
 use infer::segment::{Halo, Options};
@@ -67,6 +68,29 @@ fn files_are_those_of_the_whole_image_however_the_work_is_cut() {
         assert_eq!(grey(&out.join("mask.tif")), labels.map(|&id| if id > 0 { 255 } else { 0 }), "tile {tile}");
         assert_eq!(summary.nuclei.count, u64::from(*labels.data.iter().max().unwrap()));
     }
+}
+
+#[test]
+fn bands_are_put_in_order_though_networks_finish_in_another() {
+    struct Slow(Duration);
+    impl infer::segmenter::Network for Slow {
+        fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> models::Result<Vec<u8>> {
+            std::thread::sleep(std::mem::take(&mut self.0));
+            Darkness.quantised(images, batch, height, width)
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tall.tif");
+    save_tiff(&tissue(&mut Random(8), 40, 900), &path, None);
+    let mut files = Vec::new();
+    for (i, tile) in [2048, 48].into_iter().enumerate() {
+        let options = Options { out: folder.path().join(i.to_string()), tile: Some(tile), ..Options::default() };
+        let mut networks: Vec<Box<dyn infer::segmenter::Network>> =
+            [300, 0, 100].map(|ms| Box::new(Slow(Duration::from_millis(ms))) as Box<dyn infer::segmenter::Network>).into();
+        infer::segment::segment(&path, &card(None), "ab", &mut networks, &options, &models::console::Silent).unwrap();
+        files.push(FILES.map(|name| std::fs::read(options.out.join("tall").join(name)).unwrap()));
+    }
+    assert!(files[0] == files[1]);
 }
 
 #[test]
