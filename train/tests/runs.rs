@@ -110,7 +110,7 @@ fn training_learns_and_leaves_every_file() {
     let data = folder.path().join("data");
     data_folder(&data, 6);
     let out = folder.path().join("run");
-    let config = config(&data, &["run.iterations=80", "method.warmup_iterations=40", "method.ema_period=10", "run.validate_every=20"]);
+    let config = config(&data, &["run.iterations=240", "method.warmup_iterations=120", "method.ema_period=20", "run.validate_every=40", "optimizer.lr_head=0.01", "optimizer.lr_encoder=0.003", "data.validation_share=0.4"]);
     let outcome = fit(&config, &out, false, &Silent, &AtomicBool::new(false)).unwrap();
     let (iou, _) = outcome.best.unwrap();
     assert!(iou > 0.6, "bright discs on a dark ground are easy, found IoU {iou:.3}");
@@ -119,8 +119,8 @@ fn training_learns_and_leaves_every_file() {
     }
     assert!(arrays(&out, "best.safetensors").keys().all(|name| !name.starts_with("projection") && !name.starts_with("optimizer")));
     let log = std::fs::read_to_string(out.join("log.csv")).unwrap();
-    assert_eq!(log.lines().count(), 81);
-    assert!(log.lines().nth(80).unwrap().contains("r1 "), "{log}");
+    assert_eq!(log.lines().count(), 241);
+    assert!(log.lines().nth(240).unwrap().contains("r1 "), "{log}");
     let saved = RunConfig::load(&out.join("config.toml"), Profile::Paper, &[] as &[&str]).unwrap();
     assert_eq!(saved, config);
 }
