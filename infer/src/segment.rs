@@ -86,7 +86,8 @@ pub fn segment(
     if networks.is_empty() {
         bail!("segmenting {}: no network was given", slide.display());
     }
-    let Some(class) = card.classes.first() else {
+    // What the probability is of; background, where a card lists it, comes first.
+    let Some(class) = card.classes.last() else {
         bail!("the card of the model {} names no class", card.name);
     };
     let opened = slide::open(slide, options.openslide.as_deref())?;
