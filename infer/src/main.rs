@@ -6,30 +6,56 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use infer::runtime::{self, Library};
-use infer::segmenter::Model;
+use infer::segment_cli::Ready;
+use infer::segmenter::{Model, Network, Segmenter};
+use models::console::Console;
 use models::{Result, bail, console};
 
-use crate::cli::{Cli, Command, RuntimeCommand, VerifyArgs};
+use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     console::start_logging(cli.verbose, cli.quiet);
-    console::exit(run(&cli.command))
+    match run(&cli.command) {
+        Ok(code) => code,
+        Err(error) => console::exit(Err(error)),
+    }
 }
 
-fn run(command: &Command) -> Result<()> {
+fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Verify(args) => verify(args),
-        Command::Runtime(RuntimeCommand::Install { from, into }) => {
-            for installed in runtime::install(from.as_deref(), into.as_deref())? {
+        Command::Segment(args) => return segment(args),
+        Command::Verify(args) => verify(args)?,
+        Command::Runtime(RuntimeCommand::Install { from, openvino, into }) => {
+            let (from, into) = (from.as_deref(), into.as_deref());
+            let mut all = runtime::install(from, into)?;
+            if *openvino {
+                all.push(runtime::install_library(Library::OpenVino, from, into)?);
+            }
+            for installed in all {
                 let state = if installed.written { "installed" } else { "already there" };
                 println!("{}\t{state}\t{}", installed.library.name(), installed.path.display());
             }
-            Ok(())
         }
-        Command::Runtime(RuntimeCommand::List) => list(),
-        Command::Doctor => doctor(),
+        Command::Runtime(RuntimeCommand::List) => list()?,
+        Command::Doctor => doctor()?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn segment(args: &SegmentCommand) -> Result<ExitCode> {
+    let model = Model::open(&args.segment.model)?;
+    let options = args.device.options();
+    let mut networks: Vec<Box<dyn Network>> = Vec::new();
+    let mut device = String::new();
+    for _ in 0..args.sessions {
+        let segmenter = Segmenter::new(&model, &options)?;
+        device = segmenter.device().to_string();
+        networks.push(Box::new(segmenter));
+    }
+    let runtime = runtime::loaded().map_or_else(String::new, |(_, version)| format!(", ONNX Runtime {version}"));
+    let ready = Ready { card: &model.card, sha256: &model.sha256, networks: &mut networks, device: format!("{device}{runtime}") };
+    args.segment.run(ready, &Console::new())
 }
 
 fn verify(args: &VerifyArgs) -> Result<()> {
@@ -52,7 +78,9 @@ fn list() -> Result<()> {
             Ok(found) => println!("{}\t{}\t{}", library.name(), found.path.display(), found.place),
             Err(error) => {
                 println!("{}\tnot found", library.name());
-                missing = missing.or(Some(error));
+                if library == Library::OnnxRuntime {
+                    missing = Some(error);
+                }
             }
         }
     }

@@ -107,7 +107,9 @@ fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Rea
             return Ok(());
         }
         let mut images = Vec::with_capacity(job.batch * width * height * 3);
-        batch.iter().for_each(|(_, pixels)| images.extend_from_slice(&pixels.data));
+        for (_, pixels) in &batch {
+            images.extend_from_slice(&pixels.data);
+        }
         images.resize(job.batch * width * height * 3, 0);
         let probabilities = job.busy.network.time(|| network.quantised(&images, job.batch, height, width))?;
         assert_eq!(probabilities.len(), job.batch * width * height, "a network answers every pixel");

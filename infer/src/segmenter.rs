@@ -9,7 +9,7 @@ use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 
 pub use crate::model::Model;
-use crate::runtime::{self, Device};
+use crate::runtime::{self, Device, Precision};
 
 /// The name of the input: u8, `B H W C`.
 pub const INPUT: &str = "image";
@@ -31,6 +31,8 @@ pub struct Options {
     pub device: Device,
     /// Threads of this session; 0: as many as the machine has cores.
     pub threads: usize,
+    /// Arithmetic of the inner layers.
+    pub precision: Precision,
     /// Whether idle threads spin: a little faster alone, harmful where other threads need the cores.
     pub spin: bool,
     /// ONNX Runtime's library, if not where [`runtime::locate`] finds it.
@@ -50,9 +52,12 @@ impl Segmenter {
     /// # Errors
     /// No runtime, a device that is asked for and not there, a file that the runtime refuses or whose inputs and outputs are others.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        let device = options.device.resolve();
+        let why = if options.device == Device::Auto { " (auto takes the CPU; ask for another device by name)" } else { "" };
         let session = session(&model.bytes, options)?;
         check_names(&session)?;
-        Ok(Self { session, card: model.card.clone(), device: options.device.resolve() })
+        tracing::info!("{} runs on {device} in {}{why}", model.card.name, options.precision.name());
+        Ok(Self { session, card: model.card.clone(), device })
     }
 
     /// The model's card.
@@ -95,7 +100,7 @@ impl Network for Segmenter {
 /// A session over the bytes of any ONNX model, with the options of a [`Segmenter`] but none of its checks.
 pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
     let environment = runtime::environment(options.runtime.as_deref())?;
-    let (library, version) = runtime::loaded().expect("it was loaded above");
+    let (_, version) = runtime::loaded().expect("it was loaded above");
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
@@ -105,7 +110,7 @@ pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(options.spin)?;
-    let mut builder = options.device.register(builder, &library)?;
+    let mut builder = options.device.register(builder, &environment, threads, options.precision)?;
     builder.commit_from_memory(bytes).map_err(Error::from).doing(|| format!("making a session with ONNX Runtime {version}"))
 }
 

@@ -81,9 +81,9 @@ impl Extractor {
         Harvest { instances: found, settled_rows: self.height, rows_taken: self.height }
     }
 
+    /// A pending component begins below an open one that may enclose it, so the open ones tell.
     fn settled_rows(&self) -> u32 {
-        let pending = self.pending.values().map(|pending| pending.instance.runs[0].y).min();
-        self.open.top().into_iter().chain(pending).min().unwrap_or(self.row).min(self.row)
+        self.open.top().unwrap_or(self.row)
     }
 
     fn finish_row(&mut self, found: &mut Vec<Instance>) {

@@ -14,17 +14,20 @@ pub enum Library {
     OnnxRuntime,
     /// `OpenSlide`, at least 4.0.1.
     OpenSlide,
+    /// Intel's `OpenVINO` as a plugin of ONNX Runtime, its own libraries beside it. Installed when asked for.
+    OpenVino,
 }
 
 impl Library {
-    /// Every library, in the order in which they are installed and listed.
-    pub const ALL: [Library; 2] = [Library::OnnxRuntime, Library::OpenSlide];
+    /// Every library, in the order in which they are listed.
+    pub const ALL: [Library; 3] = [Library::OnnxRuntime, Library::OpenSlide, Library::OpenVino];
 
     /// What people call it.
     pub fn name(self) -> &'static str {
         match self {
             Library::OnnxRuntime => "ONNX Runtime",
             Library::OpenSlide => "OpenSlide",
+            Library::OpenVino => "OpenVINO",
         }
     }
 
@@ -33,6 +36,7 @@ impl Library {
         match self {
             Library::OnnxRuntime => &["NUCLEI_ONNXRUNTIME", "ORT_DYLIB_PATH"],
             Library::OpenSlide => &["NUCLEI_OPENSLIDE"],
+            Library::OpenVino => &["NUCLEI_OPENVINO"],
         }
     }
 
@@ -41,22 +45,20 @@ impl Library {
         match self {
             Library::OnnxRuntime => &wheel::ONNXRUNTIME,
             Library::OpenSlide => &wheel::OPENSLIDE,
+            Library::OpenVino => &wheel::OPENVINO,
         }
     }
 
-    /// Its place in the wheel.
-    pub(crate) fn member(self) -> &'static str {
+    /// Its place in the pinned wheel and its SHA-256; then the same of what it needs beside it.
+    pub(crate) fn members(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Library::OnnxRuntime => "onnxruntime/capi/libonnxruntime.so.1.31.1",
-            Library::OpenSlide => "openslide_bin/libopenslide.so.1",
-        }
-    }
-
-    /// SHA-256 of the library in the pinned wheel.
-    pub(crate) fn sha256(self) -> &'static str {
-        match self {
-            Library::OnnxRuntime => "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3",
-            Library::OpenSlide => "552b5b77901bc9c7e7cc6e02a0b4f2861ffa85572b036a063db4f19ed2f357df",
+            Library::OnnxRuntime => {
+                &[("onnxruntime/capi/libonnxruntime.so.1.31.1", "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3")]
+            }
+            Library::OpenSlide => {
+                &[("openslide_bin/libopenslide.so.1", "552b5b77901bc9c7e7cc6e02a0b4f2861ffa85572b036a063db4f19ed2f357df")]
+            }
+            Library::OpenVino => &OPENVINO_MEMBERS,
         }
     }
 
@@ -65,6 +67,7 @@ impl Library {
         let stem = match self {
             Library::OnnxRuntime => "onnxruntime",
             Library::OpenSlide => "openslide",
+            Library::OpenVino => "onnxruntime_providers_openvino_plugin",
         };
         let rest = file.strip_prefix("lib").unwrap_or(file).strip_prefix(stem);
         rest.is_some_and(|rest| {
@@ -73,6 +76,17 @@ impl Library {
         })
     }
 }
+
+const OPENVINO_MEMBERS: [(&str, &str); 5] = [
+    (
+        "onnxruntime_ep_openvino/libonnxruntime_providers_openvino_plugin.so",
+        "99644306dea90173d2fac5e2ad8d10c9574ecf6e6e71ca30e426531abd5a717f",
+    ),
+    ("onnxruntime_ep_openvino/libopenvino.so.2641", "9b9a80ac1f18e07b13ed54459d9a865bcfe9dc170dbf8fe740c2974b85ecedc1"),
+    ("onnxruntime_ep_openvino/libopenvino_onnx_frontend.so.2641", "82d499f5b5e8514def7aaa1ecd5a9f570542d33ae9d00a0077f707cccd0e0192"),
+    ("onnxruntime_ep_openvino/libopenvino_intel_cpu_plugin.so", "6599e3dd300d047b5ed72f8e48101c5f312c25321f35f57f803641ff8372900b"),
+    ("onnxruntime_ep_openvino/libtbb.so.12", "ac9518497a4f2cb6729792730f145ee58367316031511923fef263c9ac81ca61"),
+];
 
 /// What named a library's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +142,11 @@ pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
             return Ok(Found { path, place });
         }
     }
+    let option = if library == Library::OpenVino { " --openvino" } else { "" };
     let shown = |folder: Option<PathBuf>| folder.map_or_else(|| "(unknown)".to_owned(), |folder| folder.display().to_string());
     bail!(
         "{} was not found: {} not set, nothing in {} nor in {}", library.name(), library.variables().join(" and "), shown(beside), shown(cache);
-        hint: "type `infer runtime install`, or from a clone `cargo run --release -p infer -- runtime install`; without network add `--from DIR`"
+        hint: "type `infer runtime install{option}`, or from a clone `cargo run --release -p infer -- runtime install{option}`; without network add `--from DIR`"
     )
 }
 

@@ -8,10 +8,11 @@ mod doctor;
 mod install;
 mod load;
 mod locate;
+mod openvino;
 
-pub use device::Device;
+pub use device::{Device, Precision};
 pub use doctor::{Finding, doctor};
-pub use install::{Installed, install};
+pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
 pub use load::{load, loaded};
 pub use locate::{Found, Library, Place, locate};

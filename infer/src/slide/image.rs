@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use models::{Context, Result, bail};
 
 use super::{Facts, Level, LostTile, Rgb, Slide, WHITE};
@@ -52,24 +52,32 @@ pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
         properties: BTreeMap::new(),
         notes: Vec::new(),
     };
-    open_tiff(path, &facts)
+    hold(path, None, facts)
 }
 
 /// Opens a TIFF file of one image, with what its directory told.
-pub fn open_tiff(path: &Path, facts: &Facts) -> Result<Box<dyn Slide>> {
-    let (picture, note) = read(path)?;
+pub fn open_tiff(path: &Path, facts: Facts) -> Result<Box<dyn Slide>> {
+    // BigTIFF is not guessed by its first bytes.
+    hold(path, Some(ImageFormat::Tiff), facts)
+}
+
+fn hold(path: &Path, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
+    let (picture, note) = read(path, format)?;
     let pixels = to_rgb(picture);
-    let mut facts = Facts { reader: "image", ..facts.clone() };
+    let mut facts = Facts { reader: "image", ..facts };
     facts.levels = vec![Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 }];
     facts.notes.extend(note);
     Ok(Box::new(ImageSlide { facts, pixels }))
 }
 
 /// The whole image, and a note where its samples are not 8-bit.
-fn read(path: &Path) -> Result<(DynamicImage, Option<String>)> {
+fn read(path: &Path, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
     let file = File::open(path)?;
     let file_bytes = file.metadata()?.len();
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format()?;
+    let mut reader = match format {
+        Some(format) => ImageReader::with_format(BufReader::new(file), format),
+        None => ImageReader::new(BufReader::new(file)).with_guessed_format()?,
+    };
     reader.limits(limits());
     let decoder = reader.into_decoder().doing(|| "reading the header")?;
     let ((width, height), bytes) = (decoder.dimensions(), decoder.total_bytes());

@@ -142,7 +142,7 @@ pub fn open(path: &Path, openslide_lib: Option<&Path>) -> Result<Box<dyn Slide>>
         Kind::Image => image::open(path).doing(doing),
         Kind::Tiff => match tiff::open(path).doing(doing)? {
             tiff::Opened::Slide(slide) => Ok(slide),
-            tiff::Opened::Plain(facts) => image::open_tiff(path, &facts).doing(doing),
+            tiff::Opened::Plain(facts) => image::open_tiff(path, *facts).doing(doing),
             tiff::Opened::NeedsOpenSlide(why) => openslide::open(path, openslide_lib, why).doing(doing),
         },
         Kind::Other => openslide::open(path, openslide_lib, "this is no PNG, JPEG or TIFF file").doing(doing),

@@ -28,11 +28,11 @@ fn map(random: &mut Random, kind: usize, width: usize, height: usize) -> Plane<u
         _ => {
             for (i, value) in map.data.iter_mut().enumerate() {
                 let (x, y) = (i % width, i / width);
-                *value = if (x + y) % 7 == 0 || (x + 3 * height - y) % 11 == 0 { 190 } else { 0 };
+                *value = if (x + y).is_multiple_of(7) || (x + 3 * height - y).is_multiple_of(11) { 190 } else { 0 };
             }
             map.data.iter_mut().for_each(|value| {
                 if random.chance(0.05) {
-                    *value = 0
+                    *value = 0;
                 }
             });
         }

@@ -1,5 +1,11 @@
 //! Slides in, nuclei out: properties over random images, hostile files, and readers that are not ours.
 
+mod figures;
+mod hostile;
 mod instances;
+mod openslide;
+mod outputs;
+mod picture;
 mod random;
+mod scale;
 mod tiling;

@@ -27,8 +27,6 @@ pub struct Api {
     read_region: unsafe extern "C" fn(Osr, *mut u32, i64, i64, i32, i64, i64),
     get_property_names: unsafe extern "C" fn(Osr) -> *const *const c_char,
     get_property_value: unsafe extern "C" fn(Osr, *const c_char) -> *const c_char,
-    /// Keeps the functions above in memory.
-    _library: Library,
 }
 
 macro_rules! symbol {
@@ -43,7 +41,7 @@ impl Api {
     pub fn load(path: &Path) -> Result<Arc<Self>> {
         // SAFETY: the library is OpenSlide, named by the user or by its own file name; its initialisers only register image loaders.
         let library = unsafe { Library::new(path) }?;
-        Ok(Arc::new(Self {
+        let api = Self {
             get_version: symbol!(library, "get_version"),
             open: symbol!(library, "open"),
             close: symbol!(library, "close"),
@@ -54,8 +52,10 @@ impl Api {
             read_region: symbol!(library, "read_region"),
             get_property_names: symbol!(library, "get_property_names"),
             get_property_value: symbol!(library, "get_property_value"),
-            _library: library,
-        }))
+        };
+        // Never unloaded: its GLib leaves destructors behind in every thread that has used it.
+        std::mem::forget(library);
+        Ok(Arc::new(api))
     }
 
     /// The library's version, such as `4.0.1`.

@@ -10,8 +10,10 @@ use super::file::BoundedFile;
 const MAX_DIRECTORIES: usize = 1024;
 /// Fields of a directory that are read at most.
 const MAX_FIELDS: u64 = 4096;
-/// Values of a field that is not a list of tiles.
-const MAX_TEXT_BYTES: u64 = 16 << 20;
+/// Values of a field that is told once for each sample, or once for all.
+const MAX_SAMPLES: u64 = 64;
+/// Bytes of a text that are read at most.
+const MAX_TEXT_BYTES: u64 = 4 << 20;
 
 /// Numbers of the fields that are looked at.
 pub mod tag {
@@ -145,33 +147,46 @@ impl Directory {
 
     /// A list of unsigned integers of exactly `expected` values.
     pub fn list(&self, number: u16, expected: u64, file: &BoundedFile) -> Result<Vec<u64>> {
-        let values = self.values(number, file)?.unwrap_or_default();
-        if values.len() as u64 != expected {
-            bail!("{} has {} values, expected {expected}", tag::name(number), values.len());
+        let count = self.fields.get(&number).map_or(0, |field| field.count);
+        if count != expected {
+            bail!("{} has {count} values, expected {expected}", tag::name(number));
         }
-        Ok(values)
+        Ok(self.values(number, expected, file)?.unwrap_or_default())
     }
 
-    /// Unsigned integers of a field; `None`: it is not there.
-    pub fn values(&self, number: u16, file: &BoundedFile) -> Result<Option<Vec<u64>>> {
+    /// At most `limit` unsigned integers of a field; `None`: it is not there.
+    pub fn values(&self, number: u16, limit: u64, file: &BoundedFile) -> Result<Option<Vec<u64>>> {
         let Some(field) = self.fields.get(&number) else { return Ok(None) };
-        let size = field.value_bytes();
         if !matches!(field.kind, 1 | 3 | 4 | 13 | 16 | 18) {
             bail!("{} has values of type {}, expected unsigned integers", tag::name(number), field.kind);
         }
-        let bytes = field.bytes(file).doing(|| tag::name(number))?;
-        Ok(Some(bytes.chunks_exact(size as usize).map(|value| self.encoding.number(value)).collect()))
+        let bytes = field.bytes(field.count.min(limit), file).doing(|| tag::name(number))?;
+        Ok(Some(bytes.chunks_exact(field.value_bytes() as usize).map(|value| self.encoding.number(value)).collect()))
     }
 
-    /// The first value of a field of unsigned integers, or `default` where it is not there.
+    /// Refuses fields of more values than any image needs, before a reader that trusts counts gets the file.
+    pub fn check_counts(&self) -> Result<()> {
+        for (number, field) in &self.fields {
+            if field.value_bytes().saturating_mul(field.count) > MAX_TEXT_BYTES {
+                bail!("tag {number} ({}) has {} values, more than are believed", tag::name(*number), field.count);
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a field of one unsigned integer, or `default` where it is not there.
     pub fn number(&self, number: u16, default: u64, file: &BoundedFile) -> Result<u64> {
-        Ok(self.values(number, file)?.and_then(|values| values.first().copied()).unwrap_or(default))
+        let count = self.fields.get(&number).map_or(1, |field| field.count);
+        if count > MAX_SAMPLES {
+            bail!("{} has {count} values, expected one", tag::name(number));
+        }
+        Ok(self.values(number, 1, file)?.and_then(|values| values.first().copied()).unwrap_or(default))
     }
 
     /// The first value of a field of rationals or floats; `None`: it is not there.
     pub fn fraction(&self, number: u16, file: &BoundedFile) -> Result<Option<f64>> {
         let Some(field) = self.fields.get(&number) else { return Ok(None) };
-        let bytes = field.bytes(file)?;
+        let bytes = field.bytes(field.count.min(1), file)?;
         let part = |range: std::ops::Range<usize>| bytes.get(range).map(|bytes| self.encoding.number(bytes));
         Ok(match field.kind {
             5 => part(0..4).zip(part(4..8)).map(|(numerator, denominator)| numerator as f64 / denominator as f64),
@@ -194,7 +209,7 @@ impl Directory {
         if field.value_bytes().saturating_mul(field.count) > MAX_TEXT_BYTES {
             bail!("tag {number} has {} values, more than are believed", field.count);
         }
-        field.bytes(file).map(Some)
+        field.bytes(field.count, file).map(Some)
     }
 }
 
@@ -221,8 +236,9 @@ impl Field {
         }
     }
 
-    fn bytes(&self, file: &BoundedFile) -> Result<Vec<u8>> {
-        file.read(self.offset, self.value_bytes().saturating_mul(self.count))
+    /// Bytes of the first `count` values.
+    fn bytes(&self, count: u64, file: &BoundedFile) -> Result<Vec<u8>> {
+        file.read(self.offset, self.value_bytes().saturating_mul(count))
     }
 }
 

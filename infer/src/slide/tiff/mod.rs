@@ -58,6 +58,7 @@ pub fn open(path: &Path) -> Result<Opened> {
         notes: Vec::new(),
     };
     if !TiledImage::is_candidate(first, &file)? {
+        first.check_counts()?;
         return Ok(Opened::Plain(Box::new(facts)));
     }
     let images = pyramid::levels(&directories, &file)?;

@@ -37,7 +37,7 @@ impl TiledImage {
     /// Whether a directory holds an image as this reader takes it: tiled, 8 bits, grey or RGB, samples together.
     pub fn is_candidate(directory: &Directory, file: &BoundedFile) -> Result<bool> {
         let samples = directory.number(tag::SAMPLES_PER_PIXEL, 1, file)?;
-        let bits = directory.values(tag::BITS_PER_SAMPLE, file)?.unwrap_or_else(|| vec![1]);
+        let bits = directory.values(tag::BITS_PER_SAMPLE, 8, file)?.unwrap_or_else(|| vec![1]);
         let photometric = directory.number(tag::PHOTOMETRIC, 1, file)?;
         Ok(directory.has(tag::TILE_OFFSETS)
             && matches!((samples, photometric), (1, 0 | 1) | (3, 2 | 6))

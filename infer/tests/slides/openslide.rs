@@ -1,0 +1,61 @@
+//! Our own reader against OpenSlide, and OpenSlide on what we write. Runs where the library is found (`NUCLEI_OPENSLIDE`).
+
+use std::path::{Path, PathBuf};
+
+use infer::output::pyramid::PyramidWriter;
+use infer::slide::{self, Slide};
+use models::artifact::AtomicFile;
+
+use crate::picture::{card, run, save_tiff, shared, tissue};
+use crate::random::Random;
+
+fn library() -> Option<PathBuf> {
+    let library = std::env::var_os("NUCLEI_OPENSLIDE").map(PathBuf::from);
+    if library.is_none() {
+        eprintln!("skipped: NUCLEI_OPENSLIDE does not name an OpenSlide library");
+    }
+    library
+}
+
+fn openslide(path: &Path) -> Option<Box<dyn Slide>> {
+    Some(slide::openslide::open(path, Some(&library()?), "this is a test").unwrap())
+}
+
+#[test]
+fn openslide_reads_the_pyramids_that_we_write() {
+    if library().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let picture = tissue(&mut Random(3), 1500, 1100);
+    let path = folder.path().join("rgb.tif");
+    save_tiff(&picture, &path, Some(0.5));
+    let theirs = openslide(&path).unwrap();
+    let ours = slide::open(&path, None).unwrap();
+    assert_eq!(ours.levels(), theirs.levels());
+    assert!((theirs.microns_per_pixel().unwrap()[0] - 0.5).abs() < 1e-4);
+    for (level, size) in ours.levels().iter().enumerate() {
+        let read = |slide: &dyn Slide| slide.read_region(level, 0, 0, size.width as usize, size.height as usize).unwrap();
+        assert!(read(ours.as_ref()) == read(theirs.as_ref()), "level {level}");
+    }
+    let grey = folder.path().join("grey.tif");
+    let values: Vec<u8> = picture.data.iter().step_by(3).copied().collect();
+    let mut writer = PyramidWriter::new(AtomicFile::create(&grey).unwrap(), 1500, 1100, 1, None).unwrap();
+    writer.push(&values).unwrap();
+    writer.finish().unwrap().commit().unwrap();
+    let region = openslide(&grey).unwrap().read_region(0, 0, 0, 1500, 1100).unwrap();
+    assert!(region.data.iter().step_by(3).eq(values.iter()), "grey values are read as they were written");
+}
+
+#[test]
+fn an_ndpi_slide_goes_all_the_way_or_says_what_is_missing() {
+    let Some(path) = shared("test3-DAPI-2-387.ndpi") else { return };
+    let nowhere = slide::open(&path, Some(Path::new("nowhere.so"))).err().expect("there is no such library");
+    assert!(nowhere.to_string().contains("NDPI") && nowhere.to_string().contains("nowhere.so"), "{nowhere:?}");
+    let Some(library) = library() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let options = infer::segment::Options { out: folder.path().to_owned(), openslide: Some(library), ..Default::default() };
+    let (summary, _) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
+    assert_eq!((summary.slide.reader, summary.slide.size_px), ("openslide", [3968, 4864]));
+    assert!((summary.scale.read_at.effective_mpp.unwrap()[0] - 0.5).abs() <= 0.005);
+}

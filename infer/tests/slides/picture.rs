@@ -1,0 +1,108 @@
+//! Slides made for tests, and a card and a network to go with them.
+
+use std::path::{Path, PathBuf};
+
+use infer::output::Summary;
+use infer::output::pyramid::PyramidWriter;
+use infer::segment::{Options, segment};
+use infer::segmenter::Network;
+use infer::slide::Rgb;
+use models::Result;
+use models::artifact::AtomicFile;
+use models::card::{Class, ModelCard, Normalisation, Training};
+use models::console::Silent;
+use models::decode::Decoding;
+
+use crate::random::Random;
+
+/// Dark discs and rings of many sizes on a light, noisy ground.
+pub fn tissue(random: &mut Random, width: usize, height: usize) -> Rgb {
+    let mut picture = Rgb { width, height, data: (0..width * height * 3).map(|_| random.between(200, 255) as u8).collect() };
+    for _ in 0..width * height / 900 {
+        let (cx, cy, r) = (random.below(width), random.below(height), random.between(2, 14));
+        let inner = if random.chance(0.3) { r / 2 } else { 0 };
+        for y in cy.saturating_sub(r)..(cy + r + 1).min(height) {
+            for x in cx.saturating_sub(r)..(cx + r + 1).min(width) {
+                let distance = x.abs_diff(cx).pow(2) + y.abs_diff(cy).pow(2);
+                if distance <= r * r && (inner == 0 || distance >= inner * inner) {
+                    let at = (y * width + x) * 3;
+                    picture.data[at..at + 3].copy_from_slice(&[90, 30, random.between(80, 160) as u8]);
+                }
+            }
+        }
+    }
+    picture
+}
+
+/// Saves a picture as a tiled pyramid.
+pub fn save_tiff(picture: &Rgb, path: &Path, um_per_pixel: Option<f64>) {
+    let file = AtomicFile::create(path).unwrap();
+    let mut writer = PyramidWriter::new(file, picture.width, picture.height, 3, um_per_pixel.map(|um| [um; 2])).unwrap();
+    writer.push(&picture.data).unwrap();
+    writer.finish().unwrap().commit().unwrap();
+}
+
+/// Darkness, averaged over 3 x 3 pixels with zero padding: reach 1 px.
+pub struct Darkness;
+
+impl Darkness {
+    /// The answer for one image.
+    pub fn of(image: &[u8], height: usize, width: usize) -> Vec<u8> {
+        let dark: Vec<u32> = image.chunks_exact(3).map(|p| 255 - p.iter().map(|&v| u32::from(v)).sum::<u32>() / 3).collect();
+        let mut answer = Vec::with_capacity(height * width);
+        for y in 0..height {
+            for x in 0..width {
+                let rows = y.saturating_sub(1)..(y + 2).min(height);
+                let sum: u32 =
+                    rows.flat_map(|v| (x.saturating_sub(1)..(x + 2).min(width)).map(move |u| v * width + u)).map(|i| dark[i]).sum();
+                answer.push((sum / 9).min(255) as u8);
+            }
+        }
+        answer
+    }
+}
+
+impl Network for Darkness {
+    fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>> {
+        assert_eq!(images.len(), batch * height * width * 3);
+        Ok(images.chunks_exact(height * width * 3).flat_map(|image| Self::of(image, height, width)).collect())
+    }
+}
+
+pub fn networks(count: usize) -> Vec<Box<dyn Network>> {
+    (0..count).map(|_| Box::new(Darkness) as Box<dyn Network>).collect()
+}
+
+pub fn card(microns_per_pixel: Option<f64>) -> ModelCard {
+    ModelCard {
+        format_version: models::card::FORMAT_VERSION,
+        name: "darkness".into(),
+        classes: vec![Class { name: "Nucleus".into(), colour: [20, 200, 40] }],
+        microns_per_pixel,
+        normalisation: Normalisation::IMAGENET,
+        stride: 16,
+        reach_px: 16,
+        effective_reach: None,
+        decoding: Decoding { min_area_px: 20, ..Decoding::default() },
+        training: Training::default(),
+        licence: "none".into(),
+        intended_use: "tests".into(),
+        written_by: "tests".into(),
+    }
+}
+
+/// Segments with [`Darkness`]; the summary and the folder of the files.
+pub fn run(slide: &Path, card: &ModelCard, count: usize, options: &Options) -> Result<(Summary, PathBuf)> {
+    let summary = segment(slide, card, "ab", &mut networks(count), options, &Silent)?;
+    Ok((summary, options.out.join(slide.file_stem().unwrap())))
+}
+
+/// A file of the shared data folder beside the checkout; says so and gives none where it is not there.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/slides").join(name);
+    if !path.exists() {
+        eprintln!("skipped: there is no {name} in the shared data folder");
+        return None;
+    }
+    Some(path)
+}
