@@ -16,13 +16,15 @@ use crate::road::{self, Figures, Part, say};
 
 /// Share of nuclei that get a stroke.
 const STROKED_NUCLEI: f64 = 0.5;
+/// How many times one to three curves are drawn through the background of a region.
+const BACKGROUND_ROUNDS: u64 = 3;
 /// Fluorescence is dim: this percentile becomes white.
 const WHITE_PERCENTILE: f64 = 99.8;
 const MAX_BYTES: u64 = 1 << 24;
 
 /// A rectangle of the image: name, left, top, width, height.
 type Region = (&'static str, [usize; 4]);
-const TRAIN: [Region; 2] = [("top", [0, 0, 512, 256]), ("bottom-left", [0, 256, 256, 256])];
+const TRAIN: [Region; 3] = [("top-left", [0, 0, 256, 256]), ("top-right", [256, 0, 256, 256]), ("bottom-left", [0, 256, 256, 256])];
 const TEST: Region = ("bottom-right", [256, 256, 256, 256]);
 
 /// Walks the road on the fluorescence image.
@@ -90,8 +92,7 @@ fn stretched(grey: &Plane<u32>) -> Result<RgbImage> {
 fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64> {
     let (mut labelled, mut pixels) = (0, 0);
     for (i, (name, region)) in TRAIN.into_iter().enumerate() {
-        let mut draw = Draw::new(part.settings.seed, "strokes", 0, 0, i as u64);
-        let (image, scribbles) = (cut_image(image, region)?, strokes(&cut(labels, region), STROKED_NUCLEI, &mut draw));
+        let (image, scribbles) = (cut_image(image, region)?, simulated(&cut(labels, region), part.settings.seed, i as u64));
         artifact::write(&part.data().join(format!("images/{name}.png")), &image_file::png_of_rgb(&image)?)?;
         artifact::write(&part.data().join(format!("scribbles/{name}.png")), &image_file::png_of_map(&scribbles)?)?;
         if i == 0 {
@@ -101,6 +102,18 @@ fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64>
         pixels += scribbles.data.len();
     }
     Ok(labelled as f64 / pixels as f64)
+}
+
+/// Strokes on some nuclei and several rounds of curves through the background.
+fn simulated(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
+    let round = |round: u64| {
+        let share = if round == 0 { STROKED_NUCLEI } else { 0.0 };
+        strokes(labels, share, &mut Draw::new(seed, "strokes", 0, round, region))
+    };
+    (1..BACKGROUND_ROUNDS).map(round).fold(round(0), |mut drawn, more| {
+        drawn.data.iter_mut().zip(more.data).filter(|(v, _)| **v == UNLABELLED).for_each(|(v, new)| *v = new);
+        drawn
+    })
 }
 
 fn cut<T: Copy>(plane: &Plane<T>, [left, top, width, height]: [usize; 4]) -> Plane<T> {

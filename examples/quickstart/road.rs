@@ -1,10 +1,9 @@
 //! The road that both parts take: data folder, training, ONNX file, and what each stage says of an image.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use export::convert;
 use infer::segmenter::{self, Model, Segmenter};
 use models::Result;
 use models::console::Progress;
@@ -49,7 +48,7 @@ pub struct Figures {
     /// The largest difference of a probability between candle and ONNX Runtime.
     pub max_difference: f64,
     /// Nuclei of the whole slide and the seconds that took.
-    pub whole_slide: Option<(usize, f64)>,
+    pub whole_slide: Option<(u64, f64)>,
     /// Seconds in all.
     pub total_secs: f64,
 }
@@ -106,12 +105,12 @@ impl Part<'_> {
 
     /// Writes the ONNX file, with the halo measured on the training images; returns its halo and the theoretical one.
     pub fn export(&self) -> Result<(usize, usize)> {
-        let options = convert::Options {
+        let options = export::Options {
             name: Some("quickstart".into()),
             tiles: vec![self.data()],
-            ..convert::Options::default()
+            ..export::Options::default()
         };
-        let summary = convert::onnx(&self.folder.join("run/best.safetensors"), &self.model(), &options, self.progress)?;
+        let summary = export::onnx(&self.folder.join("run/best.safetensors"), &self.model(), &options, self.progress)?;
         println!("  {} ({:.1} MB)", self.model().display(), summary.bytes as f64 / 1e6);
         Ok((summary.effective_reach.map_or(summary.reach, |measured| measured.px), summary.reach))
     }
