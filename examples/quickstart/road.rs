@@ -105,11 +105,7 @@ impl Part<'_> {
 
     /// Writes the ONNX file, with the halo measured on the training images; returns its halo and the theoretical one.
     pub fn export(&self) -> Result<(usize, usize)> {
-        let options = export::Options {
-            name: Some("quickstart".into()),
-            tiles: vec![self.data()],
-            ..export::Options::default()
-        };
+        let options = export::Options { name: Some("quickstart".into()), tiles: vec![self.data()], ..export::Options::default() };
         let summary = export::onnx(&self.folder.join("run/best.safetensors"), &self.model(), &options, self.progress)?;
         println!("  {} ({:.1} MB)", self.model().display(), summary.bytes as f64 / 1e6);
         Ok((summary.effective_reach.map_or(summary.reach, |measured| measured.px), summary.reach))

@@ -11,8 +11,10 @@ use models::decode::quantise;
 
 use crate::tiles::Site;
 
-/// The largest change of a probability that is accepted.
+/// The largest change of a probability that a default halo may cause: one step of the quantised output.
 pub const TOLERANCE: f64 = 1.0 / 255.0;
+/// Only some places are measured, and others may be a little worse: the measured change stays this many times below [`TOLERANCE`].
+const RESERVE: f64 = 2.0;
 /// Tiles that are looked at.
 pub const TILES: usize = 4;
 /// Halos that are tried, in multiples of the stride; each larger than the one before, all below the reach.
@@ -25,7 +27,7 @@ pub fn core_px(stride: usize) -> usize {
 
 /// Measures the effective reach on `sites`; `None` without any.
 ///
-/// It is the smallest halo that was tried from which on no halo moves a probability by more than [`TOLERANCE`] on any tile;
+/// It is the smallest halo that was tried from which on no halo moves a probability by more than half of [`TOLERANCE`] on any tile;
 /// the theoretical reach where there is none.
 pub fn measure(segmenter: &mut Segmenter, sites: &[Site], progress: &dyn Progress) -> Result<Option<EffectiveReach>> {
     if sites.is_empty() {
@@ -91,7 +93,7 @@ impl Figures {
 
 /// The first entry from which on all are within the tolerance; the last one, the theoretical reach, always is.
 fn smallest_that_stays(curve: &[HaloFigures]) -> &HaloFigures {
-    let beyond = curve.iter().rposition(|figures| figures.max_change > TOLERANCE);
+    let beyond = curve.iter().rposition(|figures| figures.max_change > TOLERANCE / RESERVE);
     &curve[beyond.map_or(0, |last| last + 1)]
 }
 

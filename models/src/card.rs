@@ -73,7 +73,7 @@ impl Normalisation {
 pub struct EffectiveReach {
     /// Pixels, a multiple of the stride.
     pub px: usize,
-    /// The largest change of a probability that was accepted: 1 / 255.
+    /// The largest change of a probability that is promised for any tile, 1 / 255; what was measured is at most half of it.
     pub tolerance: f64,
     /// The largest change seen at `px`.
     pub max_change: f64,

@@ -5,7 +5,7 @@ use crate::graph::Wire;
 /// ResNet-34 (He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1), names as in torchvision.
 ///
 /// Returns the feature maps at strides 2, 4, 8, 16, 32 with `width * (1, 1, 2, 4, 8)` channels; `width` is 64 in the paper.
-pub fn resnet34<'b>(image: Wire<'b>, width: usize) -> Vec<Wire<'b>> {
+pub fn resnet34(image: Wire<'_>, width: usize) -> Vec<Wire<'_>> {
     let stem = image.conv("encoder.conv1", width, 7, 2).norm("encoder.bn1").relu();
     let mut features = vec![stem];
     let mut x = stem.max_pool();
@@ -26,5 +26,5 @@ fn basic_block<'b>(x: Wire<'b>, name: &str, channels: usize, stride: usize) -> W
     let same_shape = stride == 1 && x.channels() == channels;
     let shortcut =
         if same_shape { x } else { x.conv(format!("{name}.downsample.0"), channels, 1, stride).norm(format!("{name}.downsample.1")) };
-    y.add(shortcut).relu()
+    y.plus(shortcut).relu()
 }

@@ -58,7 +58,8 @@ pub fn segmenter(model: &Model) -> Segmenter {
 pub fn install_runtime() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        infer::runtime::install(None, None).unwrap_or_else(|error| panic!("ONNX Runtime is fetched by `python3 -m pip download`: {error:?}"));
+        infer::runtime::install(None, None)
+            .unwrap_or_else(|error| panic!("ONNX Runtime is fetched by `python3 -m pip download`: {error:?}"));
     });
 }
 

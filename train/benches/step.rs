@@ -43,7 +43,27 @@ fn peak() {
         unsafe {
             let stride = n as isize;
             let parallel = gemm::Parallelism::Rayon(threads);
-            gemm::gemm(n, n, n, c.as_mut_ptr(), 1, stride, false, a.as_ptr(), 1, stride, b.as_ptr(), 1, stride, 0.0f32, 1.0f32, false, false, false, parallel);
+            gemm::gemm(
+                n,
+                n,
+                n,
+                c.as_mut_ptr(),
+                1,
+                stride,
+                false,
+                a.as_ptr(),
+                1,
+                stride,
+                b.as_ptr(),
+                1,
+                stride,
+                0.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                parallel,
+            );
         }
     };
     time(&format!("matrix product, {:.2} GFLOP", 2.0 * (n as f64).powi(3) / 1e9), &mut product);

@@ -105,7 +105,8 @@ pub fn resume(path: &Path, config: &RunConfig, trainer: &mut Trainer, averages: 
         bail!("{}: holds a model, but not the state of its training", path.display(); hint: "training goes on from last.safetensors");
     };
     let progress: Progress = serde_json::from_str(progress).doing(doing)?;
-    let steps: BTreeMap<String, u64> = serde_json::from_str(file.metadata.get("optimizer_steps").map_or("{}", String::as_str)).doing(doing)?;
+    let steps: BTreeMap<String, u64> =
+        serde_json::from_str(file.metadata.get("optimizer_steps").map_or("{}", String::as_str)).doing(doing)?;
     restore(&mut trainer.network, &file.arrays).doing(doing)?;
     for head in &mut trainer.heads {
         restore(&mut head.network, &file.arrays).doing(doing)?;
@@ -122,7 +123,9 @@ pub fn resume(path: &Path, config: &RunConfig, trainer: &mut Trainer, averages: 
     for (id, average) in averages.iter_mut() {
         match file.arrays.get(&format!("average.{id}")) {
             Some(array) if array.data.len() == average.len() => average.clone_from(&array.data),
-            _ => bail!("{}: has no averaged prediction for image {id} at its present size", path.display(); hint: "the data folder changed since the run began"),
+            _ => {
+                bail!("{}: has no averaged prediction for image {id} at its present size", path.display(); hint: "the data folder changed since the run began")
+            }
         }
     }
     Ok(progress)
@@ -133,9 +136,15 @@ pub fn open(path: &Path) -> Result<WeightsFile> {
     let file = WeightsFile::read(path)?;
     match file.metadata.get("format").map(String::as_str) {
         Some(FORMAT) if file.verified => Ok(file),
-        Some(FORMAT) => bail!("{}: the checkpoint has lost the digest of its contents", path.display(); hint: "it was edited or damaged: use another copy"),
-        Some(other) => bail!("{}: expected format {FORMAT:?}, found {other:?}", path.display(); hint: "it was written by another version of this program"),
-        None => bail!("{}: not a checkpoint of this program (no format in its metadata)", path.display(); hint: "weights of other programs can be a start: --set run.init=FILE"),
+        Some(FORMAT) => {
+            bail!("{}: the checkpoint has lost the digest of its contents", path.display(); hint: "it was edited or damaged: use another copy")
+        }
+        Some(other) => {
+            bail!("{}: expected format {FORMAT:?}, found {other:?}", path.display(); hint: "it was written by another version of this program")
+        }
+        None => {
+            bail!("{}: not a checkpoint of this program (no format in its metadata)", path.display(); hint: "weights of other programs can be a start: --set run.init=FILE")
+        }
     }
 }
 

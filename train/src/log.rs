@@ -77,7 +77,7 @@ impl Log {
         for row in self.rows.values() {
             writer.serialize(row)?;
         }
-        Ok(writer.into_inner().map_err(|error| error.into_error())?)
+        Ok(writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
     }
 
     /// Reads the lines up to `iteration`; a run that goes on from there writes the later ones anew. A missing file is an empty log.

@@ -6,8 +6,8 @@ mod reference;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use reference::{Vectors, assert_close, difference, f64s, scalar, seed, summary_deviation, vectors};
 use models::unet::projection;
+use reference::{Vectors, assert_close, difference, f64s, scalar, seed, summary_deviation, vectors};
 use train::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
 use train::loss::{Contrast, Sampling, block_labels, contrast_of_maps, cross_entropy};
 use train::network::kernels::{Cpu, Kernels, Reference};
@@ -159,10 +159,12 @@ fn contrast_equals_a_dense_f64_reference_over_many_blocks() {
     let (n0, n1, dim, tau) = (1100usize, 1500usize, 5usize, 0.3f64);
     let rows = |name: &str, n: usize| -> Vec<f32> {
         let raw = reference::u(5, name, n * dim);
-        raw.chunks_exact(dim).flat_map(|r| {
-            let norm = r.iter().map(|v| v * v).sum::<f64>().sqrt();
-            r.iter().map(move |v| (v / norm) as f32)
-        }).collect()
+        raw.chunks_exact(dim)
+            .flat_map(|r| {
+                let norm = r.iter().map(|v| v * v).sum::<f64>().sqrt();
+                r.iter().map(move |v| (v / norm) as f32)
+            })
+            .collect()
     };
     let (a, b) = (rows("a", n0), rows("b", n1));
     let s = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(p, q)| f64::from(*p) * f64::from(*q)).sum::<f64>() / tau;
@@ -186,7 +188,8 @@ fn contrast_equals_a_dense_f64_reference_over_many_blocks() {
     let i = 1090;
     for d in 0..dim {
         let x = &a[i * dim..][..dim];
-        let within: f64 = a.chunks_exact(dim).enumerate().filter(|(j, _)| *j != i).map(|(_, y)| -f64::from(y[d]) / (1.0 + s(x, y).exp())).sum();
+        let within: f64 =
+            a.chunks_exact(dim).enumerate().filter(|(j, _)| *j != i).map(|(_, y)| -f64::from(y[d]) / (1.0 + s(x, y).exp())).sum();
         let between: f64 = b.chunks_exact(dim).map(|y| f64::from(y[d]) / (1.0 + (-s(x, y)).exp())).sum();
         let expected = (2.0 * within / (n0 * (n0 - 1)) as f64 + between / (n0 * n1) as f64) / tau;
         let found = f64::from(found.gradient0[i * dim + d]);

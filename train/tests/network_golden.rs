@@ -5,8 +5,8 @@ mod reference;
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
-use reference::{assert_close, seed, summary_deviation, vectors};
 use models::unet::{UNetConfig, projection, unet};
+use reference::{assert_close, seed, summary_deviation, vectors};
 use train::network::kernels::{Cpu, Kernels, Reference};
 use train::network::{Mode, Network};
 

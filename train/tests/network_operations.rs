@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use reference::{assert_close, f64s, u};
 use models::graph::{Builder, Graph, Wire};
 use models::weights::Weights;
+use reference::{assert_close, f64s, u};
 use train::network::kernels::{Cpu, Isa, Kernels, Reference};
 use train::network::{Mode, Network};
 
@@ -33,8 +33,8 @@ fn graphs() -> BTreeMap<&'static str, Graph> {
     all.insert("relu", graph(|x| x.relu(), 4));
     all.insert("max pool", graph(|x| x.max_pool(), 4));
     all.insert("upsample", graph(|x| x.upsample(), 4));
-    all.insert("upsample of a shared value", graph(|x| x.max_pool().upsample().add(x), 4));
-    all.insert("add", graph(|x| x.conv("a", 4, 1, 1).add(x.conv("b", 4, 3, 1)), 4));
+    all.insert("upsample of a shared value", graph(|x| x.max_pool().upsample().plus(x), 4));
+    all.insert("add", graph(|x| x.conv("a", 4, 1, 1).plus(x.conv("b", 4, 3, 1)), 4));
     all.insert("concat", graph(|x| x.conv("a", 3, 1, 1).concat(x), 4));
     all
 }

@@ -42,8 +42,9 @@ fn data_folder(folder: &Path, images: u64) {
 
 fn config(data: &Path, sets: &[&str]) -> RunConfig {
     let text = format!(
-        "[data]\nfolder = {data:?}\n[network]\nencoder_width = 8\ndecoder_channels = [32, 16, 16, 16, 16]\n[method]\nwarmup_iterations = 4\n\
-         ema_period = 2\n[run]\niterations = 12\nbatch = 2\ncrop = 64\nvalidate_every = 3\nrecalibrate_batches = 2\noverlays = 2\ndevice = \"cpu\"\n"
+        "[data]\nfolder = \"{}\"\n[network]\nencoder_width = 8\ndecoder_channels = [32, 16, 16, 16, 16]\n[method]\nwarmup_iterations = 4\n\
+         ema_period = 2\n[run]\niterations = 12\nbatch = 2\ncrop = 64\nvalidate_every = 3\nrecalibrate_batches = 2\noverlays = 2\ndevice = \"cpu\"\n",
+        data.display()
     );
     RunConfig::from_toml(&text, Profile::Default, sets).unwrap()
 }
@@ -110,7 +111,18 @@ fn training_learns_and_leaves_every_file() {
     let data = folder.path().join("data");
     data_folder(&data, 6);
     let out = folder.path().join("run");
-    let config = config(&data, &["run.iterations=240", "method.warmup_iterations=120", "method.ema_period=20", "run.validate_every=40", "optimizer.lr_head=0.01", "optimizer.lr_encoder=0.003", "data.validation_share=0.4"]);
+    let config = config(
+        &data,
+        &[
+            "run.iterations=240",
+            "method.warmup_iterations=120",
+            "method.ema_period=20",
+            "run.validate_every=40",
+            "optimizer.lr_head=0.01",
+            "optimizer.lr_encoder=0.003",
+            "data.validation_share=0.4",
+        ],
+    );
     let outcome = fit(&config, &out, false, &Silent, &AtomicBool::new(false)).unwrap();
     let (iou, _) = outcome.best.unwrap();
     assert!(iou > 0.6, "bright discs on a dark ground are easy, found IoU {iou:.3}");

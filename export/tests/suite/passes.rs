@@ -34,11 +34,11 @@ fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
         2 => x.norm(name), // may follow what is no convolution
         3 => x.max_pool(),
         4 => x.upsample(),
-        5 => x.add(x.conv(name, x.channels(), 3, 1).norm(format!("{name}.norm"))),
+        5 => x.plus(x.conv(name, x.channels(), 3, 1).norm(format!("{name}.norm"))),
         6 => x.concat(x.conv(name, 2, 1, 1)),
         7 => {
             let shared = x.conv(name, 3, 3, 1); // read twice: not foldable
-            shared.norm(format!("{name}.norm")).add(shared)
+            shared.norm(format!("{name}.norm")).plus(shared)
         }
         _ => x.relu(),
     }

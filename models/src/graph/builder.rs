@@ -44,7 +44,7 @@ impl Builder {
     }
 }
 
-impl<'b> Wire<'b> {
+impl Wire<'_> {
     /// Channels of this value.
     pub fn channels(self) -> usize {
         self.channels
@@ -95,7 +95,7 @@ impl<'b> Wire<'b> {
 
     /// Sum with a value of the same shape.
     #[must_use]
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         assert_eq!(self.channels, other.channels, "sum of {} and {} channels", self.channels, other.channels);
         let name = self.fresh("add");
         self.builder.push(name, Op::Add, &[self.id, other.id], self.channels)
@@ -118,9 +118,7 @@ impl<'b> Wire<'b> {
         let nodes = self.builder.nodes.borrow();
         let base = format!("{}.{kind}", nodes[self.id.0].name);
         let taken = |name: &String| nodes.iter().any(|node| node.name == *name);
-        if !taken(&base) {
-            return base;
-        }
-        (2..).map(|n| format!("{base}{n}")).find(|name| !taken(name)).expect("some number is free")
+        let numbered = (2..=nodes.len() + 2).map(|n| format!("{base}{n}"));
+        std::iter::once(base.clone()).chain(numbered).find(|name| !taken(name)).expect("there are more names than nodes")
     }
 }

@@ -103,17 +103,15 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
 
 /// `loss .71 = scribble .5 + pseudo .2 + r1 .01, 5.1 images/s, best .83`.
 fn note(losses: &Losses, state: &State, config: &RunConfig, seconds: f64) -> String {
-    let mut text = format!("loss {:.3}, scribble {:.3}", losses.total, losses.scribble);
+    let mut parts = vec![format!("loss {:.3}", losses.total), format!("scribble {:.3}", losses.scribble)];
     if losses.pseudo != 0.0 {
-        text += &format!(", pseudo {:.3}", losses.pseudo);
+        parts.push(format!("pseudo {:.3}", losses.pseudo));
     }
-    for (head, value) in &losses.contrast {
-        text += &format!(", {head} {value:.3}");
-    }
+    parts.extend(losses.contrast.iter().map(|(head, value)| format!("{head} {value:.3}")));
     let images = state.steps_here as f64 * config.run.batch as f64;
-    text += &format!(", {:.1} images/s", images / seconds.max(1e-9));
+    parts.push(format!("{:.1} images/s", images / seconds.max(1e-9)));
     if let Some((score, _)) = state.progress.best {
-        text += &format!(", best {score:.3}");
+        parts.push(format!("best {score:.3}"));
     }
-    text
+    parts.join(", ")
 }

@@ -1,4 +1,4 @@
-//! Labels of blocks of pixels, for contrast between coarse features (ISBI 2022, section 2.2: nu_1 = 0, nu_2 = 1).
+//! Labels of blocks of pixels, for contrast between coarse features (ISBI 2022, section 2.2: `nu_1 = 0`, `nu_2 = 1`).
 
 use super::IGNORE;
 

@@ -142,17 +142,17 @@ impl Work<'_> {
                 unsafe {
                     while channel + MR <= self.channels.end {
                         if two {
-                            self.block::<L, MR, 2>(tap, channel, table)
+                            self.block::<L, MR, 2>(tap, channel, table);
                         } else {
-                            self.block::<L, MR, 1>(tap, channel, table)
+                            self.block::<L, MR, 1>(tap, channel, table);
                         }
                         channel += MR;
                     }
                     while channel < self.channels.end {
                         if two {
-                            self.block::<L, 1, 2>(tap, channel, table)
+                            self.block::<L, 1, 2>(tap, channel, table);
                         } else {
-                            self.block::<L, 1, 1>(tap, channel, table)
+                            self.block::<L, 1, 1>(tap, channel, table);
                         }
                         channel += 1;
                     }
