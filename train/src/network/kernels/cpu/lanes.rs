@@ -53,6 +53,33 @@ impl Isa {
     }
 }
 
+/// Runs plain loops over values compiled for the best instruction set. Every element is computed in the same way in each, so
+/// results are the same bits.
+#[inline]
+pub fn vectorised<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
+        fn avx512<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        #[target_feature(enable = "avx2")]
+        fn avx2<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        let all = is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw");
+        if all && is_x86_feature_detected!("avx512f") {
+            // SAFETY: the features were just detected.
+            return unsafe { avx512(work) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the feature was just detected.
+            return unsafe { avx2(work) };
+        }
+    }
+    work()
+}
+
 /// Plain Rust.
 #[derive(Clone, Copy)]
 pub struct Plain([f32; 16]);

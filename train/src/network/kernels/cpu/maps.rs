@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::lanes::vectorised;
+
 /// Values that one task handles.
 const TASK: usize = 1 << 16;
 
@@ -29,7 +31,7 @@ impl Shape {
 pub fn zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     let mut out = vec![0.0; a.len()];
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(out, (a, b))| {
-        out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
+        vectorised(|| out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b)));
     });
     out
 }
@@ -122,8 +124,9 @@ pub fn upsample_backward(dy: &[f32], shape: Shape) -> Vec<f32> {
         let c = shape.channels;
         for (x, dx) in dx.chunks_exact_mut(c).enumerate() {
             let (a, b) = (&first[2 * x * c..][..2 * c], &second[2 * x * c..][..2 * c]);
+            let ((left, right), (low_left, low_right)) = (a.split_at(c), b.split_at(c));
             for i in 0..c {
-                dx[i] = (a[i] + a[c + i]) + (b[i] + b[c + i]);
+                dx[i] = (left[i] + right[i]) + (low_left[i] + low_right[i]);
             }
         }
     });

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::lanes::vectorised;
+
 /// Rows of pixels that one task sums: a fixed number, so that sums do not depend on the number of threads.
 const PIXELS_PER_TASK: usize = 2048;
 /// Pixels summed in f32 before they join the f64 totals.
@@ -36,9 +38,11 @@ fn sum_pairs(pixels: usize, channels: usize, add: impl Fn(usize, &mut [f32], &mu
             for block in (from..to).step_by(PIXELS_PER_F32_SUM) {
                 part.0.fill(0.0);
                 part.1.fill(0.0);
-                for pixel in block..(block + PIXELS_PER_F32_SUM).min(to) {
-                    add(pixel, &mut part.0, &mut part.1);
-                }
+                vectorised(|| {
+                    for pixel in block..(block + PIXELS_PER_F32_SUM).min(to) {
+                        add(pixel, &mut part.0, &mut part.1);
+                    }
+                });
                 total.0.iter_mut().zip(&part.0).for_each(|(t, p)| *t += f64::from(*p));
                 total.1.iter_mut().zip(&part.1).for_each(|(t, p)| *t += f64::from(*p));
             }
@@ -58,11 +62,13 @@ pub fn affine(x: &[f32], gain: &[f32], offset: &[f32], relu: bool) -> Vec<f32> {
     let low = if relu { 0.0 } else { f32::NEG_INFINITY };
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(PIXELS_PER_TASK * channels).zip(x.par_chunks(PIXELS_PER_TASK * channels)).for_each(|(y, x)| {
-        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            for (((y, x), g), o) in y.iter_mut().zip(x).zip(gain).zip(offset) {
-                *y = (x * g + o).max(low);
+        vectorised(|| {
+            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                for (((y, x), g), o) in y.iter_mut().zip(x).zip(gain).zip(offset) {
+                    *y = (x * g + o).max(low);
+                }
             }
-        }
+        });
     });
     y
 }
@@ -100,25 +106,16 @@ pub fn backward(point: &Point) -> Gradients {
     let channels = point.scale.len();
     let pixels = point.x.len() / channels;
     let mean: Vec<f32> = point.mean.iter().map(|v| *v as f32).collect();
-    let passes = |i: usize, c: usize| point.relu_output.is_none_or(|y| y[i + c] > 0.0);
+    let ones = vec![1.0f32; channels];
     let (sum_dy, sum_dy_x) = sum_pairs(pixels, channels, |pixel, first, second| {
         let i = pixel * channels;
-        let (x, dy) = (&point.x[i..][..channels], &point.dy[i..][..channels]);
-        match point.relu_output {
-            Some(y) => {
-                let y = &y[i..][..channels];
-                for c in 0..channels {
-                    let d = if y[c] > 0.0 { dy[c] } else { 0.0 };
-                    first[c] += d;
-                    second[c] += d * (x[c] - mean[c]);
-                }
-            }
-            None => {
-                for c in 0..channels {
-                    first[c] += dy[c];
-                    second[c] += dy[c] * (x[c] - mean[c]);
-                }
-            }
+        let (x, dy, mean) = (&point.x[i..][..channels], &point.dy[i..][..channels], &mean[..channels]);
+        let open = point.relu_output.map_or(&ones[..], |y| &y[i..][..channels]);
+        let (first, second) = (&mut first[..channels], &mut second[..channels]);
+        for c in 0..channels {
+            let d = if open[c] > 0.0 { dy[c] } else { 0.0 };
+            first[c] += d;
+            second[c] += d * (x[c] - mean[c]);
         }
     });
     let count = pixels as f64;
@@ -129,15 +126,19 @@ pub fn backward(point: &Point) -> Gradients {
     let a: Vec<f32> = (0..channels).map(|c| of(c).0 as f32).collect();
     let b: Vec<f32> = (0..channels).map(|c| of(c).1 as f32).collect();
     let mut dx = vec![0.0; point.x.len()];
+    let through_relu = |d: f32, y: f32| if y > 0.0 { d } else { 0.0 };
     dx.par_chunks_mut(PIXELS_PER_TASK * channels).enumerate().for_each(|(task, dx)| {
-        for (pixel, dx) in dx.chunks_exact_mut(channels).enumerate() {
-            let i = (task * PIXELS_PER_TASK + pixel) * channels;
-            let (x, dy) = (&point.x[i..][..channels], &point.dy[i..][..channels]);
-            for c in 0..channels {
-                let d = if passes(i, c) { dy[c] } else { 0.0 };
-                dx[c] = gain[c] * (d - a[c] - (x[c] - mean[c]) * b[c]);
+        vectorised(|| {
+            for (pixel, dx) in dx.chunks_exact_mut(channels).enumerate() {
+                let i = (task * PIXELS_PER_TASK + pixel) * channels;
+                let (x, dy) = (&point.x[i..][..channels], &point.dy[i..][..channels]);
+                // Without a ReLU every gradient passes, as if its output were positive.
+                let open = point.relu_output.map_or(&ones[..], |y| &y[i..][..channels]);
+                for c in 0..channels {
+                    dx[c] = gain[c] * (through_relu(dy[c], open[c]) - a[c] - (x[c] - mean[c]) * b[c]);
+                }
             }
-        }
+        });
     });
     Gradients { dx, dscale: dscale.iter().map(|v| *v as f32).collect(), dshift: sum_dy.iter().map(|v| *v as f32).collect() }
 }
