@@ -6,6 +6,7 @@ use std::path::Path;
 use image::{ImageFormat, Rgb, RgbImage, imageops};
 use models::plane::Plane;
 use models::{Context, Result, artifact};
+use train::data::RgbImage as Pixels;
 
 /// Strokes and outlines of nuclei.
 pub const NUCLEUS: Rgb<u8> = Rgb([255, 205, 0]);
@@ -19,12 +20,14 @@ const ZOOM: u32 = 2;
 const GAP: u32 = 8;
 
 /// The image, enlarged.
-pub fn plain(image: &RgbImage) -> RgbImage {
-    imageops::resize(image, image.width() * ZOOM, image.height() * ZOOM, imageops::FilterType::CatmullRom)
+pub fn plain(image: &Pixels) -> RgbImage {
+    let (width, height) = (image.width as u32, image.height as u32);
+    let picture = RgbImage::from_raw(width, height, image.data.clone()).expect("three bytes a pixel");
+    imageops::resize(&picture, width * ZOOM, height * ZOOM, imageops::FilterType::CatmullRom)
 }
 
 /// The enlarged image under its scribbles: 0 background, 1 nucleus, anything else nothing.
-pub fn with_scribbles(image: &RgbImage, scribbles: &Plane<u8>) -> RgbImage {
+pub fn with_scribbles(image: &Pixels, scribbles: &Plane<u8>) -> RgbImage {
     let mut picture = plain(image);
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
         match scribbles.at((x / ZOOM) as usize, (y / ZOOM) as usize) {
@@ -37,7 +40,7 @@ pub fn with_scribbles(image: &RgbImage, scribbles: &Plane<u8>) -> RgbImage {
 }
 
 /// The enlarged image under the outlines of its instances.
-pub fn with_outlines(image: &RgbImage, instances: &Plane<u32>, colour: Rgb<u8>) -> RgbImage {
+pub fn with_outlines(image: &Pixels, instances: &Plane<u32>, colour: Rgb<u8>) -> RgbImage {
     let mut picture = plain(image);
     let id = |x: u32, y: u32| instances.at((x / ZOOM) as usize, (y / ZOOM) as usize);
     let (width, height) = picture.dimensions();

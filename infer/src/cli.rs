@@ -98,7 +98,7 @@ pub enum RuntimeCommand {
         /// Take the wheels from this folder: for machines without network.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
-        /// OpenVINO too (53 MB): several times faster on Intel's CPUs.
+        /// `OpenVINO` too (53 MB): several times faster on Intel's CPUs with AMX.
         #[arg(long)]
         openvino: bool,
         /// Put the libraries here instead of the cache; `lib` beside the program is found by it.

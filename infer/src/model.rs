@@ -113,7 +113,7 @@ fn unsealed(bytes: &[u8]) -> Option<(&[u8], &str)> {
 fn why_unsealed(bytes: &[u8]) -> models::Error {
     let again = "if it was copied or downloaded, do that again and compare sha256; else export the checkpoint again";
     match ModelMetadata::decode(bytes) {
-        Err(error) => models::Error::new(format!("not a whole ONNX model of {} bytes: {error}", bytes.len())).hint(again),
+        Err(error) => models::Error::new(format!("not an ONNX model, or not a whole one, of {} bytes: {error}", bytes.len())).hint(again),
         Ok(model) if model.ir_version == 0 => models::Error::new("not an ONNX model").hint("give the .onnx file that `export onnx` wrote"),
         Ok(model) if card_text(&model.metadata_props).is_err() => {
             models::Error::new(format!("an ONNX model without a model card, written by {:?}", model.producer_name))
@@ -182,7 +182,7 @@ mod tests {
     fn files_of_other_kinds_are_told_apart() {
         let error = |bytes: &[u8]| Model::from_bytes(bytes.to_vec()).unwrap_err().to_string();
         assert!(error(b"").contains("not an ONNX model"), "{}", error(b""));
-        assert!(error(b"\x89PNG\r\n\x1a\n").contains("not a whole ONNX model"), "{}", error(b"\x89PNG\r\n\x1a\n"));
+        assert!(error(b"\x89PNG\r\n\x1a\n").contains("not a whole one"), "{}", error(b"\x89PNG\r\n\x1a\n"));
         let foreign = ModelProto { ir_version: 8, producer_name: "pytorch".into(), ..ModelProto::default() };
         assert!(error(&foreign.encode_to_vec()).contains("written by \"pytorch\""));
     }

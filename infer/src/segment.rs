@@ -86,7 +86,8 @@ pub fn segment(
     if networks.is_empty() {
         bail!("segmenting {}: no network was given", slide.display());
     }
-    let Some(class) = card.classes.first() else {
+    // Classes are background and nucleus; a card that names one names the nucleus.
+    let Some(class) = card.classes.get(1).or(card.classes.first()) else {
         bail!("the card of the model {} names no class", card.name);
     };
     let opened = slide::open(slide, options.openslide.as_deref())?;

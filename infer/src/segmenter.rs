@@ -54,9 +54,9 @@ impl Segmenter {
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         let device = options.device.resolve();
         let why = if options.device == Device::Auto { " (auto takes the CPU; ask for another device by name)" } else { "" };
-        tracing::info!("{} runs on {device} in {}{why}", model.card.name, options.precision.name());
         let session = session(&model.bytes, options)?;
         check_names(&session)?;
+        tracing::info!("{} runs on {device} in {}{why}", model.card.name, options.precision.name());
         Ok(Self { session, card: model.card.clone(), device })
     }
 

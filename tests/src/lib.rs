@@ -1,1 +1,93 @@
-//! Whole-road tests.
+//! What the whole-road tests share: networks with known weights, their exported models, pictures to run them on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use infer::segmenter::{Model, Options, Segmenter};
+use models::console::Silent;
+use models::graph::{Parameter, Role};
+use models::unet::{UNetConfig, unet};
+use models::weights::{Array, Weights, WeightsFile};
+use train::data::RgbImage;
+use train::rng::Draw;
+
+/// A network narrow enough to run over many large images: the paper's depth and reach with an eighth of its channels.
+pub fn narrow() -> UNetConfig {
+    UNetConfig { encoder_width: 8, decoder_channels: [32, 16, 16, 16, 16], ..UNetConfig::default() }
+}
+
+/// Weights like those of a trained network in size: unit gain through every layer, statistics that are not trivial.
+pub fn weights(config: &UNetConfig, seed: u64) -> Weights {
+    unet(config).parameters().iter().map(|parameter| (parameter.name.clone(), values(parameter, seed))).collect()
+}
+
+fn values(parameter: &Parameter, seed: u64) -> Array {
+    let mut draw = Draw::new(seed, &parameter.name, 0, 0, 0);
+    let fan_in: usize = parameter.shape.iter().skip(1).product();
+    let bound = (3.0 / fan_in as f64).sqrt();
+    let mut value = || {
+        let u = draw.range(-1.0, 1.0);
+        match parameter.role {
+            Role::Weight => bound * u,
+            Role::Scale => 1.0 + 0.1 * u,
+            Role::Shift | Role::Bias | Role::RunningMean => 0.1 * u,
+            Role::RunningVar => 1.0 + 0.5 * u.abs(),
+        }
+    };
+    Array::new(parameter.shape.clone(), (0..parameter.count()).map(|_| value() as f32).collect())
+}
+
+/// Writes a checkpoint with [`weights`], and exports it; the reach is measured on `tiles`.
+pub fn exported(folder: &Path, config: &UNetConfig, seed: u64, tiles: Vec<PathBuf>) -> (PathBuf, Model) {
+    install_runtime();
+    let checkpoint = folder.join("checkpoint.safetensors");
+    let metadata = [("format", "nuclei-checkpoint-1".to_owned()), ("unet", serde_json::to_string(config).unwrap())];
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    WeightsFile { arrays: weights(config, seed), metadata, verified: true }.write(&checkpoint).unwrap();
+    let model = folder.join("model.onnx");
+    export::onnx(&checkpoint, &model, &export::Options { tiles, ..export::Options::default() }, &Silent).unwrap();
+    (checkpoint, Model::open(&model).unwrap())
+}
+
+/// A session on the CPU.
+pub fn segmenter(model: &Model) -> Segmenter {
+    Segmenter::new(model, &Options { device: infer::runtime::Device::Cpu, ..Options::default() }).unwrap()
+}
+
+/// Puts ONNX Runtime into the cache if it is not there; needs Python with pip once.
+pub fn install_runtime() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        infer::runtime::install(None, None).unwrap_or_else(|error| panic!("ONNX Runtime is fetched by `python3 -m pip download`: {error:?}"));
+    });
+}
+
+/// Stained tissue from a distance: a pale ground with smooth shades and dark discs.
+pub fn tissue(width: usize, height: usize, seed: u64) -> RgbImage {
+    let mut draw = Draw::new(seed, "tissue", 0, 0, 0);
+    let mut data: Vec<u8> = Vec::with_capacity(3 * width * height);
+    for y in 0..height {
+        for x in 0..width {
+            let shade = 12.0 * ((x as f64 / 37.0).sin() + (y as f64 / 53.0).cos());
+            let noise = draw.range(-10.0, 10.0);
+            data.extend([225.0, 190.0, 215.0].map(|v| (v + shade + noise).clamp(0.0, 255.0) as u8));
+        }
+    }
+    for _ in 0..width * height / 900 {
+        let (cx, cy, r) = (draw.below(width) as isize, draw.below(height) as isize, 3 + draw.below(7) as isize);
+        for y in (cy - r).max(0)..(cy + r).min(height as isize) {
+            for x in (cx - r).max(0)..(cx + r).min(width as isize) {
+                if (x - cx).pow(2) + (y - cy).pow(2) < r * r {
+                    let i = 3 * (y as usize * width + x as usize);
+                    data[i..i + 3].copy_from_slice(&[90, 60, 140]);
+                }
+            }
+        }
+    }
+    RgbImage::new(width, height, data).unwrap()
+}
+
+/// Writes a picture as PNG.
+pub fn save(image: &RgbImage, path: &Path) {
+    models::artifact::write(path, &train::data::image_file::png_of_rgb(image).unwrap()).unwrap();
+}

@@ -10,7 +10,7 @@ use models::console::{self, Console};
 use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
-use crate::{check, evaluate, fit, make_scribbles};
+use crate::{check::CheckArgs, evaluate, fit, make_scribbles};
 
 /// Trains a nucleus segmentation network from scribbles.
 #[derive(Parser)]
@@ -31,7 +31,7 @@ enum Command {
     /// Train a network.
     Fit(FitArgs),
     /// Look at a data folder through a configuration; train nothing.
-    Check(check::CheckArgs),
+    Check(CheckArgs),
     /// Make scribbles from instance labels: skeletons by ratio, or simulated strokes.
     Scribble(make_scribbles::ScribbleArgs),
     /// Score a trained network on images with instance labels.
@@ -65,11 +65,18 @@ pub fn run(arguments: Arguments) -> ExitCode {
     console::start_logging(arguments.verbose, arguments.quiet);
     let result = match arguments.command {
         Command::Fit(arguments) => return run_fit(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Check(arguments) => check(&arguments),
         Command::Scribble(arguments) => make_scribbles::run(&arguments),
         Command::Evaluate(arguments) => evaluate::command::run(&arguments),
     };
     console::exit(result.map(|text| print!("{text}")))
+}
+
+/// Prints the audit; an unsound one is an error.
+fn check(arguments: &CheckArgs) -> Result<String> {
+    let audit = crate::check::run(arguments)?;
+    print!("{}", audit.to_text());
+    if audit.is_sound() { Ok(String::new()) } else { models::bail!("{} problems: training would not start", audit.problems.len()) }
 }
 
 fn run_fit(arguments: &FitArgs) -> ExitCode {

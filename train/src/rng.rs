@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn a_stream_is_fixed_forever() {
         let mut draw = Draw::new(7, "augment", 1, 2, 3);
-        let mut again = Draw::new(7, "augment", 1, 2, 3);
-        assert!((0..100).all(|_| draw.bits() == again.bits()));
+        // Worked out with another program: checkpoints resume only while these numbers stay.
+        assert_eq!([draw.bits(), draw.bits(), draw.bits()], [0x7d2a_9c78_103b_41d5, 0x5d24_1f9a_4a77_dc21, 0x487e_d8be_3ec7_011a]);
     }
 
     #[test]

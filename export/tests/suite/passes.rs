@@ -115,6 +115,30 @@ proptest! {
     }
 }
 
+/// The ONNX file means what the graph means, whatever passes have been run on it.
+#[test]
+fn onnx_runtime_computes_what_random_graphs_say() {
+    infer::runtime::install(None, None).expect("ONNX Runtime is needed for this test; Python with pip fetches it");
+    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(steps in prop::collection::vec(0u8..90, 0..6), folded: bool)| {
+        let graph = graph(&steps);
+        let weights = formula_weights(&graph);
+        let input = image(&graph, 1.0);
+        let (graph, weights) = pass::probability(pass::only_output((graph, weights)));
+        let expected = evaluate(&Graph { output: graph.node(graph.output).inputs[0], ..graph.clone() }, &weights, &input);
+        let (graph, weights) = if folded { pass::fold_batch_norm((graph, weights)) } else { (graph, weights) };
+        let written = export::onnx::write(&graph, &weights, &std::collections::BTreeMap::new()).unwrap();
+        let mut session = infer::segmenter::session(&written.bytes, &infer::segmenter::Options::default()).unwrap();
+        let features: Vec<f32> = input.data.iter().map(|&v| v as f32).collect();
+        let shape = [1, 3, input.shape.height, input.shape.width];
+        let tensor = ort::value::TensorRef::from_array_view((shape, features.as_slice())).unwrap();
+        let outputs = session.run(ort::inputs![tensor]).unwrap();
+        let found = outputs["probability"].try_extract_tensor::<f32>().unwrap().1;
+        let found = Map { shape: expected.shape, data: found.iter().map(|&p| f64::from(p)).collect() };
+        assert_close(&expected, &found);
+    });
+}
+
 #[test]
 fn all_passes_together_leave_a_unet_with_nothing_to_fold() {
     let config = UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() };

@@ -78,6 +78,11 @@ impl Device {
     }
 }
 
+/// Whether the CPU multiplies bf16 matrices in hardware (Intel's AMX).
+pub(super) fn has_amx() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))
+}
+
 const CPU_PROVIDER: &str = "CPUExecutionProvider";
 
 /// Puts sessions of `builder` on the CPU device of one provider.

@@ -28,20 +28,24 @@ pub fn doctor() -> Vec<Finding> {
             optional: false,
         },
         Finding { what: "cache".into(), state: wheel::cache_folder().map(|folder| folder.display().to_string()), optional: true },
-        Finding { what: "ONNX Runtime".into(), state: found(Library::OnnxRuntime), optional: false },
-        Finding {
-            what: "ONNX Runtime loads".into(),
-            state: load(None).map(|()| loaded().map_or_else(String::new, |(_, version)| format!("version {version}"))),
-            optional: false,
-        },
+        Finding { what: "ONNX Runtime".into(), state: onnx_runtime(), optional: false },
         Finding { what: "OpenSlide".into(), state: found(Library::OpenSlide), optional: true },
         Finding { what: "OpenVINO".into(), state: found(Library::OpenVino), optional: true },
     ]
 }
 
+fn onnx_runtime() -> Result<String, Error> {
+    load(None)?;
+    let found = locate(Library::OnnxRuntime, None)?;
+    let version = loaded().map_or_else(String::new, |(_, version)| version);
+    Ok(format!("{} (named by {}), version {version}, loads", found.path.display(), found.place))
+}
+
 #[cfg(target_arch = "x86_64")]
 fn vector_units() -> &'static str {
-    if std::is_x86_feature_detected!("avx512f") {
+    if super::device::has_amx() {
+        ", AVX-512, AMX"
+    } else if std::is_x86_feature_detected!("avx512f") {
         ", AVX-512"
     } else if std::is_x86_feature_detected!("avx2") {
         ", AVX2"

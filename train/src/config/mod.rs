@@ -1,6 +1,7 @@
 //! One run, described: everything that decides what `train fit` does. TOML, in two profiles, every key checked.
 
 pub mod choice;
+mod commented;
 mod layers;
 mod limits;
 mod method;

@@ -61,9 +61,6 @@ pub fn read_rgb(path: &Path) -> Result<(RgbImage, Stored)> {
     let colour = image.color();
     let channels = colour.channel_count();
     let stored = Stored { channels, bits: colour.bits_per_pixel() / u16::from(channels) };
-    if stored.bits == 16 {
-        tracing::info!("{}: 16-bit values are divided by 257, so 65535 becomes 255; stretch dim images before training", path.display());
-    }
     if stored.bits == 32 {
         bail!("reading {}: expected whole numbers of 8 or 16 bits, found floating-point values", path.display(); hint: "save the image with 8 or 16 bits per channel");
     }

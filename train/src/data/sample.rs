@@ -7,7 +7,7 @@ use models::{Result, bail};
 use rayon::prelude::*;
 
 use super::folder::{Folder, some_of};
-use super::image_file::{RgbImage, read_index, read_rgb};
+use super::image_file::{RgbImage, Stored, read_index, read_rgb};
 use super::index::Split;
 use super::scribble_file::{Counts, mask_as_scribble, nothing_drawn, read_scribble};
 use super::split::hold_out;
@@ -90,7 +90,15 @@ impl Dataset {
     }
 
     fn read(folder: &Folder, ids: &[&str], splits: &[Split], config: &DataConfig) -> Result<Self> {
-        let samples = ids.par_iter().zip(splits).map(|(id, &split)| Sample::read(folder, id, split, config)).collect::<Result<_>>()?;
+        let read = |(id, split): (&&str, &Split)| Sample::read(folder, id, *split, config);
+        let (samples, stored): (Vec<_>, Vec<_>) = ids.par_iter().zip(splits).map(read).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let deep = stored.iter().filter(|stored| stored.bits == 16).count();
+        if deep > 0 {
+            tracing::info!(
+                "{deep} of {} images have 16 bits: values are divided by 257, without stretching; dim images should be stretched first",
+                samples.len()
+            );
+        }
         Ok(Self { samples })
     }
 
@@ -114,7 +122,10 @@ impl Dataset {
         }
         let able: Vec<usize> = self.of(Split::Train).filter(|(_, sample)| serves(sample)).map(|(i, _)| i).collect();
         let held = hold_out(able.len(), config.data.validation_share, config.run.seed);
-        tracing::info!("{} of {} training images are held out for validation", held.len(), able.len());
+        tracing::info!("{} of {} training images are held out for validation by {}", held.len(), able.len(), config.data.validation);
+        if held.is_empty() && config.data.validation != Validation::None {
+            tracing::warn!("no image is left to validate on: the last checkpoint will count as the best");
+        }
         for i in held {
             self.samples[able[i]].split = Split::Val;
         }
@@ -133,14 +144,15 @@ impl Dataset {
 }
 
 impl Sample {
-    fn read(folder: &Folder, id: &str, split: Split, config: &DataConfig) -> Result<Self> {
-        let (image, _) = read_rgb(&folder.images[id])?;
+    fn read(folder: &Folder, id: &str, split: Split, config: &DataConfig) -> Result<(Self, Stored)> {
+        let (image, stored) = read_rgb(&folder.images[id])?;
         let scribble = match folder.scribbles.get(id) {
             Some(path) => read_scribble(path, image.width, image.height, config)?,
             None => nothing_drawn(image.width, image.height),
         };
         let labels = folder.labels.get(id).map(|path| read_labels(path, &image)).transpose()?;
-        Ok(Self { id: id.to_owned(), modality: folder.modality(id).map(str::to_owned), split, image, scribble, labels })
+        let modality = folder.modality(id).map(str::to_owned);
+        Ok((Self { id: id.to_owned(), modality, split, image, scribble, labels }, stored))
     }
 }
 

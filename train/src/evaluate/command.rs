@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use models::decode::Decoding;
 use models::{Context, Result};
 
-use super::{probabilities, quantised};
+use super::{picture, probabilities, quantised};
 use crate::checkpoint;
 use crate::config::{DeviceChoice, RunConfig, choice};
 use crate::data::{Dataset, Sample, Split};
@@ -13,7 +13,6 @@ use crate::fit::in_pool;
 use crate::metrics::Scores;
 use crate::metrics::summary::ScoreTable;
 use crate::network::{Network, device};
-use crate::overlay;
 
 /// Arguments of `train evaluate`.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,7 +64,7 @@ pub fn score(network: &Network, samples: &[&Sample], seed: u64, overlays: Option
         let mask = quantised(&prediction).map(|&p| p >= level);
         images.push((sample.id.clone(), Scores::of_mask(labels, &mask, &decoding, None)));
         if let Some(folder) = overlays {
-            overlay::write(&folder.join(format!("{}.png", sample.id)), sample, None, &prediction)?;
+            picture::write(&folder.join(format!("{}.png", sample.id)), sample, None, &prediction)?;
         }
     }
     Ok(ScoreTable::new(images, seed))

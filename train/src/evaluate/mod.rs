@@ -1,6 +1,7 @@
 //! What the network says of a whole image, and how good that is.
 
 pub mod command;
+pub mod picture;
 
 use candle_core::{DType, Device, Tensor};
 use models::Result;

@@ -13,9 +13,8 @@ use super::validation::score;
 use crate::checkpoint::{self, Progress};
 use crate::config::{RunConfig, Validation};
 use crate::data::{Dataset, Sample, Split};
-use crate::evaluate::probabilities;
+use crate::evaluate::{picture, probabilities};
 use crate::log::Log;
-use crate::overlay;
 use crate::step::Trainer;
 
 /// Everything that moves in a run.
@@ -127,7 +126,7 @@ impl<'a> State<'a> {
                 let labels = rule.labels(&self.averages[k].data, &sample.scribble.data, self.progress.updates);
                 Plane { width: sample.image.width, height: sample.image.height, data: labels }
             });
-            overlay::write(&files.overlays.join(format!("{}.png", sample.id)), sample, pseudo.as_ref(), &prediction)?;
+            picture::write(&files.overlays.join(format!("{}.png", sample.id)), sample, pseudo.as_ref(), &prediction)?;
         }
         Ok(())
     }

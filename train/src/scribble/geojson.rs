@@ -4,6 +4,7 @@ use geojson::{Feature, GeoJson, GeometryValue, Position};
 use models::plane::Plane;
 use models::{Context, Result, bail};
 
+use super::pen::{pixels, stroke};
 use super::{BACKGROUND, FOREGROUND, UNLABELLED};
 use crate::config::GeoJsonConfig;
 use crate::config::choice::nearest;
@@ -132,29 +133,6 @@ impl Canvas {
         }
         Ok(())
     }
-}
-
-/// Sets every pixel whose centre is at most `radius` from the segment `a b` (x, y).
-pub(super) fn stroke(map: &mut Plane<u8>, a: [f64; 2], b: [f64; 2], radius: f64, value: u8) {
-    let along = [b[0] - a[0], b[1] - a[1]];
-    let length_squared = along[0].powi(2) + along[1].powi(2);
-    for y in pixels(a[1].min(b[1]) - radius, a[1].max(b[1]) + radius, map.height) {
-        for x in pixels(a[0].min(b[0]) - radius, a[0].max(b[0]) + radius, map.width) {
-            let from_a = [x as f64 + 0.5 - a[0], y as f64 + 0.5 - a[1]];
-            let t = (from_a[0] * along[0] + from_a[1] * along[1]) / length_squared;
-            let t = if t.is_finite() { t.clamp(0.0, 1.0) } else { 0.0 };
-            let off = [from_a[0] - t * along[0], from_a[1] - t * along[1]];
-            if off[0].powi(2) + off[1].powi(2) <= radius.powi(2) {
-                map.row_mut(y)[x] = value;
-            }
-        }
-    }
-}
-
-/// The pixels of `0..n` whose centres may lie in `low..=high`.
-fn pixels(low: f64, high: f64, n: usize) -> std::ops::Range<usize> {
-    let bound = |v: f64| v.clamp(0.0, n as f64) as usize;
-    bound(low.floor())..bound(high.ceil())
 }
 
 /// Where the closed ring crosses the horizontal line at `y`.

@@ -1,8 +1,10 @@
 //! Scribbles: where they come from and what their values mean.
 
 pub mod auto;
+mod background;
 pub mod geojson;
 pub mod harris;
+mod pen;
 pub mod skeleton;
 pub mod strokes;
 

@@ -1,0 +1,127 @@
+//! Fluorescence: one image with instance labels, simulated strokes on three quarters of it, scores on the fourth.
+
+use std::time::Instant;
+
+use infer::wheel;
+use models::decode::instances_of_mask;
+use models::plane::Plane;
+use models::{Context, Result, artifact};
+use train::config::ColourChange;
+use train::data::{RgbImage, image_file};
+use train::rng::Draw;
+use train::scribble::{UNLABELLED, strokes::strokes};
+
+use crate::pictures;
+use crate::road::{self, Figures, Part, say};
+
+/// Share of nuclei that get a stroke.
+const STROKED_NUCLEI: f64 = 0.5;
+/// How many times one to three curves are drawn through the background of a region.
+const BACKGROUND_ROUNDS: u64 = 3;
+/// Fluorescence is dim: this percentile becomes white.
+const WHITE_PERCENTILE: f64 = 99.8;
+const MAX_BYTES: u64 = 1 << 24;
+
+/// A rectangle of the image: name, left, top, width, height.
+type Region = (&'static str, [usize; 4]);
+const TRAIN: [Region; 3] = [("top-left", [0, 0, 256, 256]), ("top-right", [256, 0, 256, 256]), ("bottom-left", [0, 256, 256, 256])];
+const TEST: Region = ("bottom-right", [256, 256, 256, 256]);
+
+/// Walks the road on the fluorescence image.
+pub fn run(part: &Part, since: Instant) -> Result<Figures> {
+    let began = Instant::now();
+    say(since, "fluorescence: fetching the image that the Python package stardist carries (DSB2018, CC0)");
+    let (image, labels) = image_with_labels()?;
+
+    say(since, "drawing simulated strokes on three quarters of it");
+    let labelled_share = write_data(part, &image, &labels)?;
+
+    say(since, &format!("training for {} minutes", part.settings.minutes));
+    let trained = part.train(ColourChange::Brightness, None)?;
+
+    say(since, "exporting to ONNX and measuring how far the network looks");
+    let halo_px = part.export()?;
+
+    say(since, "scoring the quarter it has not seen");
+    let (test_image, truth) = (cut_image(&image, TEST.1)?, cut(&labels, TEST.1));
+    let mask = road::mask(&trained.network, &test_image)?;
+    let found = instances_of_mask(&mask, &models::decode::Decoding::default());
+    let panels = [
+        pictures::plain(&test_image),
+        pictures::with_outlines(&test_image, &found, pictures::NUCLEUS),
+        pictures::with_outlines(&test_image, &truth, pictures::TRUTH),
+    ];
+    pictures::write_row(&part.folder.join("found.png"), &panels)?;
+    Ok(Figures {
+        title: "fluorescence",
+        labelled_share,
+        iterations: trained.iterations,
+        training_secs: trained.secs,
+        before: road::score(&trained.untrained, &test_image, &truth)?,
+        after: road::score(&trained.network, &test_image, &truth)?,
+        halo_px,
+        max_difference: part.largest_difference(&trained.network, &test_image)?,
+        whole_slide: None,
+        total_secs: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// The image, stretched to 8 bits, and its instance labels.
+fn image_with_labels() -> Result<(RgbImage, Plane<u32>)> {
+    let package = wheel::fetch(&wheel::STARDIST, None)?;
+    let read = |name: &str| -> Result<Plane<u32>> {
+        let member = format!("stardist/data/images/{name}");
+        let bytes = wheel::read_member(&package, &member, MAX_BYTES)?;
+        let grey = image::load_from_memory(&bytes).doing(|| format!("reading {member}"))?.into_luma16();
+        Plane::new(grey.width() as usize, grey.height() as usize, grey.into_raw().into_iter().map(u32::from).collect())
+    };
+    Ok((stretched(&read("img2d.tif")?)?, read("mask2d.tif")?))
+}
+
+/// Grey as RGB, its darkest value black and its [`WHITE_PERCENTILE`] white.
+fn stretched(grey: &Plane<u32>) -> Result<RgbImage> {
+    let mut sorted = grey.data.clone();
+    sorted.sort_unstable();
+    let black = f64::from(sorted[0]);
+    let white = f64::from(sorted[(WHITE_PERCENTILE / 100.0 * (sorted.len() - 1) as f64) as usize]);
+    let stretch = |&v: &u32| [(255.0 * (f64::from(v) - black) / (white - black)).round().min(255.0) as u8; 3];
+    RgbImage::new(grey.width, grey.height, grey.data.iter().flat_map(stretch).collect())
+}
+
+/// Writes the training regions and their strokes; returns the share of pixels with a stroke.
+fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64> {
+    let (mut labelled, mut pixels) = (0, 0);
+    for (i, (name, region)) in TRAIN.into_iter().enumerate() {
+        let (image, scribbles) = (cut_image(image, region)?, simulated(&cut(labels, region), part.settings.seed, i as u64));
+        artifact::write(&part.data().join(format!("images/{name}.png")), &image_file::png_of_rgb(&image)?)?;
+        artifact::write(&part.data().join(format!("scribbles/{name}.png")), &image_file::png_of_map(&scribbles)?)?;
+        if i == 0 {
+            pictures::write_row(&part.folder.join("strokes.png"), &[pictures::with_scribbles(&image, &scribbles)])?;
+        }
+        labelled += scribbles.data.iter().filter(|&&v| v != UNLABELLED).count();
+        pixels += scribbles.data.len();
+    }
+    Ok(labelled as f64 / pixels as f64)
+}
+
+/// Strokes on some nuclei and several rounds of curves through the background.
+fn simulated(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
+    let round = |round: u64| {
+        let share = if round == 0 { STROKED_NUCLEI } else { 0.0 };
+        strokes(labels, share, &mut Draw::new(seed, "strokes", 0, round, region))
+    };
+    (1..BACKGROUND_ROUNDS).map(round).fold(round(0), |mut drawn, more| {
+        drawn.data.iter_mut().zip(more.data).filter(|(v, _)| **v == UNLABELLED).for_each(|(v, new)| *v = new);
+        drawn
+    })
+}
+
+fn cut<T: Copy>(plane: &Plane<T>, [left, top, width, height]: [usize; 4]) -> Plane<T> {
+    let data = (top..top + height).flat_map(|y| plane.row(y)[left..left + width].iter().copied()).collect();
+    Plane { width, height, data }
+}
+
+fn cut_image(image: &RgbImage, [left, top, width, height]: [usize; 4]) -> Result<RgbImage> {
+    let data = (top..top + height).flat_map(|y| &image.data[3 * (y * image.width + left)..][..3 * width]).copied().collect();
+    RgbImage::new(width, height, data)
+}

@@ -1,0 +1,143 @@
+//! The road that both parts take: data folder, training, ONNX file, and what each stage says of an image.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use infer::segmenter::{self, Model, Segmenter};
+use models::Result;
+use models::console::Progress;
+use models::decode::Decoding;
+use models::plane::Plane;
+use models::unet::{UNetConfig, unet};
+use train::config::{ColourChange, RunConfig, Validation};
+use train::data::RgbImage;
+use train::evaluate::{probabilities, quantised};
+use train::fit;
+use train::metrics::Scores;
+use train::network::{Network, device, initial_weights};
+
+use crate::Settings;
+
+/// One of the two parts, on its way.
+pub struct Part<'a> {
+    /// Folder of everything that it writes.
+    pub folder: PathBuf,
+    /// What the user asked for.
+    pub settings: &'a Settings,
+    /// Who is told how far it is.
+    pub progress: &'a dyn Progress,
+}
+
+/// Figures of a part, for the table at the end.
+pub struct Figures {
+    /// What it was about.
+    pub title: &'static str,
+    /// Share of training pixels that carry a stroke.
+    pub labelled_share: f64,
+    /// Optimiser steps.
+    pub iterations: u64,
+    /// Seconds of training.
+    pub training_secs: f64,
+    /// Scores of the network before training, on what it was not trained on.
+    pub before: Scores,
+    /// Scores after training.
+    pub after: Scores,
+    /// The measured halo in pixels, and the theoretical one.
+    pub halo_px: (usize, usize),
+    /// The largest difference of a probability between candle and ONNX Runtime.
+    pub max_difference: f64,
+    /// Nuclei of the whole slide and the seconds that took.
+    pub whole_slide: Option<(u64, f64)>,
+    /// Seconds in all.
+    pub total_secs: f64,
+}
+
+/// A trained network and its files.
+pub struct Trained {
+    /// As it is after training.
+    pub network: Network,
+    /// The same before training.
+    pub untrained: Network,
+    /// Optimiser steps.
+    pub iterations: u64,
+    /// Seconds.
+    pub secs: f64,
+}
+
+impl Part<'_> {
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// The ONNX file.
+    pub fn model(&self) -> PathBuf {
+        self.folder.join("nuclei.onnx")
+    }
+
+    /// Trains on the data folder for the minutes that were asked for.
+    pub fn train(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> Result<Trained> {
+        let config = self.config(augment, microns_per_pixel);
+        let run = self.folder.join("run");
+        let outcome = fit::fit(&config, &run, false, self.progress, &AtomicBool::new(false))?;
+        let (network, _) = train::checkpoint::network(&run.join("best.safetensors"), &device::kernels(config.run.device)?)?;
+        let graph = unet(&config.network);
+        let untrained = Network::new(graph.clone(), &initial_weights(&graph, config.run.seed), network.kernels().clone())?;
+        Ok(Trained { network, untrained, iterations: outcome.iterations, secs: outcome.seconds })
+    }
+
+    /// The default profile, cut down to minutes: a network of half the width, which costs a quarter, and shorter periods.
+    fn config(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> RunConfig {
+        let mut config = RunConfig::default();
+        config.data.folder = self.data();
+        config.data.microns_per_pixel = microns_per_pixel;
+        config.data.augment = augment;
+        config.data.validation = Validation::None;
+        config.network = UNetConfig { encoder_width: 32, decoder_channels: [128, 64, 32, 32, 16], ..UNetConfig::default() };
+        config.method.ema_period = 20;
+        config.run.minutes = Some(self.settings.minutes);
+        config.run.seed = self.settings.seed;
+        config.run.validate_every = 0;
+        config.run.overlays = 0;
+        config
+    }
+
+    /// Writes the ONNX file, with the halo measured on the training images; returns its halo and the theoretical one.
+    pub fn export(&self) -> Result<(usize, usize)> {
+        let options = export::Options {
+            name: Some("quickstart".into()),
+            tiles: vec![self.data()],
+            ..export::Options::default()
+        };
+        let summary = export::onnx(&self.folder.join("run/best.safetensors"), &self.model(), &options, self.progress)?;
+        println!("  {} ({:.1} MB)", self.model().display(), summary.bytes as f64 / 1e6);
+        Ok((summary.effective_reach.map_or(summary.reach, |measured| measured.px), summary.reach))
+    }
+
+    /// The largest difference of a probability between the network in candle and its ONNX file, on an image whose sides are
+    /// multiples of the stride.
+    pub fn largest_difference(&self, network: &Network, image: &RgbImage) -> Result<f64> {
+        let model = Model::open(&self.model())?;
+        let mut segmenter = Segmenter::new(&model, &segmenter::Options::default())?;
+        let in_candle = probabilities(network, image)?;
+        let in_runtime = segmenter.probabilities(&image.data, 1, image.height, image.width)?;
+        Ok(in_candle.data.iter().zip(in_runtime).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max))
+    }
+}
+
+/// The mask that a network gives an image.
+pub fn mask(network: &Network, image: &RgbImage) -> Result<Plane<bool>> {
+    let level = Decoding::default().first_foreground_level();
+    Ok(quantised(&probabilities(network, image)?).map(|&p| p >= level))
+}
+
+/// Scores of a network on an image with labels.
+pub fn score(network: &Network, image: &RgbImage, truth: &Plane<u32>) -> Result<Scores> {
+    Ok(Scores::of_mask(truth, &mask(network, image)?, &Decoding::default(), None))
+}
+
+/// Says what is being done now.
+pub fn say(since: Instant, what: &str) {
+    println!("[{:5.0} s] {what}", since.elapsed().as_secs_f64());
+}

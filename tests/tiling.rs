@@ -1,0 +1,85 @@
+//! Tiles leave no trace: the same labels for every tile size and batch, through the program's own pipeline and ONNX Runtime.
+
+use std::path::{Path, PathBuf};
+
+use infer::segment::{Halo, Options, segment};
+use infer::segmenter::{Model, Network};
+use models::console::Silent;
+use models::unet::UNetConfig;
+use train::rng::Draw;
+use whole_road_tests::{exported, narrow, save, segmenter, tissue};
+
+/// Labels and quantised probabilities of a slide.
+struct Maps {
+    labels: image::ImageBuffer<image::Luma<u16>, Vec<u16>>,
+    probabilities: Vec<u8>,
+}
+
+fn run(slide: &Path, model: &Model, out: &Path, halo: Halo, tile: usize, batch: usize) -> Maps {
+    let mut networks: Vec<Box<dyn Network>> = vec![Box::new(segmenter(model))];
+    let options = Options { out: out.to_owned(), halo, tile: Some(tile), batch, ..Options::default() };
+    segment(slide, &model.card, &model.sha256, &mut networks, &options, &Silent).unwrap();
+    let folder = out.join(slide.file_stem().unwrap());
+    let labels = image::open(folder.join("labels.png")).unwrap().into_luma16();
+    let probabilities = image::open(folder.join("probability.tif")).unwrap().into_luma8().into_raw();
+    Maps { labels, probabilities }
+}
+
+fn slide(folder: &Path, width: usize, height: usize) -> PathBuf {
+    let path = folder.join(format!("{width}x{height}.png"));
+    save(&tissue(width, height, (width * height) as u64), &path);
+    path
+}
+
+/// Compares `triples` of (size, tile, batch) at the exact halo with one window over the whole slide; returns nuclei seen.
+fn exact(config: &UNetConfig, triples: usize, sizes: std::ops::Range<usize>, seed: u64) -> u32 {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, model) = exported(folder.path(), config, seed, Vec::new());
+    let reach = model.card.reach_px;
+    let mut draw = Draw::new(seed, "triples", 0, 0, 0);
+    let mut nuclei = 0;
+    for i in 0..triples {
+        let mut side = || sizes.start + draw.below(sizes.len());
+        let slide = slide(folder.path(), side(), side());
+        // The smallest window has a core of one stride; the largest here has four.
+        let tile = 2 * reach + 32 * (1 + draw.below(4));
+        let batch = 1 + draw.below(3);
+        let whole = run(&slide, &model, &folder.path().join(format!("whole {i}")), Halo::Exact, 4096, 1);
+        let tiled = run(&slide, &model, &folder.path().join(format!("tiled {i}")), Halo::Exact, tile, batch);
+        assert!(whole.labels == tiled.labels, "{} tile {tile} batch {batch}", slide.display());
+        let worst = whole.probabilities.iter().zip(&tiled.probabilities).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(1), "{} tile {tile} batch {batch}: {worst:?}", slide.display());
+        nuclei += u32::from(*whole.labels.iter().max().unwrap());
+    }
+    nuclei
+}
+
+#[test]
+fn twenty_sizes_tiles_and_batches_at_the_exact_halo() {
+    // Up to half as large again as the smallest window, so that most slides are cut.
+    assert!(exact(&narrow(), 20, 700..1700, 1) > 0);
+}
+
+#[test]
+fn the_real_network_at_the_exact_halo() {
+    exact(&UNetConfig::default(), 2, 1150..1250, 2);
+}
+
+#[test]
+fn the_measured_halo_keeps_to_the_card_s_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let slide = slide(folder.path(), 1500, 1400);
+    let (_, model) = exported(folder.path(), &narrow(), 4, vec![slide.clone()]);
+    let reach = model.card.effective_reach.clone().expect("measured on the slide");
+    assert!(reach.px < model.card.reach_px, "{reach:?}");
+    let whole = run(&slide, &model, &folder.path().join("whole"), Halo::Exact, 4096, 1);
+    let tiled = run(&slide, &model, &folder.path().join("tiled"), Halo::Card, 2 * reach.px + 128, 2);
+    let differences = whole.probabilities.iter().zip(&tiled.probabilities).map(|(a, b)| a.abs_diff(*b));
+    let worst = differences.clone().max().unwrap();
+    let level = model.card.decoding.first_foreground_level();
+    let flips = whole.probabilities.iter().zip(&tiled.probabilities).filter(|(a, b)| (**a >= level) != (**b >= level)).count();
+    let share = flips as f64 / whole.probabilities.len() as f64;
+    println!("halo {} of {}: worst {worst}/255, {share:.1e} of the mask flips", reach.px, model.card.reach_px);
+    // Probabilities within 1/255 are within one step when rounded.
+    assert!(worst <= 1, "{worst}/255 at halo {}", reach.px);
+}

@@ -1,0 +1,28 @@
+//! Overlay pictures of samples.
+
+use std::path::Path;
+
+use models::Result;
+use models::artifact;
+use models::decode::{Decoding, instances};
+use models::plane::Plane;
+
+use super::quantised;
+use crate::data::Sample;
+use crate::data::image_file::png_of_rgb;
+use crate::overlay::{Layers, panels};
+use crate::scribble::UNLABELLED;
+
+/// Writes image, scribbles, pseudo-labels, predicted and true nuclei of a sample side by side as PNG.
+pub fn write(path: &Path, sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>) -> Result<()> {
+    let predicted = instances(&quantised(probabilities), &Decoding::default());
+    let scribbled = sample.scribble.data.iter().any(|&value| value != UNLABELLED);
+    let layers = Layers {
+        image: &sample.image,
+        scribble: scribbled.then_some(&sample.scribble),
+        pseudo,
+        prediction: Some(&predicted),
+        truth: sample.labels.as_ref(),
+    };
+    artifact::write(path, &png_of_rgb(&panels(&layers))?)
+}
