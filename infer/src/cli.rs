@@ -30,7 +30,7 @@ pub struct Cli {
 pub enum Command {
     /// Find every nucleus of slides.
     ///
-    /// Writes OUT/SLIDE/ with nuclei.geojson.gz (`QuPath`), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png and, last,
+    /// Writes OUT/SLIDE/ with nuclei.geojson.gz (QuPath), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png and, last,
     /// summary.json.
     Segment(SegmentCommand),
     /// Check that a model gives sound results on this machine.

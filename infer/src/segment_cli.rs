@@ -25,7 +25,7 @@ pub const INCOMPLETE: u8 = 3;
 pub struct SegmentArgs {
     /// The .onnx file.
     pub model: PathBuf,
-    /// Slides: SVS and tiled TIFF, PNG, JPEG; NDPI, MRXS, SCN, DICOM and others by `OpenSlide`.
+    /// Slides: SVS and tiled TIFF, PNG, JPEG; NDPI, MRXS, SCN, DICOM and others by OpenSlide.
     #[arg(required = true, value_name = "SLIDE")]
     pub slides: Vec<PathBuf>,
     /// The folder for results; each slide gets a folder in it.
@@ -46,10 +46,10 @@ pub struct SegmentArgs {
     /// Threads that read slides; 0: by the machine.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub readers: usize,
-    /// The `OpenSlide` library [default: `NUCLEI_OPENSLIDE`, lib/ beside the program, the cache, the system].
+    /// The OpenSlide library [default: the variable `NUCLEI_OPENSLIDE`, lib/ beside the program, the cache].
     #[arg(long, value_name = "LIB")]
     pub openslide: Option<PathBuf>,
-    /// What positions in the files count from: the corner of the slide, or of its scanned part as `QuPath` shows it.
+    /// What positions in the files count from: the corner of the slide, or of its scanned part as QuPath shows it.
     #[arg(long, value_enum, default_value_t = Origin::Full)]
     pub origin: Origin,
     /// Print the summaries as a JSON list on stdout.

@@ -26,7 +26,6 @@ pub struct GeoJsonWriter {
     classification: String,
     unit: &'static str,
     features: u64,
-    text: String,
 }
 
 impl GeoJsonWriter {
@@ -34,15 +33,14 @@ impl GeoJsonWriter {
     pub fn new(file: AtomicFile, slide_sha256: &str, model_sha256: &str, class: &Class, unit: &'static str) -> Result<Self> {
         let classification = json!({ "name": class.name, "color": class.colour }).to_string();
         // A gzip header without time or name makes the bytes depend on the content only.
-        let gzip = GzEncoder::new(file, Compression::new(4));
-        let mut writer =
-            Self { gzip, source: format!("{slide_sha256} {model_sha256} "), classification, unit, features: 0, text: String::new() };
+        let gzip = GzEncoder::new(file, Compression::new(3));
+        let mut writer = Self { gzip, source: format!("{slide_sha256} {model_sha256} "), classification, unit, features: 0 };
         writer.put("{\"type\":\"FeatureCollection\",\"features\":[")?;
         Ok(writer)
     }
 
-    /// Adds a nucleus.
-    pub fn add(&mut self, nucleus: &Nucleus) -> Result<()> {
+    /// A nucleus as a feature; any thread may make it.
+    pub fn feature(&self, nucleus: &Nucleus) -> String {
         let geometry = geometry(nucleus);
         let id = Uuid::new_v5(&name_space(), format!("{}{geometry}", self.source).as_bytes());
         let (shape, unit) = (&nucleus.shape, self.unit);
@@ -55,18 +53,17 @@ impl GeoJsonWriter {
             "Solidity": number(shape.solidity),
             "Probability": number(nucleus.mean_probability),
         });
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        text.push_str(if self.features == 0 { "\n" } else { ",\n" });
-        let _ = write!(
-            text,
+        format!(
             "{{\"type\":\"Feature\",\"id\":\"{id}\",\"geometry\":{geometry},\"properties\":{{\"objectType\":\"detection\",\"classification\":{},\"measurements\":{measurements}}}}}",
             self.classification
-        );
-        self.put(&text)?;
-        self.text = text;
+        )
+    }
+
+    /// Adds a feature.
+    pub fn add(&mut self, feature: &str) -> Result<()> {
+        self.put(if self.features == 0 { "\n" } else { ",\n" })?;
         self.features += 1;
-        Ok(())
+        self.put(feature)
     }
 
     /// Ends the file.

@@ -213,6 +213,6 @@ fn tile(rows: &[u8], width: usize, samples: usize, column: usize) -> Vec<u8> {
 }
 
 fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::new(4));
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::new(3));
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing into memory does not fail")
 }

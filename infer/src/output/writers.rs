@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use models::Result;
 use models::card::Class;
+use rayon::prelude::*;
 
 use super::geojson::GeoJsonWriter;
 use super::labels::Labels;
@@ -58,9 +59,14 @@ impl<'a> Writers<'a> {
 
     /// Adds what a band finished.
     pub fn add(&mut self, harvest: &Harvest) -> Result<()> {
-        for instance in &harvest.instances {
+        let made = harvest.instances.par_iter().map(|instance| {
             let nucleus = Nucleus::new(instance, &self.frame);
-            self.geojson.add(&nucleus)?;
+            let feature = self.geojson.feature(&nucleus);
+            (nucleus, feature)
+        });
+        let made: Vec<(Nucleus, String)> = made.collect();
+        for (instance, (nucleus, feature)) in harvest.instances.iter().zip(made) {
+            self.geojson.add(&feature)?;
             self.table.add(&nucleus)?;
             self.mask.add(&instance.runs);
             self.labels.add(instance);
