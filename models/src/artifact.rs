@@ -144,16 +144,9 @@ fn set_usual_permissions(_: &File) -> std::io::Result<()> {
 }
 
 fn write_error(path: &Path, error: std::io::Error) -> Error {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
-    let hint = match error.kind() {
-        StorageFull => Some("the disk is full: free some space or choose another output folder; the previous file is unchanged"),
-        PermissionDenied | ReadOnlyFilesystem => {
-            Some("the folder cannot be written to: choose another output folder or change its permissions")
-        }
-        _ => None,
-    };
+    let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
     let error = Error::from(error).during(format!("writing {}", path.display()));
-    hint.map_or_else(|| Error::new(error.to_string()), |hint| Error::new(error.to_string()).hint(hint))
+    if denied { error.hint("the folder cannot be written to: choose another output folder or change its permissions") } else { error }
 }
 
 #[cfg(test)]

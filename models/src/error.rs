@@ -53,18 +53,30 @@ impl fmt::Debug for Error {
     }
 }
 
-impl<E: std::error::Error> From<E> for Error {
+impl<E: std::error::Error + 'static> From<E> for Error {
     fn from(error: E) -> Self {
         let mut messages = vec![error.to_string()];
-        let mut source = error.source();
-        while let Some(inner) = source {
-            let text = inner.to_string();
+        let mut hint = None;
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(cause) = next {
+            let text = cause.to_string();
             if !messages.iter().any(|seen| seen.contains(&text)) {
                 messages.push(text);
             }
-            source = inner.source();
+            hint = hint.or(cause.downcast_ref().and_then(disk_hint));
+            next = cause.source();
         }
-        Self { messages, hint: None }
+        Self { messages, hint: hint.map(str::to_owned) }
+    }
+}
+
+/// What to do about a disk that cannot be written to.
+fn disk_hint(error: &std::io::Error) -> Option<&'static str> {
+    use std::io::ErrorKind::{ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull => Some("the disk is full: free some space or choose another output folder; files that were there are unchanged"),
+        ReadOnlyFilesystem => Some("the folder cannot be written to: choose another output folder"),
+        _ => None,
     }
 }
 

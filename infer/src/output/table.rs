@@ -56,6 +56,6 @@ impl TableWriter {
     }
 }
 
-fn failed(path: &std::path::Path, error: impl std::error::Error) -> Error {
+fn failed(path: &std::path::Path, error: impl std::error::Error + 'static) -> Error {
     Error::from(error).during(format!("writing {}", path.display()))
 }
