@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_halo_counts_only_if_every_larger_one_holds_too() {
-        assert_eq!(smallest_that_stays(&curve(&[0.9, 0.02, 0.003, 0.001, 0.0])).px, 64);
+        assert_eq!(smallest_that_stays(&curve(&[0.9, 0.02, 0.003, 0.001, 0.0])).px, 96);
         assert_eq!(smallest_that_stays(&curve(&[0.9, 0.001, 0.5, 0.001, 0.0])).px, 96);
         assert_eq!(smallest_that_stays(&curve(&[0.001, 0.0])).px, 0);
         assert_eq!(smallest_that_stays(&curve(&[0.9, 0.8, 0.0])).px, 64);
