@@ -1,6 +1,7 @@
 //! Cross-entropy over labelled pixels: `L_sp` on scribbles and `L_up` on pseudo-labels (Scribble2Label, MICCAI 2020, eq. 1 and 3).
 
 use candle_core::{DType, Result, Tensor};
+use candle_nn::ops::sigmoid;
 
 use super::{IGNORE, Term};
 
@@ -22,12 +23,4 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Term> {
     let value = (each * &known)?.to_dtype(DType::F64)?.sum_all()?.to_vec0::<f64>()? / count;
     let slope = (((sigmoid(&margin)? - positive)? * known)? / count)?.unsqueeze(1)?;
     Ok(Term { value, gradient: Tensor::cat(&[&slope.neg()?, &slope], 1)? })
-}
-
-/// `1 / (1 + exp(-m))`, through the exponential of `-|m|` alone.
-fn sigmoid(margin: &Tensor) -> Result<Tensor> {
-    let e = margin.abs()?.neg()?.exp()?;
-    let positive = margin.ge(0.0)?;
-    let top = positive.where_cond(&e.ones_like()?, &e)?;
-    top / (e + 1.0)?
 }
