@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`weights`] | opens a checkpoint; every mismatch in one error |
 //! | [`pass`] | graph and weights to graph and weights that compute the same, one file each |
-//! | [`onnx`] | the ONNX file: nodes, then bytes |
+//! | [`mod@onnx`] | the ONNX file: nodes, then bytes |
 //! | [`effective_reach`] | the halo at which tiles agree with the whole image, measured |
 //! | [`tiles`] | images to measure it on |
 //!

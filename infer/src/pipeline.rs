@@ -3,7 +3,7 @@
 //! ```text
 //! readers (n) -> windows -> networks (m) -> answers -> cores put into bands (the caller's thread) -> on_band, in order
 //! ```
-//! All queues are bounded, and no window is read more than [`BANDS_AHEAD`] bands ahead, so that memory does not grow with the
+//! All queues are bounded, and no window is read more than `BANDS_AHEAD` bands ahead, so that memory does not grow with the
 //! slide. What comes out depends neither on the numbers of threads nor on the batch.
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`file`] | positioned reads that cannot leave the file |
+//! | [`mod@file`] | positioned reads that cannot leave the file |
 //! | [`directory`] | the chain of image file directories (IFDs) and their fields |
 //! | [`vendor`] | formats that only look like plain TIFF; the scale |
 //! | [`pyramid`] | which directories are resolutions of the slide |
