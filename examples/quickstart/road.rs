@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use infer::segmenter::{self, Model, Segmenter};
-use models::Result;
 use models::console::Progress;
 use models::decode::Decoding;
 use models::plane::Plane;
 use models::unet::{UNetConfig, unet};
-use train::config::{ColourChange, RunConfig, Validation};
+use models::{Context, Result};
+use train::config::{ColourChange, MaxPerClass, RunConfig, Validation};
 use train::data::RgbImage;
 use train::evaluate::{probabilities, quantised};
 use train::fit;
@@ -80,6 +80,10 @@ impl Part<'_> {
     pub fn train(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> Result<Trained> {
         let config = self.config(augment, microns_per_pixel);
         let run = self.folder.join("run");
+        if run.exists() {
+            // An earlier quickstart's; training itself never falls on another run.
+            std::fs::remove_dir_all(&run).doing(|| format!("removing {}", run.display()))?;
+        }
         let outcome = fit::fit(&config, &run, false, self.progress, &AtomicBool::new(false))?;
         let (network, _) = train::checkpoint::network(&run.join("best.safetensors"), &device::kernels(config.run.device)?)?;
         let graph = unet(&config.network);
@@ -87,7 +91,8 @@ impl Part<'_> {
         Ok(Trained { network, untrained, iterations: outcome.iterations, secs: outcome.seconds })
     }
 
-    /// The default profile, cut down to minutes: a network of half the width, which costs a quarter, and shorter periods.
+    /// The default profile, cut down to minutes: a network of half the width, which costs a quarter, small crops, and fewer
+    /// vectors in the contrastive terms.
     fn config(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> RunConfig {
         let mut config = RunConfig::default();
         config.data.folder = self.data();
@@ -95,7 +100,12 @@ impl Part<'_> {
         config.data.augment = augment;
         config.data.validation = Validation::None;
         config.network = UNetConfig { encoder_width: 32, decoder_channels: [128, 64, 32, 32, 16], ..UNetConfig::default() };
-        config.method.ema_period = 20;
+        config.method.warmup_iterations = 300;
+        config.method.ema_period = 40;
+        config.method.max_per_class = MaxPerClass::Limit(1500);
+        config.run.crop = 128;
+        config.run.batch = 8;
+        config.run.recalibrate_batches = 6;
         config.run.minutes = Some(self.settings.minutes);
         config.run.seed = self.settings.seed;
         config.run.validate_every = 0;

@@ -10,7 +10,7 @@ use models::console::{self, Console};
 use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
-use crate::{check::CheckArgs, evaluate, fit, make_scribbles};
+use crate::{check::CheckArgs, evaluate, fit, init, make_scribbles};
 
 /// Trains a nucleus segmentation network from scribbles.
 #[derive(Parser)]
@@ -28,6 +28,8 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a commented configuration for a data folder.
+    Init(init::InitArgs),
     /// Train a network.
     Fit(FitArgs),
     /// Look at a data folder through a configuration; train nothing.
@@ -65,6 +67,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     console::start_logging(arguments.verbose, arguments.quiet);
     let result = match arguments.command {
         Command::Fit(arguments) => return run_fit(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Scribble(arguments) => make_scribbles::run(&arguments),
         Command::Evaluate(arguments) => evaluate::command::run(&arguments),

@@ -8,6 +8,7 @@ pub mod config;
 pub mod data;
 pub mod evaluate;
 pub mod fit;
+pub mod init;
 pub mod initial;
 pub mod log;
 pub mod loss;
