@@ -9,7 +9,7 @@ use models::{Context, Result, artifact};
 use train::config::ColourChange;
 use train::data::{RgbImage, image_file};
 use train::rng::Draw;
-use train::scribble::{UNLABELLED, strokes::strokes};
+use train::scribble::{BACKGROUND, UNLABELLED, strokes::strokes};
 
 use crate::pictures;
 use crate::road::{self, Figures, Part, say};
@@ -18,6 +18,10 @@ use crate::road::{self, Figures, Part, say};
 const STROKED_NUCLEI: f64 = 0.5;
 /// How many times one to three curves are drawn through the background of a region.
 const BACKGROUND_ROUNDS: u64 = 3;
+/// Share of nuclei that are encircled with a background stroke: without any, nothing says where a nucleus ends.
+const ENCIRCLED_NUCLEI: f64 = 0.3;
+/// A circle runs between these distances from the nucleus, in pixels.
+const CIRCLE_PX: (f64, f64) = (2.0, 4.0);
 /// Fluorescence is dim: this percentile becomes white.
 const WHITE_PERCENTILE: f64 = 99.8;
 const MAX_BYTES: u64 = 1 << 24;
@@ -104,8 +108,41 @@ fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64>
     Ok(labelled as f64 / pixels as f64)
 }
 
-/// Strokes on some nuclei and several rounds of curves through the background.
+/// Strokes on some nuclei, circles around some, and several rounds of curves through the background.
 fn simulated(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
+    let mut drawn = curves(labels, seed, region);
+    let circles = circles(labels, &mut Draw::new(seed, "circles", 0, 0, region));
+    drawn.data.iter_mut().zip(circles.data).filter(|(v, circle)| **v == UNLABELLED && *circle).for_each(|(v, _)| *v = BACKGROUND);
+    drawn
+}
+
+/// Where background strokes run around a random share of the nuclei; never closer to any nucleus than the circle's inside.
+fn circles(labels: &Plane<u32>, draw: &mut Draw) -> Plane<bool> {
+    let most = labels.data.iter().max().map_or(0, |&id| id as usize);
+    let chosen: Vec<bool> = (0..=most).map(|_| draw.bool(ENCIRCLED_NUCLEI)).collect();
+    let reach = CIRCLE_PX.1.ceil() as usize;
+    let mut drawn = Plane::filled(labels.width, labels.height, false);
+    for y in 0..labels.height {
+        for x in 0..labels.width {
+            let (mut to_any, mut to_chosen) = (f64::INFINITY, f64::INFINITY);
+            for ny in y.saturating_sub(reach)..(y + reach + 1).min(labels.height) {
+                for nx in x.saturating_sub(reach)..(x + reach + 1).min(labels.width) {
+                    let id = labels.at(nx, ny) as usize;
+                    if id > 0 {
+                        let distance = (nx as f64 - x as f64).hypot(ny as f64 - y as f64);
+                        to_any = to_any.min(distance);
+                        to_chosen = if chosen[id] { to_chosen.min(distance) } else { to_chosen };
+                    }
+                }
+            }
+            drawn.row_mut(y)[x] = to_any > CIRCLE_PX.0 && to_chosen <= CIRCLE_PX.1;
+        }
+    }
+    drawn
+}
+
+/// Strokes on some nuclei and several rounds of curves through the background.
+fn curves(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
     let round = |round: u64| {
         let share = if round == 0 { STROKED_NUCLEI } else { 0.0 };
         strokes(labels, share, &mut Draw::new(seed, "strokes", 0, round, region))
