@@ -54,5 +54,6 @@ fi
 cat <<ENVIRONMENT
 export CUDA_HOME="$toolkit" CUDA_PATH="$toolkit" CUDA_ROOT="$toolkit" CUDA_TOOLKIT_ROOT_DIR="$toolkit" NVCC="$toolkit/bin/nvcc"
 export PATH="$toolkit/bin:\$PATH" LIBRARY_PATH="$toolkit/lib64"
-export CUDA_COMPUTE_CAP="\${CUDA_COMPUTE_CAP:-80}" CUDARC_CUDA_VERSION=13000
+export CUDA_COMPUTE_CAP="\${CUDA_COMPUTE_CAP:-90}" CUDARC_CUDA_VERSION=13000
+export RUSTFLAGS="\${RUSTFLAGS:-} -L native=$toolkit/lib64"
 ENVIRONMENT

@@ -1,6 +1,6 @@
 //! The whole road in one command, on two images that Python packages carry: strokes, training, ONNX, nuclei, scores.
 //!
-//! `cargo run --release --example quickstart` takes about ten minutes on two cores; `--only slide` or `--only fluorescence` half of it.
+//! `cargo run --release --example quickstart` takes about eight minutes on two cores; `--only slide` or `--only fluorescence` half of it.
 
 mod figures;
 mod fluorescence;
@@ -18,14 +18,14 @@ use models::Result;
 use models::console::{self, Console};
 use road::{Part, say};
 
-/// From strokes to nuclei in about ten minutes: trains on a fluorescence image and on a slide, and shows what comes out.
+/// From strokes to nuclei in about eight minutes: trains on a fluorescence image and on a slide, and shows what comes out.
 #[derive(Parser)]
 pub struct Settings {
     /// Walk only one of the two roads.
     #[arg(long)]
     only: Option<Only>,
     /// Minutes of training for each.
-    #[arg(long, default_value_t = 4.0, value_parser = minutes)]
+    #[arg(long, default_value_t = 3.5, value_parser = minutes)]
     minutes: f64,
     /// Folder for everything that is written.
     #[arg(long, default_value = "quickstart")]
