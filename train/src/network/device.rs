@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use models::{Result, bail};
+use models::Result;
 
 use super::kernels::{Cpu, Kernels};
 use crate::config::DeviceChoice;
@@ -40,5 +40,5 @@ fn cuda() -> Result<Arc<dyn Kernels>> {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda() -> Result<Arc<dyn Kernels>> {
-    bail!("this program was built without CUDA"; hint: "build it with `cargo build --release -p train --features cuda`, or use --set run.device=cpu")
+    models::bail!("this program was built without CUDA"; hint: "build it with `cargo build --release -p train --features cuda`, or use --set run.device=cpu")
 }
