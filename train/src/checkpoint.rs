@@ -31,6 +31,8 @@ pub struct Progress {
     pub seconds: f64,
     /// Updates of the averaged predictions.
     pub updates: u32,
+    /// The iteration after which the last validation was done; a run that is stopped there before it makes up for it.
+    pub validated: u64,
     /// Best validation score so far and the iteration it was reached in.
     pub best: Option<(f64, u64)>,
 }

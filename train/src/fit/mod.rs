@@ -59,6 +59,9 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
     }
     let plan = Plan::of(config, state.training.len());
     let batches = Batches::new(config, dataset, &state.training);
+    if plan.validates(state.progress.iteration) && state.progress.validated != state.progress.iteration {
+        state.validate(&batches, files)?;
+    }
     let start = Instant::now();
     let before = state.progress.seconds;
     let mut stopped = false;

@@ -62,7 +62,7 @@ impl Plan {
 
     /// Whether a validation is due after this many iterations; the end is always one.
     pub fn validates(&self, iterations: u64) -> bool {
-        self.validate_every > 0 && iterations.is_multiple_of(self.validate_every)
+        self.validate_every > 0 && iterations > 0 && iterations.is_multiple_of(self.validate_every)
     }
 }
 

@@ -92,6 +92,7 @@ impl<'a> State<'a> {
 
     /// Scores the validation images, and keeps the network if it was never better.
     pub fn validate(&mut self, batches: &Batches, files: &Files) -> Result<()> {
+        self.progress.validated = self.progress.iteration;
         self.trainer.recalibrate(&batches.for_statistics(self.progress.iteration)?)?;
         let score = score(&self.trainer.network, &self.validation, self.config.data.validation)?;
         if let Some(score) = score {

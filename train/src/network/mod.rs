@@ -121,7 +121,8 @@ impl Network {
                 let key = format!("{name}.{suffix}");
                 let running = &self.parameters[&key];
                 let batch = batch.to_dtype(running.dtype())?;
-                let value = (running + ((batch - running)? * momentum)?)?;
+                // With momentum 1 nothing of the old value may be left, not even by rounding.
+                let value = if momentum == 1.0 { batch } else { (running + ((batch - running)? * momentum)?)? };
                 self.parameters.insert(key, value);
             }
         }
