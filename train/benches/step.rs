@@ -1,6 +1,7 @@
-//! Seconds of a training step of the default network, batch 4, 256 x 256, and of a contrastive term with 6000 vectors a class.
+//! Seconds of a training step of the default network at 256 x 256, and of a contrastive term with 6000 vectors a class.
 //!
-//! `cargo bench -p train --bench step`; figures belong into `docs/speed.md` with the machine they were measured on.
+//! `cargo bench -p train --bench step -- [--batch 4] [--threads 2] [--repeats 8] [--only step]`; figures belong into
+//! `docs/speed.md` with the machine they were measured on. `--only step` prints the line that `benches/peer/compare.sh` reads.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,19 +14,33 @@ use train::network::kernels::{Cpu, Kernels};
 use train::rng::Draw;
 use train::step::{Batch, Stage, Trainer};
 
-const REPEATS: usize = 6;
+const SIDE: usize = 256;
 
-fn time(what: &str, mut work: impl FnMut()) {
+/// The value after `--name`, if it is given.
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
+fn number(name: &str, default: usize) -> usize {
+    argument(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} expects a number, found {value:?}")))
+}
+
+/// Seconds of each repeat after a first one, sorted.
+fn seconds(repeats: usize, mut work: impl FnMut()) -> Vec<f64> {
     work();
-    let mut seconds: Vec<f64> = (0..REPEATS)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    println!("{what:<40} min {:.3} s, median {:.3} s", seconds[0], seconds[REPEATS / 2]);
+    let once = |_| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    let mut all: Vec<f64> = (0..repeats).map(once).collect();
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+fn time(what: &str, repeats: usize, work: impl FnMut()) {
+    let all = seconds(repeats, work);
+    println!("{what:<40} min {:.4} s, median {:.4} s", all[0], all[repeats / 2]);
 }
 
 fn random(name: &str, count: usize) -> Vec<f32> {
@@ -33,64 +48,55 @@ fn random(name: &str, count: usize) -> Vec<f32> {
     (0..count).map(|_| draw.normal() as f32).collect()
 }
 
-/// What a plain matrix product reaches here: the roof under which convolutions are to be read.
-fn peak() {
-    let n = 1536;
-    let (a, b, mut c) = (random("a", n * n), random("b", n * n), vec![0.0f32; n * n]);
-    let threads = rayon::current_num_threads();
-    let mut product = || {
-        // SAFETY: strides and sizes are those of the three n x n matrices.
-        unsafe {
-            let stride = n as isize;
-            let parallel = gemm::Parallelism::Rayon(threads);
-            gemm::gemm(
-                n,
-                n,
-                n,
-                c.as_mut_ptr(),
-                1,
-                stride,
-                false,
-                a.as_ptr(),
-                1,
-                stride,
-                b.as_ptr(),
-                1,
-                stride,
-                0.0f32,
-                1.0f32,
-                false,
-                false,
-                false,
-                parallel,
-            );
-        }
-    };
-    time(&format!("matrix product, {:.2} GFLOP", 2.0 * (n as f64).powi(3) / 1e9), &mut product);
+/// Largest resident memory of this process so far, where the system tells it.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+}
+
+/// A trainer of the default network and crops to train on.
+fn trainer(batch: usize) -> (Trainer, Batch) {
+    let kernels: Arc<dyn Kernels> = Arc::new(Cpu::default());
+    let (trainer, _) = Trainer::new(&RunConfig::default(), &models::weights::Weights::new(), &kernels).unwrap();
+    let pixels = batch * SIDE * SIDE;
+    let image = Tensor::from_vec(random("image", 3 * pixels), (batch, 3, SIDE, SIDE), &Device::Cpu).unwrap();
+    let scribble = (0..pixels).map(|i| [0, 1, 250, 250][i / 64 % 4]).collect();
+    (trainer, Batch { image, scribble, average: vec![0.5; pixels], updates: 0 })
+}
+
+fn contrastive_term(repeats: usize) {
+    let pixels = 4 * SIDE * SIDE;
+    let method = RunConfig::default().method;
+    let z = Tensor::from_vec(random("z", 32 * pixels), (4, 32, SIDE, SIDE), &Device::Cpu).unwrap();
+    let labels: Vec<u8> = (0..pixels).map(|i| (i % 2) as u8).collect();
+    let contrast = Contrast { tau: 0.3, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: false };
+    let sampling = Sampling { max_per_class: MaxPerClass::Limit(6000), scope: Scope::Batch };
+    let mut draw = Draw::new(1, "bench", 0, 0, 0);
+    time("contrastive term, 6000 a class", repeats, || drop(contrast_of_maps(&contrast, &z, &labels, sampling, &mut draw).unwrap()));
+}
+
+fn run(batch: usize, repeats: usize) {
+    let (mut trainer, crops) = trainer(batch);
+    let mut draw = Draw::new(1, "bench", 0, 0, 0);
+    let step = seconds(repeats, || drop(trainer.step(&crops, Stage::WarmUp, 1.0, &mut draw).unwrap()));
+    println!("step {:.4} median {:.4} peak_mib {}", step[0], step[repeats / 2], peak_mib().unwrap_or(0));
+    if argument("--only").as_deref() == Some("step") {
+        return;
+    }
+    println!("batch {batch}, {} threads, {:?}", rayon::current_num_threads(), Cpu::default().isa());
+    time("forward", repeats, || drop(trainer.network.forward(&crops.image, Mode::Train).unwrap()));
+    let tape = trainer.network.forward(&crops.image, Mode::Train).unwrap();
+    let gradient = trainer.network.output(&tape).unwrap();
+    time("backward", repeats, || drop(trainer.network.backward(&tape, Some(&gradient), &[], false).unwrap()));
+    drop(tape);
+    time("step, both contrastive terms", repeats, || drop(trainer.step(&crops, Stage::Full, 1.0, &mut draw).unwrap()));
+    contrastive_term(repeats);
+    println!("peak memory of all of this {} MiB", peak_mib().unwrap_or(0));
 }
 
 fn main() {
-    peak();
-    let (batch, side) = (4, 256);
-    let kernels: Arc<dyn Kernels> = Arc::new(Cpu::default());
-    let config = RunConfig::default();
-    let (mut trainer, _) = Trainer::new(&config, &models::weights::Weights::new(), &kernels).unwrap();
-    let image = Tensor::from_vec(random("image", batch * 3 * side * side), (batch, 3, side, side), &Device::Cpu).unwrap();
-    let pixels = batch * side * side;
-    let scribble = (0..pixels).map(|i| [0, 1, 250, 250][i / 64 % 4]).collect();
-    let crops = Batch { image: image.clone(), scribble, average: vec![0.5; pixels], updates: 0 };
-    println!("{} threads, {:?}", rayon::current_num_threads(), Cpu::default().isa());
-    time("forward", || drop(trainer.network.forward(&image, Mode::Train).unwrap()));
-    let tape = trainer.network.forward(&image, Mode::Train).unwrap();
-    let gradient = trainer.network.output(&tape).unwrap();
-    time("backward", || drop(trainer.network.backward(&tape, Some(&gradient), &[], false).unwrap()));
-    drop(tape);
-    let mut draw = Draw::new(1, "bench", 0, 0, 0);
-    time("step, warm-up (scribbles)", || drop(trainer.step(&crops, Stage::WarmUp, 1.0, &mut draw).unwrap()));
-    time("step, both contrastive terms", || drop(trainer.step(&crops, Stage::Full, 1.0, &mut draw).unwrap()));
-    let z = Tensor::from_vec(random("z", 32 * pixels), (batch, 32, side, side), &Device::Cpu).unwrap();
-    let labels: Vec<u8> = (0..pixels).map(|i| (i % 2) as u8).collect();
-    let contrast = Contrast { tau: 0.3, pair_rule: config.method.pair_rule, reduction: config.method.reduction, self_pairs: false };
-    let sampling = Sampling { max_per_class: MaxPerClass::Limit(6000), scope: Scope::Batch };
-    time("contrastive term, 6000 a class", || drop(contrast_of_maps(&contrast, &z, &labels, sampling, &mut draw).unwrap()));
+    let threads = number("--threads", 0);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| run(number("--batch", 4), number("--repeats", 8)));
 }

@@ -1,10 +1,13 @@
 //! `RAdam` (Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", ICLR 2020), with decoupled weight decay
 //! and one step counter per parameter, in the variant of the published code: momentum alone while `rho_t < 5`.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
+
+use crate::network::kernels::vectorised;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -69,9 +72,7 @@ impl RAdam {
         slot.steps += 1;
         let update = Update::at(slot.steps, rate);
         if matches!(parameter.device(), Device::Cpu) && parameter.dtype() == DType::F32 {
-            slot.first.inplace_op2(gradient, &Follow { keep: BETA1 as f32, square: false })?;
-            slot.second.inplace_op2(gradient, &Follow { keep: BETA2 as f32, square: true })?;
-            parameter.inplace_op3(&slot.first, &slot.second, &update)?;
+            slot.first.inplace_op1(&OnFirst { slot, parameter, gradient, update })?;
             return Ok(parameter.clone());
         }
         slot.first = ((&slot.first * BETA1)? + (gradient * (1.0 - BETA1))?)?;
@@ -81,51 +82,87 @@ impl RAdam {
     }
 }
 
-/// `state = keep * state + (1 - keep) * g` (or g squared), in place.
-struct Follow {
-    keep: f32,
-    square: bool,
-}
-
 /// Values that one task handles.
-const TASK: usize = 1 << 16;
+const TASK: usize = 1 << 14;
 
-impl InplaceOp2 for Follow {
+/// One pass over a parameter, its state and its gradient. candle lends one tensor at a time for writing: this borrows the mean,
+/// then [`OnSecond`] the mean square, and that the parameter.
+struct OnFirst<'a> {
+    slot: &'a Slot,
+    parameter: &'a Tensor,
+    gradient: &'a Tensor,
+    update: Update,
+}
+
+struct OnSecond<'a> {
+    first: RefCell<&'a mut [f32]>,
+    on: &'a OnFirst<'a>,
+}
+
+struct OnParameter<'a> {
+    first: RefCell<&'a mut [f32]>,
+    second: RefCell<&'a mut [f32]>,
+    update: Update,
+}
+
+impl InplaceOp1 for OnFirst<'_> {
     fn name(&self) -> &'static str {
-        "radam-follow"
+        "radam-first"
     }
 
-    fn cpu_fwd(&self, state: &mut CpuStorage, l1: &Layout, gradient: &CpuStorage, l2: &Layout) -> Result<()> {
-        let (state, gradient) = (whole_mut(state, l1)?, whole(gradient, l2)?);
-        let (keep, new) = (self.keep, 1.0 - self.keep);
-        state.par_chunks_mut(TASK).zip(gradient.par_chunks(TASK)).for_each(|(state, gradient)| {
-            if self.square {
-                state.iter_mut().zip(gradient).for_each(|(s, g)| *s = keep * *s + new * (g * g));
-            } else {
-                state.iter_mut().zip(gradient).for_each(|(s, g)| *s = keep * *s + new * g);
-            }
-        });
-        Ok(())
+    fn cpu_fwd(&self, first: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        self.slot.second.inplace_op1(&OnSecond { first: RefCell::new(whole_mut(first, layout)?), on: self })
     }
 }
 
-impl InplaceOp3 for Update {
+impl InplaceOp1 for OnSecond<'_> {
+    fn name(&self) -> &'static str {
+        "radam-second"
+    }
+
+    fn cpu_fwd(&self, second: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let mut first = self.first.borrow_mut();
+        let second = RefCell::new(whole_mut(second, layout)?);
+        let on = OnParameter { first: RefCell::new(&mut first), second, update: self.on.update };
+        self.on.parameter.inplace_op2(self.on.gradient, &on)
+    }
+}
+
+impl InplaceOp2 for OnParameter<'_> {
     fn name(&self) -> &'static str {
         "radam-update"
     }
 
-    fn cpu_fwd(&self, p: &mut CpuStorage, l1: &Layout, m: &CpuStorage, l2: &Layout, v: &CpuStorage, l3: &Layout) -> Result<()> {
-        let (p, m, v) = (whole_mut(p, l1)?, whole(m, l2)?, whole(v, l3)?);
+    fn cpu_fwd(&self, p: &mut CpuStorage, l1: &Layout, g: &CpuStorage, l2: &Layout) -> Result<()> {
+        let (p, g) = (whole_mut(p, l1)?, whole(g, l2)?);
+        let (mut m, mut v, update) = (self.first.borrow_mut(), self.second.borrow_mut(), self.update);
+        let state = m.par_chunks_mut(TASK).zip(v.par_chunks_mut(TASK));
+        p.par_chunks_mut(TASK).zip(g.par_chunks(TASK)).zip(state).for_each(|((p, g), (m, v))| vectorised(|| update.apply(p, g, m, v)));
+        Ok(())
+    }
+}
+
+impl Update {
+    #[inline(always)]
+    fn apply(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+        let (keep1, keep2) = (BETA1 as f32, BETA2 as f32);
+        let (new1, new2) = (1.0 - keep1, 1.0 - keep2);
         // 1 - lr * decay is not representable near 1 in f32: the decay is subtracted instead of multiplied in.
         let (decay, rate, eps) = ((1.0 - self.shrink) as f32, self.rate as f32, EPS as f32);
-        p.par_chunks_mut(TASK).zip(m.par_chunks(TASK).zip(v.par_chunks(TASK))).for_each(|(p, (m, v))| {
-            if self.adaptive {
-                p.iter_mut().zip(m).zip(v).for_each(|((p, m), v)| *p -= decay * *p + rate * m / (v.sqrt() + eps));
-            } else {
-                p.iter_mut().zip(m).for_each(|(p, m)| *p -= decay * *p + rate * m);
+        let values = p.iter_mut().zip(g).zip(m.iter_mut().zip(v));
+        if self.adaptive {
+            for ((p, g), (m, v)) in values {
+                *m = keep1 * *m + new1 * g;
+                *v = keep2 * *v + new2 * (g * g);
+                *p -= decay * *p + rate * *m / (v.sqrt() + eps);
             }
-        });
-        Ok(())
+        } else {
+            for ((p, g), (m, v)) in values {
+                *m = keep1 * *m + new1 * g;
+                *v = keep2 * *v + new2 * (g * g);
+                *p -= decay * *p + rate * *m;
+            }
+        }
     }
 }
 

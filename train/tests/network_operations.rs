@@ -36,6 +36,12 @@ fn graphs() -> BTreeMap<&'static str, Graph> {
     all.insert("upsample of a shared value", graph(|x| x.max_pool().upsample().plus(x), 4));
     all.insert("add", graph(|x| x.conv("a", 4, 1, 1).plus(x.conv("b", 4, 3, 1)), 4));
     all.insert("concat", graph(|x| x.conv("a", 3, 1, 1).concat(x), 4));
+    all.insert("conv 3x3, a large filter", graph(|x| x.conv("c", 144, 3, 1), 96));
+    all.insert("residual", graph(|x| x.conv("a", 4, 1, 1).norm("n").plus(x).relu(), 4));
+    all.insert("residual of two norms", graph(|x| x.conv("a", 20, 1, 1).norm("n").plus(x.conv("b", 20, 1, 1).norm("m")).relu(), 4));
+    all.insert("conv of an upsampled map", graph(|x| x.max_pool().upsample().conv("c", 16, 3, 1), 16));
+    all.insert("conv of an upsampled map and a skip", graph(|x| x.max_pool().upsample().concat(x).conv("c", 48, 3, 1), 16));
+    all.insert("conv of an upsampled map and a skip, few channels", graph(|x| x.max_pool().upsample().concat(x).conv("c", 5, 3, 1), 3));
     all
 }
 
@@ -133,6 +139,40 @@ fn fast_kernels_equal_the_reference_on_every_instruction_set() {
                 }
             }
         }
+    }
+}
+
+/// `|found - exact| / |exact|`, both as vectors.
+fn relative_error(found: &Tensor, exact: &Tensor) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let (found, exact) = (f64s(found), f64s(exact));
+    norm(&mut found.iter().zip(&exact).map(|(f, e)| f - e)) / norm(&mut exact.iter().copied())
+}
+
+/// The errors that `docs/speed.md` states for each form of convolution; run with `--nocapture` to see them.
+#[test]
+fn every_form_of_convolution_is_as_exact_as_stated() {
+    let builder = |inputs: usize, outputs: usize, kernel: usize, stride: usize| {
+        let builder = Builder::new();
+        let output = builder.input(inputs).conv("c", outputs, kernel, stride);
+        builder.finish(output, &[])
+    };
+    let cases = [
+        ("F(4x4, 3x3), small filter", builder(64, 64, 3, 1), 32),
+        ("F(4x4, 3x3), large filter", builder(256, 128, 3, 1), 16),
+        ("direct", builder(64, 64, 3, 2), 32),
+        ("patches", builder(3, 64, 7, 2), 64),
+    ];
+    for (name, graph, side) in cases {
+        let weights: Weights = reference::weights(3, &graph);
+        let reference = Network::new(graph.clone(), &weights, Arc::new(Reference::new(Device::Cpu, DType::F64))).unwrap();
+        let fast = Network::new(graph.clone(), &weights, Arc::new(Cpu::default())).unwrap();
+        let image = image(&graph, side, side);
+        let (y, dx, dw) = gradients(&reference, &image, Mode::Train);
+        let (fast_y, fast_dx, fast_dw) = gradients(&fast, &image.to_dtype(DType::F32).unwrap(), Mode::Train);
+        let errors = [relative_error(&fast_y, &y), relative_error(&fast_dx, &dx), relative_error(&fast_dw["c.weight"], &dw["c.weight"])];
+        println!("{name}: forward {:.1e}, backward-data {:.1e}, backward-weight {:.1e}", errors[0], errors[1], errors[2]);
+        assert!(errors.iter().all(|e| *e <= 2e-6), "{name}: {errors:?}");
     }
 }
 

@@ -2,13 +2,12 @@
 //!
 //! With unit vectors and `S = <z_i, z_j> / tau`: `mean softplus(-S)` over pairs within a class and `mean softplus(S)` between
 //! classes. The gradient at a vector is `sum_j slope(S_ij) z_j / tau`, so similarities are made block by block, used and
-//! forgotten: memory is O(n), and no sampling is needed for size's sake.
+//! forgotten (`pairs.rs`): memory is O(n), and no sampling is needed for size's sake.
 
 use candle_core::{DType, Device, Result, Tensor};
-use rayon::prelude::*;
 
 use super::Term;
-use super::sigmoid::softplus_and_slope;
+use super::pairs::Pairs;
 use crate::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
 use crate::rng::Draw;
 
@@ -35,10 +34,6 @@ pub struct ContrastValue {
     pub gradient1: Vec<f32>,
 }
 
-/// Rows that one task owns, and columns that it meets at a time: a block of similarities stays in the second-level cache.
-const ROWS: usize = 64;
-const COLUMNS: usize = 1024;
-
 /// One of the three kinds of pairs: sign of S in softplus, and weight of a pair's cost.
 #[derive(Clone, Copy)]
 struct Kind {
@@ -49,19 +44,9 @@ struct Kind {
 impl Contrast {
     /// The term over unit vectors of background (`n0 * dim`) and nucleus (`n1 * dim`).
     pub fn of_units(&self, background: &[f32], nucleus: &[f32], dim: usize) -> ContrastValue {
-        let [same0, same1, mixed] = self.kinds(background.len() / dim, nucleus.len() / dim);
-        let skip = !self.self_pairs;
-        let mut value = 0.0;
-        let mut side = |own: &[f32], other: &[f32], same: Kind| {
-            let within = self.against(own, own, dim, same, skip);
-            let between = self.against(own, other, dim, mixed, false);
-            value += same.weight * within.0 + 0.5 * mixed.weight * between.0;
-            // A pair within a class stands twice in its mean, once from each end.
-            let (a, b) = ((2.0 * same.weight / self.tau) as f32, (mixed.weight / self.tau) as f32);
-            within.1.iter().zip(&between.1).map(|(w, m)| a * w + b * m).collect::<Vec<f32>>()
-        };
-        let gradient0 = side(background, nucleus, same0);
-        let gradient1 = side(nucleus, background, same1);
+        let kinds = self.kinds(background.len() / dim, nucleus.len() / dim);
+        let pairs = Pairs::new([background, nucleus], dim, self.tau);
+        let (value, [gradient0, gradient1]) = pairs.run(kinds.map(|kind| (kind.sign, kind.weight)), !self.self_pairs);
         ContrastValue { value, gradient0, gradient1 }
     }
 
@@ -82,93 +67,6 @@ impl Contrast {
             }
         };
         std::array::from_fn(|i| Kind { sign: if attracts[i] { -1.0 } else { 1.0 }, weight: weights[i] })
-    }
-
-    /// Sum of costs of all pairs (row, column), and for each row `sum over columns (slope * column)`.
-    fn against(&self, rows: &[f32], columns: &[f32], dim: usize, kind: Kind, skip_diagonal: bool) -> (f64, Vec<f32>) {
-        let mut gradient = vec![0.0f32; rows.len()];
-        let sums: Vec<f64> = gradient
-            .par_chunks_mut(ROWS * dim)
-            .zip(rows.par_chunks(ROWS * dim))
-            .enumerate()
-            .map_init(
-                || vec![0.0f32; ROWS * COLUMNS],
-                |block, (task, (gradient, rows))| {
-                    let mut sum = 0.0;
-                    for (part, columns) in columns.chunks(COLUMNS * dim).enumerate() {
-                        let (n, m) = (rows.len() / dim, columns.len() / dim);
-                        product(&mut block[..n * m], rows, columns, dim, (1.0 / self.tau) as f32);
-                        for (i, row) in block[..n * m].chunks_exact_mut(m).enumerate() {
-                            let own = (task * ROWS + i).checked_sub(part * COLUMNS).filter(|&j| skip_diagonal && j < m);
-                            sum += softplus_and_slope(row, kind.sign, own);
-                        }
-                        accumulate(gradient, &block[..n * m], columns, dim);
-                    }
-                    sum
-                },
-            )
-            .collect();
-        (sums.iter().sum(), gradient)
-    }
-}
-
-/// `block[i][j] = scale * <rows_i, columns_j>`.
-fn product(block: &mut [f32], rows: &[f32], columns: &[f32], dim: usize, scale: f32) {
-    let (n, m) = (rows.len() / dim, columns.len() / dim);
-    assert_eq!(block.len(), n * m);
-    // SAFETY: strides and lengths describe exactly the three slices.
-    unsafe {
-        gemm::gemm(
-            n,
-            m,
-            dim,
-            block.as_mut_ptr(),
-            1,
-            m as isize,
-            false,
-            rows.as_ptr(),
-            1,
-            dim as isize,
-            columns.as_ptr(),
-            dim as isize,
-            1,
-            0.0f32,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// `gradient_i += sum_j block[i][j] * columns_j`.
-fn accumulate(gradient: &mut [f32], block: &[f32], columns: &[f32], dim: usize) {
-    let (n, m) = (gradient.len() / dim, columns.len() / dim);
-    assert_eq!(block.len(), n * m);
-    // SAFETY: strides and lengths describe exactly the three slices.
-    unsafe {
-        gemm::gemm(
-            n,
-            dim,
-            m,
-            gradient.as_mut_ptr(),
-            1,
-            dim as isize,
-            true,
-            block.as_ptr(),
-            1,
-            m as isize,
-            columns.as_ptr(),
-            1,
-            dim as isize,
-            1.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }
 

@@ -3,6 +3,7 @@
 mod blocks;
 mod contrast;
 mod cross_entropy;
+mod pairs;
 mod sigmoid;
 
 pub use blocks::{block_labels, scribbled_blocks};

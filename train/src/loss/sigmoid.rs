@@ -1,14 +1,14 @@
 //! Softplus and its slope over a block of similarities, in a form that the compiler turns into vectors.
 
-/// Sum of `softplus(sign * s)` over the block, and every `s` replaced by the slope `sign * sigmoid(sign * s)`.
+/// Sum of `softplus(sign * s)` over the block, and every `s` replaced by the slope `sign * sigmoid(sign * s)` times `factor`.
 ///
 /// With `skip`, that one element counts nothing and gets slope 0 (a vector is not its own pair).
-pub fn softplus_and_slope(row: &mut [f32], sign: f32, skip: Option<usize>) -> f64 {
+pub fn softplus_and_slope(row: &mut [f32], sign: f32, factor: f32, skip: Option<usize>) -> f64 {
     let removed = skip.map(|i| {
         let value = softplus(f64::from(sign * row[i]));
         (i, value)
     });
-    let sum = dispatch(row, sign);
+    let sum = dispatch(row, sign, sign * factor);
     match removed {
         Some((i, value)) => {
             row[i] = 0.0;
@@ -22,31 +22,31 @@ fn softplus(s: f64) -> f64 {
     s.max(0.0) + (-s.abs()).exp().ln_1p()
 }
 
-fn dispatch(row: &mut [f32], sign: f32) -> f64 {
+fn dispatch(row: &mut [f32], sign: f32, scale: f32) -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
             // SAFETY: the features were just detected.
-            return unsafe { avx512(row, sign) };
+            return unsafe { avx512(row, sign, scale) };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the features were just detected.
-            return unsafe { avx2(row, sign) };
+            return unsafe { avx2(row, sign, scale) };
         }
     }
-    block(row, sign)
+    block(row, sign, scale)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq")]
-fn avx512(row: &mut [f32], sign: f32) -> f64 {
-    block(row, sign)
+fn avx512(row: &mut [f32], sign: f32, scale: f32) -> f64 {
+    block(row, sign, scale)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn avx2(row: &mut [f32], sign: f32) -> f64 {
-    block(row, sign)
+fn avx2(row: &mut [f32], sign: f32, scale: f32) -> f64 {
+    block(row, sign, scale)
 }
 
 /// Sums per lane run over at most this many values before a logarithm is taken: a product of 64 factors in [1, 2] fits f32.
@@ -54,7 +54,7 @@ const FACTORS: usize = 64;
 const LANES: usize = 16;
 
 #[inline(always)]
-fn block(row: &mut [f32], sign: f32) -> f64 {
+fn block(row: &mut [f32], sign: f32, scale: f32) -> f64 {
     let mut total = 0.0f64;
     for part in row.chunks_mut(FACTORS * LANES) {
         let mut linear = [0.0f32; LANES];
@@ -67,14 +67,14 @@ fn block(row: &mut [f32], sign: f32) -> f64 {
                 let e = exp_of_negative(-s.abs());
                 linear[i] += s.max(0.0);
                 excess[i] += e + excess[i] * e;
-                lane[i] = sign * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
+                lane[i] = scale * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
             }
         }
         for value in chunks.into_remainder() {
             let s = sign * *value;
             let e = exp_of_negative(-s.abs());
             total += f64::from(s.max(0.0)) + f64::from(e).ln_1p();
-            *value = sign * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
+            *value = scale * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
         }
         for i in 0..LANES {
             total += f64::from(linear[i]) + f64::from(excess[i]).ln_1p();
@@ -117,12 +117,12 @@ mod tests {
                 let s: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin() * 11.0).collect();
                 let mut row = s.clone();
                 let skip = (n > 3).then_some(3);
-                let sum = softplus_and_slope(&mut row, sign, skip);
+                let sum = softplus_and_slope(&mut row, sign, 0.5, skip);
                 let used = || s.iter().enumerate().filter(|(i, _)| Some(*i) != skip);
                 let exact: f64 = used().map(|(_, s)| softplus(f64::from(sign * s))).sum();
                 assert!((sum - exact).abs() <= 2e-6 * exact.max(1.0), "{sum} {exact}");
                 for (i, s) in used() {
-                    let slope = f64::from(sign) / (1.0 + (-f64::from(sign * s)).exp());
+                    let slope = 0.5 * f64::from(sign) / (1.0 + (-f64::from(sign * s)).exp());
                     assert!((f64::from(row[i]) - slope).abs() < 1e-6, "{} {slope}", row[i]);
                 }
             }

@@ -1,36 +1,33 @@
 //! The reverse interpreter: gradients of every parameter from gradients at the output and at taps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
-use models::graph::{NodeId, Op};
+use models::graph::{Conv, NodeId, Op};
 
 use super::Network;
 use super::forward::{Mode, Tape};
+use super::kernels::NormPoint;
+use super::schedule::Step;
+use super::value::Value;
 
 /// Gradients by parameter name, in the layout of the kernels.
 pub struct Gradients {
     /// Learned parameters.
-    pub parameters: BTreeMap<String, Tensor>,
+    pub parameters: BTreeMap<String, Value>,
     /// At the image, `B C H W`, if it was asked for.
     pub image: Option<Tensor>,
 }
 
-/// Gradients that have arrived at nodes so far.
-struct Arrived<'a> {
+/// A walk from the last node to the first.
+struct Walk<'a> {
     network: &'a Network,
-    at: Vec<Option<Tensor>>,
-}
-
-impl Arrived<'_> {
-    fn add(&mut self, id: NodeId, gradient: Tensor) -> Result<()> {
-        let sum = match self.at[id.0].take() {
-            Some(earlier) => self.network.kernels.add(&earlier, &gradient)?,
-            None => gradient,
-        };
-        self.at[id.0] = Some(sum);
-        Ok(())
-    }
+    tape: &'a Tape,
+    wants_image: bool,
+    /// Gradients that have arrived at nodes so far.
+    arrived: Vec<Option<Arc<Value>>>,
+    gradients: Gradients,
 }
 
 impl Network {
@@ -39,91 +36,113 @@ impl Network {
         if tape.mode == Mode::Eval {
             bail!("a forward pass in Mode::Eval keeps no tape");
         }
-        let mut arrived = Arrived { network: self, at: vec![None; self.graph.nodes.len()] };
+        let gradients = Gradients { parameters: BTreeMap::new(), image: None };
+        let arrived = vec![None; self.graph.nodes.len()];
+        let mut walk = Walk { network: self, tape, wants_image, arrived, gradients };
         if let Some(gradient) = doutput {
-            arrived.add(self.graph.output, self.kernels.import_feature(gradient)?)?;
+            walk.arrive(self.graph.output, self.kernels.import_feature(gradient)?)?;
         }
         for (name, gradient) in dtaps {
             let Some(id) = self.graph.tap(name) else { bail!("the network has no tap {name:?}") };
-            arrived.add(id, self.kernels.import_feature(gradient)?)?;
+            walk.arrive(id, self.kernels.import_feature(gradient)?)?;
         }
-        let mut gradients = Gradients { parameters: BTreeMap::new(), image: None };
         for (id, node) in self.graph.iter().rev() {
-            if let Some(dy) = arrived.at[id.0].take() {
-                match self.schedule.fused[id.0] {
-                    Some(norm) => self.back_norm(norm, id, &dy, tape, &mut arrived, &mut gradients)?,
-                    None => self.back(id, &node.op, &dy, tape, wants_image, &mut arrived, &mut gradients)?,
+            if let Some(dy) = walk.arrived[id.0].take() {
+                match self.schedule.steps[id.0] {
+                    Step::NormRelu { norm, plus } => walk.norm(norm, id, plus, &dy)?,
+                    step => walk.back(id, &node.op, step, &dy)?,
                 }
             }
         }
-        Ok(gradients)
+        Ok(walk.gradients)
+    }
+}
+
+impl Walk<'_> {
+    fn arrive(&mut self, id: NodeId, gradient: Tensor) -> Result<()> {
+        self.arrive_shared(id, Arc::new(Value::new(gradient, &self.network.kernels)))
     }
 
-    #[allow(clippy::too_many_arguments)] // the state of one walk, passed down one level
-    fn back(
-        &self,
-        id: NodeId,
-        op: &Op,
-        dy: &Tensor,
-        tape: &Tape,
-        wants_image: bool,
-        arrived: &mut Arrived,
-        gradients: &mut Gradients,
-    ) -> Result<()> {
-        let k = &self.kernels;
-        let inputs = &self.graph.node(id).inputs;
+    fn arrive_shared(&mut self, id: NodeId, gradient: Arc<Value>) -> Result<()> {
+        let sum = match self.arrived[id.0].take() {
+            Some(earlier) => Arc::new(Value::new(self.network.kernels.add(&earlier, &gradient)?, &self.network.kernels)),
+            None => gradient,
+        };
+        self.arrived[id.0] = Some(sum);
+        Ok(())
+    }
+
+    fn back(&mut self, id: NodeId, op: &Op, step: Step, dy: &Arc<Value>) -> Result<()> {
+        let k = &self.network.kernels;
+        let inputs = &self.network.graph.node(id).inputs;
         match op {
-            Op::Input { .. } if wants_image => gradients.image = Some(k.export_feature(dy)?),
+            Op::Input { .. } if self.wants_image => self.gradients.image = Some(k.export_feature(dy)?),
             Op::Input { .. } => {}
-            Op::Conv(conv) => {
-                let wants_dx = wants_image || !matches!(self.graph.node(inputs[0]).op, Op::Input { .. });
-                let g = k.conv_backward(conv, tape.value(inputs[0]), self.parameter(id, "weight"), dy, wants_dx)?;
-                self.keep(id, "weight", g.dweight, gradients);
-                if let Some(dbias) = g.dbias {
-                    self.keep(id, "bias", dbias, gradients);
-                }
-                if let Some(dx) = g.dx {
-                    arrived.add(inputs[0], dx)?;
-                }
-            }
-            Op::BatchNorm { .. } => self.back_norm(id, id, dy, tape, arrived, gradients)?,
-            Op::Relu => arrived.add(inputs[0], k.relu_backward(tape.value(id), dy)?)?,
+            Op::Conv(conv) => self.conv(id, conv, step, dy)?,
+            Op::BatchNorm { .. } => self.norm(id, id, None, dy)?,
+            Op::Relu => self.arrive(inputs[0], k.relu_backward(self.tape.value(id), dy)?)?,
             Op::Add => {
-                arrived.add(inputs[0], dy.clone())?;
-                arrived.add(inputs[1], dy.clone())?;
+                self.arrive_shared(inputs[0], dy.clone())?;
+                self.arrive_shared(inputs[1], dy.clone())?;
             }
-            Op::MaxPool => arrived.add(inputs[0], k.max_pool_backward(tape.value(inputs[0]), tape.value(id), dy)?)?,
-            Op::Upsample => arrived.add(inputs[0], k.upsample_backward(dy)?)?,
+            Op::MaxPool => self.arrive(inputs[0], k.max_pool_backward(self.tape.value(inputs[0]), self.tape.value(id), dy)?)?,
+            Op::Upsample => self.arrive(inputs[0], k.upsample_backward(dy)?)?,
             Op::Concat => {
-                let (a, b) = k.split(dy, self.channels[inputs[0].0])?;
-                arrived.add(inputs[0], a)?;
-                arrived.add(inputs[1], b)?;
+                let (a, b) = k.split(dy, self.network.channels[inputs[0].0])?;
+                self.arrive(inputs[0], a)?;
+                self.arrive(inputs[1], b)?;
             }
-            Op::InputImage { .. } | Op::Probability | Op::Quantise => bail!("{} is for deployment only", self.graph.node(id).name),
+            Op::InputImage { .. } | Op::Probability | Op::Quantise => bail!("{} is for deployment only", self.network.graph.node(id).name),
         }
         Ok(())
     }
 
-    /// Through the normalisation `id`, whose result (after a fused ReLU) is the value of `result`.
-    fn back_norm(
-        &self,
-        id: NodeId,
-        result: NodeId,
-        dy: &Tensor,
-        tape: &Tape,
-        arrived: &mut Arrived,
-        gradients: &mut Gradients,
-    ) -> Result<()> {
-        let input = self.graph.node(id).inputs[0];
-        let norm = self.norm_at(id, result != id);
-        let own = tape.mode == Mode::Train;
-        let g = self.kernels.norm_backward(norm, tape.value(input), tape.value(result), dy, &tape.moments[&id], own)?;
-        self.keep(id, "weight", g.dscale, gradients);
-        self.keep(id, "bias", g.dshift, gradients);
-        arrived.add(input, g.dx)
+    fn conv(&mut self, id: NodeId, conv: &Conv, step: Step, dy: &Tensor) -> Result<()> {
+        let network = self.network;
+        let input = network.graph.node(id).inputs[0];
+        let wants_dx = self.wants_image || !matches!(network.graph.node(input).op, Op::Input { .. });
+        let source = self.tape.source(input, step);
+        let g = network.kernels.conv_backward(conv, source, network.parameter(id, "weight"), dy, wants_dx)?;
+        self.keep(id, "weight", g.dweight);
+        if let Some(dbias) = g.dbias {
+            self.keep(id, "bias", dbias);
+        }
+        let (of_dx, of_dskip) = match step {
+            Step::Upsampled { small, skip } => (small, skip),
+            _ => (input, None),
+        };
+        if let Some(dx) = g.dx {
+            self.arrive(of_dx, dx)?;
+        }
+        if let (Some(dskip), Some(skip)) = (g.dskip, of_dskip) {
+            self.arrive(skip, dskip)?;
+        }
+        Ok(())
     }
 
-    fn keep(&self, id: NodeId, suffix: &str, gradient: Tensor, gradients: &mut Gradients) {
-        gradients.parameters.insert(format!("{}.{suffix}", self.graph.node(id).name), gradient);
+    /// Through the normalisation `id`, whose result (after the addition of `plus` and a ReLU) is the value of `result`.
+    fn norm(&mut self, id: NodeId, result: NodeId, plus: Option<NodeId>, dy: &Tensor) -> Result<()> {
+        let (network, tape) = (self.network, self.tape);
+        let input = network.graph.node(id).inputs[0];
+        let norm = network.norm_at(id, result != id);
+        let at = NormPoint {
+            x: tape.value(input),
+            y: norm.relu.then(|| tape.value(result)),
+            moments: &tape.moments[&id],
+            batch_statistics: tape.mode == Mode::Train,
+            wants_dplus: plus.is_some(),
+        };
+        let g = network.kernels.norm_backward(norm, at, dy)?;
+        self.keep(id, "weight", g.dscale);
+        self.keep(id, "bias", g.dshift);
+        if let (Some(dplus), Some(plus)) = (g.dplus, plus) {
+            self.arrive(plus, dplus)?;
+        }
+        self.arrive(input, g.dx)
+    }
+
+    fn keep(&mut self, id: NodeId, suffix: &str, gradient: Tensor) {
+        let name = format!("{}.{suffix}", self.network.graph.node(id).name);
+        self.gradients.parameters.insert(name, Value::new(gradient, &self.network.kernels));
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, bail};
-use models::graph::{Graph, NodeId, Op};
+use models::graph::{Conv, NodeId, Op};
 
 use super::Network;
-use super::kernels::{Moments, Norm};
+use super::kernels::{Moments, Norm, Source};
+use super::schedule::Step;
+use super::value::Value;
 
 /// Whose statistics batch normalisation uses, and whether values are kept for a reverse pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,66 +21,9 @@ pub enum Mode {
     Eval,
 }
 
-/// What can be known before any value is: which ReLUs are fused into the normalisation before them, and when values may go.
-pub(super) struct Schedule {
-    /// For a fused ReLU: the normalisation it completes.
-    pub fused: Vec<Option<NodeId>>,
-    /// Whether the node is a normalisation that its ReLU computes.
-    pub absorbed: Vec<bool>,
-    /// The last node that reads each value; itself for outputs and taps, which stay.
-    last_use: Vec<usize>,
-    /// Whether the reverse pass reads the value.
-    kept: Vec<bool>,
-}
-
-impl Schedule {
-    pub fn new(graph: &Graph) -> Self {
-        let n = graph.nodes.len();
-        let mut users = vec![Vec::new(); n];
-        graph.iter().for_each(|(id, node)| node.inputs.iter().for_each(|input| users[input.0].push(id)));
-        let stays = |id: NodeId| id == graph.output || graph.taps.iter().any(|tap| tap.node == id);
-        let mut schedule = Self { fused: vec![None; n], absorbed: vec![false; n], last_use: vec![usize::MAX; n], kept: vec![false; n] };
-        for (id, node) in graph.iter() {
-            let is_norm = |id: NodeId| matches!(graph.node(id).op, Op::BatchNorm { .. });
-            if node.op == Op::Relu && is_norm(node.inputs[0]) && users[node.inputs[0].0].len() == 1 && !stays(node.inputs[0]) {
-                schedule.fused[id.0] = Some(node.inputs[0]);
-                schedule.absorbed[node.inputs[0].0] = true;
-            }
-        }
-        for (id, node) in graph.iter() {
-            let source = schedule.fused[id.0].map_or(node.inputs.clone(), |norm| graph.node(norm).inputs.clone());
-            for input in source {
-                schedule.last_use[input.0] = id.0;
-                schedule.kept[input.0] |= reads_input(&node.op) || schedule.fused[id.0].is_some();
-            }
-            schedule.kept[id.0] |= reads_output(&node.op);
-        }
-        graph.iter().filter(|(id, _)| stays(*id)).for_each(|(id, _)| schedule.last_use[id.0] = usize::MAX);
-        schedule
-    }
-}
-
-/// Whether an operation's gradient needs what went in.
-fn reads_input(op: &Op) -> bool {
-    match op {
-        Op::Conv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
-        Op::Input { .. } | Op::InputImage { .. } | Op::Relu | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => false,
-    }
-}
-
-/// Whether an operation's gradient needs what came out.
-fn reads_output(op: &Op) -> bool {
-    match op {
-        Op::Relu | Op::MaxPool | Op::BatchNorm { .. } => true,
-        Op::Conv(_) | Op::Input { .. } | Op::InputImage { .. } | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => {
-            false
-        }
-    }
-}
-
 /// Values of a forward pass.
 pub struct Tape {
-    pub(super) values: Vec<Option<Tensor>>,
+    pub(super) values: Vec<Option<Value>>,
     pub(super) moments: BTreeMap<NodeId, Moments>,
     pub(super) mode: Mode,
     pixels: BTreeMap<NodeId, usize>,
@@ -98,22 +43,29 @@ impl Tape {
     pub(super) fn value(&self, id: NodeId) -> &Tensor {
         self.values[id.0].as_ref().unwrap_or_else(|| panic!("the value of node {} was kept", id.0))
     }
+
+    /// What a convolution reads in this step.
+    pub(super) fn source(&self, input: NodeId, step: Step) -> Source<'_> {
+        match step {
+            Step::Upsampled { small, skip } => Source::Upsampled { small: self.value(small), skip: skip.map(|skip| self.value(skip)) },
+            _ => Source::Map(self.value(input)),
+        }
+    }
 }
 
 impl Network {
     /// Runs `image` (`B C H W`) through the graph.
     pub fn forward(&self, image: &Tensor, mode: Mode) -> Result<Tape> {
         let n = self.graph.nodes.len();
-        let mut tape = Tape { values: vec![None; n], moments: BTreeMap::new(), mode, pixels: BTreeMap::new() };
+        let values = std::iter::repeat_with(|| None).take(n).collect();
+        let mut tape = Tape { values, moments: BTreeMap::new(), mode, pixels: BTreeMap::new() };
         for (id, node) in self.graph.iter() {
-            if self.schedule.absorbed[id.0] {
-                continue;
-            }
-            let value = match self.schedule.fused[id.0] {
-                Some(norm) => self.run_norm(norm, true, &mut tape)?,
-                None => self.run(id, &node.op, image, &mut tape)?,
+            let value = match self.schedule.steps[id.0] {
+                Step::Absorbed => continue,
+                Step::NormRelu { norm, plus } => self.run_norm(norm, plus, true, &mut tape)?,
+                step => self.run(id, &node.op, step, image, &mut tape)?,
             };
-            tape.values[id.0] = Some(value);
+            tape.values[id.0] = Some(Value::new(value, &self.kernels));
             for done in 0..=id.0 {
                 let needed_later = mode != Mode::Eval && self.schedule.kept[done];
                 if self.schedule.last_use[done] == id.0 && !needed_later {
@@ -135,16 +87,13 @@ impl Network {
         self.kernels.export_feature(tape.value(id))
     }
 
-    fn run(&self, id: NodeId, op: &Op, image: &Tensor, tape: &mut Tape) -> Result<Tensor> {
+    fn run(&self, id: NodeId, op: &Op, step: Step, image: &Tensor, tape: &mut Tape) -> Result<Tensor> {
         let k = &self.kernels;
         let inputs = &self.graph.node(id).inputs;
         match op {
             Op::Input { .. } => k.import_feature(image),
-            Op::Conv(conv) => {
-                let bias = conv.bias.then(|| self.parameter(id, "bias"));
-                k.conv(conv, tape.value(inputs[0]), self.parameter(id, "weight"), bias)
-            }
-            Op::BatchNorm { .. } => self.run_norm(id, false, tape),
+            Op::Conv(conv) => k.conv(conv, tape.source(inputs[0], step), self.parameter(id, "weight"), self.bias(id, conv)),
+            Op::BatchNorm { .. } => self.run_norm(id, None, false, tape),
             Op::Relu => k.relu(tape.value(inputs[0])),
             Op::Add => k.add(tape.value(inputs[0]), tape.value(inputs[1])),
             Op::MaxPool => k.max_pool(tape.value(inputs[0])),
@@ -154,13 +103,17 @@ impl Network {
         }
     }
 
-    fn run_norm(&self, id: NodeId, relu: bool, tape: &mut Tape) -> Result<Tensor> {
+    fn bias(&self, id: NodeId, conv: &Conv) -> Option<&Tensor> {
+        conv.bias.then(|| self.parameter(id, "bias"))
+    }
+
+    fn run_norm(&self, id: NodeId, plus: Option<NodeId>, relu: bool, tape: &mut Tape) -> Result<Tensor> {
         let x = tape.value(self.graph.node(id).inputs[0]);
         let moments = match tape.mode {
             Mode::Train => self.kernels.moments(x)?,
             Mode::Frozen | Mode::Eval => self.running_moments(id)?,
         };
-        let y = self.kernels.norm(self.norm_at(id, relu), x, &moments)?;
+        let y = self.kernels.norm(self.norm_at(id, relu), x, plus.map(|plus| tape.value(plus)), &moments)?;
         let pixels = x.elem_count() / self.parameter(id, "weight").elem_count();
         tape.pixels.insert(id, pixels);
         tape.moments.insert(id, moments);

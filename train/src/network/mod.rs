@@ -8,6 +8,8 @@ pub mod device;
 mod forward;
 mod initial;
 pub mod kernels;
+mod schedule;
+mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ pub use backward::Gradients;
 pub use forward::{Mode, Tape};
 pub use initial::initial_weights;
 use kernels::Kernels;
+pub use value::Value;
 
 /// A network on a device.
 pub struct Network {
@@ -27,7 +30,7 @@ pub struct Network {
     kernels: Arc<dyn Kernels>,
     parameters: BTreeMap<String, Tensor>,
     roles: BTreeMap<String, (Role, Option<Conv>)>,
-    schedule: forward::Schedule,
+    schedule: schedule::Schedule,
     /// Channels of every node's value.
     channels: Vec<usize>,
 }
@@ -37,7 +40,7 @@ impl Network {
     pub fn new(graph: Graph, weights: &Weights, kernels: Arc<dyn Kernels>) -> models::Result<Self> {
         let selected = models::weights::select(&graph, weights)?;
         let roles = roles(&graph);
-        let schedule = forward::Schedule::new(&graph);
+        let schedule = schedule::Schedule::new(&graph);
         let side = graph.stride();
         let channels = graph.shapes(side, side)?.into_iter().map(|shape| shape.channels).collect();
         let mut network = Self { graph, kernels, parameters: BTreeMap::new(), roles, schedule, channels };

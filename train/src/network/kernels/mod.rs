@@ -9,6 +9,8 @@ mod reference;
 use candle_core::{DType, Device, Result, Tensor};
 use models::graph::Conv;
 
+pub(crate) use cpu::lanes::{run_on, vectorised};
+pub(crate) use cpu::product;
 pub use cpu::{Cpu, Isa};
 pub use reference::Reference;
 
@@ -34,14 +36,45 @@ pub struct Norm<'a> {
     pub relu: bool,
 }
 
+/// What a convolution reads.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// A map.
+    Map(&'a Tensor),
+    /// Each pixel of `small` as 2x2, and behind its channels those of `skip`.
+    Upsampled {
+        /// Half as high and as wide as what it stands for.
+        small: &'a Tensor,
+        /// As high and as wide as the result.
+        skip: Option<&'a Tensor>,
+    },
+}
+
 /// Gradients of a convolution.
 pub struct ConvGradients {
-    /// At the input, unless it was not asked for.
+    /// At the map, or at the small map, unless it was not asked for.
     pub dx: Option<Tensor>,
+    /// At the skipped map, where there is one.
+    pub dskip: Option<Tensor>,
     /// At the weight, in the kernels' layout.
     pub dweight: Tensor,
     /// At the bias.
     pub dbias: Option<Tensor>,
+}
+
+/// Where a batch normalisation stood in the forward pass.
+#[derive(Clone, Copy)]
+pub struct NormPoint<'a> {
+    /// Its input.
+    pub x: &'a Tensor,
+    /// Its result; needed with a ReLU only.
+    pub y: Option<&'a Tensor>,
+    /// The moments that were used.
+    pub moments: &'a Moments,
+    /// Whether they came from `x` itself, so that gradients flow through them.
+    pub batch_statistics: bool,
+    /// Whether the gradient at an added map is wanted.
+    pub wants_dplus: bool,
 }
 
 /// Gradients of a batch normalisation.
@@ -52,9 +85,13 @@ pub struct NormGradients {
     pub dscale: Tensor,
     /// At the shift.
     pub dshift: Tensor,
+    /// At the map that was added, if it was asked for.
+    pub dplus: Option<Tensor>,
 }
 
 /// One device's operations. Feature maps and weights are in the layout of the implementation.
+///
+/// A result may share memory with an argument only where [`Kernels::recycle`] does nothing.
 pub trait Kernels: Send + Sync {
     /// Where tensors live.
     fn device(&self) -> &Device;
@@ -69,26 +106,21 @@ pub trait Kernels: Send + Sync {
     /// A convolution weight, or its gradient, as `O I K K`.
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
 
+    /// Told that nothing reads this result of these kernels any more: its memory may be used again.
+    fn recycle(&self, _: &Tensor) {}
+
     /// Convolution with zero padding `kernel / 2`.
-    fn conv(&self, conv: &Conv, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>;
-    /// Its gradients; the one at the input only if `wants_dx`.
-    fn conv_backward(&self, conv: &Conv, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients>;
+    fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>;
+    /// Its gradients; those at the maps only if `wants_dx`.
+    fn conv_backward(&self, conv: &Conv, source: Source, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients>;
     /// Mean and biased variance over batch, rows and columns.
     fn moments(&self, x: &Tensor) -> Result<Moments>;
     /// A running statistic in the type of [`Moments`].
     fn moments_from(&self, running: &Tensor) -> Result<Tensor>;
-    /// `(x - mean) / sqrt(variance + eps) * scale + shift`, then the ReLU.
-    fn norm(&self, norm: Norm, x: &Tensor, moments: &Moments) -> Result<Tensor>;
-    /// Its gradients; `y` is the result of [`Kernels::norm`], `batch_statistics` says whether `moments` came from `x` itself.
-    fn norm_backward(
-        &self,
-        norm: Norm,
-        x: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-        moments: &Moments,
-        batch_statistics: bool,
-    ) -> Result<NormGradients>;
+    /// `(x - mean) / sqrt(variance + eps) * scale + shift + plus`, then the ReLU.
+    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor>;
+    /// Its gradients; `y` is the result of [`Kernels::norm`] and needed with a ReLU only.
+    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients>;
     /// `max(x, 0)`.
     fn relu(&self, x: &Tensor) -> Result<Tensor>;
     /// `dy` where the result `y` is positive, else 0.
@@ -107,4 +139,25 @@ pub trait Kernels: Send + Sync {
     fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
     /// The two parts of a gradient, the first with `channels` channels.
     fn split(&self, dy: &Tensor, channels: usize) -> Result<(Tensor, Tensor)>;
+}
+
+/// What a convolution reads, as one map.
+fn assembled(kernels: &dyn Kernels, source: Source) -> Result<Tensor> {
+    match source {
+        Source::Map(x) => Ok(x.clone()),
+        Source::Upsampled { small, skip: None } => kernels.upsample(small),
+        Source::Upsampled { small, skip: Some(skip) } => kernels.concat(&kernels.upsample(small)?, skip),
+    }
+}
+
+/// The gradient at an assembled map, carried to its parts: `dx` and `dskip`. `channels` are those of the first.
+fn disassembled(kernels: &dyn Kernels, source: Source, channels: usize, dx: Tensor) -> Result<(Tensor, Option<Tensor>)> {
+    match source {
+        Source::Map(_) => Ok((dx, None)),
+        Source::Upsampled { skip: None, .. } => Ok((kernels.upsample_backward(&dx)?, None)),
+        Source::Upsampled { skip: Some(_), .. } => {
+            let (up, skip) = kernels.split(&dx, channels)?;
+            Ok((kernels.upsample_backward(&up)?, Some(skip)))
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use models::graph::Conv;
 
-use super::{ConvGradients, Kernels, Moments, Norm, NormGradients};
+use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source, assembled, disassembled};
 
 /// Kernels of candle operations.
 pub struct Reference {
@@ -95,28 +95,33 @@ impl Kernels for Reference {
         Ok(weight.clone())
     }
 
-    fn conv(&self, conv: &Conv, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let x = assembled(self, source)?;
         let y = x.conv2d(weight, conv.kernel / 2, conv.stride, 1, 1)?;
         bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(&over_pixels(bias)?))
     }
 
-    fn conv_backward(&self, conv: &Conv, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+    fn conv_backward(&self, conv: &Conv, source: Source, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+        let x = assembled(self, source)?;
         let (_, _, h, w) = x.dims4()?;
         let (_, _, oh, ow) = dy.dims4()?;
         let padding = conv.kernel / 2;
-        let dx = if wants_dx {
+        let (dx, dskip) = if wants_dx {
             // Rows at the far end that no window of the forward pass reached still need their zeros.
             let missing = |size: usize, out: usize| size + 2 * padding - ((out - 1) * conv.stride + conv.kernel);
             assert_eq!(missing(h, oh), missing(w, ow), "sides of the input must leave the same rest");
-            Some(dy.conv_transpose2d(weight, padding, missing(h, oh), conv.stride, 1)?)
+            let dx = dy.conv_transpose2d(weight, padding, missing(h, oh), conv.stride, 1)?;
+            let first = if let Source::Upsampled { small, .. } = source { small.dim(1)? } else { conv.inputs };
+            let (dx, dskip) = disassembled(self, source, first, dx)?;
+            (Some(dx), dskip)
         } else {
-            None
+            (None, None)
         };
         // Batch and channels change places: the gradient is itself a convolution, dilated by the stride.
         let products = x.transpose(0, 1)?.contiguous()?.conv2d(&dy.transpose(0, 1)?.contiguous()?, padding, 1, conv.stride, 1)?;
         let dweight = products.narrow(2, 0, conv.kernel)?.narrow(3, 0, conv.kernel)?.transpose(0, 1)?.contiguous()?;
         let dbias = if conv.bias { Some(sum_over_pixels(dy)?) } else { None };
-        Ok(ConvGradients { dx, dweight, dbias })
+        Ok(ConvGradients { dx, dskip, dweight, dbias })
     }
 
     fn moments(&self, x: &Tensor) -> Result<Moments> {
@@ -131,24 +136,22 @@ impl Kernels for Reference {
         Ok(running.clone())
     }
 
-    fn norm(&self, norm: Norm, x: &Tensor, moments: &Moments) -> Result<Tensor> {
+    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
         let unit = x.broadcast_sub(&over_pixels(&moments.mean)?)?.broadcast_mul(&inverse_std(moments, norm.eps)?)?;
         let y = unit.broadcast_mul(&over_pixels(norm.scale)?)?.broadcast_add(&over_pixels(norm.shift)?)?;
+        let y = plus.map_or(Ok(y.clone()), |plus| y + plus)?;
         if norm.relu { y.relu() } else { Ok(y) }
     }
 
-    fn norm_backward(
-        &self,
-        norm: Norm,
-        x: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-        moments: &Moments,
-        batch_statistics: bool,
-    ) -> Result<NormGradients> {
+    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
+        let NormPoint { x, y, moments, batch_statistics, wants_dplus } = at;
         let (b, _, h, w) = x.dims4()?;
         let count = (b * h * w) as f64;
-        let dy = if norm.relu { self.relu_backward(y, dy)? } else { dy.clone() };
+        let dy = match y {
+            Some(y) if norm.relu => self.relu_backward(y, dy)?,
+            _ => dy.clone(),
+        };
+        let dplus = wants_dplus.then(|| dy.clone());
         let inverse_std = inverse_std(moments, norm.eps)?;
         let unit = x.broadcast_sub(&over_pixels(&moments.mean)?)?.broadcast_mul(&inverse_std)?;
         let (dshift, dscale) = (sum_over_pixels(&dy)?, sum_over_pixels(&(&dy * &unit)?)?);
@@ -159,7 +162,7 @@ impl Kernels for Reference {
         } else {
             dy
         };
-        Ok(NormGradients { dx: centred.broadcast_mul(&gain)?, dscale, dshift })
+        Ok(NormGradients { dx: centred.broadcast_mul(&gain)?, dscale, dshift, dplus })
     }
 
     fn relu(&self, x: &Tensor) -> Result<Tensor> {

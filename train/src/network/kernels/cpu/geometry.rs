@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::gather::{Class, PADDING};
+use super::winograd::Grid;
 
 /// Sizes that decide the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,11 @@ impl Geometry {
     /// Taps of the kernel.
     pub fn taps(&self) -> usize {
         self.kernel * self.kernel
+    }
+
+    /// The maps of a convolution with stride 1.
+    pub fn grid(&self) -> Grid {
+        Grid { batch: self.batch, height: self.height, width: self.width }
     }
 
     fn tables(self) -> Tables {

@@ -5,6 +5,8 @@
 /// # Safety
 /// Every method needs the instruction set that the type stands for; pointers must be valid for 16 values.
 pub trait Lanes: Copy {
+    /// Whether there are 32 registers of 16 values, so that blocks of 12 x 2 sums stay in registers; else blocks of 4 x 1 do.
+    const WIDE: bool;
     /// All zero.
     unsafe fn zero() -> Self;
     /// Sixteen copies of the value at `p`.
@@ -15,6 +17,55 @@ pub trait Lanes: Copy {
     unsafe fn store(self, p: *mut f32);
     /// `self + a * b`.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
+    /// `self - a * b`.
+    unsafe fn minus_product(self, a: Self, b: Self) -> Self;
+    /// `self + other`.
+    unsafe fn plus(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn minus(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn times(self, other: Self) -> Self;
+    /// The larger of the two.
+    unsafe fn larger(self, other: Self) -> Self;
+    /// `self` where `test` is positive, else 0.
+    unsafe fn where_positive(self, test: Self) -> Self;
+    /// `self` where `a` equals `b`, else 0.
+    unsafe fn where_equal(self, a: Self, b: Self) -> Self;
+}
+
+/// Work that is compiled once for each instruction set.
+pub trait Work {
+    /// The work itself, `inline(always)`.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set of `L`.
+    unsafe fn run<L: Lanes>(self);
+}
+
+/// Does `work` with the instruction set `isa`, which must come from [`Isa::available`].
+pub fn run_on<W: Work>(isa: Isa, work: W) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn avx512<W: Work>(work: W) {
+        // SAFETY: the feature is on in this function.
+        unsafe { work.run::<Avx512>() }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2<W: Work>(work: W) {
+        // SAFETY: the features are on in this function.
+        unsafe { work.run::<Avx2>() }
+    }
+    match isa {
+        // SAFETY: `isa` was found on this processor.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512(work) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2(work) },
+        // SAFETY: plain Rust needs nothing.
+        Isa::Plain => unsafe { work.run::<Plain>() },
+    }
 }
 
 /// The instruction sets that kernels are compiled for.
@@ -84,7 +135,15 @@ pub fn vectorised<T>(work: impl FnOnce() -> T) -> T {
 #[derive(Clone, Copy)]
 pub struct Plain([f32; 16]);
 
+impl Plain {
+    #[inline(always)]
+    fn each(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
 impl Lanes for Plain {
+    const WIDE: bool = false;
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0.0; 16])
@@ -109,6 +168,35 @@ impl Lanes for Plain {
         }
         self
     }
+    #[inline(always)]
+    unsafe fn minus_product(self, a: Self, b: Self) -> Self {
+        let negative = Self(a.0.map(|v| -v));
+        unsafe { self.plus_product(negative, b) }
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        self.each(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        self.each(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        self.each(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn larger(self, other: Self) -> Self {
+        self.each(other, f32::max)
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, test: Self) -> Self {
+        self.each(test, |v, test| if test > 0.0 { v } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| if a.0[i] == b.0[i] { self.0[i] } else { 0.0 }))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -117,8 +205,10 @@ pub use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m256, __m512, _CMP_EQ_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_fmadd_ps,
+        _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
+        _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::Lanes;
@@ -128,6 +218,7 @@ mod x86 {
     pub struct Avx512(__m512);
 
     impl Lanes for Avx512 {
+        const WIDE: bool = true;
         #[inline(always)]
         unsafe fn zero() -> Self {
             Self(unsafe { _mm512_setzero_ps() })
@@ -148,6 +239,34 @@ mod x86 {
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {
             Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
         }
+        #[inline(always)]
+        unsafe fn minus_product(self, a: Self, b: Self) -> Self {
+            Self(unsafe { _mm512_fnmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn minus(self, other: Self) -> Self {
+            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn larger(self, other: Self) -> Self {
+            Self(unsafe { _mm512_max_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn where_positive(self, test: Self) -> Self {
+            unsafe { Self(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(test.0, _mm512_setzero_ps()), self.0)) }
+        }
+        #[inline(always)]
+        unsafe fn where_equal(self, a: Self, b: Self) -> Self {
+            unsafe { Self(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0)) }
+        }
     }
 
     /// Two 256-bit registers.
@@ -155,6 +274,7 @@ mod x86 {
     pub struct Avx2(__m256, __m256);
 
     impl Lanes for Avx2 {
+        const WIDE: bool = false;
         #[inline(always)]
         unsafe fn zero() -> Self {
             unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
@@ -178,6 +298,41 @@ mod x86 {
         #[inline(always)]
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {
             unsafe { Self(_mm256_fmadd_ps(a.0, b.0, self.0), _mm256_fmadd_ps(a.1, b.1, self.1)) }
+        }
+        #[inline(always)]
+        unsafe fn minus_product(self, a: Self, b: Self) -> Self {
+            unsafe { Self(_mm256_fnmadd_ps(a.0, b.0, self.0), _mm256_fnmadd_ps(a.1, b.1, self.1)) }
+        }
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+        }
+        #[inline(always)]
+        unsafe fn minus(self, other: Self) -> Self {
+            unsafe { Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
+        }
+        #[inline(always)]
+        unsafe fn larger(self, other: Self) -> Self {
+            unsafe { Self(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
+        }
+        #[inline(always)]
+        unsafe fn where_positive(self, test: Self) -> Self {
+            unsafe {
+                let zero = _mm256_setzero_ps();
+                let keep = |v, test| _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_GT_OQ>(test, zero));
+                Self(keep(self.0, test.0), keep(self.1, test.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn where_equal(self, a: Self, b: Self) -> Self {
+            unsafe {
+                let keep = |v, a, b| _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b));
+                Self(keep(self.0, a.0, b.0), keep(self.1, a.1, b.1))
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::lanes::vectorised;
+use super::lanes::{Isa, Lanes, Work, run_on, vectorised};
+use super::scratch::{Pool, Shared};
 
 /// Values that one task handles.
 const TASK: usize = 1 << 16;
@@ -28,8 +29,8 @@ impl Shape {
 }
 
 /// `f(a, b)` for every pair of values.
-pub fn zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; a.len()];
+pub fn zip(pool: &Pool, a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    let mut out = pool.take(a.len());
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(out, (a, b))| {
         vectorised(|| out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b)));
     });
@@ -37,19 +38,20 @@ pub fn zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32>
 }
 
 /// `f(a)` for every value.
-pub fn map(a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; a.len()];
+pub fn map(pool: &Pool, a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+    let mut out = pool.take(a.len());
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).for_each(|(out, a)| out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a)));
     out
 }
 
 /// Maximum over 3x3, stride 2, padding 1.
-pub fn max_pool(x: &[f32], shape: Shape) -> Vec<f32> {
+pub fn max_pool(pool: &Pool, x: &[f32], shape: Shape) -> Vec<f32> {
     let Shape { width, height, channels, .. } = shape;
     let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
-    let mut out = vec![f32::NEG_INFINITY; shape.batch * rows * columns * channels];
+    let mut out = pool.take(shape.batch * rows * columns * channels);
     out.par_chunks_mut(columns * channels).enumerate().for_each(|(row, out)| {
         for (column, best) in out.chunks_exact_mut(channels).enumerate() {
+            best.fill(f32::NEG_INFINITY);
             for_window(shape, row, column, |pixel| {
                 let values = &x[pixel * channels..][..channels];
                 best.iter_mut().zip(values).for_each(|(best, v)| *best = best.max(*v));
@@ -60,6 +62,7 @@ pub fn max_pool(x: &[f32], shape: Shape) -> Vec<f32> {
 }
 
 /// Calls `f` with the index of each input pixel in the window of an output pixel; `row` counts over all images.
+#[inline(always)]
 fn for_window(shape: Shape, row: usize, column: usize, mut f: impl FnMut(usize)) {
     let rows = shape.height.div_ceil(2);
     let (image, y) = (row / rows, row % rows);
@@ -71,39 +74,68 @@ fn for_window(shape: Shape, row: usize, column: usize, mut f: impl FnMut(usize))
 }
 
 /// Each gradient goes to the first maximum of its window.
-pub fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], shape: Shape) -> Vec<f32> {
-    let Shape { height, width, channels, .. } = shape;
-    let rows = height.div_ceil(2);
-    let row_len = width.div_ceil(2) * channels;
-    let image_len = height * width * channels;
-    let mut dx = vec![0.0; shape.len()];
-    dx.par_chunks_mut(image_len).enumerate().for_each(|(image, dx)| {
-        let mut open = vec![false; channels];
-        for row in image * rows..(image + 1) * rows {
-            for column in 0..width.div_ceil(2) {
-                let at = row * row_len + column * channels;
-                let (best, gradient) = (&y[at..][..channels], &dy[at..][..channels]);
-                open.fill(true);
-                for_window(shape, row, column, |pixel| {
-                    let values = &x[pixel * channels..][..channels];
-                    let target = &mut dx[pixel * channels - image * image_len..][..channels];
-                    for c in 0..channels {
-                        if open[c] && values[c] == best[c] {
-                            target[c] += gradient[c];
-                            open[c] = false;
-                        }
+pub fn max_pool_backward(isa: Isa, pool: &Pool, x: &[f32], y: &[f32], dy: &[f32], shape: Shape) -> Vec<f32> {
+    let rows = shape.height.div_ceil(2);
+    assert!(x.len() == shape.len() && y.len() == shape.batch * rows * shape.width.div_ceil(2) * shape.channels && dy.len() == y.len());
+    let mut dx = pool.zeros(shape.len());
+    let target = Shared::new(&mut dx);
+    // Windows of neighbouring rows overlap in one row of the input: first the even rows, then the odd ones.
+    for parity in 0..2 {
+        (0..shape.batch * rows).into_par_iter().filter(|row| row % rows % 2 == parity).for_each(|row| {
+            run_on(isa, PoolRow { x, y, dy, shape, row, dx: target });
+        });
+    }
+    dx
+}
+
+/// Gradients of one row of pooled pixels; `row` counts over all images.
+struct PoolRow<'a> {
+    x: &'a [f32],
+    y: &'a [f32],
+    dy: &'a [f32],
+    shape: Shape,
+    row: usize,
+    dx: Shared,
+}
+
+impl Work for PoolRow<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let channels = self.shape.channels;
+        let columns = self.shape.width.div_ceil(2);
+        for column in 0..columns {
+            let at = (self.row * columns + column) * channels;
+            for c in (0..channels / 16 * 16).step_by(16) {
+                // SAFETY: pixels of windows are inside the map; no other task of this pass writes these rows.
+                unsafe {
+                    let best = L::load(self.y.as_ptr().add(at + c));
+                    let mut open = L::load(self.dy.as_ptr().add(at + c));
+                    for_window(self.shape, self.row, column, |pixel| {
+                        let target = self.dx.get().add(pixel * channels + c);
+                        let hit = open.where_equal(L::load(self.x.as_ptr().add(pixel * channels + c)), best);
+                        L::load(target).plus(hit).store(target);
+                        open = open.minus(hit);
+                    });
+                }
+            }
+            for c in channels / 16 * 16..channels {
+                let mut open = self.dy[at + c];
+                for_window(self.shape, self.row, column, |pixel| {
+                    if self.x[pixel * channels + c] == self.y[at + c] {
+                        // SAFETY: as above.
+                        unsafe { *self.dx.get().add(pixel * channels + c) += open };
+                        open = 0.0;
                     }
                 });
             }
         }
-    });
-    dx
+    }
 }
 
 /// Each pixel becomes 2x2; `shape` is the input's.
-pub fn upsample(x: &[f32], shape: Shape) -> Vec<f32> {
+pub fn upsample(pool: &Pool, x: &[f32], shape: Shape) -> Vec<f32> {
     let row_len = shape.width * shape.channels;
-    let mut out = vec![0.0; 4 * shape.len()];
+    let mut out = pool.take(4 * shape.len());
     out.par_chunks_mut(4 * row_len).zip(x.par_chunks(row_len)).for_each(|(out, row)| {
         let (first, second) = out.split_at_mut(2 * row_len);
         for (to, from) in first.chunks_exact_mut(2 * shape.channels).zip(row.chunks_exact(shape.channels)) {
@@ -116,9 +148,9 @@ pub fn upsample(x: &[f32], shape: Shape) -> Vec<f32> {
 }
 
 /// Sum of each 2x2 block; `shape` is the result's.
-pub fn upsample_backward(dy: &[f32], shape: Shape) -> Vec<f32> {
+pub fn upsample_backward(pool: &Pool, dy: &[f32], shape: Shape) -> Vec<f32> {
     let row_len = shape.width * shape.channels;
-    let mut dx = vec![0.0; shape.len()];
+    let mut dx = pool.take(shape.len());
     dx.par_chunks_mut(row_len).zip(dy.par_chunks(4 * row_len)).for_each(|(dx, rows)| {
         let (first, second) = rows.split_at(2 * row_len);
         let c = shape.channels;
@@ -134,10 +166,10 @@ pub fn upsample_backward(dy: &[f32], shape: Shape) -> Vec<f32> {
 }
 
 /// Channels of `a`, then of `b`, for every pixel.
-pub fn concat(a: &[f32], a_channels: usize, b: &[f32], b_channels: usize) -> Vec<f32> {
+pub fn concat(pool: &Pool, a: &[f32], a_channels: usize, b: &[f32], b_channels: usize) -> Vec<f32> {
     let channels = a_channels + b_channels;
     let pixels = a.len() / a_channels;
-    let mut out = vec![0.0; pixels * channels];
+    let mut out = pool.take(pixels * channels);
     out.par_chunks_mut(1024 * channels).enumerate().for_each(|(task, out)| {
         for (i, out) in out.chunks_exact_mut(channels).enumerate() {
             let pixel = task * 1024 + i;
@@ -149,9 +181,9 @@ pub fn concat(a: &[f32], a_channels: usize, b: &[f32], b_channels: usize) -> Vec
 }
 
 /// The two parts of a concatenation.
-pub fn split(y: &[f32], a_channels: usize, b_channels: usize) -> (Vec<f32>, Vec<f32>) {
+pub fn split(pool: &Pool, y: &[f32], a_channels: usize, b_channels: usize) -> (Vec<f32>, Vec<f32>) {
     let take = |from: usize, count: usize| {
-        let mut out = vec![0.0; y.len() / (a_channels + b_channels) * count];
+        let mut out = pool.take(y.len() / (a_channels + b_channels) * count);
         out.par_chunks_mut(1024 * count).zip(y.par_chunks(1024 * (a_channels + b_channels))).for_each(|(out, y)| {
             for (out, y) in out.chunks_exact_mut(count).zip(y.chunks_exact(a_channels + b_channels)) {
                 out.copy_from_slice(&y[from..from + count]);
@@ -171,25 +203,38 @@ pub fn sum_over_pixels(dy: &[f32], channels: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
+/// Pixels that a task brings from one order of channels to the other.
+const STRIP: usize = 256;
+
 /// `[image][channel][pixel]` to `[image][pixel][channel]`.
-pub fn channels_last(x: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
-    transpose_each(x, batch, channels, pixels)
+pub fn channels_last(pool: &Pool, x: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
+    assert_eq!(x.len(), batch * channels * pixels);
+    let mut out = pool.take(x.len());
+    out.par_chunks_mut(pixels * channels).zip(x.par_chunks(pixels * channels)).for_each(|(out, x)| {
+        out.par_chunks_mut(STRIP * channels).enumerate().for_each(|(strip, out)| {
+            for (c, plane) in x.chunks_exact(pixels).enumerate() {
+                let values = &plane[strip * STRIP..][..out.len() / channels];
+                out[c..].iter_mut().step_by(channels).zip(values).for_each(|(to, from)| *to = *from);
+            }
+        });
+    });
+    out
 }
 
 /// `[image][pixel][channel]` to `[image][channel][pixel]`.
 pub fn channels_first(x: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
-    transpose_each(x, batch, pixels, channels)
-}
-
-/// Transposes each of `batch` matrices of `rows` x `columns`.
-fn transpose_each(x: &[f32], batch: usize, rows: usize, columns: usize) -> Vec<f32> {
+    assert_eq!(x.len(), batch * channels * pixels);
     let mut out = vec![0.0; x.len()];
-    debug_assert_eq!(x.len(), batch * rows * columns);
-    out.par_chunks_mut(rows * columns).zip(x.par_chunks(rows * columns)).for_each(|(out, x)| {
-        for (row, values) in x.chunks_exact(columns).enumerate() {
-            for (column, value) in values.iter().enumerate() {
-                out[column * rows + row] = *value;
-            }
+    let target = Shared::new(&mut out);
+    let strips = pixels.div_ceil(STRIP);
+    (0..batch * strips).into_par_iter().for_each(|task| {
+        let (image, from) = (task / strips, task % strips * STRIP);
+        let count = STRIP.min(pixels - from);
+        let values = &x[(image * pixels + from) * channels..][..count * channels];
+        for c in 0..channels {
+            // SAFETY: tasks write different strips of the planes.
+            let strip = unsafe { std::slice::from_raw_parts_mut(target.get().add((image * channels + c) * pixels + from), count) };
+            strip.iter_mut().zip(values[c..].iter().step_by(channels)).for_each(|(to, from)| *to = *from);
         }
     });
     out

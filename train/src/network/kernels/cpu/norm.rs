@@ -1,82 +1,196 @@
-//! Batch normalisation over `[pixel][channel]`, fused with the ReLU that follows it.
+//! Batch normalisation over `[pixel][channel]`, fused with what is added behind it and the ReLU that follows.
 
 use rayon::prelude::*;
 
-use super::lanes::vectorised;
+use super::lanes::{Isa, Lanes, Work, run_on};
+use super::scratch::Shared;
 
-/// Rows of pixels that one task sums: a fixed number, so that sums do not depend on the number of threads.
+/// Pixels that one task handles: a fixed number, so that sums do not depend on the number of threads.
 const PIXELS_PER_TASK: usize = 2048;
-/// Pixels summed in f32 before they join the f64 totals.
+/// Pixels summed in f32 before they join the f64 totals; what is handled at a time stays in the first-level cache.
 const PIXELS_PER_F32_SUM: usize = 64;
 
-/// Mean and biased variance of each channel.
-pub fn moments(x: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
-    let count = (x.len() / channels) as f64;
-    // Sums of squares are taken around the first pixel, or a mean far from zero would eat the variance's digits.
-    let shift = x[..channels].to_vec();
-    let sums = sum_pairs(x.len() / channels, channels, |pixel, first, second| {
-        let row = &x[pixel * channels..][..channels];
-        for (((a, b), v), s) in first.iter_mut().zip(second.iter_mut()).zip(row).zip(&shift) {
-            let d = v - s;
-            *a += d;
-            *b += d * d;
-        }
-    });
-    let mean: Vec<f64> = sums.0.iter().zip(&shift).map(|(sum, s)| sum / count + f64::from(*s)).collect();
-    let variance = sums.0.iter().zip(&sums.1).map(|(sum, square)| (square / count - (sum / count).powi(2)).max(0.0)).collect();
-    (mean, variance)
+/// Two values for each of sixteen (or one) channels of a pixel, to be summed over pixels.
+trait Pair: Sync {
+    /// Of channels `c..c + 16`, whose values begin at `at`.
+    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) -> [L; 2];
+    /// Of one channel.
+    fn one(&self, at: usize, c: usize) -> [f32; 2];
 }
 
-/// Two per-channel sums over all pixels; `add` adds one pixel to f32 partial sums.
-fn sum_pairs(pixels: usize, channels: usize, add: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> (Vec<f64>, Vec<f64>) {
-    let tasks: Vec<(Vec<f64>, Vec<f64>)> = (0..pixels.div_ceil(PIXELS_PER_TASK))
+/// Sums of some pixels.
+struct Part<'a, P> {
+    pair: &'a P,
+    pixels: std::ops::Range<usize>,
+    channels: usize,
+    total: &'a mut [Vec<f64>; 2],
+}
+
+impl<P: Pair> Work for Part<'_, P> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let whole = self.channels / 16 * 16;
+        for from in self.pixels.clone().step_by(PIXELS_PER_F32_SUM) {
+            let pixels = from..(from + PIXELS_PER_F32_SUM).min(self.pixels.end);
+            for c in (0..whole).step_by(16) {
+                // SAFETY: pixels and channels are inside the maps that the pair holds.
+                let sums = unsafe {
+                    let mut sums = [L::zero(); 2];
+                    for pixel in pixels.clone() {
+                        let values = self.pair.lanes::<L>(pixel * self.channels + c, c);
+                        sums = [sums[0].plus(values[0]), sums[1].plus(values[1])];
+                    }
+                    let mut out = [[0.0f32; 16]; 2];
+                    sums[0].store(out[0].as_mut_ptr());
+                    sums[1].store(out[1].as_mut_ptr());
+                    out
+                };
+                for (total, sums) in self.total.iter_mut().zip(sums) {
+                    total[c..c + 16].iter_mut().zip(sums).for_each(|(total, sum)| *total += f64::from(sum));
+                }
+            }
+            for c in whole..self.channels {
+                let values = pixels.clone().map(|pixel| self.pair.one(pixel * self.channels + c, c));
+                let sums = values.fold([0.0f32; 2], |sum, v| [sum[0] + v[0], sum[1] + v[1]]);
+                self.total[0][c] += f64::from(sums[0]);
+                self.total[1][c] += f64::from(sums[1]);
+            }
+        }
+    }
+}
+
+fn sum_pairs(isa: Isa, pixels: usize, channels: usize, pair: &impl Pair) -> [Vec<f64>; 2] {
+    let tasks: Vec<[Vec<f64>; 2]> = (0..pixels.div_ceil(PIXELS_PER_TASK))
         .into_par_iter()
         .map(|task| {
-            let (from, to) = (task * PIXELS_PER_TASK, ((task + 1) * PIXELS_PER_TASK).min(pixels));
-            let mut total = (vec![0.0f64; channels], vec![0.0f64; channels]);
-            let mut part = (vec![0.0f32; channels], vec![0.0f32; channels]);
-            for block in (from..to).step_by(PIXELS_PER_F32_SUM) {
-                part.0.fill(0.0);
-                part.1.fill(0.0);
-                vectorised(|| {
-                    for pixel in block..(block + PIXELS_PER_F32_SUM).min(to) {
-                        add(pixel, &mut part.0, &mut part.1);
-                    }
-                });
-                total.0.iter_mut().zip(&part.0).for_each(|(t, p)| *t += f64::from(*p));
-                total.1.iter_mut().zip(&part.1).for_each(|(t, p)| *t += f64::from(*p));
-            }
+            let pixels = task * PIXELS_PER_TASK..((task + 1) * PIXELS_PER_TASK).min(pixels);
+            let mut total = [vec![0.0f64; channels], vec![0.0f64; channels]];
+            run_on(isa, Part { pair, pixels, channels, total: &mut total });
             total
         })
         .collect();
-    tasks.into_iter().fold((vec![0.0; channels], vec![0.0; channels]), |mut sum, task| {
-        sum.0.iter_mut().zip(task.0).for_each(|(s, v)| *s += v);
-        sum.1.iter_mut().zip(task.1).for_each(|(s, v)| *s += v);
-        sum
-    })
+    let mut sum = [vec![0.0; channels], vec![0.0; channels]];
+    for task in tasks {
+        for (sum, part) in sum.iter_mut().zip(task) {
+            sum.iter_mut().zip(part).for_each(|(s, v)| *s += v);
+        }
+    }
+    sum
 }
 
-/// `x * gain + offset` per channel, then `max(., 0)` if `relu`.
-pub fn affine(x: &[f32], gain: &[f32], offset: &[f32], relu: bool) -> Vec<f32> {
-    let channels = gain.len();
-    let low = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(PIXELS_PER_TASK * channels).zip(x.par_chunks(PIXELS_PER_TASK * channels)).for_each(|(y, x)| {
-        vectorised(|| {
-            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                for (((y, x), g), o) in y.iter_mut().zip(x).zip(gain).zip(offset) {
-                    *y = (x * g + o).max(low);
+/// Deviations from a shift, and their squares.
+struct Deviation<'a> {
+    x: &'a [f32],
+    shift: &'a [f32],
+}
+
+impl Pair for Deviation<'_> {
+    #[inline(always)]
+    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) -> [L; 2] {
+        // SAFETY: sixteen channels of a pixel.
+        unsafe {
+            let d = L::load(self.x.as_ptr().add(at)).minus(L::load(self.shift.as_ptr().add(c)));
+            [d, d.times(d)]
+        }
+    }
+    fn one(&self, at: usize, c: usize) -> [f32; 2] {
+        let d = self.x[at] - self.shift[c];
+        [d, d * d]
+    }
+}
+
+/// Mean and biased variance of each channel.
+pub fn moments(isa: Isa, x: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
+    let count = (x.len() / channels) as f64;
+    // Sums of squares are taken around the first pixel, or a mean far from zero would eat the variance's digits.
+    let shift = &x[..channels];
+    let [sum, squares] = sum_pairs(isa, x.len() / channels, channels, &Deviation { x, shift });
+    let mean: Vec<f64> = sum.iter().zip(shift).map(|(sum, s)| sum / count + f64::from(*s)).collect();
+    let variance = sum.iter().zip(&squares).map(|(sum, square)| (square / count - (sum / count).powi(2)).max(0.0)).collect();
+    (mean, variance)
+}
+
+/// Something computed for every value of a map, given its place and its channel.
+trait Each: Sync {
+    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize);
+    unsafe fn one(&self, at: usize, c: usize);
+}
+
+struct Some16<'a, E> {
+    each: &'a E,
+    pixels: std::ops::Range<usize>,
+    channels: usize,
+}
+
+impl<E: Each> Work for Some16<'_, E> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let whole = self.channels / 16 * 16;
+        for pixel in self.pixels {
+            let at = pixel * self.channels;
+            // SAFETY: pixels and channels are inside the maps; tasks have different pixels.
+            unsafe {
+                for c in (0..whole).step_by(16) {
+                    self.each.lanes::<L>(at + c, c);
+                }
+                for c in whole..self.channels {
+                    self.each.one(at + c, c);
                 }
             }
-        });
+        }
+    }
+}
+
+fn for_each(isa: Isa, pixels: usize, channels: usize, each: &impl Each) {
+    (0..pixels.div_ceil(PIXELS_PER_TASK)).into_par_iter().for_each(|task| {
+        let pixels = task * PIXELS_PER_TASK..((task + 1) * PIXELS_PER_TASK).min(pixels);
+        run_on(isa, Some16 { each, pixels, channels });
     });
-    y
+}
+
+struct Affine<'a, const PLUS: bool> {
+    x: &'a [f32],
+    plus: &'a [f32],
+    gain: &'a [f32],
+    offset: &'a [f32],
+    low: f32,
+    y: Shared,
+}
+
+impl<const PLUS: bool> Each for Affine<'_, PLUS> {
+    #[inline(always)]
+    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) {
+        // SAFETY: all maps have the same shape; sixteen channels of a pixel.
+        unsafe {
+            let (x, gain) = (L::load(self.x.as_ptr().add(at)), L::load(self.gain.as_ptr().add(c)));
+            let mut y = L::load(self.offset.as_ptr().add(c)).plus_product(x, gain);
+            if PLUS {
+                y = y.plus(L::load(self.plus.as_ptr().add(at)));
+            }
+            y.larger(L::splat(&raw const self.low)).store(self.y.get().add(at));
+        }
+    }
+    unsafe fn one(&self, at: usize, c: usize) {
+        let y = self.x[at] * self.gain[c] + self.offset[c] + if PLUS { self.plus[at] } else { 0.0 };
+        // SAFETY: as above.
+        unsafe { *self.y.get().add(at) = y.max(self.low) };
+    }
+}
+
+/// `x * gain + offset + plus` per channel, then `max(., 0)` if `relu`.
+pub fn affine(isa: Isa, x: &[f32], plus: Option<&[f32]>, [gain, offset]: [&[f32]; 2], relu: bool, y: &mut [f32]) {
+    let channels = gain.len();
+    assert!(x.len() == y.len() && plus.is_none_or(|plus| plus.len() == x.len()) && offset.len() == channels);
+    let low = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let (pixels, y) = (x.len() / channels, Shared::new(y));
+    match plus {
+        Some(plus) => for_each(isa, pixels, channels, &Affine::<true> { x, plus, gain, offset, low, y }),
+        None => for_each(isa, pixels, channels, &Affine::<false> { x, plus: &[], gain, offset, low, y }),
+    }
 }
 
 /// What the backward pass gives.
 pub struct Gradients {
-    /// At the input.
-    pub dx: Vec<f32>,
     /// At the scale.
     pub dscale: Vec<f32>,
     /// At the shift.
@@ -89,8 +203,6 @@ pub struct Point<'a> {
     pub x: &'a [f32],
     /// Its output after the ReLU, if it is fused with one.
     pub relu_output: Option<&'a [f32]>,
-    /// Gradient at the output.
-    pub dy: &'a [f32],
     /// Scale of each channel.
     pub scale: &'a [f32],
     /// Mean that was used.
@@ -101,44 +213,111 @@ pub struct Point<'a> {
     pub batch_statistics: bool,
 }
 
-/// Gradients of batch normalisation (Ioffe, Szegedy, 2015, section 3), through the fused ReLU.
-pub fn backward(point: &Point) -> Gradients {
+/// Gradients of batch normalisation (Ioffe, Szegedy, 2015, section 3), through the fused ReLU. `dx` is overwritten, and so is
+/// `dplus` by the gradient behind the ReLU, which an added map gets.
+pub fn backward(isa: Isa, point: &Point, dy: &[f32], dx: &mut [f32], dplus: Option<&mut [f32]>) -> Gradients {
+    assert!(dx.len() == point.x.len() && dy.len() == dx.len());
+    assert!(dplus.as_ref().is_none_or(|dplus| dplus.len() == dx.len()) && point.relu_output.is_none_or(|y| y.len() == dx.len()));
+    match (point.relu_output, dplus) {
+        (Some(y), Some(dplus)) => through::<true, true>(isa, point, y, dy, dx, dplus),
+        (Some(y), None) => through::<true, false>(isa, point, y, dy, dx, &mut []),
+        (None, Some(dplus)) => through::<false, true>(isa, point, &[], dy, dx, dplus),
+        (None, None) => through::<false, false>(isa, point, &[], dy, dx, &mut []),
+    }
+}
+
+/// `dx = gain (d - a - (x - mean) b)`, where `d` is `dy` behind the ReLU.
+struct Line<'a, const RELU: bool, const PLUS: bool> {
+    x: &'a [f32],
+    y: &'a [f32],
+    dy: &'a [f32],
+    mean: Vec<f32>,
+    gain: Vec<f32>,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    dx: Shared,
+    dplus: Shared,
+}
+
+fn through<const RELU: bool, const PLUS: bool>(
+    isa: Isa,
+    point: &Point,
+    y: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    dplus: &mut [f32],
+) -> Gradients {
     let channels = point.scale.len();
     let pixels = point.x.len() / channels;
-    let mean: Vec<f32> = point.mean.iter().map(|v| *v as f32).collect();
-    let ones = vec![1.0f32; channels];
-    let (sum_dy, sum_dy_x) = sum_pairs(pixels, channels, |pixel, first, second| {
-        let i = pixel * channels;
-        let (x, dy, mean) = (&point.x[i..][..channels], &point.dy[i..][..channels], &mean[..channels]);
-        let open = point.relu_output.map_or(&ones[..], |y| &y[i..][..channels]);
-        let (first, second) = (&mut first[..channels], &mut second[..channels]);
-        for c in 0..channels {
-            let d = if open[c] > 0.0 { dy[c] } else { 0.0 };
-            first[c] += d;
-            second[c] += d * (x[c] - mean[c]);
-        }
-    });
-    let count = pixels as f64;
+    let gain = (0..channels).map(|c| (f64::from(point.scale[c]) * point.inverse_std[c]) as f32).collect();
+    let mean = point.mean.iter().map(|v| *v as f32).collect();
+    let (dx, dplus) = (Shared::new(dx), Shared::new(dplus));
+    let mut line = Line::<RELU, PLUS> { x: point.x, y, dy, mean, gain, a: vec![0.0; channels], b: vec![0.0; channels], dx, dplus };
+    let [sum_dy, sum_dy_x] = sum_pairs(isa, pixels, channels, &line);
     let dscale: Vec<f64> = sum_dy_x.iter().zip(point.inverse_std).map(|(s, i)| s * i).collect();
-    // dx = gain (dy - a - (x - mean) b), with a and b zero when the statistics were constants.
-    let of = |c: usize| if point.batch_statistics { (sum_dy[c] / count, dscale[c] * point.inverse_std[c] / count) } else { (0.0, 0.0) };
-    let gain: Vec<f32> = (0..channels).map(|c| (f64::from(point.scale[c]) * point.inverse_std[c]) as f32).collect();
-    let a: Vec<f32> = (0..channels).map(|c| of(c).0 as f32).collect();
-    let b: Vec<f32> = (0..channels).map(|c| of(c).1 as f32).collect();
-    let mut dx = vec![0.0; point.x.len()];
-    let through_relu = |d: f32, y: f32| if y > 0.0 { d } else { 0.0 };
-    dx.par_chunks_mut(PIXELS_PER_TASK * channels).enumerate().for_each(|(task, dx)| {
-        vectorised(|| {
-            for (pixel, dx) in dx.chunks_exact_mut(channels).enumerate() {
-                let i = (task * PIXELS_PER_TASK + pixel) * channels;
-                let (x, dy) = (&point.x[i..][..channels], &point.dy[i..][..channels]);
-                // Without a ReLU every gradient passes, as if its output were positive.
-                let open = point.relu_output.map_or(&ones[..], |y| &y[i..][..channels]);
-                for c in 0..channels {
-                    dx[c] = gain[c] * (through_relu(dy[c], open[c]) - a[c] - (x[c] - mean[c]) * b[c]);
-                }
+    if point.batch_statistics {
+        let count = pixels as f64;
+        for c in 0..channels {
+            line.a[c] = (sum_dy[c] / count) as f32;
+            line.b[c] = (dscale[c] * point.inverse_std[c] / count) as f32;
+        }
+    }
+    for_each(isa, pixels, channels, &line);
+    Gradients { dscale: dscale.iter().map(|v| *v as f32).collect(), dshift: sum_dy.iter().map(|v| *v as f32).collect() }
+}
+
+impl<const RELU: bool, const PLUS: bool> Line<'_, RELU, PLUS> {
+    #[inline(always)]
+    unsafe fn behind<L: Lanes>(&self, at: usize) -> L {
+        // SAFETY: sixteen channels of a pixel.
+        unsafe {
+            let d = L::load(self.dy.as_ptr().add(at));
+            if RELU { d.where_positive(L::load(self.y.as_ptr().add(at))) } else { d }
+        }
+    }
+
+    fn behind_one(&self, at: usize) -> f32 {
+        if !RELU || self.y[at] > 0.0 { self.dy[at] } else { 0.0 }
+    }
+}
+
+impl<const RELU: bool, const PLUS: bool> Pair for Line<'_, RELU, PLUS> {
+    #[inline(always)]
+    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) -> [L; 2] {
+        // SAFETY: sixteen channels of a pixel.
+        unsafe {
+            let d = self.behind::<L>(at);
+            [d, d.times(L::load(self.x.as_ptr().add(at)).minus(L::load(self.mean.as_ptr().add(c))))]
+        }
+    }
+    fn one(&self, at: usize, c: usize) -> [f32; 2] {
+        let d = self.behind_one(at);
+        [d, d * (self.x[at] - self.mean[c])]
+    }
+}
+
+impl<const RELU: bool, const PLUS: bool> Each for Line<'_, RELU, PLUS> {
+    #[inline(always)]
+    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) {
+        // SAFETY: sixteen channels of a pixel; tasks have different pixels.
+        unsafe {
+            let of = |values: &[f32]| L::load(values.as_ptr().add(c));
+            let d = self.behind::<L>(at);
+            if PLUS {
+                d.store(self.dplus.get().add(at));
             }
-        });
-    });
-    Gradients { dx, dscale: dscale.iter().map(|v| *v as f32).collect(), dshift: sum_dy.iter().map(|v| *v as f32).collect() }
+            let deviation = L::load(self.x.as_ptr().add(at)).minus(of(&self.mean));
+            of(&self.gain).times(d.minus(of(&self.a)).minus_product(deviation, of(&self.b))).store(self.dx.get().add(at));
+        }
+    }
+    unsafe fn one(&self, at: usize, c: usize) {
+        let d = self.behind_one(at);
+        // SAFETY: as above.
+        unsafe {
+            if PLUS {
+                *self.dplus.get().add(at) = d;
+            }
+            *self.dx.get().add(at) = self.gain[c] * (d - self.a[c] - (self.x[at] - self.mean[c]) * self.b[c]);
+        }
+    }
 }

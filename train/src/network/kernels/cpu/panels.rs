@@ -44,8 +44,8 @@ pub fn unpack(panels: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec
 }
 
 /// Panels of the transposed convolution: `[panel of 16 inputs][tap][output][16]`, taps in the same order.
-pub fn transpose(panels: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f32> {
-    let mut transposed = vec![0.0; len(inputs, outputs, taps)];
+pub fn transpose(panels: &[f32], outputs: usize, inputs: usize, taps: usize, transposed: &mut [f32]) {
+    assert_eq!(transposed.len(), len(inputs, outputs, taps));
     transposed.par_chunks_mut(taps * outputs * WIDTH).enumerate().for_each(|(panel, chunk)| {
         let lanes = WIDTH.min(inputs - panel * WIDTH);
         for (t, of_tap) in chunk.chunks_exact_mut(outputs * WIDTH).enumerate() {
@@ -55,11 +55,11 @@ pub fn transpose(panels: &[f32], outputs: usize, inputs: usize, taps: usize) -> 
                     for (lane, value) in row[..lanes].iter_mut().enumerate() {
                         *value = panels[from + lane * WIDTH + o];
                     }
+                    row[lanes..].fill(0.0);
                 }
             }
         }
     });
-    transposed
 }
 
 #[cfg(test)]
@@ -72,7 +72,10 @@ mod tests {
             let weight: Vec<f32> = (0..outputs * inputs * taps).map(|i| i as f32 + 1.0).collect();
             let panels = pack(&weight, outputs, inputs, taps);
             assert_eq!(unpack(&panels, outputs, inputs, taps), weight);
-            let twice = transpose(&transpose(&panels, outputs, inputs, taps), inputs, outputs, taps);
+            let mut once = vec![f32::NAN; len(inputs, outputs, taps)];
+            transpose(&panels, outputs, inputs, taps, &mut once);
+            let mut twice = vec![f32::NAN; panels.len()];
+            transpose(&once, inputs, outputs, taps, &mut twice);
             assert_eq!(twice, panels);
         }
     }

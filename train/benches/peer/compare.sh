@@ -1,0 +1,24 @@
+#!/bin/sh
+# Runs our training step and PyTorch's alternately and prints the ratios, their spread and both peak memories.
+#   compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION]
+# PYTHON is an interpreter that can import torch. Run it from the root of the repository, on a machine with nothing else to do.
+set -eu
+python=${1:?usage: compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION]}
+batch=${2:-4}
+rounds=${3:-5}
+precision=${4:-f32}
+here=$(dirname "$0")
+bench=$(cargo bench -q -p train --bench step --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*step-[^"]*\)".*/\1/p' | tail -1)
+echo "batch $batch, 256 x 256, PyTorch in $precision with channels last; seconds are minima of one run each"
+for round in $(seq "$rounds"); do
+    ours=$("$bench" --batch "$batch" --only step)
+    theirs=$("$python" "$here/pytorch_step.py" --batch "$batch" --precision "$precision")
+    echo "ours   $ours"
+    echo "theirs $theirs"
+    echo "$ours $theirs"
+done | awk '
+    /^ours|^theirs/ { print; next }
+    { for (i = 1; i <= NF; i++) { if ($i == "step") s[++k % 2] = $(i + 1); if ($i == "peak_mib") m[++l % 2] = $(i + 1) }
+      n++; r[n] = s[1] / s[0]; q = m[1] / m[0] }
+    END { for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (r[j] < r[i]) { t = r[i]; r[i] = r[j]; r[j] = t }
+      printf "ratio of seconds, ours to theirs: median %.3f, from %.3f to %.3f; ratio of peak memory %.3f\n", r[int((n + 1) / 2)], r[1], r[n], q }'

@@ -1,0 +1,181 @@
+//! All pairs of vectors, each computed once: a block of similarities serves the vectors at both of its ends.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::sigmoid::softplus_and_slope;
+use crate::network::kernels::product::{Outer, Product};
+use crate::network::kernels::{Isa, run_on};
+
+/// Vectors in a block: similarities of a pair of blocks stay in the second-level cache.
+const BLOCK: usize = 256;
+/// Values in a vector of the processor.
+const LANES: usize = 16;
+
+/// Unit vectors of two classes, padded by zeros to whole registers and blocks of four rows.
+pub struct Pairs {
+    isa: Isa,
+    tau: f64,
+    /// Values of a vector, and with padding.
+    dim: usize,
+    width: usize,
+    /// `[row][width]`, classes one after the other.
+    rows: Vec<f32>,
+    /// The same over tau, transposed in blocks: `[block][16 or 32 rows][width]` as `[width][16 or 32]`.
+    columns: Vec<f32>,
+    blocks: Vec<Block>,
+    counts: [usize; 2],
+}
+
+/// Neighbouring rows of one class.
+#[derive(Clone)]
+struct Block {
+    class: usize,
+    /// Rows with their padding, a multiple of 32.
+    rows: Range<usize>,
+    /// Vectors among them.
+    count: usize,
+}
+
+impl Pairs {
+    /// Vectors of the two classes, `n * dim` each.
+    pub fn new(classes: [&[f32]; 2], dim: usize, tau: f64) -> Self {
+        let width = dim.next_multiple_of(LANES);
+        let counts = classes.map(|class| class.len() / dim);
+        let (mut rows, mut blocks) = (Vec::new(), Vec::new());
+        for (class, values) in classes.into_iter().enumerate() {
+            for values in values.chunks(BLOCK * dim) {
+                let (from, count) = (rows.len() / width, values.len() / dim);
+                let to = from + count.next_multiple_of(2 * LANES);
+                rows.resize(to * width, 0.0);
+                for (to, values) in rows[from * width..].chunks_exact_mut(width).zip(values.chunks_exact(dim)) {
+                    to[..dim].copy_from_slice(values);
+                }
+                blocks.push(Block { class, rows: from..to, count });
+            }
+        }
+        let isa = Isa::best();
+        let together = Self::vectors(isa) * LANES;
+        let scale = (1.0 / tau) as f32;
+        let mut columns = vec![0.0; rows.len()];
+        columns.par_chunks_mut(together * width).zip(rows.par_chunks(together * width)).for_each(|(columns, rows)| {
+            for (i, row) in rows.chunks_exact(width).enumerate() {
+                row.iter().enumerate().for_each(|(k, v)| columns[k * together + i] = v * scale);
+            }
+        });
+        Self { isa, tau, dim, width, rows, columns, blocks, counts }
+    }
+
+    fn vectors(isa: Isa) -> usize {
+        if isa == Isa::Plain { 1 } else { 2 }
+    }
+
+    /// Value and gradients at the vectors of both classes. `kinds` are sign and weight of a pair within class 0, within class 1
+    /// (both ordered pairs) and between them; with `skip`, a vector is not paired with itself.
+    pub fn run(&self, kinds: [(f32, f64); 3], skip: bool) -> (f64, [Vec<f32>; 2]) {
+        let n = self.blocks.len();
+        let all: Vec<(usize, usize)> = (0..n).flat_map(|i| (i..n).map(move |j| (i, j))).collect();
+        // A fixed number, so that sums do not depend on the number of threads; each holds a gradient of its own.
+        let parts = (200_000 / self.rows.len().div_ceil(self.width).max(1)).clamp(8, 16);
+        let found: Vec<(f64, Vec<f32>)> = (0..parts)
+            .into_par_iter()
+            .map(|part| {
+                let mut gradient = vec![0.0f32; self.rows.len()];
+                let mut similarities = vec![0.0f32; BLOCK * BLOCK];
+                let mut value = 0.0;
+                for &(i, j) in &all[part * all.len() / parts..(part + 1) * all.len() / parts] {
+                    value += self.pair(&self.blocks[i], &self.blocks[j], kinds, skip, &mut similarities, &mut gradient);
+                }
+                (value, gradient)
+            })
+            .collect();
+        let value = found.iter().map(|(value, _)| value).sum();
+        let mut total = vec![0.0f32; self.rows.len()];
+        total.par_chunks_mut(1 << 13).enumerate().for_each(|(chunk, total)| {
+            for (_, gradient) in &found {
+                total.iter_mut().zip(&gradient[chunk << 13..]).for_each(|(total, value)| *total += value);
+            }
+        });
+        (value, [0, 1].map(|class| self.unpadded(&total, class)))
+    }
+
+    fn unpadded(&self, padded: &[f32], class: usize) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.counts[class] * self.dim);
+        for block in self.blocks.iter().filter(|block| block.class == class) {
+            for row in block.rows.clone().take(block.count) {
+                values.extend_from_slice(&padded[row * self.width..][..self.dim]);
+            }
+        }
+        values
+    }
+
+    /// Weighted costs of the pairs of two blocks, the second not before the first; their gradients are added.
+    fn pair(&self, a: &Block, b: &Block, kinds: [(f32, f64); 3], skip: bool, similarities: &mut [f32], gradient: &mut [f32]) -> f64 {
+        let same_block = a.rows == b.rows;
+        let (sign, weight) = kinds[if a.class == b.class { a.class } else { 2 }];
+        // Ordered pairs within a class: a block against itself holds both orders of each, two blocks hold one.
+        let twice = if a.class == b.class && !same_block { 2.0 } else { 1.0 };
+        let factor = (weight / self.tau * if a.class == b.class { 2.0 } else { 1.0 }) as f32;
+        self.similarities(a, b, similarities);
+        let columns = b.rows.len();
+        let mut sum = 0.0;
+        for (i, row) in similarities[..a.rows.len() * columns].chunks_exact_mut(columns).enumerate() {
+            if i < a.count {
+                let own = (skip && same_block).then_some(i);
+                sum += softplus_and_slope(&mut row[..b.count], sign, factor, own);
+                row[b.count..].fill(0.0);
+            } else {
+                row.fill(0.0);
+            }
+        }
+        self.accumulate(a, b, similarities, !same_block, gradient);
+        weight * twice * sum
+    }
+
+    /// `out[i][j] = <a_i, b_j> / tau`.
+    fn similarities(&self, a: &Block, b: &Block, out: &mut [f32]) {
+        let (vectors, columns) = (Self::vectors(self.isa), b.rows.len());
+        assert!(out.len() >= a.rows.len() * columns);
+        for column in (0..columns).step_by(vectors * LANES) {
+            let left = self.rows[a.rows.start * self.width..a.rows.end * self.width].as_ptr();
+            let right = self.columns[(b.rows.start + column) * self.width..].as_ptr();
+            let out = out[column..].as_mut_ptr();
+            run_on(self.isa, Product { left, rows: a.rows.len(), inner: self.width, right, vectors, add: false, out, out_row: columns });
+        }
+    }
+
+    /// `gradient_i += sum_j slopes_ij b_j` and, if `both`, `gradient_j += sum_i slopes_ij a_i`.
+    fn accumulate(&self, a: &Block, b: &Block, slopes: &[f32], both: bool, gradient: &mut [f32]) {
+        let (width, left) = (self.width, slopes.as_ptr());
+        let (rows, columns) = (a.rows.len(), b.rows.len());
+        let together = Self::vectors(self.isa) * LANES;
+        let mut k = 0;
+        while k < width {
+            let vectors = (together.min(width - k)) / LANES;
+            let right = self.packed(b, k, vectors);
+            let out = gradient[a.rows.start * width + k..].as_mut_ptr();
+            run_on(self.isa, Product { left, rows, inner: columns, right: right.as_ptr(), vectors, add: true, out, out_row: width });
+            if both {
+                let mut sums = vec![0.0f32; columns * vectors * LANES];
+                let right = self.rows[a.rows.start * width + k..].as_ptr();
+                let out = sums.as_mut_ptr();
+                run_on(self.isa, Outer { left, rows, columns, right, right_row: width, vectors, add: false, out });
+                let to = gradient[b.rows.start * width..b.rows.end * width].chunks_exact_mut(width);
+                for (to, sums) in to.zip(sums.chunks_exact(vectors * LANES)) {
+                    to[k..k + sums.len()].iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
+                }
+            }
+            k += vectors * LANES;
+        }
+    }
+
+    /// Some columns of a block's rows, close together.
+    fn packed(&self, block: &Block, k: usize, vectors: usize) -> std::borrow::Cow<'_, [f32]> {
+        let rows = &self.rows[block.rows.start * self.width..block.rows.end * self.width];
+        if vectors * LANES == self.width {
+            return rows.into();
+        }
+        rows.chunks_exact(self.width).flat_map(|row| row[k..k + vectors * LANES].iter().copied()).collect::<Vec<_>>().into()
+    }
+}

@@ -1,0 +1,192 @@
+//! Convolutions: which form runs, and what goes in and comes out.
+
+use candle_core::{Result, Tensor};
+use models::graph::Conv;
+
+use super::gather::Gather;
+use super::geometry::Geometry;
+use super::maps::{self, Shape};
+use super::patches::{self, Patches};
+use super::tensors::{f32s, feature, shape, vector};
+use super::weight_gradient::Outer;
+use super::winograd::{self, Filter, Part, PartBuffer, Winograd};
+use super::{Cpu, panels};
+use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
+
+fn geometry(conv: &Conv, x: Shape) -> Geometry {
+    assert_eq!(x.channels, conv.inputs, "channels of the input");
+    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride }
+}
+
+/// Shapes of the maps that are read, and whether the first stands for one twice as high and wide.
+struct Maps {
+    whole: Shape,
+    parts: Vec<(Shape, bool)>,
+}
+
+fn maps_of(source: Source) -> Result<Maps> {
+    match source {
+        Source::Map(x) => Ok(Maps { whole: shape(x)?, parts: vec![(shape(x)?, false)] }),
+        Source::Upsampled { small, skip } => {
+            let first = shape(small)?;
+            let skip = skip.map(shape).transpose()?;
+            let channels = first.channels + skip.map_or(0, |skip| skip.channels);
+            let whole = Shape { batch: first.batch, height: 2 * first.height, width: 2 * first.width, channels };
+            Ok(Maps { whole, parts: [Some((first, true)), skip.map(|skip| (skip, false))].into_iter().flatten().collect() })
+        }
+    }
+}
+
+/// The maps themselves, in the same order.
+fn tensors(source: Source<'_>) -> Vec<&Tensor> {
+    match source {
+        Source::Map(x) => vec![x],
+        Source::Upsampled { small, skip } => [Some(small), skip].into_iter().flatten().collect(),
+    }
+}
+
+impl Cpu {
+    fn winograd(&self, conv: &Conv, geometry: &Geometry, maps: &Maps) -> Option<Winograd<'_>> {
+        let grid = geometry.grid();
+        let whole = maps.parts.iter().all(|(shape, _)| shape.channels.is_multiple_of(16));
+        (whole && winograd::pays(conv, &grid)).then(|| Winograd { isa: self.isa, pool: &self.pool, grid })
+    }
+
+    fn patches(&self, conv: &Conv, geometry: Geometry) -> Patches<'_> {
+        Patches { isa: self.isa, pool: &self.pool, geometry, inputs: conv.inputs, outputs: conv.outputs }
+    }
+
+    pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let maps = maps_of(source)?;
+        let geometry = geometry(conv, maps.whole);
+        let (height, width) = geometry.output();
+        let weights = f32s(weight)?;
+        let mut out = self.pool.take(geometry.batch * height * width * conv.outputs);
+        if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
+            let values = tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
+            let parts: Vec<Part> = values
+                .iter()
+                .zip(&maps.parts)
+                .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
+                .collect();
+            let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
+            winograd.convolve(&parts, filter, &mut [PartBuffer { values: &mut out, channels: conv.outputs, halved: false }]);
+        } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
+            self.patches(conv, geometry).convolve(&f32s(x)?, &weights, &mut out);
+        } else {
+            let x = assembled(self, source)?;
+            let (x, bias) = (f32s(&x)?, bias.map(f32s).transpose()?);
+            let gather = Gather {
+                source: &x,
+                source_channels: conv.inputs,
+                weights: &weights,
+                taps: geometry.taps(),
+                outputs: conv.outputs,
+                bias: bias.as_deref(),
+            };
+            gather.run(self.isa, &self.tables.get(geometry).forward, &mut out);
+        }
+        feature(out, geometry.batch, height, width, conv.outputs)
+    }
+
+    pub(super) fn convolve_backward(
+        &self,
+        conv: &Conv,
+        source: Source,
+        weight: &Tensor,
+        dy: &Tensor,
+        wants_dx: bool,
+    ) -> Result<ConvGradients> {
+        let maps = maps_of(source)?;
+        let geometry = geometry(conv, maps.whole);
+        match self.winograd(conv, &geometry, &maps) {
+            Some(winograd) => self.backward_by_places(conv, &winograd, source, &maps, weight, dy, wants_dx),
+            None => self.backward_directly(conv, geometry, source, &maps, weight, dy, wants_dx),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one convolution, its maps and its gradient
+    fn backward_by_places(
+        &self,
+        conv: &Conv,
+        winograd: &Winograd,
+        source: Source,
+        maps: &Maps,
+        weight: &Tensor,
+        dy: &Tensor,
+        wants_dx: bool,
+    ) -> Result<ConvGradients> {
+        let gradient = f32s(dy)?;
+        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false };
+        let values = tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
+        let parts: Vec<Part> = values
+            .iter()
+            .zip(&maps.parts)
+            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
+            .collect();
+        let dweight = vector(winograd.weight_gradient(&parts, gradient))?;
+        let mut found = Vec::new();
+        if wants_dx {
+            let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, geometry_taps(conv)));
+            panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, geometry_taps(conv), &mut transposed);
+            let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, turned: true };
+            let mut buffers: Vec<Vec<f32>> = values.iter().map(|values| self.pool.take(values.len())).collect();
+            let mut targets: Vec<PartBuffer> = buffers
+                .iter_mut()
+                .zip(&parts)
+                .map(|(values, part)| PartBuffer { values, channels: part.channels, halved: part.halved })
+                .collect();
+            winograd.convolve(&[gradient], filter, &mut targets);
+            self.pool.give(transposed);
+            for (values, (s, _)) in buffers.into_iter().zip(&maps.parts) {
+                found.push(feature(values, s.batch, s.height, s.width, s.channels)?);
+            }
+        }
+        let mut found = found.into_iter();
+        Ok(ConvGradients { dx: found.next(), dskip: found.next(), dweight, dbias: None })
+    }
+
+    #[allow(clippy::too_many_arguments)] // as above
+    fn backward_directly(
+        &self,
+        conv: &Conv,
+        geometry: Geometry,
+        source: Source,
+        maps: &Maps,
+        weight: &Tensor,
+        dy: &Tensor,
+        wants_dx: bool,
+    ) -> Result<ConvGradients> {
+        let x = assembled(self, source)?;
+        let (x, gradient) = (f32s(&x)?, f32s(dy)?);
+        let tables = self.tables.get(geometry);
+        let taps = geometry.taps();
+        let dweight = if patches::pays(conv) {
+            vector(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
+        } else {
+            let sources = &tables.forward[0].sources;
+            vector(Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources }.run(self.isa))?
+        };
+        let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };
+        if !wants_dx {
+            return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias });
+        }
+        let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, taps));
+        panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, taps, &mut transposed);
+        let gather =
+            Gather { source: &gradient, source_channels: conv.outputs, weights: &transposed, taps, outputs: conv.inputs, bias: None };
+        // A 1x1 kernel with stride 2 reads one pixel in four; the others have gradient 0.
+        let all = tables.backward.iter().map(|class| class.pixels.len()).sum::<usize>() == x.len() / conv.inputs;
+        let mut dx = if all { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };
+        gather.run(self.isa, &tables.backward, &mut dx);
+        self.pool.give(transposed);
+        let s = maps.whole;
+        let dx = feature(dx, s.batch, s.height, s.width, s.channels)?;
+        let (dx, dskip) = disassembled(self, source, maps.parts[0].0.channels, dx)?;
+        Ok(ConvGradients { dx: Some(dx), dskip, dweight, dbias })
+    }
+}
+
+fn geometry_taps(conv: &Conv) -> usize {
+    conv.kernel * conv.kernel
+}

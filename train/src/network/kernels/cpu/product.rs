@@ -1,0 +1,175 @@
+//! Products of matrices that lie in a cache, in blocks that stay in registers.
+
+use crate::network::kernels::cpu::lanes::{Lanes, Work};
+
+/// `out[row][width] (+)= sum over k of left[row][k] * right[k][width]`, `width` being 16 or 32.
+pub struct Product {
+    pub left: *const f32,
+    /// A multiple of four.
+    pub rows: usize,
+    /// Length of the sum, and of a row of `left`.
+    pub inner: usize,
+    pub right: *const f32,
+    /// Vectors of sixteen in a row of `right` and of `out`: 1 or 2.
+    pub vectors: usize,
+    /// Whether old values of `out` stay in the sum.
+    pub add: bool,
+    pub out: *mut f32,
+    /// Values from one row of `out` to the next.
+    pub out_row: usize,
+}
+
+impl Work for Product {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        // SAFETY: the matrices have the sizes that the fields state.
+        unsafe {
+            match self.vectors {
+                2 => blocks(self.rows, L::WIDE, Rows::<L, 2>(&self, std::marker::PhantomData)),
+                _ => blocks(self.rows, L::WIDE, Rows::<L, 1>(&self, std::marker::PhantomData)),
+            }
+        }
+    }
+}
+
+/// Something done for `M` rows from a row on.
+trait Block {
+    unsafe fn block<const M: usize>(&self, row: usize);
+}
+
+/// Covers `rows`, a multiple of four, by blocks of 12 and 8 (few of 4) with many registers, of 4 with few.
+#[inline(always)]
+unsafe fn blocks(rows: usize, wide: bool, work: impl Block) {
+    debug_assert!(rows.is_multiple_of(4));
+    let (twelves, eights) = match (wide, rows % 12) {
+        (true, 0) => (rows / 12, 0),
+        (true, 8) => (rows / 12, 1),
+        (true, _) if rows >= 16 => (rows / 12 - 1, 2),
+        _ => (0, 0),
+    };
+    let mut row = 0;
+    // SAFETY: rows stay below `rows`; the rest is the caller's promise.
+    unsafe {
+        for _ in 0..twelves {
+            work.block::<12>(row);
+            row += 12;
+        }
+        for _ in 0..eights {
+            work.block::<8>(row);
+            row += 8;
+        }
+        while row < rows {
+            work.block::<4>(row);
+            row += 4;
+        }
+    }
+}
+
+struct Rows<'a, L, const N: usize>(&'a Product, std::marker::PhantomData<L>);
+
+impl<L: Lanes, const N: usize> Block for Rows<'_, L, N> {
+    #[inline(always)]
+    unsafe fn block<const M: usize>(&self, row: usize) {
+        let Product { left, inner, right, add, out, out_row, .. } = *self.0;
+        // SAFETY: the matrices have the sizes that `Product` states.
+        unsafe {
+            let mut sums = [[L::zero(); N]; M];
+            if add {
+                for m in 0..M {
+                    for n in 0..N {
+                        sums[m][n] = L::load(out.add((row + m) * out_row + n * 16));
+                    }
+                }
+            }
+            let mut pointers = [left; M];
+            for m in 0..M {
+                pointers[m] = left.add((row + m) * inner);
+            }
+            for k in 0..inner {
+                let mut b = [L::zero(); N];
+                for n in 0..N {
+                    b[n] = L::load(right.add((k * N + n) * 16));
+                }
+                for m in 0..M {
+                    let a = L::splat(pointers[m].add(k));
+                    for n in 0..N {
+                        sums[m][n] = sums[m][n].plus_product(a, b[n]);
+                    }
+                }
+            }
+            for m in 0..M {
+                for n in 0..N {
+                    sums[m][n].store(out.add((row + m) * out_row + n * 16));
+                }
+            }
+        }
+    }
+}
+
+/// `out[column][width] (+)= sum over rows of left[row][column] * right[row][width]`: outer products, summed.
+pub struct Outer {
+    pub left: *const f32,
+    /// Length of the sum.
+    pub rows: usize,
+    /// Columns of `left`, a multiple of four.
+    pub columns: usize,
+    pub right: *const f32,
+    /// Values from one row of `right` to the next.
+    pub right_row: usize,
+    /// Vectors of sixteen that are read of a row of `right`, and in a row of `out`: 1 or 2.
+    pub vectors: usize,
+    /// Whether old values of `out` stay in the sum.
+    pub add: bool,
+    pub out: *mut f32,
+}
+
+impl Work for Outer {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        // SAFETY: the matrices have the sizes that the fields state.
+        unsafe {
+            match self.vectors {
+                2 => blocks(self.columns, L::WIDE, Columns::<L, 2>(&self, std::marker::PhantomData)),
+                _ => blocks(self.columns, L::WIDE, Columns::<L, 1>(&self, std::marker::PhantomData)),
+            }
+        }
+    }
+}
+
+struct Columns<'a, L, const N: usize>(&'a Outer, std::marker::PhantomData<L>);
+
+impl<L: Lanes, const N: usize> Block for Columns<'_, L, N> {
+    #[inline(always)]
+    unsafe fn block<const M: usize>(&self, column: usize) {
+        let Outer { left, rows, columns, right, right_row, add, out, .. } = *self.0;
+        // SAFETY: the matrices have the sizes that `Outer` states.
+        unsafe {
+            let mut sums = [[L::zero(); N]; M];
+            if add {
+                for m in 0..M {
+                    for n in 0..N {
+                        sums[m][n] = L::load(out.add(((column + m) * N + n) * 16));
+                    }
+                }
+            }
+            for row in 0..rows {
+                let mut b = [L::zero(); N];
+                for n in 0..N {
+                    b[n] = L::load(right.add(row * right_row + n * 16));
+                }
+                let from = left.add(row * columns + column);
+                for m in 0..M {
+                    let a = L::splat(from.add(m));
+                    for n in 0..N {
+                        sums[m][n] = sums[m][n].plus_product(a, b[n]);
+                    }
+                }
+            }
+            for m in 0..M {
+                for n in 0..N {
+                    sums[m][n].store(out.add(((column + m) * N + n) * 16));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Tensors in memory as slices, and slices as tensors.
+
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+
+use super::maps::Shape;
+use super::scratch::Pool;
+
+/// The values of a contiguous CPU tensor, held for reading.
+pub struct Values<G, T> {
+    storage: G,
+    range: std::ops::Range<usize>,
+    slice: fn(&CpuStorage) -> Option<&[T]>,
+}
+
+impl<G: Deref<Target = Storage>, T> Deref for Values<G, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        match &*self.storage {
+            Storage::Cpu(cpu) => &(self.slice)(cpu).expect("type was checked")[self.range.clone()],
+            Storage::Cuda(_) | Storage::Metal(_) => unreachable!("device was checked"),
+        }
+    }
+}
+
+fn read<T>(tensor: &Tensor, slice: fn(&CpuStorage) -> Option<&[T]>) -> Result<Values<impl Deref<Target = Storage>, T>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((from, to)) = layout.contiguous_offsets() else { bail!("expected a contiguous tensor, found {layout:?}") };
+    match &*storage {
+        Storage::Cpu(cpu) if slice(cpu).is_some() => Ok(Values { storage, range: from..to, slice }),
+        _ => bail!("expected a tensor in memory of another type or device, found {:?} on {:?}", tensor.dtype(), tensor.device()),
+    }
+}
+
+pub fn f32s(tensor: &Tensor) -> Result<Values<impl Deref<Target = Storage>, f32>> {
+    read(tensor, |cpu| if let CpuStorage::F32(values) = cpu { Some(values) } else { None })
+}
+
+pub fn f64s(tensor: &Tensor) -> Result<Values<impl Deref<Target = Storage>, f64>> {
+    read(tensor, |cpu| if let CpuStorage::F64(values) = cpu { Some(values) } else { None })
+}
+
+pub fn shape(x: &Tensor) -> Result<Shape> {
+    let (batch, height, width, channels) = x.dims4()?;
+    Ok(Shape { batch, height, width, channels })
+}
+
+pub fn feature(values: Vec<f32>, batch: usize, height: usize, width: usize, channels: usize) -> Result<Tensor> {
+    Tensor::from_vec(values, (batch, height, width, channels), &Device::Cpu)
+}
+
+pub fn vector(values: Vec<f32>) -> Result<Tensor> {
+    let n = values.len();
+    Tensor::from_vec(values, n, &Device::Cpu)
+}
+
+pub fn like(values: Vec<f32>, x: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, x.shape(), &Device::Cpu)
+}
+
+/// Takes the memory of a tensor; what is left of it holds no values.
+pub struct TakeBack<'a>(pub &'a Pool);
+
+impl InplaceOp1 for TakeBack<'_> {
+    fn name(&self) -> &'static str {
+        "take-back"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+        if let CpuStorage::F32(values) = storage {
+            self.0.give(std::mem::take(values));
+        }
+        Ok(())
+    }
+}

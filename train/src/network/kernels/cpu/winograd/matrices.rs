@@ -1,0 +1,125 @@
+//! The matrices of F(4x4, 3x3): a 4x4 tile of the result from a 6x6 tile of the map, with 36 products instead of 144.
+//!
+//! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016: `Y = A^T [(G g G^T) * (B^T d B)] A`, from
+//! polynomial products at the points 0, +-5/8, +-3/2 and infinity (Toom and Cook). With these points, which are exact in
+//! binary, the rounding error is about twice that of a direct sum in f32; with the usual 0, +-1, +-2 it is five times.
+
+use crate::network::kernels::cpu::lanes::Lanes;
+
+/// Side of a tile of the map.
+pub const SIDE: usize = 6;
+/// Side of a tile of the result.
+pub const STEP: usize = 4;
+/// Products a tile and a pair of channels.
+pub const PLACES: usize = SIDE * SIDE;
+
+const A: f32 = 0.625;
+const B: f32 = 1.5;
+const A2: f32 = A * A;
+const B2: f32 = B * B;
+/// Factors of the filter's rows: one over the derivative of the product of all `x - point` at each point.
+const K0: f64 = 1.0 / (0.625 * 0.625 * 2.25);
+const KA: f64 = 1.0 / (2.0 * 0.625 * 0.625 * (0.625 * 0.625 - 2.25));
+const KB: f64 = 1.0 / (2.0 * 2.25 * (2.25 - 0.625 * 0.625));
+
+/// The same number in every lane.
+#[inline(always)]
+unsafe fn all<L: Lanes>(value: f32) -> L {
+    // SAFETY: the reference is valid; the instruction set is the caller's promise.
+    unsafe { L::splat(&raw const value) }
+}
+
+/// `B^T d`: six values of the map to six places.
+#[inline(always)]
+pub unsafe fn of_map<L: Lanes>(d: [L; 6]) -> [L; 6] {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let (a, b, a2, b2) = (all::<L>(A), all::<L>(B), all::<L>(A2), all::<L>(B2));
+        let (product, sum) = (all::<L>(A2 * B2), all::<L>(A2 + B2));
+        let (p, q) = (d[4].minus_product(b2, d[2]), d[3].minus_product(b2, d[1]));
+        let (r, s) = (d[4].minus_product(a2, d[2]), d[3].minus_product(a2, d[1]));
+        [
+            d[4].plus_product(product, d[0]).minus_product(sum, d[2]),
+            p.plus_product(a, q),
+            p.minus_product(a, q),
+            r.plus_product(b, s),
+            r.minus_product(b, s),
+            d[5].plus_product(product, d[1]).minus_product(sum, d[3]),
+        ]
+    }
+}
+
+/// `A^T m`: six places to four values of the result.
+#[inline(always)]
+pub unsafe fn to_result<L: Lanes>(m: [L; 6]) -> [L; 4] {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let (s, d) = (m[1].plus(m[2]), m[1].minus(m[2]));
+        let (t, e) = (m[3].plus(m[4]), m[3].minus(m[4]));
+        [
+            m[0].plus(s).plus(t),
+            all::<L>(A).times(d).plus_product(all(B), e),
+            all::<L>(A2).times(s).plus_product(all(B2), t),
+            m[5].plus_product(all(A2 * A), d).plus_product(all(B2 * B), e),
+        ]
+    }
+}
+
+/// `A y`: four gradients at the result to six places.
+#[inline(always)]
+pub unsafe fn of_gradient<L: Lanes>(y: [L; 4]) -> [L; 6] {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let (even_a, odd_a) = (y[0].plus_product(all(A2), y[2]), all::<L>(A).times(y[1]).plus_product(all(A2 * A), y[3]));
+        let (even_b, odd_b) = (y[0].plus_product(all(B2), y[2]), all::<L>(B).times(y[1]).plus_product(all(B2 * B), y[3]));
+        [y[0], even_a.plus(odd_a), even_a.minus(odd_a), even_b.plus(odd_b), even_b.minus(odd_b), y[3]]
+    }
+}
+
+/// `G g`: three taps to six places.
+#[inline(always)]
+pub unsafe fn of_filter<L: Lanes>(g: [L; 3]) -> [L; 6] {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let even_a = all::<L>(KA as f32).times(g[0]).plus_product(all((KA * 0.390625) as f32), g[2]);
+        let even_b = all::<L>(KB as f32).times(g[0]).plus_product(all((KB * 2.25) as f32), g[2]);
+        let (odd_a, odd_b) = (all((KA * 0.625) as f32), all((KB * 1.5) as f32));
+        [
+            all::<L>(K0 as f32).times(g[0]),
+            even_a.plus_product(odd_a, g[1]),
+            even_a.minus_product(odd_a, g[1]),
+            even_b.plus_product(odd_b, g[1]),
+            even_b.minus_product(odd_b, g[1]),
+            g[2],
+        ]
+    }
+}
+
+/// Row `i` of `G`, times three taps.
+#[inline(always)]
+pub unsafe fn of_filter_row<L: Lanes>(i: usize, g: [L; 3]) -> L {
+    // SAFETY: arithmetic only.
+    unsafe { all::<L>(G[i][0]).times(g[0]).plus_product(all(G[i][1]), g[1]).plus_product(all(G[i][2]), g[2]) }
+}
+
+/// `G^T u`: gradients at six places to three taps.
+#[inline(always)]
+pub unsafe fn to_filter<L: Lanes>(u: [L; 6]) -> [L; 3] {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let (sum_a, difference_a) = (u[1].plus(u[2]), u[1].minus(u[2]));
+        let (sum_b, difference_b) = (u[3].plus(u[4]), u[3].minus(u[4]));
+        [
+            all::<L>(K0 as f32).times(u[0]).plus_product(all(KA as f32), sum_a).plus_product(all(KB as f32), sum_b),
+            all::<L>((KA * 0.625) as f32).times(difference_a).plus_product(all((KB * 1.5) as f32), difference_b),
+            u[5].plus_product(all((KA * 0.390625) as f32), sum_a).plus_product(all((KB * 2.25) as f32), sum_b),
+        ]
+    }
+}
+
+/// `G`, six places by three taps.
+pub const G: [[f32; 3]; SIDE] = {
+    let a = [KA as f32, (KA * 0.625) as f32, (KA * 0.390625) as f32];
+    let b = [KB as f32, (KB * 1.5) as f32, (KB * 2.25) as f32];
+    [[K0 as f32, 0.0, 0.0], a, [a[0], -a[1], a[2]], b, [b[0], -b[1], b[2]], [0.0, 0.0, 1.0]]
+};

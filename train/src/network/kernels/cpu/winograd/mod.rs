@@ -1,0 +1,264 @@
+//! 3x3 convolutions with stride 1 by F(4x4, 3x3): forward, backward-data and backward-weight with a quarter of the products.
+//!
+//! Which form runs is decided by shapes alone, and so is the order of every sum: the same bits for any number of threads.
+
+mod filter;
+mod matrices;
+mod transform;
+mod weight_gradient;
+
+use std::ops::Range;
+
+use models::graph::Conv;
+use rayon::prelude::*;
+
+use super::lanes::{Isa, run_on};
+use super::product::Product;
+use super::scratch::{Pool, Shared, aligned, with_room};
+use filter::OfFilter;
+use matrices::{PLACES, SIDE};
+pub use transform::{Grid, Part, PartMut};
+use transform::{OfMap, Places, ToResult, len, stride};
+
+/// A convolution over images of one size.
+pub struct Winograd<'a> {
+    /// Instruction set.
+    pub isa: Isa,
+    /// Where large buffers come from.
+    pub pool: &'a Pool,
+    /// Size of the map and of the result.
+    pub grid: Grid,
+}
+
+/// A filter as panels `[panel][tap][input][16]`.
+#[derive(Clone, Copy)]
+pub struct Filter<'a> {
+    /// The panels.
+    pub panels: &'a [f32],
+    /// Channels read, a multiple of 16.
+    pub inputs: usize,
+    /// Channels written, a multiple of 16.
+    pub outputs: usize,
+    /// Whether it is turned by half a turn.
+    pub turned: bool,
+}
+
+/// Panels that are worked on together.
+#[derive(Clone, Copy)]
+struct Group {
+    panel: usize,
+    count: usize,
+}
+
+/// Products of channel numbers up to which all places of a filter stay in the second-level cache while tiles pass by; with
+/// larger filters, tiles stay and filters pass by.
+const SMALL_FILTER: usize = 12288;
+/// Tiles that stay while large filters pass by.
+const TILES: usize = 128;
+
+/// Whether this form is worth its transforms for the convolution.
+pub fn pays(conv: &Conv, grid: &Grid) -> bool {
+    let whole = conv.inputs.is_multiple_of(16) && conv.outputs.is_multiple_of(16);
+    let pixels = grid.batch * grid.height * grid.width;
+    conv.kernel == 3 && conv.stride == 1 && !conv.bias && whole && grid.tiles() >= 4 && 8 * grid.tiles() <= pixels
+}
+
+impl Winograd<'_> {
+    /// Convolves the channels of all `sources`, which follow one another, into those of all `targets`.
+    pub fn convolve(&self, sources: &[Part], filter: Filter, targets: &mut [PartBuffer]) {
+        assert_eq!(sources.iter().map(|part| part.channels).sum::<usize>(), filter.inputs);
+        assert_eq!(targets.iter().map(|part| part.channels).sum::<usize>(), filter.outputs);
+        assert_eq!(filter.panels.len(), super::panels::len(filter.outputs, filter.inputs, filter::TAPS));
+        sources.iter().for_each(|part| self.check(part.values.len(), part.channels, part.halved));
+        targets.iter().for_each(|part| self.check(part.values.len(), part.channels, part.halved));
+        let targets: Vec<Target> = targets.iter_mut().map(PartBuffer::target).collect();
+        if filter.inputs * filter.outputs <= SMALL_FILTER {
+            self.by_tiles(sources, filter, &targets);
+        } else {
+            self.by_panels(sources, filter, &targets);
+        }
+    }
+
+    fn check(&self, len: usize, channels: usize, halved: bool) {
+        let Grid { batch, height, width } = self.grid;
+        assert!(channels.is_multiple_of(16));
+        assert!(!halved || (height.is_multiple_of(2) && width.is_multiple_of(2)));
+        let half = usize::from(halved);
+        assert_eq!(len, batch * (height >> half) * (width >> half) * channels);
+    }
+
+    /// Panels in groups that fill the registers.
+    fn groups(&self, channels: usize) -> Vec<Group> {
+        let together = if self.isa == Isa::Plain { 1 } else { 2 };
+        (0..channels / 16).step_by(together).map(|panel| Group { panel, count: together.min(channels / 16 - panel) }).collect()
+    }
+
+    /// Every task takes some tiles through all places and all filters.
+    fn by_tiles(&self, sources: &[Part], filter: Filter, targets: &[Target]) {
+        let groups = self.groups(filter.outputs);
+        let mut places = self.pool.take(PLACES * filter.inputs * filter.outputs + 16);
+        let from = aligned(&places);
+        let all = Shared::new(&mut places[from..]);
+        (0..groups.len() * SIDE).into_par_iter().for_each(|task| {
+            let (group, row) = (groups[task / SIDE], task % SIDE);
+            let offset = (group.panel * PLACES + row * SIDE * group.count) * 16 * filter.inputs;
+            // SAFETY: rows of groups are disjoint parts of the buffer.
+            run_on(self.isa, of_filter(filter, group, row, unsafe { all.get().add(offset) }));
+        });
+        let zeros = vec![0.0; filter.inputs];
+        let block = tiles_at_a_time(filter.inputs);
+        (0..self.grid.tiles().div_ceil(block)).into_par_iter().for_each(|task| {
+            let tiles = self.range(task, block);
+            let rows = tiles.len();
+            with_room(len(rows, filter.inputs) + len(rows, 32), |room| {
+                let (map, result) = room.split_at_mut(len(rows, filter.inputs));
+                self.fill(sources, &zeros, tiles.clone(), map);
+                for group in &groups {
+                    let width = group.count * 16;
+                    for place in 0..PLACES {
+                        let right = (group.panel * PLACES + place * group.count) * 16 * filter.inputs;
+                        // SAFETY: offsets stay inside the buffers, whose lengths are made for them.
+                        let (left, right, out) = unsafe {
+                            let left = map.as_ptr().add(place * stride(rows, filter.inputs));
+                            (left, all.get().add(right).cast_const(), result.as_mut_ptr().add(place * stride(rows, width)))
+                        };
+                        run_on(
+                            self.isa,
+                            Product { left, rows, inner: filter.inputs, right, vectors: group.count, add: false, out, out_row: width },
+                        );
+                    }
+                    self.write(targets, *group, tiles.clone(), result);
+                }
+            });
+        });
+        self.pool.give(places);
+    }
+
+    /// Some tiles after the other; every task takes one group of panels through all places of these tiles.
+    fn by_panels(&self, sources: &[Part], filter: Filter, targets: &[Target]) {
+        let groups = self.groups(filter.outputs);
+        for block in 0..self.grid.tiles().div_ceil(TILES) {
+            let tiles = self.range(block, TILES);
+            let rows = tiles.len();
+            let map = self.places_of(sources, filter.inputs, tiles.clone());
+            let map_from = aligned(&map);
+            groups.par_iter().for_each(|group| {
+                let width = group.count * 16;
+                with_room(SIDE * filter.inputs * width + len(rows, width), |room| {
+                    let (of_row, result) = room.split_at_mut(SIDE * filter.inputs * width);
+                    for row in 0..SIDE {
+                        run_on(self.isa, of_filter(filter, *group, row, of_row.as_mut_ptr()));
+                        for column in 0..SIDE {
+                            let place = row * SIDE + column;
+                            // SAFETY: offsets stay inside the buffers, whose lengths are made for them.
+                            let (left, right, out) = unsafe {
+                                let left = map.as_ptr().add(map_from + place * stride(rows, filter.inputs));
+                                let right = of_row.as_ptr().add(column * filter.inputs * width);
+                                (left, right, result.as_mut_ptr().add(place * stride(rows, width)))
+                            };
+                            run_on(
+                                self.isa,
+                                Product { left, rows, inner: filter.inputs, right, vectors: group.count, add: false, out, out_row: width },
+                            );
+                        }
+                    }
+                    self.write(targets, *group, tiles.clone(), result);
+                });
+            });
+            self.pool.give(map);
+        }
+    }
+
+    /// Tiles `part * count ..`, filled up to a multiple of four by tiles past the last.
+    fn range(&self, part: usize, count: usize) -> Range<usize> {
+        let from = part * count;
+        from..from + (self.grid.tiles() - from).min(count).next_multiple_of(4)
+    }
+
+    /// Places of the tiles of all sources, in a buffer of the pool whose aligned part counts.
+    fn places_of(&self, sources: &[Part], inputs: usize, tiles: Range<usize>) -> Vec<f32> {
+        let rows = tiles.len();
+        let mut map = self.pool.take(len(rows, inputs) + 16);
+        let zeros = vec![0.0; inputs];
+        let from = aligned(&map);
+        let all = Shared::new(&mut map[from..]);
+        (0..rows / 4).into_par_iter().for_each(|task| {
+            // SAFETY: tasks write different rows of the places.
+            let first = unsafe { all.get().add(4 * task * inputs) };
+            let some = tiles.start + 4 * task..tiles.start + 4 * task + 4;
+            self.fill_places(sources, &zeros, some, Places { first, stride: stride(rows, inputs), row: inputs });
+        });
+        map
+    }
+
+    fn fill(&self, sources: &[Part], zeros: &[f32], tiles: Range<usize>, map: &mut [f32]) {
+        let inputs = sources.iter().map(|part| part.channels).sum();
+        assert!(map.len() >= len(tiles.len(), inputs));
+        let places = Places { first: map.as_mut_ptr(), stride: stride(tiles.len(), inputs), row: inputs };
+        self.fill_places(sources, zeros, tiles, places);
+    }
+
+    fn fill_places(&self, sources: &[Part], zeros: &[f32], tiles: Range<usize>, places: Places) {
+        let mut channel = 0;
+        for part in sources {
+            // SAFETY: the channels of a part come after those of the parts before it.
+            let first = unsafe { places.first.add(channel) };
+            run_on(self.isa, OfMap { grid: self.grid, part: *part, tiles: tiles.clone(), zeros, places: Places { first, ..places } });
+            channel += part.channels;
+        }
+    }
+
+    fn write(&self, targets: &[Target], group: Group, tiles: Range<usize>, places: &mut [f32]) {
+        let width = group.count * 16;
+        for n in 0..group.count {
+            let (part, channel) = find(targets, (group.panel + n) * 16);
+            // SAFETY: `n` is a vector of the group.
+            let first = unsafe { places.as_mut_ptr().add(n * 16) };
+            let places = Places { first, stride: stride(tiles.len(), width), row: width };
+            run_on(self.isa, ToResult { grid: self.grid, part, tiles: tiles.clone(), channel, places });
+        }
+    }
+}
+
+/// A map to be written: all of it is.
+pub struct PartBuffer<'a> {
+    /// Its values.
+    pub values: &'a mut [f32],
+    /// A multiple of 16.
+    pub channels: usize,
+    /// Whether each pixel is the sum of 2x2.
+    pub halved: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Target {
+    values: Shared,
+    channels: usize,
+    halved: bool,
+}
+
+impl PartBuffer<'_> {
+    fn target(&mut self) -> Target {
+        Target { values: Shared::new(self.values), channels: self.channels, halved: self.halved }
+    }
+}
+
+/// The part that a channel of the result belongs to, and which channel of it that is.
+fn find(targets: &[Target], mut channel: usize) -> (PartMut, usize) {
+    for target in targets {
+        if channel < target.channels {
+            return (PartMut { values: target.values.get(), channels: target.channels, halved: target.halved }, channel);
+        }
+        channel -= target.channels;
+    }
+    unreachable!("channels of all targets were counted")
+}
+
+fn of_filter(filter: Filter, group: Group, row: usize, out: *mut f32) -> OfFilter {
+    OfFilter { panels: filter.panels, inputs: filter.inputs, panel: group.panel, count: group.count, row, turned: filter.turned, out }
+}
+
+/// Tiles whose places stay in the second-level cache together with those of one group of results.
+fn tiles_at_a_time(channels: usize) -> usize {
+    ((1 << 18) / (PLACES * (channels + 32)) / 12 * 12).clamp(12, 96)
+}
