@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::Term;
 use super::pairs::Pairs;
 use crate::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
+use crate::network::kernels::f32s;
 use crate::rng::Draw;
 
 /// How a term compares vectors.
@@ -89,20 +90,22 @@ pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling
         .map(|classes| sampling.choose(classes, draw))
         .filter(|[zeros, ones]| zeros.len().min(ones.len()) >= 2)
         .collect();
-    let maps =
-        Maps { values: z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, channels, pixels: height * width };
-    let mut gradient = vec![0.0f32; maps.values.len()];
+    let z32 = z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    // Channels last: free of cost where the kernels keep them so.
+    let pixels = z32.permute((0, 2, 3, 1))?.contiguous()?;
+    let values = f32s(&pixels)?;
+    let mut gradient = vec![0.0f32; values.len()];
     let mut value = 0.0;
     for [zeros, ones] in &groups {
-        let (units0, units1) = (maps.units(zeros), maps.units(ones));
+        let (units0, units1) = (units(&values, channels, zeros), units(&values, channels, ones));
         let term = contrast.of_units(&units0.rows, &units1.rows, channels);
         let share = 1.0 / groups.len() as f32;
         value += term.value * f64::from(share);
-        maps.scatter(zeros, &units0, &term.gradient0, share, &mut gradient);
-        maps.scatter(ones, &units1, &term.gradient1, share, &mut gradient);
+        scatter(channels, zeros, &units0, &term.gradient0, share, &mut gradient);
+        scatter(channels, ones, &units1, &term.gradient1, share, &mut gradient);
     }
-    let gradient = Tensor::from_vec(gradient, z.shape(), &Device::Cpu)?.to_device(z.device())?.to_dtype(z.dtype())?;
-    Ok(Term { value, gradient })
+    let gradient = Tensor::from_vec(gradient, (batch, height, width, channels), &Device::Cpu)?.permute((0, 3, 1, 2))?;
+    Ok(Term { value, gradient: gradient.to_device(z.device())?.to_dtype(z.dtype())? })
 }
 
 fn of_class(labels: &[u8], class: u8, first: usize) -> Vec<usize> {
@@ -137,45 +140,32 @@ impl Sampling {
     }
 }
 
-/// Feature maps in memory, `B C pixels`; a vector is one pixel's channels.
-struct Maps {
-    values: Vec<f32>,
-    channels: usize,
-    pixels: usize,
-}
-
 /// Unit vectors, row by row, and the lengths that were divided out.
 struct Units {
     rows: Vec<f32>,
     norms: Vec<f32>,
 }
 
-impl Maps {
-    fn place(&self, index: usize, channel: usize) -> usize {
-        (index / self.pixels * self.channels + channel) * self.pixels + index % self.pixels
-    }
+/// `z / max(|z|, 1e-12)` at these pixels of `[pixel][channel]`.
+fn units(values: &[f32], channels: usize, indices: &[usize]) -> Units {
+    let mut rows = vec![0.0; indices.len() * channels];
+    let norms = rows.chunks_exact_mut(channels).zip(indices).map(|(row, &i)| {
+        row.copy_from_slice(&values[i * channels..][..channels]);
+        let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
+        row.iter_mut().for_each(|v| *v /= norm);
+        norm
+    });
+    let norms = norms.collect();
+    Units { rows, norms }
+}
 
-    /// `z / max(|z|, 1e-12)` at these pixels.
-    fn units(&self, indices: &[usize]) -> Units {
-        let mut rows = vec![0.0; indices.len() * self.channels];
-        let norms = rows.chunks_exact_mut(self.channels).zip(indices).map(|(row, &i)| {
-            row.iter_mut().enumerate().for_each(|(c, v)| *v = self.values[self.place(i, c)]);
-            let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
-            row.iter_mut().for_each(|v| *v /= norm);
-            norm
-        });
-        let norms = norms.collect();
-        Units { rows, norms }
-    }
-
-    /// Gradients at unit vectors, carried to the vectors themselves: what points along the vector is lost.
-    fn scatter(&self, indices: &[usize], units: &Units, at_units: &[f32], share: f32, gradient: &mut [f32]) {
-        let rows = units.rows.chunks_exact(self.channels).zip(at_units.chunks_exact(self.channels));
-        for ((&i, norm), (u, g)) in indices.iter().zip(&units.norms).zip(rows) {
-            let along: f32 = u.iter().zip(g).map(|(u, g)| u * g).sum();
-            for c in 0..self.channels {
-                gradient[self.place(i, c)] += share * (g[c] - u[c] * along) / norm;
-            }
+/// Gradients at unit vectors, carried to the vectors themselves: what points along the vector is lost.
+fn scatter(channels: usize, indices: &[usize], units: &Units, at_units: &[f32], share: f32, gradient: &mut [f32]) {
+    let rows = units.rows.chunks_exact(channels).zip(at_units.chunks_exact(channels));
+    for ((&i, norm), (u, g)) in indices.iter().zip(&units.norms).zip(rows) {
+        let along: f32 = u.iter().zip(g).map(|(u, g)| u * g).sum();
+        for (c, to) in gradient[i * channels..][..channels].iter_mut().enumerate() {
+            *to += share * (g[c] - u[c] * along) / norm;
         }
     }
 }

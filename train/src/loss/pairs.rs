@@ -119,16 +119,18 @@ impl Pairs {
         let factor = (weight / self.tau * if a.class == b.class { 2.0 } else { 1.0 }) as f32;
         self.similarities(a, b, similarities);
         let columns = b.rows.len();
-        let mut sum = 0.0;
-        for (i, row) in similarities[..a.rows.len() * columns].chunks_exact_mut(columns).enumerate() {
-            if i < a.count {
-                let own = (skip && same_block).then_some(i);
-                sum += softplus_and_slope(&mut row[..b.count], sign, factor, own);
+        let used = &mut similarities[..a.rows.len() * columns];
+        let sum = if b.count == columns && !same_block {
+            softplus_and_slope(&mut used[..a.count * columns], sign, factor, None)
+        } else {
+            let rows = used.chunks_exact_mut(columns).take(a.count).enumerate();
+            rows.map(|(i, row)| {
                 row[b.count..].fill(0.0);
-            } else {
-                row.fill(0.0);
-            }
-        }
+                softplus_and_slope(&mut row[..b.count], sign, factor, (skip && same_block).then_some(i))
+            })
+            .sum()
+        };
+        used[a.count * columns..].fill(0.0);
         self.accumulate(a, b, similarities, !same_block, gradient);
         weight * twice * sum
     }

@@ -11,6 +11,7 @@ use models::graph::Conv;
 
 pub(crate) use cpu::lanes::{run_on, vectorised};
 pub(crate) use cpu::product;
+pub(crate) use cpu::tensors::f32s;
 pub use cpu::{Cpu, Isa};
 pub use reference::Reference;
 
@@ -97,9 +98,9 @@ pub trait Kernels: Send + Sync {
     fn device(&self) -> &Device;
     /// Their type.
     fn dtype(&self) -> DType;
-    /// `B C H W` to the layout of these kernels.
+    /// `B C H W`, in any order in memory, to the layout of these kernels.
     fn import_feature(&self, nchw: &Tensor) -> Result<Tensor>;
-    /// A feature map as `B C H W`.
+    /// A feature map as `B C H W`, a copy; in memory it may lie in another order.
     fn export_feature(&self, x: &Tensor) -> Result<Tensor>;
     /// `O I K K` to the layout of these kernels.
     fn import_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;

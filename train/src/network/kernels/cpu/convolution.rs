@@ -7,7 +7,8 @@ use super::gather::Gather;
 use super::geometry::Geometry;
 use super::maps::{self, Shape};
 use super::patches::{self, Patches};
-use super::tensors::{f32s, feature, shape, vector};
+use super::scratch::Buffer;
+use super::tensors::{f32s, feature, shape, tensor, vector};
 use super::weight_gradient::Outer;
 use super::winograd::{self, Filter, Part, PartBuffer, Winograd};
 use super::{Cpu, panels};
@@ -49,7 +50,7 @@ impl Cpu {
     fn winograd(&self, conv: &Conv, geometry: &Geometry, maps: &Maps) -> Option<Winograd<'_>> {
         let grid = geometry.grid();
         let whole = maps.parts.iter().all(|(shape, _)| shape.channels.is_multiple_of(16));
-        (whole && winograd::pays(conv, &grid)).then(|| Winograd { isa: self.isa, pool: &self.pool, grid })
+        (whole && winograd::pays(conv, &grid)).then_some(Winograd { isa: self.isa, pool: &self.pool, grid })
     }
 
     fn patches(&self, conv: &Conv, geometry: Geometry) -> Patches<'_> {
@@ -124,13 +125,13 @@ impl Cpu {
             .zip(&maps.parts)
             .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
             .collect();
-        let dweight = vector(winograd.weight_gradient(&parts, gradient))?;
+        let dweight = tensor(winograd.weight_gradient(&parts, gradient))?;
         let mut found = Vec::new();
         if wants_dx {
             let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, geometry_taps(conv)));
             panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, geometry_taps(conv), &mut transposed);
             let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, turned: true };
-            let mut buffers: Vec<Vec<f32>> = values.iter().map(|values| self.pool.take(values.len())).collect();
+            let mut buffers: Vec<Buffer> = values.iter().map(|values| self.pool.take(values.len())).collect();
             let mut targets: Vec<PartBuffer> = buffers
                 .iter_mut()
                 .zip(&parts)
@@ -162,7 +163,7 @@ impl Cpu {
         let tables = self.tables.get(geometry);
         let taps = geometry.taps();
         let dweight = if patches::pays(conv) {
-            vector(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
+            tensor(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
         } else {
             let sources = &tables.forward[0].sources;
             vector(Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources }.run(self.isa))?

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::lanes::{Isa, Lanes, Work, run_on, vectorised};
-use super::scratch::{Pool, Shared};
+use super::scratch::{Buffer, Pool, Shared};
 
 /// Values that one task handles.
 const TASK: usize = 1 << 16;
@@ -29,7 +29,7 @@ impl Shape {
 }
 
 /// `f(a, b)` for every pair of values.
-pub fn zip(pool: &Pool, a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+pub fn zip(pool: &Pool, a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Buffer {
     let mut out = pool.take(a.len());
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(out, (a, b))| {
         vectorised(|| out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b)));
@@ -38,14 +38,14 @@ pub fn zip(pool: &Pool, a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync
 }
 
 /// `f(a)` for every value.
-pub fn map(pool: &Pool, a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+pub fn map(pool: &Pool, a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Buffer {
     let mut out = pool.take(a.len());
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).for_each(|(out, a)| out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a)));
     out
 }
 
 /// Maximum over 3x3, stride 2, padding 1.
-pub fn max_pool(pool: &Pool, x: &[f32], shape: Shape) -> Vec<f32> {
+pub fn max_pool(pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
     let Shape { width, height, channels, .. } = shape;
     let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
     let mut out = pool.take(shape.batch * rows * columns * channels);
@@ -74,7 +74,7 @@ fn for_window(shape: Shape, row: usize, column: usize, mut f: impl FnMut(usize))
 }
 
 /// Each gradient goes to the first maximum of its window.
-pub fn max_pool_backward(isa: Isa, pool: &Pool, x: &[f32], y: &[f32], dy: &[f32], shape: Shape) -> Vec<f32> {
+pub fn max_pool_backward(isa: Isa, pool: &Pool, x: &[f32], y: &[f32], dy: &[f32], shape: Shape) -> Buffer {
     let rows = shape.height.div_ceil(2);
     assert!(x.len() == shape.len() && y.len() == shape.batch * rows * shape.width.div_ceil(2) * shape.channels && dy.len() == y.len());
     let mut dx = pool.zeros(shape.len());
@@ -133,7 +133,7 @@ impl Work for PoolRow<'_> {
 }
 
 /// Each pixel becomes 2x2; `shape` is the input's.
-pub fn upsample(pool: &Pool, x: &[f32], shape: Shape) -> Vec<f32> {
+pub fn upsample(pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
     let row_len = shape.width * shape.channels;
     let mut out = pool.take(4 * shape.len());
     out.par_chunks_mut(4 * row_len).zip(x.par_chunks(row_len)).for_each(|(out, row)| {
@@ -148,7 +148,7 @@ pub fn upsample(pool: &Pool, x: &[f32], shape: Shape) -> Vec<f32> {
 }
 
 /// Sum of each 2x2 block; `shape` is the result's.
-pub fn upsample_backward(pool: &Pool, dy: &[f32], shape: Shape) -> Vec<f32> {
+pub fn upsample_backward(pool: &Pool, dy: &[f32], shape: Shape) -> Buffer {
     let row_len = shape.width * shape.channels;
     let mut dx = pool.take(shape.len());
     dx.par_chunks_mut(row_len).zip(dy.par_chunks(4 * row_len)).for_each(|(dx, rows)| {
@@ -166,7 +166,7 @@ pub fn upsample_backward(pool: &Pool, dy: &[f32], shape: Shape) -> Vec<f32> {
 }
 
 /// Channels of `a`, then of `b`, for every pixel.
-pub fn concat(pool: &Pool, a: &[f32], a_channels: usize, b: &[f32], b_channels: usize) -> Vec<f32> {
+pub fn concat(pool: &Pool, a: &[f32], a_channels: usize, b: &[f32], b_channels: usize) -> Buffer {
     let channels = a_channels + b_channels;
     let pixels = a.len() / a_channels;
     let mut out = pool.take(pixels * channels);
@@ -181,7 +181,7 @@ pub fn concat(pool: &Pool, a: &[f32], a_channels: usize, b: &[f32], b_channels: 
 }
 
 /// The two parts of a concatenation.
-pub fn split(pool: &Pool, y: &[f32], a_channels: usize, b_channels: usize) -> (Vec<f32>, Vec<f32>) {
+pub fn split(pool: &Pool, y: &[f32], a_channels: usize, b_channels: usize) -> (Buffer, Buffer) {
     let take = |from: usize, count: usize| {
         let mut out = pool.take(y.len() / (a_channels + b_channels) * count);
         out.par_chunks_mut(1024 * count).zip(y.par_chunks(1024 * (a_channels + b_channels))).for_each(|(out, y)| {
@@ -203,11 +203,18 @@ pub fn sum_over_pixels(dy: &[f32], channels: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
+/// The same values.
+pub fn copy(pool: &Pool, x: &[f32]) -> Buffer {
+    let mut out = pool.take(x.len());
+    out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(out, x)| out.copy_from_slice(x));
+    out
+}
+
 /// Pixels that a task brings from one order of channels to the other.
 const STRIP: usize = 256;
 
 /// `[image][channel][pixel]` to `[image][pixel][channel]`.
-pub fn channels_last(pool: &Pool, x: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
+pub fn channels_last(pool: &Pool, x: &[f32], batch: usize, channels: usize, pixels: usize) -> Buffer {
     assert_eq!(x.len(), batch * channels * pixels);
     let mut out = pool.take(x.len());
     out.par_chunks_mut(pixels * channels).zip(x.par_chunks(pixels * channels)).for_each(|(out, x)| {

@@ -10,7 +10,7 @@ mod panels;
 mod patches;
 pub(crate) mod product;
 mod scratch;
-mod tensors;
+pub(crate) mod tensors;
 mod weight_gradient;
 mod winograd;
 
@@ -22,7 +22,7 @@ use geometry::Cache;
 pub use lanes::Isa;
 use maps::Shape;
 use scratch::Pool;
-use tensors::{TakeBack, f32s, f64s, feature, like, shape, vector};
+use tensors::{TakeBack, f32s, f64s, feature, like, shape, tensor, vector};
 
 /// Kernels for the processor at hand.
 pub struct Cpu {
@@ -65,17 +65,28 @@ impl Kernels for Cpu {
 
     fn import_feature(&self, nchw: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = nchw.dims4()?;
+        let rows = nchw.permute((0, 2, 3, 1))?;
+        if rows.is_contiguous() {
+            return feature(maps::copy(&self.pool, &f32s(&rows)?), b, h, w, c);
+        }
         let nchw = nchw.contiguous()?;
         feature(maps::channels_last(&self.pool, &f32s(&nchw)?, b, c, h * w), b, h, w, c)
     }
 
     fn export_feature(&self, x: &Tensor) -> Result<Tensor> {
         let Shape { batch, height, width, channels } = shape(x)?;
+        if channels >= 16 {
+            // A copy as it lies: who reads so many channels takes them pixel by pixel.
+            return Tensor::from_slice(&f32s(x)?, x.shape(), &Device::Cpu)?.permute((0, 3, 1, 2));
+        }
         Tensor::from_vec(maps::channels_first(&f32s(x)?, batch, channels, height * width), (batch, channels, height, width), &Device::Cpu)
     }
 
     fn import_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
-        vector(panels::pack(&f32s(&weight.contiguous()?)?, conv.outputs, conv.inputs, conv.kernel * conv.kernel))
+        let taps = conv.kernel * conv.kernel;
+        let mut panels = self.pool.zeros(panels::len(conv.outputs, conv.inputs, taps));
+        panels::pack(&f32s(&weight.contiguous()?)?, conv.outputs, conv.inputs, taps, &mut panels);
+        tensor(panels)
     }
 
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {

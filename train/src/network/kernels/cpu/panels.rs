@@ -13,9 +13,9 @@ pub fn len(outputs: usize, inputs: usize, taps: usize) -> usize {
     outputs.div_ceil(WIDTH) * taps * inputs * WIDTH
 }
 
-/// `O I K K` to panels.
-pub fn pack(weight: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f32> {
-    let mut panels = vec![0.0; len(outputs, inputs, taps)];
+/// `O I K K` to panels, which must hold zeros.
+pub fn pack(weight: &[f32], outputs: usize, inputs: usize, taps: usize, panels: &mut [f32]) {
+    assert_eq!(panels.len(), len(outputs, inputs, taps));
     panels.par_chunks_mut(taps * inputs * WIDTH).enumerate().for_each(|(panel, chunk)| {
         for lane in 0..WIDTH.min(outputs - panel * WIDTH) {
             let filter = &weight[(panel * WIDTH + lane) * inputs * taps..][..inputs * taps];
@@ -26,7 +26,6 @@ pub fn pack(weight: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f
             }
         }
     });
-    panels
 }
 
 /// Panels to `O I K K`.
@@ -70,7 +69,8 @@ mod tests {
     fn packing_is_undone_and_transposing_twice_is_nothing() {
         for (outputs, inputs, taps) in [(32, 16, 9), (5, 3, 9), (2, 16, 1), (17, 33, 4)] {
             let weight: Vec<f32> = (0..outputs * inputs * taps).map(|i| i as f32 + 1.0).collect();
-            let panels = pack(&weight, outputs, inputs, taps);
+            let mut panels = vec![0.0; len(outputs, inputs, taps)];
+            pack(&weight, outputs, inputs, taps, &mut panels);
             assert_eq!(unpack(&panels, outputs, inputs, taps), weight);
             let mut once = vec![f32::NAN; len(inputs, outputs, taps)];
             transpose(&panels, outputs, inputs, taps, &mut once);

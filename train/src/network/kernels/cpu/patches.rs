@@ -10,7 +10,7 @@ use super::geometry::Geometry;
 use super::lanes::{Isa, run_on};
 use super::panels::WIDTH;
 use super::product::{Outer, Product};
-use super::scratch::{Pool, Shared, with_room};
+use super::scratch::{Buffer, Pool, Shared, with_room};
 
 /// A convolution of few channels.
 pub struct Patches<'a> {
@@ -92,11 +92,11 @@ impl Patches<'_> {
     }
 
     /// The gradient of the filter as panels.
-    pub fn weight_gradient(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    pub fn weight_gradient(&self, x: &[f32], dy: &[f32]) -> Buffer {
         let (values, row) = self.window();
         assert_eq!(dy.len(), self.pixels() * self.outputs);
         let blocks = self.pixels() / BLOCK;
-        let sums: Vec<Vec<f32>> = (0..PARTS)
+        let sums: Vec<Buffer> = (0..PARTS)
             .into_par_iter()
             .map(|part| {
                 let mut sum = self.pool.zeros(row * self.outputs);

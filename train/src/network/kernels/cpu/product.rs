@@ -25,8 +25,8 @@ impl Work for Product {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
             match self.vectors {
-                2 => blocks(self.rows, L::WIDE, Rows::<L, 2>(&self, std::marker::PhantomData)),
-                _ => blocks(self.rows, L::WIDE, Rows::<L, 1>(&self, std::marker::PhantomData)),
+                2 => blocks(self.rows, L::WIDE, &Rows::<L, 2>(&self, std::marker::PhantomData)),
+                _ => blocks(self.rows, L::WIDE, &Rows::<L, 1>(&self, std::marker::PhantomData)),
             }
         }
     }
@@ -39,7 +39,7 @@ trait Block {
 
 /// Covers `rows`, a multiple of four, by blocks of 12 and 8 (few of 4) with many registers, of 4 with few.
 #[inline(always)]
-unsafe fn blocks(rows: usize, wide: bool, work: impl Block) {
+unsafe fn blocks(rows: usize, wide: bool, work: &impl Block) {
     debug_assert!(rows.is_multiple_of(4));
     let (twelves, eights) = match (wide, rows % 12) {
         (true, 0) => (rows / 12, 0),
@@ -129,8 +129,8 @@ impl Work for Outer {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
             match self.vectors {
-                2 => blocks(self.columns, L::WIDE, Columns::<L, 2>(&self, std::marker::PhantomData)),
-                _ => blocks(self.columns, L::WIDE, Columns::<L, 1>(&self, std::marker::PhantomData)),
+                2 => blocks(self.columns, L::WIDE, &Columns::<L, 2>(&self, std::marker::PhantomData)),
+                _ => blocks(self.columns, L::WIDE, &Columns::<L, 1>(&self, std::marker::PhantomData)),
             }
         }
     }

@@ -1,43 +1,103 @@
 //! Memory that is used again: buffers for results, and room for intermediate values on each thread.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Mutex;
 
 /// Buffers that have been given back, by length. A training step asks for the same lengths every time, so that after the
 /// first one nothing comes from the system, whose fresh pages would cost as much as the arithmetic on them.
 #[derive(Default)]
-pub struct Pool(Mutex<HashMap<usize, Vec<Vec<f32>>>>);
+pub struct Pool(Mutex<Shelves>);
+
+#[derive(Default)]
+struct Shelves {
+    by_length: BTreeMap<usize, Shelf>,
+    /// Buffers asked for so far.
+    asked: u64,
+}
+
+/// Free buffers of one length, and when one was last taken or given.
+#[derive(Default)]
+struct Shelf {
+    buffers: Vec<Vec<f32>>,
+    used: u64,
+}
+
+/// After so many requests a shelf that was not used is emptied: some training steps, or a few images of other sizes.
+const PATIENCE: u64 = 2000;
+
+/// Values in memory, from the beginning of a cache line on: vectors that lie across two lines would take twice as long.
+pub struct Buffer {
+    whole: Vec<f32>,
+    range: Range<usize>,
+}
+
+impl Buffer {
+    /// All of the memory, and where the values lie in it.
+    pub fn into_parts(self) -> (Vec<f32>, Range<usize>) {
+        (self.whole, self.range)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.whole[self.range.clone()]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.whole[self.range.clone()]
+    }
+}
 
 impl Pool {
     /// A buffer of this length with arbitrary values.
-    pub fn take(&self, len: usize) -> Vec<f32> {
-        let kept = self.0.lock().expect("nothing panics under this lock").get_mut(&len).and_then(Vec::pop);
-        kept.unwrap_or_else(|| vec![0.0; len])
+    pub fn take(&self, len: usize) -> Buffer {
+        let whole = self.find(len + LINE).unwrap_or_else(|| vec![0.0; len + LINE]);
+        let from = aligned(&whole);
+        Buffer { whole, range: from..from + len }
     }
 
     /// A buffer of zeros.
-    pub fn zeros(&self, len: usize) -> Vec<f32> {
-        let kept = self.0.lock().expect("nothing panics under this lock").get_mut(&len).and_then(Vec::pop);
-        kept.map_or_else(
-            || vec![0.0; len],
-            |mut buffer| {
-                buffer.fill(0.0);
-                buffer
-            },
-        )
+    pub fn zeros(&self, len: usize) -> Buffer {
+        let mut buffer = self.take(len);
+        buffer.fill(0.0);
+        buffer
     }
 
     /// Keeps a buffer for later.
-    pub fn give(&self, buffer: Vec<f32>) {
+    pub fn give(&self, buffer: Buffer) {
+        self.give_whole(buffer.whole);
+    }
+
+    /// Keeps the memory of a buffer for later.
+    pub fn give_whole(&self, mut buffer: Vec<f32>) {
+        buffer.resize(buffer.capacity(), 0.0);
+        let mut shelves = self.0.lock().expect("nothing panics under this lock");
+        let used = shelves.asked;
         if !buffer.is_empty() {
-            self.0.lock().expect("nothing panics under this lock").entry(buffer.len()).or_default().push(buffer);
+            let shelf = shelves.by_length.entry(buffer.len()).or_default();
+            shelf.buffers.push(buffer);
+            shelf.used = used;
         }
     }
 
-    /// Forgets all buffers.
-    pub fn clear(&self) {
-        self.0.lock().expect("nothing panics under this lock").clear();
+    /// A free buffer of this length, or one that is at most a quarter longer, cut.
+    fn find(&self, len: usize) -> Option<Vec<f32>> {
+        let mut shelves = self.0.lock().expect("nothing panics under this lock");
+        shelves.asked += 1;
+        let now = shelves.asked;
+        if now.is_multiple_of(PATIENCE / 8) {
+            shelves.by_length.retain(|_, shelf| now - shelf.used < PATIENCE);
+        }
+        let shelf = shelves.by_length.range_mut(len..=len + len / 4).map(|(_, shelf)| shelf).find(|shelf| !shelf.buffers.is_empty())?;
+        shelf.used = now;
+        let mut buffer = shelf.buffers.pop()?;
+        buffer.truncate(len);
+        Some(buffer)
     }
 }
 
@@ -61,7 +121,7 @@ pub fn with_room<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
 }
 
 /// Where the first whole cache line begins.
-pub fn aligned(values: &[f32]) -> usize {
+fn aligned(values: &[f32]) -> usize {
     values.as_ptr().align_offset(4 * LINE).min(LINE)
 }
 
@@ -82,5 +142,39 @@ impl Shared {
     /// The first value.
     pub fn get(self) -> *mut f32 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_used_again_until_nobody_asks_for_them() {
+        let pool = Pool::default();
+        let buffer = pool.take(1000);
+        let place = buffer.as_ptr();
+        assert_eq!(place as usize % 64, 0);
+        pool.give(buffer);
+        let shorter = pool.take(900);
+        assert_eq!((shorter.as_ptr(), shorter.len()), (place, 900));
+        pool.give(shorter);
+        let much_shorter = pool.take(700);
+        assert_ne!(much_shorter.as_ptr(), place);
+        let whole = pool.zeros(1000);
+        assert_eq!(whole.as_ptr(), place);
+        assert!(whole.iter().all(|v| *v == 0.0));
+        pool.give(whole);
+        for _ in 0..2 * PATIENCE {
+            pool.give(pool.take(10));
+        }
+        assert!(pool.0.lock().unwrap().by_length.keys().all(|len| *len < 100));
+    }
+
+    #[test]
+    fn room_is_aligned() {
+        for len in [1, 100, 5000] {
+            with_room(len, |room| assert_eq!((room.len(), room.as_ptr() as usize % 64), (len, 0)));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
 use super::maps::Shape;
-use super::scratch::Pool;
+use super::scratch::{Buffer, Pool};
 
 /// The values of a contiguous CPU tensor, held for reading.
 pub struct Values<G, T> {
@@ -46,17 +46,27 @@ pub fn shape(x: &Tensor) -> Result<Shape> {
     Ok(Shape { batch, height, width, channels })
 }
 
-pub fn feature(values: Vec<f32>, batch: usize, height: usize, width: usize, channels: usize) -> Result<Tensor> {
-    Tensor::from_vec(values, (batch, height, width, channels), &Device::Cpu)
+/// A feature map of these values.
+pub fn feature(values: Buffer, batch: usize, height: usize, width: usize, channels: usize) -> Result<Tensor> {
+    tensor(values)?.reshape((batch, height, width, channels))
 }
 
+/// A tensor of one dimension, in the buffer's memory.
+pub fn tensor(values: Buffer) -> Result<Tensor> {
+    let (whole, range) = values.into_parts();
+    let len = whole.len();
+    Tensor::from_vec(whole, len, &Device::Cpu)?.narrow(0, range.start, range.len())
+}
+
+/// A short vector.
 pub fn vector(values: Vec<f32>) -> Result<Tensor> {
     let n = values.len();
     Tensor::from_vec(values, n, &Device::Cpu)
 }
 
-pub fn like(values: Vec<f32>, x: &Tensor) -> Result<Tensor> {
-    Tensor::from_vec(values, x.shape(), &Device::Cpu)
+/// A tensor of the shape of `x`.
+pub fn like(values: Buffer, x: &Tensor) -> Result<Tensor> {
+    tensor(values)?.reshape(x.shape())
 }
 
 /// Takes the memory of a tensor; what is left of it holds no values.
@@ -69,7 +79,7 @@ impl InplaceOp1 for TakeBack<'_> {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
         if let CpuStorage::F32(values) = storage {
-            self.0.give(std::mem::take(values));
+            self.0.give_whole(std::mem::take(values));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::lanes::{Isa, run_on};
 use super::product::Product;
-use super::scratch::{Pool, Shared, aligned, with_room};
+use super::scratch::{Buffer, Pool, Shared, with_room};
 use filter::OfFilter;
 use matrices::{PLACES, SIDE};
 pub use transform::{Grid, Part, PartMut};
@@ -96,9 +96,8 @@ impl Winograd<'_> {
     /// Every task takes some tiles through all places and all filters.
     fn by_tiles(&self, sources: &[Part], filter: Filter, targets: &[Target]) {
         let groups = self.groups(filter.outputs);
-        let mut places = self.pool.take(PLACES * filter.inputs * filter.outputs + 16);
-        let from = aligned(&places);
-        let all = Shared::new(&mut places[from..]);
+        let mut places = self.pool.take(PLACES * filter.inputs * filter.outputs);
+        let all = Shared::new(&mut places);
         (0..groups.len() * SIDE).into_par_iter().for_each(|task| {
             let (group, row) = (groups[task / SIDE], task % SIDE);
             let offset = (group.panel * PLACES + row * SIDE * group.count) * 16 * filter.inputs;
@@ -141,28 +140,28 @@ impl Winograd<'_> {
             let tiles = self.range(block, TILES);
             let rows = tiles.len();
             let map = self.places_of(sources, filter.inputs, tiles.clone());
-            let map_from = aligned(&map);
-            groups.par_iter().for_each(|group| {
-                let width = group.count * 16;
-                with_room(SIDE * filter.inputs * width + len(rows, width), |room| {
-                    let (of_row, result) = room.split_at_mut(SIDE * filter.inputs * width);
+            groups.par_chunks(together(groups.len(), filter.inputs, rows)).for_each(|groups| {
+                let (of_row_len, result_len) = (SIDE * filter.inputs * 32, len(rows, 32));
+                with_room(groups.len() * (of_row_len + result_len), |room| {
+                    let (of_row, result) = room.split_at_mut(groups.len() * of_row_len);
                     for row in 0..SIDE {
-                        run_on(self.isa, of_filter(filter, *group, row, of_row.as_mut_ptr()));
-                        for column in 0..SIDE {
-                            let place = row * SIDE + column;
-                            // SAFETY: offsets stay inside the buffers, whose lengths are made for them.
-                            let (left, right, out) = unsafe {
-                                let left = map.as_ptr().add(map_from + place * stride(rows, filter.inputs));
-                                let right = of_row.as_ptr().add(column * filter.inputs * width);
-                                (left, right, result.as_mut_ptr().add(place * stride(rows, width)))
-                            };
-                            run_on(
-                                self.isa,
-                                Product { left, rows, inner: filter.inputs, right, vectors: group.count, add: false, out, out_row: width },
-                            );
+                        for (group, of_row) in groups.iter().zip(of_row.chunks_exact_mut(of_row_len)) {
+                            run_on(self.isa, of_filter(filter, *group, row, of_row.as_mut_ptr()));
+                        }
+                        for (column, place) in (row * SIDE..(row + 1) * SIDE).enumerate() {
+                            let left = map[place * stride(rows, filter.inputs)..].as_ptr();
+                            let parts = of_row.chunks_exact(of_row_len).zip(result.chunks_exact_mut(result_len));
+                            for (group, (of_row, result)) in groups.iter().zip(parts) {
+                                let (inner, vectors, out_row) = (filter.inputs, group.count, group.count * 16);
+                                let right = of_row[column * inner * out_row..].as_ptr();
+                                let out = result[place * stride(rows, out_row)..].as_mut_ptr();
+                                run_on(self.isa, Product { left, rows, inner, right, vectors, add: false, out, out_row });
+                            }
                         }
                     }
-                    self.write(targets, *group, tiles.clone(), result);
+                    for (group, result) in groups.iter().zip(result.chunks_exact_mut(result_len)) {
+                        self.write(targets, *group, tiles.clone(), result);
+                    }
                 });
             });
             self.pool.give(map);
@@ -175,13 +174,12 @@ impl Winograd<'_> {
         from..from + (self.grid.tiles() - from).min(count).next_multiple_of(4)
     }
 
-    /// Places of the tiles of all sources, in a buffer of the pool whose aligned part counts.
-    fn places_of(&self, sources: &[Part], inputs: usize, tiles: Range<usize>) -> Vec<f32> {
+    /// Places of the tiles of all sources, in a buffer of the pool.
+    fn places_of(&self, sources: &[Part], inputs: usize, tiles: Range<usize>) -> Buffer {
         let rows = tiles.len();
-        let mut map = self.pool.take(len(rows, inputs) + 16);
+        let mut map = self.pool.take(len(rows, inputs));
         let zeros = vec![0.0; inputs];
-        let from = aligned(&map);
-        let all = Shared::new(&mut map[from..]);
+        let all = Shared::new(&mut map);
         (0..rows / 4).into_par_iter().for_each(|task| {
             // SAFETY: tasks write different rows of the places.
             let first = unsafe { all.get().add(4 * task * inputs) };
@@ -256,6 +254,14 @@ fn find(targets: &[Target], mut channel: usize) -> (PartMut, usize) {
 
 fn of_filter(filter: Filter, group: Group, row: usize, out: *mut f32) -> OfFilter {
     OfFilter { panels: filter.panels, inputs: filter.inputs, panel: group.panel, count: group.count, row, turned: filter.turned, out }
+}
+
+/// Groups that a task takes along while the places of a map pass by: as many as leave no thread idle and stay, filters and
+/// places, in a second-level cache of 2 MiB. This depends on the number of threads, but results do not: every one is a sum
+/// within its group.
+fn together(groups: usize, inputs: usize, rows: usize) -> usize {
+    let values = (filter::TAPS + SIDE) * inputs * 32 + len(rows, 32);
+    (groups / rayon::current_num_threads()).min((7 << 16) / values).max(1)
 }
 
 /// Tiles whose places stay in the second-level cache together with those of one group of results.

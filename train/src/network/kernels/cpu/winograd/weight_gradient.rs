@@ -7,14 +7,14 @@ use rayon::prelude::*;
 use super::filter::{TAPS, ToFilter};
 use super::matrices::{PLACES, SIDE};
 use super::transform::{OfGradient, Part, Places, len, stride};
-use super::{Group, SMALL_FILTER, TILES, Winograd, tiles_at_a_time};
+use super::{Group, SMALL_FILTER, TILES, Winograd, tiles_at_a_time, together};
 use crate::network::kernels::cpu::lanes::run_on;
 use crate::network::kernels::cpu::product::Outer;
-use crate::network::kernels::cpu::scratch::{Shared, aligned, with_room};
+use crate::network::kernels::cpu::scratch::{Buffer, Shared, with_room};
 
 impl Winograd<'_> {
     /// The gradient of the filter as panels, from the maps that were convolved and the gradient at the result.
-    pub fn weight_gradient(&self, sources: &[Part], gradient: Part) -> Vec<f32> {
+    pub fn weight_gradient(&self, sources: &[Part], gradient: Part) -> Buffer {
         let inputs = sources.iter().map(|part| part.channels).sum::<usize>();
         sources.iter().chain([&gradient]).for_each(|part| self.check(part.values.len(), part.channels, part.halved));
         let mut out = self.pool.take(super::super::panels::len(gradient.channels, inputs, TAPS));
@@ -34,7 +34,7 @@ impl Winograd<'_> {
         let blocks = self.grid.tiles().div_ceil(block);
         let parts = if size > 1 << 16 { 8 } else { 32 }.min(blocks);
         let zeros = vec![0.0; inputs.max(gradient.channels)];
-        let sums: Vec<Vec<f32>> = (0..parts)
+        let sums: Vec<Buffer> = (0..parts)
             .into_par_iter()
             .map(|part| {
                 let mut sum = self.pool.take(size);
@@ -109,24 +109,27 @@ impl Winograd<'_> {
             let tiles = self.range(block, TILES);
             let rows = tiles.len();
             let map = self.places_of(sources, inputs, tiles.clone());
-            let map_from = aligned(&map);
-            groups.par_iter().for_each(|group| {
-                let width = group.count * 16;
-                with_room(len(rows, width) + SIDE * inputs * width, |room| {
-                    let (of_gradient, of_row) = room.split_at_mut(len(rows, width));
-                    self.gradient_places(gradient, &zeros, *group, tiles.clone(), of_gradient);
+            groups.par_chunks(together(groups.len(), inputs, rows)).for_each(|groups| {
+                let (of_gradient_len, of_row_len) = (len(rows, 32), SIDE * inputs * 32);
+                with_room(groups.len() * (of_gradient_len + of_row_len), |room| {
+                    let (of_gradient, of_row) = room.split_at_mut(groups.len() * of_gradient_len);
+                    for (group, room) in groups.iter().zip(of_gradient.chunks_exact_mut(of_gradient_len)) {
+                        self.gradient_places(gradient, &zeros, *group, tiles.clone(), room);
+                    }
                     for row in 0..SIDE {
-                        for column in 0..SIDE {
-                            let place = row * SIDE + column;
-                            let out = of_row[column * inputs * width..][..inputs * width].as_mut_ptr();
-                            let left = map[map_from + place * stride(rows, inputs)..].as_ptr();
-                            let right = of_gradient[place * stride(rows, width)..].as_ptr();
-                            run_on(
-                                self.isa,
-                                Outer { left, rows, columns: inputs, right, right_row: width, vectors: group.count, add: false, out },
-                            );
+                        for (column, place) in (row * SIDE..(row + 1) * SIDE).enumerate() {
+                            let left = map[place * stride(rows, inputs)..].as_ptr();
+                            let parts = of_gradient.chunks_exact(of_gradient_len).zip(of_row.chunks_exact_mut(of_row_len));
+                            for (group, (of_gradient, of_row)) in groups.iter().zip(parts) {
+                                let (columns, vectors, right_row) = (inputs, group.count, group.count * 16);
+                                let right = of_gradient[place * stride(rows, right_row)..].as_ptr();
+                                let out = of_row[column * inputs * right_row..][..inputs * right_row].as_mut_ptr();
+                                run_on(self.isa, Outer { left, rows, columns, right, right_row, vectors, add: false, out });
+                            }
                         }
-                        self.to_filter(of_row.as_ptr(), inputs, *group, row, block == 0 && row == 0, target);
+                        for (group, of_row) in groups.iter().zip(of_row.chunks_exact(of_row_len)) {
+                            self.to_filter(of_row.as_ptr(), inputs, *group, row, block == 0 && row == 0, target);
+                        }
                     }
                 });
             });
