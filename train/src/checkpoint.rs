@@ -21,18 +21,26 @@ use crate::step::Trainer;
 /// The value of the metadata key `format`.
 pub const FORMAT: &str = "nuclei-checkpoint-1";
 
+/// What the names of averaged weights begin with.
+const AVERAGE: &str = "weight_average.";
+
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 pub struct Progress {
     /// Steps done.
     pub iteration: u64,
-    /// Seconds spent, over all sittings.
+    /// Seconds spent, over all sittings. They stand in `log.csv`: a checkpoint holds nothing that differs between two runs of one configuration.
+    #[serde(skip)]
     pub seconds: f64,
     /// Updates of the averaged predictions.
     pub updates: u32,
-    /// The iteration after which the last validation was done; a run that is stopped there before it makes up for it.
+    /// The iteration after which the averaged predictions were last updated; a run that is stopped during an update makes up for it.
+    pub averaged: u64,
+    /// The iteration after which the last validation was done; a run that is stopped during one makes up for it.
     pub validated: u64,
+    /// Validation score of the weights that the run started from, if they were a whole network's.
+    pub start: Option<f64>,
     /// Best validation score so far and the iteration it was reached in.
     pub best: Option<(f64, u64)>,
 }
@@ -74,6 +82,9 @@ pub fn resume_file(
     training: &Training,
 ) -> Result<WeightsFile> {
     let mut file = model_file(&trainer.network, config, training)?;
+    if let Some(average) = &trainer.average {
+        file.arrays.extend(average.network.weights()?.into_iter().map(|(name, array)| (format!("{AVERAGE}{name}"), array)));
+    }
     file.metadata.insert("progress".into(), serde_json::to_string(progress)?);
     for head in &trainer.heads {
         file.arrays.extend(head.network.weights()?);
@@ -99,8 +110,9 @@ pub fn resume_file(
 pub fn resume(path: &Path, config: &RunConfig, trainer: &mut Trainer, averages: &mut BTreeMap<String, Vec<f32>>) -> Result<Progress> {
     let file = open(path)?;
     let written = config_of(&file).doing(|| format!("reading {}", path.display()))?;
-    if let Some(difference) = first_difference(&written, config) {
-        bail!("{}: the run was started with another configuration: {difference}", path.display(); hint: "resume with the run's own config.toml, or start a new run in another folder");
+    let differences = written.differences(config);
+    if !differences.is_empty() {
+        bail!("{}: the run was started with another configuration: {}", path.display(), differences.join("; "); hint: "resume with the run's own config.toml, or start a new run in another folder");
     }
     let doing = || format!("resuming from {}", path.display());
     let Some(progress) = file.metadata.get("progress") else {
@@ -112,6 +124,11 @@ pub fn resume(path: &Path, config: &RunConfig, trainer: &mut Trainer, averages: 
     restore(&mut trainer.network, &file.arrays).doing(doing)?;
     for head in &mut trainer.heads {
         restore(&mut head.network, &file.arrays).doing(doing)?;
+    }
+    if let Some(average) = &mut trainer.average {
+        let own = |(name, array): (&String, &Array)| Some((name.strip_prefix(AVERAGE)?.to_owned(), array.clone()));
+        restore(&mut average.network, &file.arrays.iter().filter_map(own).collect()).doing(doing)?;
+        average.steps = progress.iteration;
     }
     for (name, steps) in steps {
         let network = networks(trainer).find(|network| network.learned().any(|learned| learned == name));
@@ -185,14 +202,4 @@ fn restore(network: &mut Network, arrays: &Weights) -> Result<()> {
         network.set(&name, value);
     }
     Ok(())
-}
-
-/// The first line in which two configurations differ; how long a run may be is no difference.
-fn first_difference(written: &RunConfig, given: &RunConfig) -> Option<String> {
-    let mut given = given.clone();
-    given.run.minutes = written.run.minutes;
-    given.run.threads = written.run.threads;
-    let (written, given) = (written.to_toml(), given.to_toml());
-    let pair = written.lines().zip(given.lines()).find(|(a, b)| a != b)?;
-    Some(format!("it has `{}`, now `{}`", pair.0, pair.1))
 }

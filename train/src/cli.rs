@@ -10,7 +10,7 @@ use models::console::{self, Console};
 use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
-use crate::{check::CheckArgs, evaluate, fit, init, make_scribbles};
+use crate::{check::CheckArgs, evaluate, export_scribbles, fit, folds, init, make_scribbles, report, suggest};
 
 /// Trains a nucleus segmentation network from scribbles.
 #[derive(Parser)]
@@ -32,10 +32,18 @@ enum Command {
     Init(init::InitArgs),
     /// Train a network.
     Fit(FitArgs),
+    /// Train methods side by side over cross-validation folds, and write their table.
+    Folds(folds::FoldsArgs),
     /// Look at a data folder through a configuration; train nothing.
     Check(CheckArgs),
     /// Make scribbles from instance labels: skeletons by ratio, or simulated strokes.
     Scribble(make_scribbles::ScribbleArgs),
+    /// Say where more strokes would help most: maps and a ranked list of regions for QuPath.
+    Suggest(suggest::SuggestArgs),
+    /// Write the report of a run anew (`report.html`).
+    Report(report::ReportArgs),
+    /// Write scribbles of any kind as GeoJSON, to go on drawing in QuPath.
+    ExportScribbles(export_scribbles::ExportArgs),
     /// Score a trained network on images with instance labels.
     Evaluate(evaluate::command::EvaluateArgs),
 }
@@ -57,6 +65,9 @@ struct FitArgs {
     /// Go on with the run in this folder.
     #[arg(long)]
     resume: bool,
+    /// Start from the best weights of another run, with its configuration where none is given; the gain is printed.
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Where to train: auto, cpu or cuda; the same as `--set run.device=...`.
     #[arg(long)]
     device: Option<String>,
@@ -66,10 +77,14 @@ struct FitArgs {
 pub fn run(arguments: Arguments) -> ExitCode {
     console::start_logging(arguments.verbose, arguments.quiet);
     let result = match arguments.command {
-        Command::Fit(arguments) => return run_fit(&arguments),
+        Command::Fit(arguments) => return until_signal(|stop| run_fit(&arguments, stop)),
+        Command::Folds(arguments) => return until_signal(|stop| run_folds(&arguments, stop)),
         Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Scribble(arguments) => make_scribbles::run(&arguments),
+        Command::Suggest(arguments) => suggest::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::ExportScribbles(arguments) => export_scribbles::run(&arguments),
         Command::Evaluate(arguments) => evaluate::command::run(&arguments),
     };
     console::exit(result.map(|text| print!("{text}")))
@@ -82,17 +97,23 @@ fn check(arguments: &CheckArgs) -> Result<String> {
     if audit.is_sound() { Ok(String::new()) } else { models::bail!("{} problems: training would not start", audit.problems.len()) }
 }
 
-fn run_fit(arguments: &FitArgs) -> ExitCode {
+/// Runs `work`, which returns `false` when it was stopped; a signal stops it, and is then the exit code.
+fn until_signal(work: impl FnOnce(&AtomicBool) -> Result<bool>) -> ExitCode {
     let signal = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));
-    let result = listen(&signal, &stop).and_then(|()| fit_with(arguments, &stop));
-    match (result, signal.load(Ordering::Relaxed)) {
-        (Ok(outcome), number) if outcome.stopped => {
-            tracing::warn!("stopped after {} iterations; go on with --resume", outcome.iterations);
-            ExitCode::from(128 + number as u8)
-        }
-        (result, _) => console::exit(result.map(|_| ())),
+    match listen(&signal, &stop).and_then(|()| work(&stop)) {
+        Ok(false) => ExitCode::from(128 + signal.load(Ordering::Relaxed) as u8),
+        result => console::exit(result.map(|_| ())),
     }
+}
+
+fn run_folds(arguments: &folds::FoldsArgs, stop: &AtomicBool) -> Result<bool> {
+    let Some(table) = folds::run(arguments, &Console::new(), stop)? else {
+        tracing::warn!("stopped; the same command goes on from here");
+        return Ok(false);
+    };
+    print!("{}", table.to_markdown());
+    Ok(true)
 }
 
 /// A first signal asks the run to save itself and end; a second one ends the program at once.
@@ -105,18 +126,28 @@ fn listen(signal: &Arc<AtomicUsize>, stop: &Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
-fn fit_with(arguments: &FitArgs, stop: &AtomicBool) -> Result<fit::Outcome> {
+fn run_fit(arguments: &FitArgs, stop: &AtomicBool) -> Result<bool> {
     let mut sets = arguments.sets.clone();
     sets.extend(arguments.device.iter().map(|device| format!("run.device={device}")));
-    let resumed = arguments.out.join("config.toml");
-    let config = match &arguments.config {
+    let before = arguments.from.as_ref().or(arguments.resume.then_some(&arguments.out)).map(|run| run.join("config.toml"));
+    let mut config = match arguments.config.as_ref().or(before.as_ref()) {
         Some(path) => RunConfig::load(path, arguments.profile, &sets)?,
-        None if arguments.resume => RunConfig::load(&resumed, arguments.profile, &sets)?,
         None => RunConfig::from_toml("", arguments.profile, &sets)?,
     };
+    if let Some(run) = &arguments.from {
+        config.run.init = Some(run.join("best.safetensors"));
+    }
     let outcome = fit::fit(&config, &arguments.out, arguments.resume, &Console::new(), stop)
         .doing(|| format!("training in {}", arguments.out.display()))?;
+    if outcome.stopped {
+        tracing::warn!("stopped after {} iterations; go on with --resume", outcome.iterations);
+        return Ok(false);
+    }
     let best = outcome.best.map_or_else(String::new, |(score, at)| format!(", best score {score:.4} after {at}"));
-    tracing::info!("{} iterations in {:.0} s{best}; wrote {}", outcome.iterations, outcome.seconds, arguments.out.display());
-    Ok(outcome)
+    let gain = outcome
+        .start
+        .zip(outcome.best)
+        .map_or_else(String::new, |(start, (best, _))| format!(" ({start:.4} at the start, gain {:+.4})", best - start));
+    tracing::info!("{} iterations in {:.0} s{best}{gain}; wrote {}", outcome.iterations, outcome.seconds, arguments.out.display());
+    Ok(true)
 }

@@ -4,9 +4,33 @@ use std::path::PathBuf;
 
 use models::{Result, artifact, bail};
 
-use crate::config::{ColourChange, Profile, Validation, choice};
+use crate::config::choice::choice;
+use crate::config::{ColourChange, LabelMap, Profile, Validation, choice};
 use crate::data::Folder;
 use crate::data::image_file::read_rgb;
+
+choice! {
+    /// Programs in which label images are drawn.
+    Tool {
+        /// This program: 0 background, 1 nucleus, 250 unlabelled.
+        Train = "train",
+        /// napari: 0 unlabelled, 1 background, 2 nucleus.
+        Napari = "napari",
+        /// ilastik, with background as its first label.
+        Ilastik = "ilastik",
+        /// Labkit, with background as its first label.
+        Labkit = "labkit",
+    }
+}
+
+impl Tool {
+    fn label_map(self) -> LabelMap {
+        match self {
+            Self::Train => LabelMap::default(),
+            Self::Napari | Self::Ilastik | Self::Labkit => LabelMap { background: vec![1], foreground: vec![2], unlabelled: vec![0] },
+        }
+    }
+}
 
 /// Arguments of `train init`.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,6 +43,9 @@ pub struct InitArgs {
     /// Values to start from: default or paper.
     #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
     profile: Profile,
+    /// Where label images in scribbles/ come from: train, napari, ilastik, labkit (there 0 is unlabelled, 1 background, 2 nucleus).
+    #[arg(long, default_value = "train", value_parser = choice::parse::<Tool>)]
+    labels_from: Tool,
 }
 
 /// Looks at the data folder and writes the configuration; what it returns goes to stdout.
@@ -29,6 +56,7 @@ pub fn run(arguments: &InitArgs) -> Result<String> {
     let folder = Folder::open(&arguments.data)?;
     let mut config = arguments.profile.config();
     config.data.folder.clone_from(&arguments.data);
+    config.data.label_map = arguments.labels_from.label_map();
     // Masks are the better judge, but most users have none.
     config.data.validation = if folder.labels.is_empty() { Validation::Scribbles } else { Validation::Masks };
     let first = folder.images.values().next().expect("an opened folder has images");

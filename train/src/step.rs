@@ -10,13 +10,14 @@ use models::Result;
 use models::unet::{projection, unet};
 use models::weights::Weights;
 
-use crate::config::{BlockRule, ContrastTerm, LabelSource, RunConfig};
+use crate::config::{BlockRule, ContrastTerm, LabelSource, RunConfig, Scope};
 use crate::loss::{Contrast, IGNORE, Sampling, block_labels, contrast_of_maps, cross_entropy};
 use crate::network::kernels::Kernels;
 use crate::network::{Gradients, Mode, Network, initial_weights};
 use crate::optimizer::{RAdam, Rate};
 use crate::pseudo_labels::PseudoLabels;
 use crate::rng::Draw;
+use crate::weight_average::WeightAverage;
 
 /// Crops that are trained on together.
 pub struct Batch {
@@ -46,6 +47,8 @@ pub struct Trainer {
     pub heads: Vec<Head>,
     /// State of the optimiser, for all of them.
     pub optimizer: RAdam,
+    /// Averaged weights, where the configuration asks for them.
+    pub average: Option<WeightAverage>,
     config: RunConfig,
 }
 
@@ -91,7 +94,14 @@ impl Trainer {
             let inputs = network.tap_channels(&term.tap)?;
             heads.push(Head { term: term.clone(), network: build(projection(&term.head, inputs, term.hidden, term.outputs))? });
         }
-        Ok((Self { network, heads, optimizer: RAdam::default(), config: config.clone() }, used))
+        let keep = config.optimizer.weight_average;
+        let average = if keep > 0.0 { Some(WeightAverage::new(&network, keep)?) } else { None };
+        Ok((Self { network, heads, optimizer: RAdam::default(), average, config: config.clone() }, used))
+    }
+
+    /// The network that is evaluated, predicts pseudo-labels and becomes the model: with averaged weights where there are any.
+    pub fn evaluated(&self) -> &Network {
+        self.average.as_ref().map_or(&self.network, |average| &average.network)
     }
 
     /// The rule for pseudo-labels that the configuration asks for.
@@ -128,16 +138,25 @@ impl Trainer {
         let gradients = self.network.backward(&tape, Some(&dlogits), &dtaps, false)?;
         update(&mut self.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         self.network.follow_statistics(&tape, 0.1)?;
+        if let Some(average) = &mut self.average {
+            average.follow(&self.network)?;
+        }
         Ok(losses)
     }
 
     /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
+    ///
+    /// Where too few vectors have labels, the term is 0 and the head stays as it is: its first step is the first with a term.
     fn contrast(&mut self, i: usize, tap: &Tensor, scribble: &[u8], pseudo: &[u8], factor: f64, draw: &mut Draw) -> Result<(f64, Tensor)> {
         let method = &self.config.method;
         let head = &mut self.heads[i];
         let (b, _, h, w) = tap.dims4()?;
         let delta = head.term.delta;
-        let labels = contrast_labels(method.label_source, method.block_rule, scribble, pseudo, [b, h * delta, w * delta], delta);
+        let mut labels = contrast_labels(method.label_source, method.block_rule, scribble, pseudo, [b, h * delta, w * delta], delta);
+        let group = if method.scope == Scope::Image { h * w } else { b * h * w };
+        if !drop_poor_groups(&mut labels, group, head.term.least_vectors) {
+            return Ok((0.0, tap.zeros_like()?));
+        }
         let contrast =
             Contrast { tau: head.term.tau, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: method.self_pairs };
         let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
@@ -150,14 +169,16 @@ impl Trainer {
         Ok((term.value, gradients.image.expect("was asked for")))
     }
 
-    /// Measures the statistics of batch normalisation anew, as plain averages over these batches.
+    /// Measures the statistics of batch normalisation of [`Trainer::evaluated`] anew, as plain averages over these batches; no
+    /// weight changes.
     ///
     /// At a high learning rate the running averages lag behind the weights, and evaluation with them can be far off while
-    /// training looks fine.
-    pub fn recalibrate(&mut self, batches: &[Tensor]) -> Result<()> {
-        for (k, image) in batches.iter().enumerate() {
-            let tape = self.network.forward(image, Mode::Train)?;
-            self.network.follow_statistics(&tape, 1.0 / (k as f64 + 1.0))?;
+    /// training looks fine. The result depends on weights and batches alone, not on the statistics before.
+    pub fn recalibrate(&mut self, batches: impl IntoIterator<Item = Result<Tensor>>) -> Result<()> {
+        let network = self.average.as_mut().map_or(&mut self.network, |average| &mut average.network);
+        for (k, image) in batches.into_iter().enumerate() {
+            let tape = network.forward(&image?, Mode::Train)?;
+            network.follow_statistics(&tape, 1.0 / (k as f64 + 1.0))?;
         }
         Ok(())
     }
@@ -179,15 +200,25 @@ fn contrast_labels(source: LabelSource, rule: BlockRule, scribble: &[u8], pseudo
     }
 }
 
+/// Takes the labels from groups of `group` vectors that have fewer than `least` of a class; whether any group is left.
+fn drop_poor_groups(labels: &mut [u8], group: usize, least: usize) -> bool {
+    let mut any = false;
+    for labels in labels.chunks_mut(group) {
+        let mut counts = [0; 2];
+        labels.iter().filter(|label| **label < 2).for_each(|label| counts[usize::from(*label)] += 1);
+        if counts[0].min(counts[1]) < least {
+            labels.fill(IGNORE);
+        } else {
+            any = true;
+        }
+    }
+    any
+}
+
 fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, config: &RunConfig, factor: f64) -> Result<()> {
-    let rates = &config.optimizer;
     for (name, gradient) in &gradients.parameters {
-        let lr = match name.split('.').next() {
-            Some("encoder") => rates.lr_encoder,
-            Some("decoder") => rates.lr_decoder,
-            _ => rates.lr_head,
-        };
-        let rate = Rate { lr: lr * factor, decay: rates.weight_decay };
+        let (lr, decay) = config.optimizer.rate(name, factor);
+        let rate = Rate { lr, decay };
         let value = optimizer.step(name, &network.parameters()[name], gradient, rate)?;
         network.set(name, value);
     }
@@ -197,4 +228,55 @@ fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, c
 /// Crops as one tensor `B 3 H W`, in memory; the kernels bring it to their device.
 pub fn stack_images(images: &[Vec<f32>], crop: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(images.concat(), (images.len(), 3, crop, crop), &Device::Cpu)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_with_too_few_vectors_of_a_class_loses_its_labels() {
+        let labels = [0, 0, 1, 1, IGNORE, 0, 0, 0, 1, IGNORE];
+        let left = |group, least| {
+            let mut labels = labels;
+            let any = drop_poor_groups(&mut labels, group, least);
+            (any, labels.iter().filter(|label| **label != IGNORE).count())
+        };
+        assert_eq!(left(10, 2), (true, 8));
+        assert_eq!(left(10, 3), (true, 8));
+        assert_eq!(left(10, 4), (false, 0));
+        assert_eq!(left(5, 2), (true, 4));
+        assert_eq!(left(5, 3), (false, 0));
+    }
+
+    #[test]
+    fn heads_take_their_first_step_with_their_first_term() {
+        let mut config = RunConfig::default();
+        config.network.encoder_width = 4;
+        config.network.decoder_channels = [8; 5];
+        let kernels: Arc<dyn Kernels> = Arc::new(crate::network::kernels::Cpu::default());
+        let (mut trainer, _) = Trainer::new(&config, &Weights::new(), &kernels).unwrap();
+        let batch = |nuclei: usize| {
+            let image = Tensor::from_vec((0..3 * 32 * 32).map(|i| (i as f32).sin()).collect(), (1, 3, 32, 32), &Device::Cpu).unwrap();
+            let scribble = (0..32 * 32)
+                .map(|i| {
+                    if i < nuclei {
+                        1
+                    } else if i >= 512 {
+                        0
+                    } else {
+                        IGNORE
+                    }
+                })
+                .collect();
+            Batch { image, scribble, average: vec![0.5; 32 * 32], updates: 1 }
+        };
+        let mut draw = Draw::new(0, "test", 0, 0, 0);
+        let stepped =
+            |trainer: &Trainer, head: &str| trainer.optimizer.slots.get(&format!("projection.{head}.0.weight")).map(|slot| slot.steps);
+        trainer.step(&batch(1), Stage::Full, 1.0, &mut draw).unwrap();
+        assert_eq!((stepped(&trainer, "r1"), stepped(&trainer, "r4")), (None, None));
+        trainer.step(&batch(40), Stage::Full, 1.0, &mut draw).unwrap();
+        assert_eq!((stepped(&trainer, "r1"), stepped(&trainer, "r4")), (Some(1), None));
+    }
 }

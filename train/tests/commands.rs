@@ -110,3 +110,34 @@ fn scribbles_need_labels() {
     let error = write_scribbles(folder.path(), Kind::Auto(30), 1, false).unwrap_err();
     assert!(error.to_string().contains("no labels found"), "{error}");
 }
+
+#[test]
+fn balance_and_one_sided_strokes_are_pointed_out() {
+    let folder = folder();
+    write_scribbles(folder.path(), Kind::Strokes(1.0), 1, false).unwrap();
+    let mut map = Plane::filled(40, 30, 0);
+    map.row_mut(0).fill(250);
+    for id in ["im0", "im1", "im2"] {
+        write(folder.path(), &format!("scribbles/{id}.png"), &png_of_map(&map).unwrap());
+    }
+    let audit = check(folder.path());
+    let text = audit.to_text();
+    for part in ["strokes of one class only: im0, im1, im2", "far from balanced", "(most: im0 216 px, im1 216 px, im2 216 px)"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn time_is_estimated_from_the_run_s_length() {
+    let folder = folder();
+    write_scribbles(folder.path(), Kind::Auto(100), 1, false).unwrap();
+    let sets = ["run.crop=32", "run.iterations=100", "run.batch=2", "network.encoder_width=4", "network.decoder_channels=[4,4,4,4,4]"];
+    let mut config = RunConfig::from_toml("", Profile::Default, &sets).unwrap();
+    folder.path().clone_into(&mut config.data.folder);
+    let images = audit(&config).unwrap().images;
+    let time = train::check::time(&images, &config).unwrap();
+    assert!(time.step > 0.0 && time.predictions > 0.0);
+    assert!((time.training - 100.0 * time.step).abs() < 1e-9);
+    config.run.minutes = Some(1e-3);
+    assert!(train::check::time(&images, &config).unwrap().training <= 0.06);
+}

@@ -152,3 +152,49 @@ fn faulty_images_labels_and_indexes_are_named() {
     write(folder.path(), "index.csv", b"id,split\nim0,train\nim1,test\nim2,test\n");
     has(&message(folder.path(), &[]), &["rows without an image: im2"]);
 }
+
+#[test]
+fn folds_divide_the_images_and_every_part_validates_once() {
+    let folder = folder(11);
+    let parts = |fold: usize| {
+        let dataset = Dataset::load(&config(folder.path(), &["data.folds=5", &format!("data.fold={fold}")])).unwrap();
+        let ids = |split| dataset.of(split).map(|(_, sample)| sample.id.clone()).collect::<Vec<_>>();
+        [ids(Split::Train), ids(Split::Val), ids(Split::Test)]
+    };
+    let all: Vec<_> = (0..4).map(parts).collect();
+    assert!(all.iter().all(|[train, val, test]| train.len() + val.len() + test.len() == 11 && *test == all[0][2]));
+    let validated: std::collections::BTreeSet<_> = all.iter().flat_map(|[_, val, _]| val.clone()).collect();
+    assert_eq!(validated.len() + all[0][2].len(), 11);
+    // With named test images every part can validate, and the test set stays.
+    let rows: Vec<String> = (0..11).map(|i| format!("im{i},{}\n", if i < 3 { "test" } else { "" })).collect();
+    write(folder.path(), "index.csv", format!("id,split\n{}", rows.concat()).as_bytes());
+    let [train, val, test] = parts(4);
+    assert_eq!((test.len(), train.len() + val.len()), (3, 8));
+    let labelled = Dataset::load_labelled(folder.path(), Some(Split::Val), None, &config(folder.path(), &["data.fold=4"]).data).unwrap();
+    assert_eq!(labelled.samples.iter().map(|sample| sample.id.clone()).collect::<Vec<_>>(), val);
+}
+
+#[test]
+fn folds_larger_than_the_data_are_refused() {
+    let folder = folder(4);
+    has(&message(folder.path(), &["data.fold=1"]), &["4 images cannot be dealt into data.folds = 5 parts", "hint"]);
+    has(&message(folder.path(), &["data.folds=3", "data.fold=2"]), &["part 2 of 3 is the test set", "0 to 1"]);
+}
+
+#[test]
+fn the_papers_cut_to_multiples_of_32_and_small_images_are_refused_there() {
+    let small = folder(3);
+    has(&message(small.path(), &["data.sides=crop"]), &["im0", "7 x 5", "data.sides=pad"]);
+    let large = tempfile::tempdir().unwrap();
+    let (width, height) = (70, 40);
+    let image = RgbImage::new(width, height, (0..3 * width * height).map(|i| i as u8).collect()).unwrap();
+    let mut map = Plane::filled(width, height, UNLABELLED);
+    (map.data[0], map.data[width + 63], map.data[69]) = (BACKGROUND, FOREGROUND, FOREGROUND);
+    write(large.path(), "images/a.png", &png_of_rgb(&image).unwrap());
+    write(large.path(), "scribbles/a.png", &png_of_map(&map).unwrap());
+    let dataset = Dataset::load(&config(large.path(), &["data.sides=crop", "data.validation=none"])).unwrap();
+    let sample = &dataset.samples[0];
+    assert_eq!((sample.image.width, sample.image.height, sample.scribble.width, sample.scribble.height), (64, 32, 64, 32));
+    assert_eq!((sample.image.at(63, 31), sample.scribble.at(63, 1)), (image.at(63, 31), FOREGROUND));
+    assert_eq!(Counts::of(&sample.scribble).foreground, 1);
+}

@@ -1,20 +1,22 @@
 //! `train check`: everything that can be told about a data folder before hours are spent on it.
 
+mod estimate;
 mod report;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use models::plane::Plane;
-use models::unet::unet;
 use models::{Error, Result, artifact};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::config::{Method, Profile, RunConfig, choice};
+use crate::config::{Method, Profile, RunConfig, Validation, choice};
 use crate::data::image_file::{Stored, read_rgb};
+use crate::data::split::assigned;
 use crate::data::{Counts, Folder, Split, mask_as_scribble, read_labels, read_scribble};
 use crate::scribble::{FOREGROUND, UNLABELLED};
+pub use estimate::{Memory, Time, time};
 
 /// Options of `train check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,11 +29,19 @@ pub struct CheckArgs {
     /// Change one value, for example --set data.folder=DATA
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Do not time two training steps
+    #[arg(long)]
+    pub no_timing: bool,
 }
 
 /// Runs `train check`. The caller prints [`Audit::to_text`] and fails if not [`Audit::is_sound`].
 pub fn run(args: &CheckArgs) -> Result<Audit> {
-    audit(&RunConfig::load(&args.config, args.profile, &args.sets)?)
+    let config = RunConfig::load(&args.config, args.profile, &args.sets)?;
+    let mut audit = audit(&config)?;
+    if !args.no_timing && audit.is_sound() {
+        audit.time = Some(time(&audit.images, &config)?);
+    }
+    Ok(audit)
 }
 
 /// What was found out about one image.
@@ -59,17 +69,6 @@ pub struct ImageAudit {
     pub pixels_sha256: String,
 }
 
-/// Memory that a training run needs, in bytes.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Memory {
-    /// Images, scribbles, labels and pseudo-label maps.
-    pub data: u64,
-    /// The feature maps of one batch, kept for the backward pass, and their gradients, in f32: an upper bound.
-    pub features: u64,
-    /// Weights, gradients and the optimiser's two moments.
-    pub weights: u64,
-}
-
 /// The outcome of `train check`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Audit {
@@ -81,6 +80,8 @@ pub struct Audit {
     pub warnings: Vec<String>,
     /// An estimate.
     pub memory: Memory,
+    /// An estimate; `None` where it was not asked for or a step failed.
+    pub time: Option<Time>,
 }
 
 impl Audit {
@@ -95,20 +96,23 @@ pub fn audit(config: &RunConfig) -> Result<Audit> {
     let folder = Folder::open(&config.data.folder)?;
     let chosen = |id: &&String| config.data.modality.is_none() || folder.modality(id) == config.data.modality.as_deref();
     let ids: Vec<&String> = folder.images.keys().filter(chosen).collect();
-    let found: Vec<(Option<ImageAudit>, Vec<String>)> = ids.par_iter().map(|id| look_at(&folder, id, config)).collect();
-    let mut audit = Audit { images: Vec::new(), problems: Vec::new(), warnings: Vec::new(), memory: Memory::default() };
+    let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let splits = assigned(&folder, &names, &config.data)?;
+    let look = |(id, split): (&&String, &Option<Split>)| look_at(&folder, id, split.unwrap_or(Split::Train), config);
+    let found: Vec<(Option<ImageAudit>, Vec<String>)> = ids.par_iter().zip(&splits).map(look).collect();
+    let mut audit = Audit { images: Vec::new(), problems: Vec::new(), warnings: Vec::new(), memory: Memory::default(), time: None };
     for (image, problems) in found {
         audit.images.extend(image);
         audit.problems.extend(problems);
     }
-    audit.memory = memory(&audit.images, config);
+    audit.memory = Memory::of(&audit.images, config);
     audit.judge_scribbles(config);
     audit.judge_duplicates();
     audit.judge_splits();
     Ok(audit)
 }
 
-fn look_at(folder: &Folder, id: &str, config: &RunConfig) -> (Option<ImageAudit>, Vec<String>) {
+fn look_at(folder: &Folder, id: &str, split: Split, config: &RunConfig) -> (Option<ImageAudit>, Vec<String>) {
     let mut problems = Vec::new();
     let mut kept = |error: Error| {
         let hint = error.hint_text().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
@@ -129,7 +133,6 @@ fn look_at(folder: &Folder, id: &str, config: &RunConfig) -> (Option<ImageAudit>
     };
     let mut hashed = [image.width as u64, image.height as u64].map(u64::to_le_bytes).concat();
     hashed.extend_from_slice(&image.data);
-    let split = folder.index.as_ref().and_then(|index| index.get(id)?.split).unwrap_or(Split::Train);
     let audit = ImageAudit {
         id: id.to_owned(),
         split,
@@ -150,17 +153,6 @@ fn contradicting(scribble: &Plane<u8>, labels: &Plane<u32>) -> u64 {
     pairs.filter(|(stroke, id)| **stroke != UNLABELLED && (**stroke == FOREGROUND) != (**id > 0)).count() as u64
 }
 
-fn memory(images: &[ImageAudit], config: &RunConfig) -> Memory {
-    // Per pixel: 3 colours, 1 scribble, 4 of labels, 4 of the pseudo-label map.
-    const BYTES_PER_PIXEL: u64 = 12;
-    let pixels: u64 = images.iter().map(|image| (image.width * image.height) as u64).sum();
-    let graph = unet(&config.network);
-    let shapes = graph.shapes(config.run.crop, config.run.crop).unwrap_or_default();
-    let features: usize = shapes.iter().map(|f| f.channels * f.height * f.width).sum();
-    let weights: usize = graph.parameters().iter().map(models::graph::Parameter::count).sum();
-    Memory { data: BYTES_PER_PIXEL * pixels, features: 2 * 4 * (config.run.batch * features) as u64, weights: 4 * 4 * weights as u64 }
-}
-
 impl Audit {
     fn ids_where(&self, wanted: impl Fn(&ImageAudit) -> bool) -> Vec<&str> {
         self.images.iter().filter(|image| wanted(image)).map(|image| image.id.as_str()).collect()
@@ -175,9 +167,16 @@ impl Audit {
         let wrong = self.ids_where(|image| image.contradicting.is_some_and(|n| n * 20 > labelled(image)));
         let small = self.ids_where(|image| image.width.min(image.height) < config.run.crop);
         let deep = self.ids_where(|image| image.bits > 8);
+        let one_sided = self.ids_where(|image| {
+            let counts = image.scribbles.unwrap_or_default();
+            train(image) && labelled(image) > 0 && (counts.background == 0 || counts.foreground == 0)
+        });
+        let few_masks = config.data.validation == Validation::Masks && self.images.iter().all(|image| image.nuclei.is_none());
         let problem = listed(&missing, &format!("training images without {what}"));
         let warnings = [
             listed(&empty, "scribbles without a stroke"),
+            listed(&one_sided, "strokes of one class only"),
+            few_masks.then(|| "data.validation is masks, but no image has labels: --set data.validation=scribbles".to_owned()),
             listed(&wrong, "more than 5 % of the scribbled pixels contradict the labels"),
             listed(&small, &format!("smaller than the crop of {} px, continued by reflection", config.run.crop)),
             listed(&deep, "16-bit images, divided by 257: dim ones should be stretched first"),
@@ -185,6 +184,13 @@ impl Audit {
         self.problems.extend(problem);
         self.warnings.extend(warnings.into_iter().flatten());
         let total = self.counts(Split::Train);
+        let rarer = total.background.min(total.foreground);
+        if rarer > 0 && rarer * 20 < total.labelled() {
+            self.warnings.push(format!(
+                "the classes are far from balanced: {} background and {} nucleus pixels; draw more of the rarer one",
+                total.background, total.foreground
+            ));
+        }
         if total.background == 0 || total.foreground == 0 {
             self.problems.push(format!(
                 "the training images have {} background and {} nucleus pixels labelled, expected some of both",

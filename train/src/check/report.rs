@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Audit;
+use super::{Audit, ImageAudit};
 use crate::data::Split;
 
 impl Audit {
@@ -25,6 +25,15 @@ impl Audit {
             gigabytes(m.features),
             gigabytes(m.weights)
         ));
+        if let Some(time) = self.time {
+            let minutes = |seconds: f64| seconds / 60.0;
+            line(format!(
+                "time on this machine, about: a step {:.2} s, training {:.1} min, validation and pseudo-labels {:.1} min",
+                time.step,
+                minutes(time.training),
+                minutes(time.predictions)
+            ));
+        }
         self.warnings.iter().for_each(|warning| line(format!("warning: {warning}")));
         self.problems.iter().for_each(|problem| line(format!("problem: {problem}")));
         line(match self.problems.len() {
@@ -52,7 +61,11 @@ impl Audit {
                 counts.foreground,
                 per_cent(counts.foreground, counts.labelled())
             ),
-            format!("  contradicting the labels: {} px", images.iter().filter_map(|image| image.contradicting).sum::<u64>()),
+            format!(
+                "  contradicting the labels: {} px{}",
+                images.iter().filter_map(|image| image.contradicting).sum::<u64>(),
+                worst(&images)
+            ),
         ]
     }
 
@@ -69,4 +82,13 @@ impl Audit {
         let more = if kinds.len() > 6 { format!("; {} more kinds", kinds.len() - 6) } else { String::new() };
         format!("images: {}{more}", shown.join("; "))
     }
+}
+
+/// The images whose strokes contradict their labels most, as ` (ID 12 px, ...)`.
+fn worst(images: &[&ImageAudit]) -> String {
+    let mut found: Vec<(u64, &str)> =
+        images.iter().filter_map(|image| Some((image.contradicting.filter(|n| *n > 0)?, image.id.as_str()))).collect();
+    found.sort_by_key(|(n, id)| (std::cmp::Reverse(*n), *id));
+    let shown: Vec<String> = found.iter().take(3).map(|(n, id)| format!("{id} {n} px")).collect();
+    if shown.is_empty() { String::new() } else { format!(" (most: {})", shown.join(", ")) }
 }

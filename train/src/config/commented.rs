@@ -10,8 +10,12 @@ const COMMENTS: &[(&str, &str)] = &[
     ("data.validation", "the best checkpoint is chosen by: masks (needs labels/), scribbles, none"),
     ("data.validation_share", "held out of the training images where index.csv names no validation images"),
     ("data.augment", "brightness (fluorescence, bright-field) or colour_jitter (stained tissue)"),
+    ("data.sides", "sides that are no multiples of 32: pad, or crop (the published code)"),
+    ("data.folds", "parts for cross-validation; data.fold = K validates on part K"),
+    ("data.fold_seed", "seed by which images are dealt into parts"),
     ("data.label_map", "what the values in scribble files mean; in napari, ilastik and Labkit 0 is unlabelled"),
     ("data.geojson", "strokes drawn in QuPath: width of lines, and the class names that mean background and nucleus"),
+    ("data.imagej", "ImageJ selections (.roi, .zip): the names, or the groups, that mean background and nucleus"),
     ("network", "U-Net with a ResNet-34 encoder"),
     ("method.name", "pce (scribbles only), s2l (and pseudo-labels), r1, r4, both (and contrast), full (complete masks)"),
     ("method.warmup_iterations", "stage 1, scribbles only; in the unit of run.count"),
@@ -30,7 +34,14 @@ const COMMENTS: &[(&str, &str)] = &[
     ("method.contrast", "a contrastive term: feature map, block side, temperature, factor, projection head"),
     ("optimizer.lr_encoder", "learning rates of RAdam"),
     ("optimizer.weight_decay", "decoupled, on every parameter"),
-    ("optimizer.schedule", "constant (the papers), cosine, poly"),
+    ("optimizer.schedule", "constant (the papers), cosine, cosine_restarts, poly; down to lr_floor"),
+    (
+        "optimizer.weight_average",
+        "evaluate averaged weights: the share of the old average that stays in a step, as 0.99; 0: the weights themselves",
+    ),
+    ("optimizer.groups", "rates of parameters whose names begin with a prefix"),
+    ("evaluation.views", "average predictions over views of the image: one, flips, all (flips and turns)"),
+    ("evaluation.paper_clip", "for mdice_paper only: ids above this become it (the published code for DSB2018: 255); 0 leaves them"),
     ("run.seed", "every random draw follows from it"),
     ("run.count", "what lengths and periods count: iterations, epochs"),
     ("run.iterations", "length of the run"),
@@ -40,6 +51,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("run.threads", "0: one per core"),
     ("run.device", "auto, cpu, cuda"),
     ("run.validate_every", "0: once, at the end"),
+    ("run.save_minutes", "distance of two saves by the clock"),
     (
         "run.recalibrate_batches",
         "batches over which BatchNorm statistics are measured anew before an evaluation; 0 keeps the running averages",
@@ -82,6 +94,7 @@ mod tests {
         let mut config = Profile::Default.config();
         config.data.modality = Some("fluorescence".into());
         config.data.microns_per_pixel = Some(0.5);
+        config.optimizer.groups = vec![crate::config::Group { prefix: "encoder".into(), lr: Some(0.0), weight_decay: None }];
         config.run.minutes = Some(30.0);
         config.run.init = Some("encoder.safetensors".into());
         let text = config.to_commented_toml();

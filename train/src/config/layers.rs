@@ -6,7 +6,7 @@ use models::{Context, Result, artifact, bail};
 use toml::{Table, Value};
 
 use super::choice::nearest;
-use super::{Profile, RunConfig};
+use super::{Group, Profile, RunConfig};
 
 /// The largest configuration file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -53,6 +53,8 @@ fn schema() -> Table {
     let mut config = RunConfig::default();
     config.data.modality = Some(String::new());
     config.data.microns_per_pixel = Some(1.0);
+    config.data.fold = Some(0);
+    config.optimizer.groups = vec![Group { prefix: String::new(), lr: Some(0.0), weight_decay: Some(0.0) }];
     config.run.minutes = Some(1.0);
     config.run.init = Some(PathBuf::new());
     table_of(&config)
@@ -157,6 +159,7 @@ mod tests {
         assert!(message("", &["run.iteration=4"]).contains("did you mean run.iterations?"));
         assert!(message("", &["run.iteration=4"]).contains("--set run.iteration=4"));
         assert!(message("[[method.contrast]]\ntao = 1", &[]).contains("did you mean method.contrast.tau?"));
+        assert!(message("[[optimizer.groups]]\nprefx = 'a'", &[]).contains("did you mean optimizer.groups.prefix?"));
         assert!(message("[run]\nzzzz = 1", &[]).contains("its keys are"));
         assert!(message("run = 3", &[]).contains("expected a section"));
     }

@@ -16,6 +16,9 @@ impl RunConfig {
         self.check_network()?;
         self.method.check()?;
         self.optimizer.check()?;
+        if self.optimizer.weight_average > 0.0 && self.run.recalibrate_batches == 0 {
+            bail!("optimizer.weight_average: averaged weights have no running statistics of their own"; hint: "set run.recalibrate_batches = 20, or optimizer.weight_average = 0");
+        }
         self.run.check(unet(&self.network).stride())
     }
 
@@ -44,6 +47,14 @@ impl DataConfig {
         }
         within("data.validation_share", self.validation_share, 0.0, 0.9)?;
         within("data.geojson.stroke_width_px", self.geojson.stroke_width_px, 0.1, 1000.0)?;
+        within("data.imagej.stroke_width_px", self.imagej.stroke_width_px, 0.1, 1000.0)?;
+        if let Some(group) = self.imagej.background_groups.iter().find(|group| self.imagej.foreground_groups.contains(group)) {
+            bail!("data.imagej: group {group} means both background and nucleus"; hint: "name each group in one of the two lists");
+        }
+        within("data.folds", self.folds as f64, 2.0, 1e6)?;
+        if self.fold.is_some_and(|fold| fold >= self.folds) {
+            bail!("data.fold: expected 0 to {}, found {}", self.folds - 1, self.fold.unwrap_or_default(); hint: "parts are counted from 0; their number is data.folds");
+        }
         let map = &self.label_map;
         let mut seen = BTreeSet::new();
         for value in map.background.iter().chain(&map.foreground).chain(&map.unlabelled) {
@@ -93,6 +104,7 @@ impl ContrastTerm {
         }
         within("method.contrast.tau", self.tau, 1e-3, 1e3)?;
         within("method.contrast.weight", self.weight, 0.0, 1e6)?;
+        within("method.contrast.least_vectors", self.least_vectors as f64, 2.0, 1e9)?;
         within("method.contrast.hidden", self.hidden as f64, 1.0, 4096.0)?;
         within("method.contrast.outputs", self.outputs as f64, 1.0, 4096.0)
     }
@@ -103,7 +115,17 @@ impl OptimizerConfig {
         for (name, rate) in [("lr_encoder", self.lr_encoder), ("lr_decoder", self.lr_decoder), ("lr_head", self.lr_head)] {
             within(&format!("optimizer.{name}"), rate, 0.0, 1.0)?;
         }
-        within("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
+        within("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)?;
+        within("optimizer.lr_floor", self.lr_floor, 0.0, 1.0)?;
+        within("optimizer.poly_power", self.poly_power, 0.01, 100.0)?;
+        within("optimizer.weight_average", self.weight_average, 0.0, 0.99999)?;
+        at_least("optimizer.restart_first", self.restart_first, 1)?;
+        at_least("optimizer.restart_factor", self.restart_factor, 1)?;
+        for group in &self.groups {
+            within("optimizer.groups.lr", group.lr.unwrap_or(0.0), 0.0, 1.0)?;
+            within("optimizer.groups.weight_decay", group.weight_decay.unwrap_or(0.0), 0.0, 1.0)?;
+        }
+        Ok(())
     }
 }
 
@@ -117,6 +139,7 @@ impl RunSettings {
         if self.crop == 0 || !self.crop.is_multiple_of(stride) || self.crop > 8192 {
             bail!("run.crop: expected a multiple of {stride} up to 8192, found {}", self.crop; hint: "256 is the papers' value");
         }
+        within("run.save_minutes", self.save_minutes, 1e-3, 1e6)?;
         match self.minutes {
             Some(minutes) => within("run.minutes", minutes, 1e-3, 1e6),
             None => Ok(()),
@@ -157,6 +180,16 @@ mod tests {
             ("data.label_map.background=[]", "at least one background"),
             ("network.encoder_width=63", "network.encoder_width"),
             ("network.classes=3", "network.classes"),
+            ("data.folds=1", "data.folds"),
+            ("data.fold=5", "expected 0 to 4, found 5"),
+            ("data.sides=croop", "did you mean \"crop\""),
+            ("data.imagej={stroke_width_px=1.0,background=[],foreground=[],background_groups=[1],foreground_groups=[1]}", "group 1"),
+            ("optimizer.weight_average=1.0", "optimizer.weight_average"),
+            ("optimizer.restart_first=0", "optimizer.restart_first"),
+            ("optimizer.schedule=cosine_restart", "did you mean \"cosine_restarts\""),
+            ("optimizer.groups=[{prefix='a',lr=7.0}]", "optimizer.groups.lr"),
+            ("run.save_minutes=0", "run.save_minutes"),
+            ("evaluation.views=four", "one, flips, all"),
             ("method.contrast=[]", "no term for it"),
             ("method.contrast=[{tap='block9',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "block5"),
             ("method.contrast=[{tap='block4',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "delta"),
@@ -164,6 +197,14 @@ mod tests {
             let error = RunConfig::from_toml("", Profile::Default, &[set]).unwrap_err();
             assert!(format!("{error:?}").contains(part), "{set}: {error:?}");
         }
+    }
+
+    #[test]
+    fn averaged_weights_need_statistics_of_their_own() {
+        let sets = ["optimizer.weight_average=0.99", "run.recalibrate_batches=0"];
+        let error = RunConfig::from_toml("", Profile::Default, &sets).unwrap_err();
+        assert!(error.to_string().contains("statistics of their own") && error.hint_text().is_some(), "{error:?}");
+        RunConfig::from_toml("", Profile::Default, &sets[..1]).unwrap();
     }
 
     #[test]

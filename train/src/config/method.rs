@@ -116,6 +116,9 @@ pub struct ContrastTerm {
     pub tau: f64,
     /// Factor in the loss (lambda).
     pub weight: f64,
+    /// With fewer vectors of a class than this the term is 0. The published code has 3 for its 4x4 blocks (`n <= 2`).
+    #[serde(default = "two")]
+    pub least_vectors: usize,
     /// Channels between the two layers of the projection head.
     pub hidden: usize,
     /// Channels of the projected vectors.
@@ -124,15 +127,19 @@ pub struct ContrastTerm {
     pub head: String,
 }
 
+fn two() -> usize {
+    2
+}
+
 impl ContrastTerm {
     /// R1x1: pixels of the last decoder block.
     pub fn r1() -> Self {
-        Self { tap: "block5".into(), delta: 1, tau: 0.3, weight: 0.5, hidden: 16, outputs: 32, head: "r1".into() }
+        Self { tap: "block5".into(), delta: 1, tau: 0.3, weight: 0.5, least_vectors: 2, hidden: 16, outputs: 32, head: "r1".into() }
     }
 
     /// R4x4: 4x4 blocks, at the third decoder block.
     pub fn r4() -> Self {
-        Self { tap: "block3".into(), delta: 4, tau: 0.1, weight: 10.0, hidden: 32, outputs: 32, head: "r4".into() }
+        Self { tap: "block3".into(), delta: 4, tau: 0.1, weight: 10.0, least_vectors: 2, hidden: 32, outputs: 32, head: "r4".into() }
     }
 }
 

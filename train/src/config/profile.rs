@@ -1,4 +1,4 @@
-//! The two profiles. Every way in which `default` departs from the papers is a value that differs between these two functions.
+//! The profiles. Every way in which `default` departs from the papers is a value that differs between these functions.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,9 @@ use models::unet::UNetConfig;
 
 use super::choice::choice;
 use super::{
-    BlockRule, ColourChange, ContrastTerm, Count, DataConfig, DeviceChoice, EmaStart, GeoJsonConfig, LabelMap, LabelSource, MaxPerClass,
-    Method, MethodConfig, OptimizerConfig, PairRule, Reduction, RunConfig, RunSettings, Schedule, Scope, Validation,
+    BlockRule, ColourChange, ContrastTerm, Count, DataConfig, DeviceChoice, EmaStart, EvaluationConfig, GeoJsonConfig, ImageJConfig,
+    LabelMap, LabelSource, MaxPerClass, Method, MethodConfig, OptimizerConfig, PairRule, Reduction, RunConfig, RunSettings, Schedule,
+    Scope, Sides, Validation, Views,
 };
 
 choice! {
@@ -15,8 +16,10 @@ choice! {
     Profile {
         /// What a user gets: the method with its known faults mended, sized for an afternoon on a workstation.
         Default = "default",
-        /// What the authors ran.
+        /// What the authors ran on DSB2018.
         Paper = "paper",
+        /// What the authors ran on `MoNuSeg`.
+        PaperMonuseg = "paper_monuseg",
     }
 }
 
@@ -26,6 +29,7 @@ impl Profile {
         match self {
             Self::Default => default_profile(),
             Self::Paper => paper(),
+            Self::PaperMonuseg => paper_monuseg(),
         }
     }
 }
@@ -44,9 +48,14 @@ fn default_profile() -> RunConfig {
             microns_per_pixel: None,
             validation: Validation::Masks,
             validation_share: 0.2,
+            sides: Sides::Pad,
+            folds: 5,
+            fold: None,
+            fold_seed: 0,
             augment: ColourChange::Brightness,
             label_map: LabelMap::default(),
             geojson: GeoJsonConfig::default(),
+            imagej: ImageJConfig::default(),
         },
         network: UNetConfig::default(),
         method: MethodConfig {
@@ -66,7 +75,20 @@ fn default_profile() -> RunConfig {
             label_source: LabelSource::PseudoAndScribble,
             contrast: vec![ContrastTerm::r1(), ContrastTerm::r4()],
         },
-        optimizer: OptimizerConfig { lr_encoder: 3e-4, lr_decoder: 3e-3, lr_head: 3e-4, weight_decay: 5e-5, schedule: Schedule::Cosine },
+        optimizer: OptimizerConfig {
+            lr_encoder: 3e-4,
+            lr_decoder: 3e-3,
+            lr_head: 3e-4,
+            weight_decay: 5e-5,
+            schedule: Schedule::Cosine,
+            lr_floor: 0.0,
+            poly_power: 0.9,
+            restart_first: 2,
+            restart_factor: 2,
+            weight_average: 0.0,
+            groups: Vec::new(),
+        },
+        evaluation: EvaluationConfig { views: Views::One, paper_clip: 0 },
         run: RunSettings {
             seed: 0,
             count: Count::Iterations,
@@ -77,6 +99,7 @@ fn default_profile() -> RunConfig {
             threads: 0,
             device: DeviceChoice::Auto,
             validate_every: 100,
+            save_minutes: 5.0,
             recalibrate_batches: 20,
             overlays: 8,
             init: None,
@@ -90,7 +113,50 @@ fn paper() -> RunConfig {
     config.method.warmup_iterations = 100;
     config.method.ema_period = 5;
     config.method.ema_start = EmaStart::Zero;
+    config.method.contrast[1].least_vectors = 3;
     config.optimizer.schedule = Schedule::Constant;
+    config.optimizer.lr_floor = 1e-6;
+    config.data.sides = Sides::Crop;
+    config.evaluation.paper_clip = 255;
     config.run = RunSettings { count: Count::Epochs, iterations: 300, batch: 30, validate_every: 5, recalibrate_batches: 0, ..config.run };
     config
+}
+
+/// As [`paper`], with the values for `MoNuSeg`: slower and stricter pseudo-labels, and colours that vary.
+fn paper_monuseg() -> RunConfig {
+    let mut config = paper();
+    config.method.ema_alpha = 0.1;
+    config.method.threshold = 0.95;
+    config.data.augment = ColourChange::ColourJitter;
+    config.evaluation.paper_clip = 0;
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values of the papers and of their code, as they stand in the method's description.
+    #[test]
+    fn the_papers_values() {
+        let paper = paper();
+        let (method, optimizer) = (&paper.method, &paper.optimizer);
+        assert_eq!((method.ema_alpha, method.threshold, method.pseudo_weight), (0.2, 0.8, 0.5));
+        assert_eq!((method.warmup_iterations, method.ema_period, method.ema_start), (100, 5, EmaStart::Zero));
+        assert_eq!(method.max_per_class, MaxPerClass::Limit(6000));
+        let terms: Vec<_> = method.contrast.iter().map(|t| (t.tap.as_str(), t.delta, t.tau, t.weight, t.least_vectors)).collect();
+        assert_eq!(terms, [("block5", 1, 0.3, 0.5, 2), ("block3", 4, 0.1, 10.0, 3)]);
+        assert_eq!((method.pair_rule, method.self_pairs, method.reduction), (PairRule::Same, false, Reduction::Sum3));
+        assert_eq!(
+            (method.scope, method.block_rule, method.label_source),
+            (Scope::Batch, BlockRule::All16, LabelSource::PseudoAndScribble)
+        );
+        assert_eq!((optimizer.lr_encoder, optimizer.lr_decoder, optimizer.lr_head, optimizer.weight_decay), (3e-4, 3e-3, 3e-4, 5e-5));
+        assert_eq!(optimizer.schedule, Schedule::Constant);
+        assert_eq!((paper.run.count, paper.run.batch, paper.run.crop), (Count::Epochs, 30, 256));
+        assert_eq!((paper.data.sides, paper.data.augment, paper.data.folds), (Sides::Crop, ColourChange::Brightness, 5));
+        assert_eq!((paper.data.validation, paper.run.recalibrate_batches, paper.evaluation.paper_clip), (Validation::Masks, 0, 255));
+        let monuseg = paper_monuseg();
+        assert_eq!((monuseg.method.ema_alpha, monuseg.method.threshold, monuseg.data.augment), (0.1, 0.95, ColourChange::ColourJitter));
+    }
 }

@@ -8,6 +8,9 @@ use models::{Context, Result, bail};
 use super::image_file::EXTENSIONS;
 use super::index::{self, Index};
 
+/// Kinds of scribble files that are no index maps.
+const DRAWINGS: [&str; 3] = ["geojson", "roi", "zip"];
+
 /// The files of a data folder, by id (the file name without its extension).
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -35,10 +38,11 @@ impl Folder {
         if images.is_empty() {
             bail!("{}: no images found", path.join("images").display(); hint: "put PNG, TIFF or JPEG files there; the file name without its extension is the image's id");
         }
-        let with_geojson: Vec<&str> = EXTENSIONS.into_iter().chain(["geojson"]).collect();
+        let scribbles: Vec<&str> = EXTENSIONS.into_iter().chain(DRAWINGS).collect();
+        check_kinds(&path.join("scribbles"), &scribbles, &images)?;
         let folder = Self {
             images,
-            scribbles: part("scribbles", &with_geojson)?,
+            scribbles: part("scribbles", &scribbles)?,
             labels: part("labels", &EXTENSIONS)?,
             index: index::read(&path.join("index.csv"))?,
             path: path.to_owned(),
@@ -77,6 +81,20 @@ pub(crate) fn some_of<S: AsRef<str>>(ids: &[S]) -> String {
     let shown: Vec<&str> = ids.iter().take(SHOWN).map(AsRef::as_ref).collect();
     let more = if ids.len() > SHOWN { format!(" and {} more", ids.len() - SHOWN) } else { String::new() };
     format!("{}{more} ({} in all)", shown.join(", "), ids.len())
+}
+
+/// A file with the name of an image, but of a kind that is not read, would be missed in silence.
+fn check_kinds(folder: &Path, known: &[&str], images: &BTreeMap<String, PathBuf>) -> Result<()> {
+    let doing = || format!("listing {}", folder.display());
+    for entry in folder.is_dir().then(|| std::fs::read_dir(folder)).transpose().doing(doing)?.into_iter().flatten() {
+        let path = entry.doing(doing)?.path();
+        let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let is_scribble = path.file_stem().and_then(|s| s.to_str()).is_some_and(|id| images.contains_key(id));
+        if is_scribble && !known.iter().any(|k| k.eq_ignore_ascii_case(kind)) {
+            bail!("{}: scribbles of this kind are not read", path.display(); hint: "supported are index maps ({}), QuPath GeoJSON (.geojson) and ImageJ selections (.roi, .zip); from napari, ilastik and Labkit export the labels as TIFF or PNG", EXTENSIONS.join(", "));
+        }
+    }
+    Ok(())
 }
 
 fn files(folder: &Path, extensions: &[&str]) -> Result<BTreeMap<String, PathBuf>> {

@@ -7,6 +7,8 @@ use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
 use models::plane::Plane;
 use models::{Context, Result, artifact, bail};
 
+use super::tiff_index;
+
 /// The largest image file that is read.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// The largest image in pixels: training images are fields of view, not slides.
@@ -68,11 +70,18 @@ pub fn read_rgb(path: &Path) -> Result<(RgbImage, Stored)> {
     Ok((RgbImage { width: rgb.width() as usize, height: rgb.height() as usize, data: rgb.into_raw() }, stored))
 }
 
-/// Reads a single-channel index map of 8 or 16 bits: the values as they stand in the file.
+/// Reads a single-channel index map of 8 or 16 bits (TIFF: up to 64): the values as they stand in the file.
 ///
 /// A colour file is taken when red, green and blue agree everywhere and nothing is transparent.
 pub fn read_index(path: &Path) -> Result<Plane<u32>> {
-    let image = decode(path)?;
+    let doing = || format!("reading {}", path.display());
+    let bytes = artifact::read(path, MAX_FILE_BYTES)?;
+    if tiff_index::is_tiff(&bytes)
+        && let Some(map) = tiff_index::read(&bytes).doing(doing).hint(|| DAMAGED)?
+    {
+        return Ok(map);
+    }
+    let image = decode_bytes(&bytes).doing(doing).hint(|| DAMAGED)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let data = match image {
         DynamicImage::ImageLuma8(map) => map.into_raw().into_iter().map(u32::from).collect(),
@@ -107,8 +116,10 @@ pub fn dimensions(path: &Path) -> Result<(usize, usize)> {
 fn decode(path: &Path) -> Result<DynamicImage> {
     let doing = || format!("reading {}", path.display());
     let bytes = artifact::read(path, MAX_FILE_BYTES)?;
-    decode_bytes(&bytes).doing(doing).hint(|| "the file is damaged, cut short or not a PNG, TIFF or JPEG image: copy or export it again")
+    decode_bytes(&bytes).doing(doing).hint(|| DAMAGED)
 }
+
+const DAMAGED: &str = "the file is damaged, cut short or not a PNG, TIFF or JPEG image: copy or export it again";
 
 fn decode_bytes(bytes: &[u8]) -> Result<DynamicImage> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;

@@ -10,8 +10,9 @@ use super::folder::{Folder, some_of};
 use super::image_file::{RgbImage, Stored, read_index, read_rgb};
 use super::index::Split;
 use super::scribble_file::{Counts, mask_as_scribble, nothing_drawn, read_scribble};
-use super::split::hold_out;
-use crate::config::{DataConfig, Method, RunConfig, Validation};
+use super::sides::cropped;
+use super::split::{assigned, hold_out};
+use crate::config::{DataConfig, Method, RunConfig, Sides, Validation};
 
 /// One image and what is known about it. All planes have the image's size.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +50,7 @@ impl Dataset {
     pub fn load(config: &RunConfig) -> Result<Self> {
         let folder = Folder::open(&config.data.folder)?;
         let ids = chosen(&folder, config.data.modality.as_deref())?;
-        let splits: Vec<Split> = ids.iter().map(|id| named_split(&folder, id).unwrap_or(Split::Train)).collect();
+        let splits: Vec<Split> = assigned(&folder, &ids, &config.data)?.into_iter().map(|split| split.unwrap_or(Split::Train)).collect();
         let needs = if config.method.name == Method::Full { Needs::Masks } else { Needs::Scribbles };
         let trained: Vec<&str> = ids.iter().zip(&splits).filter(|(_, s)| **s == Split::Train).map(|(id, _)| *id).collect();
         check_files(&folder, &trained, needs)?;
@@ -63,17 +64,23 @@ impl Dataset {
     }
 
     /// Reads the images of one split, or all, to score predictions against: each needs instance labels, none needs scribbles.
+    ///
+    /// Cross-validation (`data.fold`) divides the folder that the run was trained on, and no other.
     pub fn load_labelled(path: &Path, split: Option<Split>, modality: Option<&str>, config: &DataConfig) -> Result<Self> {
         let folder = Folder::open(path)?;
-        let mut ids = chosen(&folder, modality)?;
-        ids.retain(|id| split.is_none() || named_split(&folder, id) == split);
+        let same_folder = path.canonicalize().ok() == config.folder.canonicalize().ok();
+        let config = DataConfig { fold: config.fold.filter(|_| same_folder), ..config.clone() };
+        let all = chosen(&folder, modality)?;
+        let splits = assigned(&folder, &all, &config)?;
+        let (ids, splits): (Vec<&str>, Vec<Option<Split>>) =
+            all.into_iter().zip(splits).filter(|(_, own)| split.is_none() || *own == split).unzip();
         if ids.is_empty() {
             let split = split.map_or("any split", Split::name);
             bail!("{}: no image of split {split:?}", path.display(); hint: "write the split of each image into index.csv, or leave --split out");
         }
         check_files(&folder, &ids, Needs::Masks)?;
-        let splits: Vec<Split> = ids.iter().map(|id| named_split(&folder, id).unwrap_or(Split::Test)).collect();
-        Self::read(&folder, &ids, &splits, config)
+        let splits: Vec<Split> = splits.into_iter().map(|split| split.unwrap_or(Split::Test)).collect();
+        Self::read(&folder, &ids, &splits, &config)
     }
 
     /// The samples of a split, with their positions in [`Dataset::samples`].
@@ -152,7 +159,9 @@ impl Sample {
         };
         let labels = folder.labels.get(id).map(|path| read_labels(path, &image)).transpose()?;
         let modality = folder.modality(id).map(str::to_owned);
-        Ok((Self { id: id.to_owned(), modality, split, image, scribble, labels }, stored))
+        let sample = Self { id: id.to_owned(), modality, split, image, scribble, labels };
+        let sample = if config.sides == Sides::Crop { cropped(sample)? } else { sample };
+        Ok((sample, stored))
     }
 }
 
@@ -163,10 +172,6 @@ pub(crate) fn read_labels(path: &Path, image: &RgbImage) -> Result<Plane<u32>> {
         bail!("{}: the labels are {} x {}, but the image is {}", path.display(), labels.width, labels.height, image.size(); hint: "labels have the size of their image");
     }
     Ok(labels)
-}
-
-fn named_split(folder: &Folder, id: &str) -> Option<Split> {
-    folder.index.as_ref()?.get(id)?.split
 }
 
 fn chosen<'f>(folder: &'f Folder, modality: Option<&str>) -> Result<Vec<&'f str>> {

@@ -7,10 +7,10 @@ use models::{Context, Error, Result, artifact, bail};
 
 use super::image_file::read_index;
 use crate::config::{DataConfig, LabelMap};
-use crate::scribble::{BACKGROUND, FOREGROUND, UNLABELLED, geojson};
+use crate::scribble::{BACKGROUND, FOREGROUND, UNLABELLED, geojson, imagej};
 
-/// The largest GeoJSON file that is read.
-const MAX_GEOJSON_BYTES: u64 = 256 << 20;
+/// The largest file with drawn strokes that is read.
+const MAX_DRAWING_BYTES: u64 = 256 << 20;
 
 /// How many pixels of a scribble map are what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -55,13 +55,18 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// Reads the scribbles of an image of `width x height`: an index map through the label map, or GeoJSON.
+/// Reads the scribbles of an image of `width x height`: an index map through the label map, GeoJSON, or `ImageJ` selections.
 pub fn read_scribble(path: &Path, width: usize, height: usize, config: &DataConfig) -> Result<Plane<u8>> {
-    let is_geojson = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("geojson"));
-    if is_geojson {
-        let doing = || format!("reading {}", path.display());
-        let text = String::from_utf8(artifact::read(path, MAX_GEOJSON_BYTES)?).doing(doing)?;
-        return geojson::rasterise(&text, width, height, [0.0, 0.0], &config.geojson).doing(doing);
+    let doing = || format!("reading {}", path.display());
+    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        Some("geojson") => {
+            let text = String::from_utf8(artifact::read(path, MAX_DRAWING_BYTES)?).doing(doing)?;
+            return geojson::rasterise(&text, width, height, [0.0, 0.0], &config.geojson).doing(doing);
+        }
+        Some("roi" | "zip") => {
+            return imagej::rasterise(&artifact::read(path, MAX_DRAWING_BYTES)?, width, height, &config.imagej).doing(doing);
+        }
+        _ => {}
     }
     let map = read_index(path)?;
     if (map.width, map.height) != (width, height) {

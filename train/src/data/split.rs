@@ -1,8 +1,53 @@
-//! Dividing images: a seeded hold-out for validation, and cross-validation folds.
+//! Dividing images: by `index.csv`, by a seeded hold-out for validation, or into cross-validation folds.
 
 use std::collections::BTreeMap;
 
+use models::{Result, bail};
+use rayon::prelude::*;
+
+use super::folder::Folder;
+use super::image_file::read_rgb;
+use super::index::Split;
+use super::modality::modality;
+use crate::config::DataConfig;
 use crate::rng::Draw;
+
+/// The split of each image: that of `index.csv` (`None` where it says nothing), or, with `data.fold`, that of cross-validation.
+///
+/// In cross-validation, images that `index.csv` calls test are the test set, and all others are dealt into `data.folds` parts;
+/// without such images the last part is the test set. Part `data.fold` validates, the others train.
+pub fn assigned(folder: &Folder, ids: &[&str], config: &DataConfig) -> Result<Vec<Option<Split>>> {
+    let named: Vec<Option<Split>> = ids.iter().map(|id| folder.index.as_ref()?.get(*id)?.split).collect();
+    let Some(fold) = config.fold else { return Ok(named) };
+    let free: Vec<usize> = (0..ids.len()).filter(|&i| named[i] != Some(Split::Test)).collect();
+    let tests_are_named = free.len() < ids.len();
+    let usable = if tests_are_named { config.folds } else { config.folds - 1 };
+    if config.folds > free.len() {
+        bail!("{}: {} images cannot be dealt into data.folds = {} parts", folder.path.display(), free.len(), config.folds; hint: "set data.folds to at most the number of images that are not for testing");
+    }
+    if fold >= usable {
+        bail!("data.fold = {fold}: part {fold} of {} is the test set", config.folds; hint: "validate on one of the parts 0 to {}, or name the test images in index.csv", usable - 1);
+    }
+    let groups = free.par_iter().map(|&i| group(folder, ids[i])).collect::<Result<Vec<_>>>()?;
+    let mut splits = vec![Some(Split::Test); ids.len()];
+    for (part, members) in folds(&groups, config.folds, config.fold_seed).into_iter().enumerate() {
+        let split = match part {
+            part if part == fold => Split::Val,
+            part if part == usable => Split::Test,
+            _ => Split::Train,
+        };
+        members.into_iter().for_each(|k| splits[free[k]] = Some(split));
+    }
+    Ok(splits)
+}
+
+/// The modality that `index.csv` gives, else the one that the image's colours tell.
+fn group(folder: &Folder, id: &str) -> Result<Option<String>> {
+    match folder.modality(id) {
+        Some(known) => Ok(Some(known.to_owned())),
+        None => Ok(Some(modality(&read_rgb(&folder.images[id])?.0).to_owned())),
+    }
+}
 
 /// Chooses `floor(share n)` of `n` images, sorted; the same for the same seed.
 pub fn hold_out(n: usize, share: f64, seed: u64) -> Vec<usize> {

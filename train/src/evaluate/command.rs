@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use models::decode::Decoding;
 use models::{Context, Result};
 
-use super::{picture, probabilities, quantised};
+use super::views::averaged_probabilities;
+use super::{picture, quantised};
 use crate::checkpoint;
-use crate::config::{DeviceChoice, RunConfig, choice};
+use crate::config::{DeviceChoice, RunConfig, Views, choice};
 use crate::data::{Dataset, Sample, Split};
 use crate::fit::in_pool;
 use crate::metrics::Scores;
@@ -30,6 +31,9 @@ pub struct EvaluateArgs {
     /// Write an overlay of every image to this folder.
     #[arg(long)]
     overlays: Option<PathBuf>,
+    /// Average predictions over views of each image: one, flips, all; by default as in the run's configuration.
+    #[arg(long, value_parser = choice::parse::<Views>)]
+    views: Option<Views>,
     /// Where to run: auto, cpu or cuda.
     #[arg(long, default_value = "auto", value_parser = choice::parse::<DeviceChoice>)]
     device: DeviceChoice,
@@ -40,10 +44,11 @@ pub struct EvaluateArgs {
 
 /// Runs the command; what it returns goes to stdout.
 pub fn run(arguments: &EvaluateArgs) -> Result<String> {
-    let (network, config) = open(&arguments.run, arguments.device)?;
+    let (network, mut config) = open(&arguments.run, arguments.device)?;
+    config.evaluation.views = arguments.views.unwrap_or(config.evaluation.views);
     let dataset = Dataset::load_labelled(&arguments.data, arguments.split, arguments.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
-    let table = in_pool(config.run.threads, || score(&network, &samples, config.run.seed, arguments.overlays.as_deref()))?;
+    let table = in_pool(config.run.threads, || score(&network, &samples, &config, arguments.overlays.as_deref()))?;
     if arguments.json { Ok(serde_json::to_string_pretty(&table)? + "\n") } else { Ok(table.to_text()) }
 }
 
@@ -53,19 +58,20 @@ pub fn open(run: &Path, device: DeviceChoice) -> Result<(Network, RunConfig)> {
     checkpoint::network(&path, &device::kernels(device)?).hint(|| "give the folder of a run, or a checkpoint that `train fit` wrote")
 }
 
-/// Scores samples that have labels, decoded as slides are.
-pub fn score(network: &Network, samples: &[&Sample], seed: u64, overlays: Option<&Path>) -> Result<ScoreTable> {
+/// Scores samples that have labels, decoded as slides are; `config` gives the views, the papers' clip and the seed of intervals.
+pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, overlays: Option<&Path>) -> Result<ScoreTable> {
     let decoding = Decoding::default();
     let level = decoding.first_foreground_level();
+    let clip = Some(config.evaluation.paper_clip).filter(|&clip| clip > 0);
     let mut images = Vec::new();
     for sample in samples {
         let Some(labels) = &sample.labels else { continue };
-        let prediction = probabilities(network, &sample.image)?;
+        let prediction = averaged_probabilities(network, &sample.image, config.evaluation.views)?;
         let mask = quantised(&prediction).map(|&p| p >= level);
-        images.push((sample.id.clone(), Scores::of_mask(labels, &mask, &decoding, None)));
+        images.push((sample.id.clone(), Scores::of_mask(labels, &mask, &decoding, clip)));
         if let Some(folder) = overlays {
             picture::write(&folder.join(format!("{}.png", sample.id)), sample, None, &prediction)?;
         }
     }
-    Ok(ScoreTable::new(images, seed))
+    Ok(ScoreTable::new(images, config.run.seed))
 }

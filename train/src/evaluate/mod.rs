@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod picture;
+pub mod views;
 
 use candle_core::{DType, Device, Tensor};
 use models::Result;

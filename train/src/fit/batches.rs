@@ -42,14 +42,14 @@ impl<'a> Batches<'a> {
     }
 
     /// Images of batches that measure statistics after this iteration: drawn apart from those that are trained on.
-    pub fn for_statistics(&self, iteration: u64) -> Result<Vec<Tensor>> {
+    pub fn for_statistics(&self, iteration: u64) -> impl Iterator<Item = Result<Tensor>> + '_ {
         let count = self.config.run.recalibrate_batches as u64;
-        let batch = |i: u64| {
+        let batch = move |i: u64| {
             let patches = self.patches("recalibrate", iteration * count + i, &[]);
             let images: Vec<Vec<f32>> = patches.into_iter().map(|patch| patch.image).collect();
             stack_images(&images, self.recipe.crop)
         };
-        (0..count).map(batch).collect()
+        (0..count).map(batch)
     }
 
     fn patches(&self, purpose: &str, iteration: u64, averages: &[Plane<f32>]) -> Vec<Patch> {

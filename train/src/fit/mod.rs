@@ -4,6 +4,7 @@ mod batches;
 mod files;
 mod plan;
 mod state;
+mod summary;
 mod validation;
 
 use std::path::Path;
@@ -13,14 +14,16 @@ use std::time::Instant;
 use models::console::Progress as Report;
 use models::{Result, bail};
 
+use crate::checkpoint::Progress;
 use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::rng::Draw;
 use crate::step::{Losses, Stage};
 use batches::Batches;
-use files::Files;
+pub use files::Files;
 use plan::Plan;
 use state::State;
+pub use summary::DataSummary;
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,20 +32,24 @@ pub struct Outcome {
     pub iterations: u64,
     /// Seconds spent, over all sittings.
     pub seconds: f64,
+    /// Validation score of the weights that the run started from, if they were a whole network's.
+    pub start: Option<f64>,
     /// Best validation score and the iteration it was reached in; none without validation images.
     pub best: Option<(f64, u64)>,
     /// Whether the run was stopped from outside before its end; `last.safetensors` goes on from there.
     pub stopped: bool,
 }
 
-/// Trains what `config` describes and leaves `config.toml`, `last.safetensors`, `best.safetensors`, `log.csv` and `overlays/` in `out`.
+/// Trains what `config` describes and leaves `config.toml`, `last.safetensors`, `best.safetensors`, `log.csv`, `overlays/`
+/// and `report.html` in `out`.
 ///
 /// With `resume`, goes on from `last.safetensors` there to the same bits (on the CPU) as if it had never stopped. When `stop`
-/// becomes true, the run saves itself and ends after the step it is in.
+/// becomes true, the run saves itself and ends after the step or the image it is at.
 pub fn fit(config: &RunConfig, out: &Path, resume: bool, report: &dyn Report, stop: &AtomicBool) -> Result<Outcome> {
     config.check()?;
     let dataset = Dataset::load(config)?;
     let files = Files::open(out, config, resume)?;
+    models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
     in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop))
 }
 
@@ -59,49 +66,63 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
     }
     let plan = Plan::of(config, state.training.len());
     let batches = Batches::new(config, dataset, &state.training);
-    if plan.validates(state.progress.iteration) && state.progress.validated != state.progress.iteration {
-        state.validate(&batches, files)?;
+    let mut clock = Clock { began: Instant::now(), before: state.progress.seconds, saved: Instant::now() };
+    let mut stopped = !state.score_start(stop)?;
+    if stopped {
+        state.save(files)?;
     }
-    let start = Instant::now();
-    let before = state.progress.seconds;
-    let mut stopped = false;
     report.begin("training", plan.iterations, "it");
-    while !plan.is_over(state.progress.iteration, state.progress.seconds) {
+    // Between two steps: first what is due after the last one, which a run that was stopped there makes up for.
+    while !stopped {
         let iteration = state.progress.iteration;
-        let stage = if plan.warms_up(iteration, state.progress.seconds) { Stage::WarmUp } else { Stage::Full };
-        let factor = plan.learning_rate_factor(iteration, state.progress.seconds);
-        let batch = batches.get(iteration, &state.averages, state.progress.updates)?;
-        let mut draw = Draw::new(config.run.seed, "contrast", 0, iteration, 0);
-        let losses = state.trainer.step(&batch, stage, factor, &mut draw)?;
-        if !losses.total.is_finite() {
-            bail!("the loss is {} after {} iterations", losses.total, iteration + 1; hint: "lower the learning rates: --set optimizer.lr_decoder=1e-3 --set optimizer.lr_encoder=1e-4");
-        }
-        state.progress.iteration += 1;
-        state.steps_here += 1;
-        state.progress.seconds = before + start.elapsed().as_secs_f64();
-        state.log.push(&state.progress, stage, factor, &losses);
-        report.at(state.progress.iteration, &note(&losses, &state, config, start.elapsed().as_secs_f64()));
-        if plan.updates_averages(state.progress.iteration) {
-            state.update_averages(&batches)?;
-        }
-        stopped = stop.load(Ordering::Relaxed);
-        let over = plan.is_over(state.progress.iteration, state.progress.seconds);
-        if !stopped && (over || plan.validates(state.progress.iteration)) {
-            state.validate(&batches, files)?;
-        }
-        if stopped || over || plan.validates(state.progress.iteration) {
+        let over = plan.is_over(iteration, state.progress.seconds);
+        stopped = plan.updates_averages(iteration) && state.progress.averaged != iteration && !state.update_averages(&batches, stop)?;
+        let due = (over || plan.validates(iteration)) && state.progress.validated != iteration;
+        stopped = stopped || (due && !state.validate(&batches, files, stop)?) || (!over && stop.load(Ordering::Relaxed));
+        if stopped || over || due || clock.saved.elapsed().as_secs_f64() > 60.0 * config.run.save_minutes {
             state.save(files)?;
+            clock.saved = Instant::now();
         }
-        if stopped {
+        if stopped || over {
             break;
         }
+        step(config, &plan, &batches, &mut state, &clock, report)?;
     }
     report.end();
     if !stopped {
         state.finish(files)?;
+        if let Some(folder) = files.report.parent() {
+            crate::report::write(folder)?;
+        }
     }
-    let progress = &state.progress;
-    Ok(Outcome { iterations: progress.iteration, seconds: progress.seconds, best: progress.best, stopped })
+    let Progress { iteration: iterations, seconds, start, best, .. } = state.progress;
+    Ok(Outcome { iterations, seconds, start, best, stopped })
+}
+
+/// When this sitting began, how long the earlier ones took, and when the run was last saved.
+struct Clock {
+    began: Instant,
+    before: f64,
+    saved: Instant,
+}
+
+/// One step of the optimiser, and its line in the log.
+fn step(config: &RunConfig, plan: &Plan, batches: &Batches, state: &mut State, clock: &Clock, report: &dyn Report) -> Result<()> {
+    let (iteration, seconds) = (state.progress.iteration, state.progress.seconds);
+    let stage = if plan.warms_up(iteration, seconds) { Stage::WarmUp } else { Stage::Full };
+    let factor = plan.learning_rate_factor(iteration, seconds);
+    let batch = batches.get(iteration, &state.averages, state.progress.updates)?;
+    let mut draw = Draw::new(config.run.seed, "contrast", 0, iteration, 0);
+    let losses = state.trainer.step(&batch, stage, factor, &mut draw)?;
+    if !losses.total.is_finite() {
+        bail!("the loss is {} after {} iterations", losses.total, iteration + 1; hint: "lower the learning rates: --set optimizer.lr_decoder=1e-3 --set optimizer.lr_encoder=1e-4");
+    }
+    state.progress.iteration += 1;
+    state.steps_here += 1;
+    state.progress.seconds = clock.before + clock.began.elapsed().as_secs_f64();
+    state.log.push(&state.progress, stage, factor, &losses);
+    report.at(state.progress.iteration, &note(&losses, state, config, clock.began.elapsed().as_secs_f64()));
+    Ok(())
 }
 
 /// `loss .71 = scribble .5 + pseudo .2 + r1 .01, 5.1 images/s, best .83`.

@@ -1,6 +1,6 @@
 //! What happens when: stages, learning rate, averages, validation. All functions of the iteration (and of the time, where that ends the run).
 
-use crate::config::{Count, RunConfig, Schedule};
+use crate::config::{Count, OptimizerConfig, RunConfig, Schedule};
 
 /// The run's timetable in iterations.
 pub struct Plan {
@@ -10,7 +10,7 @@ pub struct Plan {
     ema_period: u64,
     validate_every: u64,
     seconds: Option<f64>,
-    schedule: Schedule,
+    rates: OptimizerConfig,
 }
 
 impl Plan {
@@ -24,7 +24,7 @@ impl Plan {
             ema_period: if resolved.method.uses_pseudo_labels() { resolved.method.ema_period } else { 0 },
             validate_every: resolved.run.validate_every,
             seconds: config.run.minutes.map(|minutes| 60.0 * minutes),
-            schedule: config.optimizer.schedule,
+            rates: config.optimizer.clone(),
         }
     }
 
@@ -45,19 +45,30 @@ impl Plan {
         iteration < self.warmup && by_time < self.warmup as f64 / self.iterations as f64
     }
 
-    /// What the learning rates are multiplied by.
+    /// Where the learning rates stand between their values (1) and the floor (0).
     pub fn learning_rate_factor(&self, iteration: u64, seconds: f64) -> f64 {
         let done = self.done(iteration, seconds).clamp(0.0, 1.0);
-        match self.schedule {
+        match self.rates.schedule {
             Schedule::Constant => 1.0,
-            Schedule::Cosine => 0.5 + 0.5 * (std::f64::consts::PI * done).cos(),
-            Schedule::Poly => (1.0 - done).powf(0.9),
+            Schedule::Cosine => half_cosine(done),
+            Schedule::CosineRestarts => half_cosine(self.done_of_cycle(iteration)),
+            Schedule::Poly => (1.0 - done).powf(self.rates.poly_power),
         }
+    }
+
+    /// The share of its cycle that is done before this iteration: cycles of T, T f, T f^2, ... iterations.
+    fn done_of_cycle(&self, iteration: u64) -> f64 {
+        let (mut start, mut length) = (0, self.rates.restart_first);
+        while iteration - start >= length {
+            start += length;
+            length = length.saturating_mul(self.rates.restart_factor);
+        }
+        (iteration - start) as f64 / length as f64
     }
 
     /// Whether the averaged predictions are updated after this many iterations.
     pub fn updates_averages(&self, iterations: u64) -> bool {
-        self.ema_period > 0 && iterations.is_multiple_of(self.ema_period)
+        self.ema_period > 0 && iterations > 0 && iterations.is_multiple_of(self.ema_period)
     }
 
     /// Whether a validation is due after this many iterations; the end is always one.
@@ -66,9 +77,37 @@ impl Plan {
     }
 }
 
+/// From 1 to 0 as `done` goes from 0 to 1.
+fn half_cosine(done: f64) -> f64 {
+    0.5 + 0.5 * (std::f64::consts::PI * done).cos()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cosines_start_anew_after_2_then_4_then_8_iterations() {
+        let mut config = RunConfig::default();
+        config.optimizer.schedule = Schedule::CosineRestarts;
+        let plan = Plan::of(&config, 10);
+        // T_0 = 2, T_mult = 2: 0.5 + 0.5 cos(pi t / T).
+        let expected = [1.0, 0.5, 1.0, 0.5 + 0.125f64.sqrt(), 0.5, 0.5 - 0.125f64.sqrt(), 1.0];
+        for (iteration, expected) in expected.into_iter().enumerate() {
+            let found = plan.learning_rate_factor(iteration as u64, 0.0);
+            assert!((found - expected).abs() < 1e-12, "{iteration}: {found}, expected {expected}");
+        }
+        assert_eq!((plan.learning_rate_factor(14, 0.0), plan.learning_rate_factor(30, 0.0)), (1.0, 1.0));
+        config.optimizer.restart_factor = 1;
+        assert_eq!(Plan::of(&config, 10).learning_rate_factor(1001, 0.0), 0.5);
+    }
+
+    #[test]
+    fn polynomials_fall_with_their_power() {
+        let mut config = RunConfig::default();
+        (config.optimizer.schedule, config.optimizer.poly_power, config.run.iterations) = (Schedule::Poly, 2.0, 10);
+        assert_eq!(Plan::of(&config, 10).learning_rate_factor(5, 0.0), 0.25);
+    }
 
     #[test]
     fn time_and_iterations_end_stages_and_the_run() {

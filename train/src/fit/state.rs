@@ -1,20 +1,22 @@
 //! What a run changes as it goes, and how it is saved.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use models::Result;
 use models::card::{Metric, Training};
 use models::plane::Plane;
 use models::weights::{Weights, WeightsFile};
-use models::{Result, artifact};
 
 use super::batches::{Batches, kernels};
 use super::files::Files;
-use super::validation::score;
+use super::validation::{Scored, describe, score};
 use crate::checkpoint::{self, Progress};
-use crate::config::{RunConfig, Validation};
+use crate::config::RunConfig;
 use crate::data::{Dataset, Sample, Split};
 use crate::evaluate::{picture, probabilities};
 use crate::log::Log;
+use crate::metrics::pseudo::Confusion;
 use crate::step::Trainer;
 
 /// Everything that moves in a run.
@@ -26,7 +28,7 @@ pub struct State<'a> {
     validation: Vec<&'a Sample>,
     /// Network, heads, optimiser.
     pub trainer: Trainer,
-    /// Averaged predictions, one per training image.
+    /// Averaged predictions, one per training image; none where the method has no pseudo-labels.
     pub averages: Vec<Plane<f32>>,
     /// Where the run stands.
     pub progress: Progress,
@@ -35,6 +37,10 @@ pub struct State<'a> {
     /// Steps since the program started.
     pub steps_here: u64,
     encoder_weights: Option<String>,
+    /// Whether training starts from a whole network, so that it has a score before its first step.
+    starts_trained: bool,
+    /// The iteration whose weights the present `BatchNorm` statistics were measured with.
+    recalibrated: Option<u64>,
 }
 
 impl<'a> State<'a> {
@@ -45,9 +51,20 @@ impl<'a> State<'a> {
         let (trainer, used) = Trainer::new(config, &arrays, &kernels(config)?)?;
         let encoder_weights = crate::initial::describe(config.run.init.as_deref(), arrays.len(), used)?;
         let training: Vec<usize> = dataset.of(Split::Train).map(|(i, _)| i).collect();
-        let averages = training.iter().map(|&i| dataset.samples[i].scribble.map(|_| 0.0)).collect();
+        let averaged = training.iter().filter(|_| config.method.uses_pseudo_labels());
+        let averages = averaged.map(|&i| dataset.samples[i].scribble.map(|_| 0.0)).collect();
         let validation: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
-        tracing::info!("{} images to train on, {} to validate with, by {}", training.len(), validation.len(), config.data.validation);
+        let starts_trained = models::weights::select(trainer.network.graph(), &arrays).is_ok();
+        let counts = dataset.counts(Split::Train);
+        tracing::info!(
+            "{} images to train on, {} to validate with, by {}; strokes on {} background and {} nucleus pixels, {:.3} % of all",
+            training.len(),
+            validation.len(),
+            describe(config.data.validation).1,
+            counts.background,
+            counts.foreground,
+            100.0 * counts.labelled_share()
+        );
         Ok(Self {
             config,
             dataset,
@@ -59,6 +76,8 @@ impl<'a> State<'a> {
             log: Log::default(),
             steps_here: 0,
             encoder_weights,
+            starts_trained,
+            recalibrated: None,
         })
     }
 
@@ -69,32 +88,91 @@ impl<'a> State<'a> {
         for (average, &i) in self.averages.iter_mut().zip(&self.training) {
             average.data.clone_from(&averages[&self.dataset.samples[i].id]);
         }
-        self.log = Log::read(&files.log, self.progress.iteration)?;
+        self.log = Log::read(&files.log, &files.pseudo, self.progress.iteration)?;
+        self.progress.seconds = self.log.seconds();
         Ok(())
     }
 
     fn averages_by_id(&self) -> BTreeMap<String, Vec<f32>> {
-        let kept = self.config.method.uses_pseudo_labels();
-        let pairs = self.averages.iter().zip(&self.training).filter(|_| kept);
+        let pairs = self.averages.iter().zip(&self.training);
         pairs.map(|(average, &i)| (self.dataset.samples[i].id.clone(), average.data.clone())).collect()
     }
 
-    /// Moves every average towards the network's present prediction.
-    pub fn update_averages(&mut self, batches: &Batches) -> Result<()> {
-        self.trainer.recalibrate(&batches.for_statistics(self.progress.iteration)?)?;
-        let rule = self.trainer.pseudo_labels();
-        for (average, &i) in self.averages.iter_mut().zip(&self.training) {
-            rule.update(&mut average.data, &probabilities(&self.trainer.network, &self.dataset.samples[i].image)?.data);
+    /// Measures `BatchNorm` statistics for the present weights; `false` if `stop` came before the end.
+    fn recalibrate(&mut self, batches: &Batches, stop: &AtomicBool) -> Result<bool> {
+        let now = Some(self.progress.iteration);
+        if self.recalibrated == now || self.config.run.recalibrate_batches == 0 {
+            return Ok(true);
         }
-        self.progress.updates += 1;
-        Ok(())
+        let unstopped = batches.for_statistics(self.progress.iteration).take_while(|_| !stop.load(Ordering::Relaxed));
+        self.trainer.recalibrate(unstopped)?;
+        let done = !stop.load(Ordering::Relaxed);
+        self.recalibrated = now.filter(|_| done);
+        Ok(done)
     }
 
-    /// Scores the validation images, and keeps the network if it was never better.
-    pub fn validate(&mut self, batches: &Batches, files: &Files) -> Result<()> {
+    /// Moves every average towards the network's present prediction, all or none: `false` if `stop` came before the end.
+    pub fn update_averages(&mut self, batches: &Batches, stop: &AtomicBool) -> Result<bool> {
+        if !self.recalibrate(batches, stop)? {
+            return Ok(false);
+        }
+        let mut predictions = Vec::with_capacity(self.training.len());
+        for &i in &self.training {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            predictions.push(probabilities(self.trainer.evaluated(), &self.dataset.samples[i].image)?.data);
+        }
+        let rule = self.trainer.pseudo_labels();
+        for (average, prediction) in self.averages.iter_mut().zip(&predictions) {
+            rule.update(&mut average.data, prediction);
+        }
+        self.progress.updates += 1;
+        self.progress.averaged = self.progress.iteration;
+        self.note_confusion();
+        Ok(true)
+    }
+
+    /// Writes down how far the pseudo-labels agree with masks, where there are any.
+    fn note_confusion(&mut self) {
+        let rule = self.trainer.pseudo_labels();
+        let mut confusion = Confusion::default();
+        for (average, &i) in self.averages.iter().zip(&self.training) {
+            let sample = &self.dataset.samples[i];
+            if let Some(truth) = &sample.labels {
+                confusion.add(truth, &sample.scribble, &rule.labels(&average.data, &sample.scribble.data, self.progress.updates));
+            }
+        }
+        if confusion != Confusion::default() {
+            self.log.pseudo_labelled(self.progress.iteration, confusion);
+        }
+    }
+
+    /// Scores the weights that the run starts from, if they are a whole network's; `false` if `stop` came before the end.
+    pub fn score_start(&mut self, stop: &AtomicBool) -> Result<bool> {
+        if !self.starts_trained || self.progress.iteration > 0 {
+            return Ok(true);
+        }
+        let score = match score(self.trainer.evaluated(), &self.validation, self.config, stop)? {
+            Scored::Mean(score) => Some(score),
+            Scored::Nothing => None,
+            Scored::Stopped => return Ok(false),
+        };
+        self.progress.start = score;
+        Ok(true)
+    }
+
+    /// Scores the validation images, and keeps the network if it was never better; `false` if `stop` came before the end.
+    pub fn validate(&mut self, batches: &Batches, files: &Files, stop: &AtomicBool) -> Result<bool> {
+        if !self.recalibrate(batches, stop)? {
+            return Ok(false);
+        }
+        let score = match score(self.trainer.evaluated(), &self.validation, self.config, stop)? {
+            Scored::Mean(score) => Some(score),
+            Scored::Nothing => None,
+            Scored::Stopped => return Ok(false),
+        };
         self.progress.validated = self.progress.iteration;
-        self.trainer.recalibrate(&batches.for_statistics(self.progress.iteration)?)?;
-        let score = score(&self.trainer.network, &self.validation, self.config.data.validation)?;
         if let Some(score) = score {
             self.log.validated(self.progress.iteration, score);
         }
@@ -104,24 +182,23 @@ impl<'a> State<'a> {
         };
         if is_best {
             self.progress.best = score.map(|score| (score, self.progress.iteration));
-            let file = checkpoint::model_file(&self.trainer.network, self.config, &self.training_summary())?;
-            file.write(&files.best)?;
+            checkpoint::model_file(self.trainer.evaluated(), self.config, &self.training_summary())?.write(&files.best)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Writes `last.safetensors` and `log.csv`.
+    /// Writes the logs, then `last.safetensors`: lines that are ahead of it are dropped when the run goes on.
     pub fn save(&self, files: &Files) -> Result<()> {
+        self.log.write(&files.log, &files.pseudo)?;
         let averages = self.averages_by_id();
-        checkpoint::resume_file(&self.trainer, &averages, &self.progress, self.config, &self.training_summary())?.write(&files.last)?;
-        artifact::write(&files.log, &self.log.to_csv()?)
+        checkpoint::resume_file(&self.trainer, &averages, &self.progress, self.config, &self.training_summary())?.write(&files.last)
     }
 
     /// Overlays of the first images of the run.
     pub fn finish(&self, files: &Files) -> Result<()> {
         let rule = self.trainer.pseudo_labels();
         for (i, sample) in self.dataset.samples.iter().enumerate().take(self.config.run.overlays) {
-            let prediction = probabilities(&self.trainer.network, &sample.image)?;
+            let prediction = probabilities(self.trainer.evaluated(), &sample.image)?;
             let average = self.training.iter().position(|&t| t == i).filter(|_| self.config.method.uses_pseudo_labels());
             let pseudo = average.map(|k| {
                 let labels = rule.labels(&self.averages[k].data, &sample.scribble.data, self.progress.updates);
@@ -135,12 +212,8 @@ impl<'a> State<'a> {
     fn training_summary(&self) -> Training {
         let counts = self.dataset.counts(Split::Train);
         let pixels: usize = self.training.iter().map(|&i| self.dataset.samples[i].scribble.data.len()).sum();
-        let name = match self.config.data.validation {
-            Validation::Masks => "iou",
-            Validation::Scribbles => "minus_scribble_cross_entropy",
-            Validation::None => "none",
-        };
-        let measured_on = format!("{} validation images of the run", self.validation.len());
+        let (name, on) = describe(self.config.data.validation);
+        let measured_on = format!("{on} of {} validation images of the run", self.validation.len());
         let metric = |(value, _)| Metric { name: name.into(), value, measured_on: measured_on.clone() };
         Training {
             config: self.config.to_toml(),

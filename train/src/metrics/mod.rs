@@ -3,6 +3,7 @@
 pub mod instance;
 mod overlap;
 pub mod paper;
+pub mod pseudo;
 pub mod summary;
 
 use models::decode::{Decoding, instances_of_mask};

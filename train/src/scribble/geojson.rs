@@ -4,7 +4,7 @@ use geojson::{Feature, GeoJson, GeometryValue, Position};
 use models::plane::Plane;
 use models::{Context, Result, bail};
 
-use super::pen::{pixels, stroke};
+use super::pen::{fill, stroke};
 use super::{BACKGROUND, FOREGROUND, UNLABELLED};
 use crate::config::GeoJsonConfig;
 use crate::config::choice::nearest;
@@ -119,27 +119,9 @@ impl Canvas {
 
     fn polygon(&mut self, rings: &[Vec<Position>], class: u8) -> Result<()> {
         let rings: Vec<Vec<[f64; 2]>> = rings.iter().map(|ring| ring.iter().map(|p| self.point(p)).collect()).collect::<Result<_>>()?;
-        let ys = rings.iter().flatten().map(|p| p[1]);
-        let (top, bottom) = ys.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
-        for y in pixels(top, bottom, self.map.height) {
-            let mut crossings: Vec<f64> = rings.iter().flat_map(|ring| crossings(ring, y as f64 + 0.5)).collect();
-            crossings.sort_by(f64::total_cmp);
-            for pair in crossings.as_chunks::<2>().0 {
-                // Centres x + .5 in [left, right).
-                let from = (pair[0] - 0.5).ceil().clamp(0.0, self.map.width as f64) as usize;
-                let to = (pair[1] - 0.5).ceil().clamp(0.0, self.map.width as f64) as usize;
-                self.map.row_mut(y)[from..to].fill(class);
-            }
-        }
+        fill(&mut self.map, &rings, class);
         Ok(())
     }
-}
-
-/// Where the closed ring crosses the horizontal line at `y`.
-fn crossings(ring: &[[f64; 2]], y: f64) -> impl Iterator<Item = f64> + '_ {
-    let next = ring.iter().cycle().skip(1);
-    let crosses = move |(a, b): &(&[f64; 2], &[f64; 2])| (a[1] <= y) != (b[1] <= y);
-    ring.iter().zip(next).filter(crosses).map(move |(a, b)| a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]))
 }
 
 #[cfg(test)]

@@ -2,9 +2,13 @@
 
 pub mod auto;
 mod background;
+pub mod export;
 pub mod geojson;
 pub mod harris;
+pub mod imagej;
+mod outline;
 mod pen;
+mod roi;
 pub mod skeleton;
 pub mod strokes;
 

@@ -1,4 +1,4 @@
-//! Drawing on a map: strokes with round ends, and neighbourhoods.
+//! Drawing on a map: strokes with round ends, filled rings, and neighbourhoods.
 
 use models::plane::Plane;
 
@@ -23,6 +23,29 @@ pub(super) fn stroke(map: &mut Plane<u8>, a: Point, b: Point, radius: f64, value
             }
         }
     }
+}
+
+/// Sets every pixel whose centre lies inside the closed rings (even-odd).
+pub(super) fn fill(map: &mut Plane<u8>, rings: &[Vec<Point>], value: u8) {
+    let ys = rings.iter().flatten().map(|p| p[1]);
+    let (top, bottom) = ys.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
+    for y in pixels(top, bottom, map.height) {
+        let mut crossings: Vec<f64> = rings.iter().flat_map(|ring| crossings(ring, y as f64 + 0.5)).collect();
+        crossings.sort_by(f64::total_cmp);
+        for pair in crossings.as_chunks::<2>().0 {
+            // Centres x + .5 in [left, right).
+            let from = (pair[0] - 0.5).ceil().clamp(0.0, map.width as f64) as usize;
+            let to = (pair[1] - 0.5).ceil().clamp(0.0, map.width as f64) as usize;
+            map.row_mut(y)[from..to].fill(value);
+        }
+    }
+}
+
+/// Where the closed ring crosses the horizontal line at `y`.
+fn crossings(ring: &[Point], y: f64) -> impl Iterator<Item = f64> + '_ {
+    let next = ring.iter().cycle().skip(1);
+    let crosses = move |(a, b): &(&Point, &Point)| (a[1] <= y) != (b[1] <= y);
+    ring.iter().zip(next).filter(crosses).map(move |(a, b)| a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]))
 }
 
 /// The pixels of `0..n` whose centres may lie in `low..=high`.

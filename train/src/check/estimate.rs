@@ -1,0 +1,92 @@
+//! What a run will need: memory, counted from the network's shapes, and time, from two steps on random numbers.
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use models::Result;
+use models::graph::Parameter;
+use models::unet::unet;
+use serde::Serialize;
+
+use super::ImageAudit;
+use crate::config::RunConfig;
+use crate::data::Split;
+use crate::fit::in_pool;
+use crate::network::device;
+use crate::rng::Draw;
+use crate::scribble::UNLABELLED;
+use crate::step::{Batch, Stage, Trainer};
+
+/// Memory that a training run needs, in bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Memory {
+    /// Images, scribbles, labels and pseudo-label maps.
+    pub data: u64,
+    /// The feature maps of one batch, kept for the backward pass, and their gradients, in f32: an upper bound.
+    pub features: u64,
+    /// Weights, gradients and the optimiser's two moments.
+    pub weights: u64,
+}
+
+impl Memory {
+    pub(super) fn of(images: &[ImageAudit], config: &RunConfig) -> Self {
+        // Per pixel: 3 colours, 1 scribble, 4 of labels, 4 of the pseudo-label map.
+        const BYTES_PER_PIXEL: u64 = 12;
+        let pixels: u64 = images.iter().map(|image| (image.width * image.height) as u64).sum();
+        let graph = unet(&config.network);
+        let shapes = graph.shapes(config.run.crop, config.run.crop).unwrap_or_default();
+        let features: usize = shapes.iter().map(|f| f.channels * f.height * f.width).sum();
+        let weights: usize = graph.parameters().iter().map(Parameter::count).sum();
+        Self { data: BYTES_PER_PIXEL * pixels, features: 2 * 4 * (config.run.batch * features) as u64, weights: 4 * 4 * weights as u64 }
+    }
+}
+
+/// Time that a run takes on this machine, in seconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Time {
+    /// One step.
+    pub step: f64,
+    /// All steps, or `run.minutes` where that is less.
+    pub training: f64,
+    /// Predictions of whole images: validation and pseudo-labels.
+    pub predictions: f64,
+}
+
+/// Times one step with a batch of one (the second of two) and one prediction, and multiplies.
+pub fn time(images: &[ImageAudit], config: &RunConfig) -> Result<Time> {
+    let (step, per_pixel) = in_pool(config.run.threads, || measured(config))?;
+    let count = |split| images.iter().filter(|image| image.split == split).count();
+    let training = count(Split::Train);
+    let run = config.clone().in_iterations(training);
+    let pixels = |split| images.iter().filter(|image| image.split == split).map(|image| (image.width * image.height) as f64).sum::<f64>();
+    let times = |every: u64| if every == 0 { 1.0 } else { run.run.iterations as f64 / every as f64 };
+    let updates = if config.method.uses_pseudo_labels() { times(run.method.ema_period) } else { 0.0 };
+    // Statistics are measured before each of them, with forward passes in training mode.
+    let statistics = (config.run.recalibrate_batches * config.run.batch * config.run.crop.pow(2)) as f64;
+    let seen = updates * (pixels(Split::Train) + statistics) + times(run.run.validate_every) * (pixels(Split::Val) + statistics);
+    let step = step * config.run.batch as f64;
+    let limit = config.run.minutes.map_or(f64::INFINITY, |minutes| 60.0 * minutes);
+    Ok(Time { step, training: (step * run.run.iterations as f64).min(limit), predictions: (seen * per_pixel).min(limit) })
+}
+
+/// Seconds of a step with one image, and of a prediction per pixel.
+fn measured(config: &RunConfig) -> Result<(f64, f64)> {
+    let (mut trainer, _) = Trainer::new(config, &models::weights::Weights::new(), &device::kernels(config.run.device)?)?;
+    let crop = config.run.crop;
+    let mut draw = Draw::new(0, "estimate", 0, 0, 0);
+    let noise: Vec<f32> = (0..3 * crop * crop).map(|_| draw.uniform_f32()).collect();
+    let image = Tensor::from_vec(noise, (1, 3, crop, crop), &Device::Cpu)?;
+    let scribble = (0..crop * crop).map(|i| if i % 7 == 0 { u8::from(i % 2 == 0) } else { UNLABELLED }).collect();
+    let average = (0..crop * crop).map(|_| draw.uniform_f32()).collect();
+    let batch = Batch { image, scribble, average, updates: 1 };
+    let stage = if config.method.uses_pseudo_labels() { Stage::Full } else { Stage::WarmUp };
+    let mut seconds = 0.0;
+    for _ in 0..2 {
+        let start = Instant::now();
+        trainer.step(&batch, stage, 1.0, &mut draw)?;
+        seconds = start.elapsed().as_secs_f64();
+    }
+    let start = Instant::now();
+    trainer.network.forward(&batch.image, crate::network::Mode::Eval)?;
+    Ok((seconds, start.elapsed().as_secs_f64() / (crop * crop) as f64))
+}

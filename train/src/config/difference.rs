@@ -1,0 +1,56 @@
+//! What differs between two configurations, key by key.
+
+use toml::{Table, Value};
+
+use super::RunConfig;
+
+/// Keys that may change when a run goes on: they decide how long and where it runs, not what it computes.
+const FREE: [&str; 5] = ["run.minutes", "run.threads", "run.device", "run.save_minutes", "run.overlays"];
+
+impl RunConfig {
+    /// `key: VALUE, now VALUE` for every key whose change makes it another run.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let table = |config: &Self| Table::try_from(config).expect("a configuration is plain data");
+        let mut found = Vec::new();
+        compare("", Some(&Value::Table(table(self))), Some(&Value::Table(table(now))), &mut found);
+        found
+    }
+}
+
+fn compare(key: &str, before: Option<&Value>, now: Option<&Value>, found: &mut Vec<String>) {
+    match (before, now) {
+        (Some(Value::Table(a)), Some(Value::Table(b))) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in keys {
+                let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                compare(&inner, a.get(name), b.get(name), found);
+            }
+        }
+        (a, b) if a == b || FREE.contains(&key) => {}
+        (a, b) => {
+            let text = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), ToString::to_string);
+            found.push(format!("{key} was {}, is now {}", text(a), text(b)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_changed_key_is_named_and_free_ones_are_not() {
+        let before = RunConfig::default();
+        let mut now = before.clone();
+        assert_eq!(before.differences(&now), Vec::<String>::new());
+        (now.run.minutes, now.run.threads) = (Some(3.0), 7);
+        assert_eq!(before.differences(&now), Vec::<String>::new());
+        (now.run.batch, now.optimizer.lr_decoder, now.data.modality) = (9, 0.25, Some("a".into()));
+        now.method.contrast.pop();
+        let found = before.differences(&now);
+        assert_eq!(found.len(), 4, "{found:?}");
+        for part in ["run.batch was 4, is now 9", "optimizer.lr_decoder was 0.003, is now 0.25", "data.modality was not set"] {
+            assert!(found.iter().any(|line| line.contains(part)), "{part}: {found:?}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! How an image was made, told from its colours: the three groups into which the papers' k-means divides DSB2018.
+
+use super::image_file::RgbImage;
+
+/// Mean of `max - min` over red, green and blue above which an image is coloured (of 255).
+const COLOURED: f64 = 0.5;
+/// Median grey above which the ground is bright.
+const BRIGHT: u8 = 128;
+
+/// `histopathology`, `brightfield` or `fluorescence`: coloured; else with a bright ground; else dark.
+pub fn modality(image: &RgbImage) -> &'static str {
+    let pixels = image.data.as_chunks::<3>().0;
+    let spread: u64 = pixels.iter().map(|[r, g, b]| u64::from(*r.max(g).max(b) - *r.min(g).min(b))).sum();
+    if spread as f64 > COLOURED * pixels.len() as f64 {
+        return "histopathology";
+    }
+    let mut histogram = [0usize; 256];
+    pixels.iter().for_each(|[r, g, b]| histogram[(usize::from(*r) + usize::from(*g) + usize::from(*b)) / 3] += 1);
+    let mut seen = 0;
+    let median = histogram.iter().position(|n| {
+        seen += n;
+        2 * seen > pixels.len()
+    });
+    if median.is_some_and(|grey| grey > usize::from(BRIGHT)) { "brightfield" } else { "fluorescence" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_decides_first_then_the_ground() {
+        let of = |data: Vec<u8>| modality(&RgbImage::new(data.len() / 3, 1, data).unwrap());
+        assert_eq!(of(vec![200, 90, 160, 240, 240, 240]), "histopathology");
+        assert_eq!(of(vec![200, 200, 200, 220, 220, 220, 10, 10, 10]), "brightfield");
+        assert_eq!(of(vec![20, 20, 20, 20, 20, 20, 250, 250, 250]), "fluorescence");
+        // One step of colour in three pixels is below the limit; in every pixel it is above.
+        assert_eq!(of(vec![20, 20, 21, 20, 20, 20, 20, 20, 20]), "fluorescence");
+        assert_eq!(of(vec![20, 20, 21, 20, 20, 21]), "histopathology");
+        assert_eq!(of(vec![129; 3]), "brightfield");
+        assert_eq!(of(vec![128; 3]), "fluorescence");
+    }
+}

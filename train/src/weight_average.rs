@@ -1,0 +1,102 @@
+//! Averaged weights: an exponential moving average over the steps (Polyak and Juditsky, SIAM J. Control 1992; Tarvainen and
+//! Valpola, `NeurIPS` 2017). They are evaluated in place of weights that still jump; training never reads them.
+
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, bail};
+use rayon::prelude::*;
+
+use crate::network::Network;
+
+/// The average, as a network of its own. Its `BatchNorm` statistics have to be measured before it is used.
+pub struct WeightAverage {
+    /// The network with averaged weights.
+    pub network: Network,
+    /// Steps that went into it.
+    pub steps: u64,
+    keep: f64,
+}
+
+impl WeightAverage {
+    /// An average that starts as a copy of `network`; in the long run `keep` of the old average stays in each step.
+    pub fn new(network: &Network, keep: f64) -> models::Result<Self> {
+        let copy = Network::new(network.graph().clone(), &network.weights()?, network.kernels().clone())?;
+        Ok(Self { network: copy, steps: 0, keep })
+    }
+
+    /// Takes in the weights after a step. Early steps count more, so that the random start is soon forgotten: of the old
+    /// average `min(keep, (1 + t) / (10 + t))` stays in step t.
+    pub fn follow(&mut self, network: &Network) -> Result<()> {
+        self.steps += 1;
+        let t = self.steps as f64;
+        let keep = self.keep.min((1.0 + t) / (10.0 + t));
+        let names: Vec<String> = network.learned().map(str::to_owned).collect();
+        for name in names {
+            let (average, now) = (&self.network.parameters()[&name], &network.parameters()[&name]);
+            if matches!(average.device(), Device::Cpu) && average.dtype() == DType::F32 {
+                average.inplace_op2(now, &Blend { keep: keep as f32 })?;
+            } else {
+                let moved = ((average * keep)? + (now * (1.0 - keep))?)?;
+                self.network.set(&name, moved);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `average = keep * average + (1 - keep) * now`, in place.
+struct Blend {
+    keep: f32,
+}
+
+/// Values that one task handles.
+const TASK: usize = 1 << 16;
+
+impl InplaceOp2 for Blend {
+    fn name(&self) -> &'static str {
+        "weight-average"
+    }
+
+    fn cpu_fwd(&self, average: &mut CpuStorage, l1: &Layout, now: &CpuStorage, l2: &Layout) -> Result<()> {
+        let (Some((a0, a1)), Some((n0, n1))) = (l1.contiguous_offsets(), l2.contiguous_offsets()) else {
+            bail!("expected contiguous values")
+        };
+        let (CpuStorage::F32(average), CpuStorage::F32(now)) = (average, now) else { bail!("expected f32 values") };
+        let (keep, new) = (self.keep, 1.0 - self.keep);
+        let pairs = average[a0..a1].par_chunks_mut(TASK).zip(now[n0..n1].par_chunks(TASK));
+        pairs.for_each(|(average, now)| average.iter_mut().zip(now).for_each(|(a, n)| *a = keep * *a + new * n));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::network::initial_weights;
+    use crate::network::kernels::{Cpu, Kernels};
+
+    #[test]
+    fn the_average_is_the_recurrence_and_leaves_the_weights_alone() {
+        let kernels: Arc<dyn Kernels> = Arc::new(Cpu::default());
+        let config = models::unet::UNetConfig { encoder_width: 2, decoder_channels: [2; 5], ..models::unet::UNetConfig::default() };
+        let graph = models::unet::unet(&config);
+        let make = |seed| Network::new(graph.clone(), &initial_weights(&graph, seed), kernels.clone()).unwrap();
+        let mut average = WeightAverage::new(&make(0), 0.5).unwrap();
+        let mut expected = make(0).weights().unwrap();
+        for (t, seed) in [(1.0f32, 1), (2.0, 2), (3.0, 3)] {
+            let network = make(seed);
+            let before = network.weights().unwrap();
+            average.follow(&network).unwrap();
+            assert_eq!(network.weights().unwrap(), before);
+            let keep = ((1.0 + t) / (10.0 + t)).min(0.5);
+            for name in network.learned() {
+                let now = &before[name].data;
+                expected.get_mut(name).unwrap().data.iter_mut().zip(now).for_each(|(a, n)| *a = keep * *a + (1.0 - keep) * n);
+            }
+        }
+        let found = average.network.weights().unwrap();
+        for (name, array) in &expected {
+            assert!(array.data.iter().zip(&found[name].data).all(|(a, b)| (a - b).abs() <= 1e-6), "{name}");
+        }
+    }
+}

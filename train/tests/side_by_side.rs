@@ -1,0 +1,170 @@
+//! `train folds`, `train fit --from`, `train suggest` and `train report`, as a user runs them, on pictures drawn here.
+
+mod pictures;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use models::console::{Progress, Silent};
+use pictures::{config, data_folder};
+use train::config::{Method, Profile};
+use train::data::image_file::read_index;
+use train::folds::{FoldsArgs, run};
+
+/// Runs the program; exit code, stdout, stderr.
+fn program(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_train")).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+fn settings(folder: &Path, data: &Path, sets: &[&str]) -> std::path::PathBuf {
+    let path = folder.join("run.toml");
+    std::fs::write(&path, config(data, sets).to_toml()).unwrap();
+    path
+}
+
+fn arguments(folder: &Path, config: &Path, methods: &[Method]) -> FoldsArgs {
+    FoldsArgs {
+        config: config.to_owned(),
+        out: folder.join("folds"),
+        profile: Profile::Default,
+        methods: methods.to_vec(),
+        folds: vec![0, 1],
+        budget_minutes: None,
+        sets: vec![],
+    }
+}
+
+/// Counts the runs that were begun, and stops everything in the middle of one of them.
+struct StopInRun<'a> {
+    begun: std::sync::atomic::AtomicUsize,
+    stop_in: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Progress for StopInRun<'_> {
+    fn begin(&self, _: &str, _: u64, _: &str) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+    fn at(&self, done: u64, _: &str) {
+        if self.begun.load(Ordering::Relaxed) == self.stop_in && done == 2 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+    fn end(&self) {}
+}
+
+#[test]
+fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 7);
+    let file = settings(folder.path(), &data, &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3"]);
+    let arguments = arguments(folder.path(), &file, &[Method::Pce, Method::Both]);
+    let stop = AtomicBool::new(false);
+    let first = StopInRun { begun: 0.into(), stop_in: 3, stop: &stop };
+    assert_eq!(run(&arguments, &first, &stop).unwrap(), None);
+    let scores = |method: &str, fold: usize| arguments.out.join(format!("{method}/fold-{fold}/scores.json"));
+    assert!(scores("pce", 0).exists() && scores("both", 0).exists() && !scores("pce", 1).exists());
+    let finished = std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap();
+    let second = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
+    stop.store(false, Ordering::Relaxed);
+    let table = run(&arguments, &second, &stop).unwrap().expect("it was not stopped");
+    assert_eq!(second.begun.load(Ordering::Relaxed), 2, "two of four runs were left");
+    assert_eq!(std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap(), finished);
+    // Two means, four runs, and the papers' 24 rows for data of no known modality.
+    assert_eq!(table.lines.len(), 2 + 24 + 4);
+    for name in ["table.md", "table.csv", "table.json"] {
+        assert!(arguments.out.join(name).is_file(), "{name}");
+    }
+    let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
+    assert_eq!(run(&arguments, &again, &stop).unwrap().as_ref(), Some(&table));
+    assert_eq!(again.begun.load(Ordering::Relaxed), 0);
+    let mut changed = arguments.clone();
+    changed.sets = vec!["run.batch=1".into()];
+    let error = format!("{:?}", run(&changed, &Silent, &stop).unwrap_err());
+    assert!(error.contains("run.batch was 2, is now 1") && error.contains("hint"), "{error}");
+}
+
+#[test]
+fn folds_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 4);
+    let out = folder.path().join("out").display().to_string();
+    let file = settings(folder.path(), &data, &["run.iterations=1"]).display().to_string();
+    for (extra, part) in [
+        (&["--folds", "4"][..], "there is no fold 4"),
+        (&["--folds", "0"][..], "4 images cannot be dealt into data.folds = 5 parts"),
+        (&["--folds", "0", "--budget-minutes", "0"][..], "run.minutes"),
+        (&["--set", "data.folds=3", "--folds", "2"][..], "there is no fold 2"),
+    ] {
+        let (code, _, stderr) = program(&[&["folds", &file, "-o", &out][..], extra].concat());
+        assert!(code == 1 && stderr.contains(part) && !stderr.contains("panicked"), "{extra:?}: {stderr}");
+    }
+    let (code, _, stderr) = program(&["folds", &file, "-o", &out, "--methods", "boht"]);
+    assert!(code == 2 && stderr.contains("did you mean \"both\""), "{stderr}");
+}
+
+#[test]
+fn a_run_is_reported_suggests_and_starts_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 5);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let file = settings(folder.path(), &data, &["run.iterations=6", "method.warmup_iterations=2"]).display().to_string();
+    let (code, _, stderr) = program(&["fit", &file, "-o", &at("run"), "--set", "data.validation_share=0.4"]);
+    assert_eq!(code, 0, "{stderr}");
+    let html = std::fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    for part in [
+        "<svg",
+        "data:image/png;base64,",
+        "full masks",
+        "ema_period = 2",
+        "right, of the trusted",
+        "not trusted",
+        "<td>train</td><td>3</td>",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("http://") || html.matches("http://").count() == html.matches("http://www.w3.org").count());
+    std::fs::remove_file(folder.path().join("run/report.html")).unwrap();
+    assert_eq!(program(&["report", &at("run")]).0, 0);
+    assert_eq!(std::fs::read_to_string(folder.path().join("run/report.html")).unwrap(), html);
+
+    let (code, stdout, stderr) = program(&["suggest", &at("run"), "-o", &at("places"), "--count", "4", "--side", "16"]);
+    assert!(code == 0 && stdout.contains("--from"), "{stderr}");
+    let rows = std::fs::read_to_string(folder.path().join("places/regions.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 5, "{rows}");
+    let first = rows.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let places = std::fs::read_to_string(folder.path().join(format!("places/{first}.geojson"))).unwrap();
+    assert!(places.contains("\"rank\":1") && places.contains("Polygon"), "{places}");
+    assert_eq!(read_index(&folder.path().join(format!("places/maps/{first}.png"))).unwrap().width, 70);
+
+    let (code, _, stderr) = program(&["fit", "--from", &at("run"), "-o", &at("next"), "--set", "run.iterations=3"]);
+    assert!(code == 0 && stderr.contains("at the start, gain "), "{stderr}");
+    let (code, _, stderr) = program(&["fit", "--from", &at("nowhere"), "-o", &at("other")]);
+    assert!(code == 1 && stderr.contains("nowhere"), "{stderr}");
+    let (code, _, stderr) = program(&["suggest", &at("nowhere"), "-o", &at("places")]);
+    assert!(code == 1 && stderr.contains("nowhere") && stderr.contains("hint: "), "{stderr}");
+    let (code, _, stderr) = program(&["report", &at("data")]);
+    assert!(code == 1 && stderr.contains("config.toml") && stderr.contains("hint: "), "{stderr}");
+}
+
+#[test]
+fn scribbles_of_every_kind_are_exported_and_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 2);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (code, stdout, stderr) = program(&["export-scribbles", &data.display().to_string(), "-o", &at("drawn")]);
+    assert!(code == 0 && stdout.contains("2 images"), "{stderr}");
+    let map = read_index(&data.join("scribbles/p0.png")).unwrap();
+    let back = train::data::read_scribble(&folder.path().join("drawn/p0.geojson"), 70, 70, &config(&data, &[]).data).unwrap();
+    assert_eq!(back.data, map.data.iter().map(|&v| v as u8).collect::<Vec<_>>());
+    std::fs::write(data.join("scribbles/p1.qpdata"), b"x").unwrap();
+    let (code, _, stderr) = program(&["export-scribbles", &data.display().to_string(), "-o", &at("drawn")]);
+    assert!(code == 1 && stderr.contains("p1.qpdata") && stderr.contains(".roi") && stderr.contains("hint: "), "{stderr}");
+}
