@@ -113,7 +113,7 @@ fn streamed_instances_are_those_of_the_definition_whatever_the_bands() {
     for round in 0..1500 {
         let (width, height) = (random.between(1, 90), random.between(1, 70));
         let map = map(&mut random, round % 4, width, height);
-        let decoding = Decoding { threshold: 0.5, min_area_px: [0, 1, 3, 12, 64][random.below(5)], fill_holes: round % 5 != 0 };
+        let decoding = Decoding { min_area_px: [0, 1, 3, 12, 64][random.below(5)], fill_holes: round % 5 != 0, ..Decoding::default() };
         let streamed = stream(&map, &decoding, &mut random);
         let defined = decode::instances(&map, &decoding);
         let labels = painted(&streamed, width, height);
@@ -140,7 +140,7 @@ fn rings_are_simple_and_enclose_the_pixels() {
     for round in 0..400 {
         let (width, height) = (random.between(1, 30), random.between(1, 30));
         let map = map(&mut random, round % 4, width, height);
-        let decoding = Decoding { threshold: 0.5, min_area_px: 1, fill_holes: round % 2 == 0 };
+        let decoding = Decoding { min_area_px: 1, fill_holes: round % 2 == 0, ..Decoding::default() };
         for instance in stream(&map, &decoding, &mut random) {
             assert!(!decoding.fill_holes || instance.rings.len() == 1, "round {round}: filled, and yet a hole");
             let sides: Vec<_> = instance.rings.iter().flat_map(|ring| sides(ring)).collect();
