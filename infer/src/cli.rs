@@ -10,7 +10,7 @@ use infer::segmenter::Options;
 /// Every nucleus of a whole slide from one ONNX file.
 ///
 /// Results go to files and, with --json, to stdout; everything else goes to stderr. Exit code 0: done; 1: an error; 2: a wrong command line; 3: done, but more
-/// than 5 % of a slide could not be read.
+/// than 5 % of a slide could not be read; 130 or 143: stopped by a signal.
 #[derive(Parser)]
 #[command(name = "infer", version, propagate_version = true)]
 pub struct Cli {

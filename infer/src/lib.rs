@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`segment`] | the whole way: a slide file in, a folder of results out |
 //! | [`slide`], [`tile`] | reading slides at the model's scale, in windows |
+//! | [`tissue`] | where a slide is looked at |
 //! | [`model`] | the `.onnx` file: read once, checked, hashed |
 //! | [`segmenter`] | a session that turns images into probabilities |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
@@ -25,5 +26,6 @@ pub mod segmenter;
 pub mod slide;
 pub mod tile;
 pub mod timing;
+pub mod tissue;
 pub mod verify;
 pub mod wheel;

@@ -3,6 +3,8 @@
 mod cli;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use clap::Parser;
 use infer::runtime::{self, Library};
@@ -54,8 +56,28 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
         networks.push(Box::new(segmenter));
     }
     let runtime = runtime::loaded().map_or_else(String::new, |(_, version)| format!(", ONNX Runtime {version}"));
-    let ready = Ready { card: &model.card, sha256: &model.sha256, networks: &mut networks, device: format!("{device}{runtime}") };
-    args.segment.run(ready, &Console::new())
+    let device = format!("{device}{runtime}");
+    let stop = listen()?;
+    let ready = Ready { card: &model.card, sha256: &model.sha256, networks: &mut networks, device, stop: stop.clone() };
+    let code = args.segment.run(ready, &Console::new());
+    match (code, stop.load(Ordering::Relaxed)) {
+        (Err(error), signal) if signal != 0 => {
+            tracing::warn!("{error:?}");
+            Ok(ExitCode::from(128 + signal as u8))
+        }
+        (code, _) => code,
+    }
+}
+
+/// The number of a signal that asks to stop, once it has come; a second one ends the program at once.
+fn listen() -> Result<Arc<AtomicUsize>> {
+    let (signal, came) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(number, 128 + number, came.clone())?;
+        signal_hook::flag::register(number, came.clone())?;
+        signal_hook::flag::register_usize(number, signal.clone(), number as usize)?;
+    }
+    Ok(signal)
 }
 
 fn verify(args: &VerifyArgs) -> Result<()> {

@@ -4,7 +4,7 @@
 //! readers (n) -> windows -> networks (m) -> answers -> cores put into bands (the caller's thread) -> on_band, in order
 //! ```
 //! All queues are bounded, and no window is read more than `BANDS_AHEAD` bands ahead, so that memory does not grow with the
-//! slide. What comes out depends neither on the numbers of threads nor on the batch.
+//! slide. Windows that are not wanted are neither read nor computed. What comes out depends neither on the numbers of threads nor on the batch.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use models::Result;
+use models::{Result, bail};
 
 use crate::segmenter::Network;
 use crate::slide::{Rgb, ScaledSlide};
@@ -31,18 +31,24 @@ pub struct Job<'a> {
     pub slide: &'a ScaledSlide<'a>,
     /// Its windows.
     pub grid: &'a TileGrid,
+    /// The bands that are computed, ascending.
+    pub bands: &'a [usize],
+    /// Whether a window has anything to compute; its part of a band is 0 otherwise.
+    pub wanted: &'a (dyn Fn(&Window) -> bool + Sync),
     /// Windows that a network gets at once; the last ones are filled up with black, so that shapes never change.
     pub batch: usize,
     /// Threads that read windows.
     pub readers: usize,
-    /// Sees every window that was read, on the thread that read it.
-    pub seen: &'a (dyn Fn(&Rgb, &Window) + Sync),
+    /// Not 0: the run is to end soon, with an error.
+    pub stop: &'a AtomicUsize,
     /// Where time goes.
     pub busy: &'a Busy,
 }
 
 /// Rows of the image's full width.
 pub struct Band {
+    /// Its number among all bands of the grid.
+    pub index: usize,
     /// First row.
     pub y: usize,
     /// `rows * width` values `round(255 p)`.
@@ -59,14 +65,15 @@ pub fn run(job: &Job<'_>, networks: &mut [Box<dyn Network>], mut on_band: impl F
     assert!(!networks.is_empty() && job.batch > 0 && job.readers > 0, "a pipeline needs a network, a reader and a batch");
     let gate = Gate::default();
     let next = AtomicUsize::new(0);
+    let work = Work::of(job);
     thread::scope(|scope| {
         let (windows_in, windows) = sync_channel::<Read>(job.batch * networks.len() + job.readers);
         let (answers_in, answers) = sync_channel::<Answer>(job.batch * networks.len() + 1);
         let windows = Arc::new(Mutex::new(windows));
         let mut hands = Vec::new();
         for _ in 0..job.readers {
-            let (out, gate, next) = (windows_in.clone(), &gate, &next);
-            hands.push(scope.spawn(move || gate.closed_on_failure(|| read(job, next, gate, &out))));
+            let (out, gate, next, work) = (windows_in.clone(), &gate, &next, &work);
+            hands.push(scope.spawn(move || gate.closed_on_failure(|| read(job, work, next, gate, &out))));
         }
         for network in networks.iter_mut() {
             let (windows, out, gate) = (windows.clone(), answers_in.clone(), &gate);
@@ -74,24 +81,52 @@ pub fn run(job: &Job<'_>, networks: &mut [Box<dyn Network>], mut on_band: impl F
         }
         // The threads hold the only ends now: when one side is gone, the other one ends.
         drop((windows_in, windows, answers_in));
-        let stitched = gate.closed_on_failure(|| stitch(job, &gate, &answers, &mut on_band));
+        let stitched = gate.closed_on_failure(|| stitch(job, &work, &gate, &answers, &mut on_band));
         drop(answers);
         let results = hands.into_iter().map(|hand| hand.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         results.collect::<Vec<_>>().into_iter().collect::<Result<()>>().and(stitched)
     })
 }
 
+/// Windows to compute.
+struct Work {
+    /// Place of the band in the job's list, and index of the window, both ascending.
+    windows: Vec<(usize, usize)>,
+    /// Windows to compute in each band of the list.
+    count: Vec<usize>,
+}
+
+impl Work {
+    fn of(job: &Job<'_>) -> Self {
+        let columns = job.grid.columns();
+        let all = job.bands.iter().enumerate().flat_map(|(place, band)| (0..columns).map(move |column| (place, band * columns + column)));
+        let windows: Vec<_> = all.filter(|&(_, index)| (job.wanted)(&job.grid.window(index))).collect();
+        let mut count = vec![0; job.bands.len()];
+        windows.iter().for_each(|&(place, _)| count[place] += 1);
+        Self { windows, count }
+    }
+}
+
+impl Job<'_> {
+    fn check_stop(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) != 0 {
+            bail!("stopped by a signal"; hint: "run the same command with --resume to go on");
+        }
+        Ok(())
+    }
+}
+
 /// Reads windows in raster order until there are no more, or nobody takes them.
-fn read(job: &Job<'_>, next: &AtomicUsize, gate: &Gate, out: &SyncSender<Read>) -> Result<()> {
+fn read(job: &Job<'_>, work: &Work, next: &AtomicUsize, gate: &Gate, out: &SyncSender<Read>) -> Result<()> {
     loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= job.grid.len() || !gate.wait_for(index / job.grid.columns()) {
+        let Some(&(place, index)) = work.windows.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(()) };
+        if !gate.wait_for(place) {
             return Ok(());
         }
+        job.check_stop()?;
         let window = job.grid.window(index);
         let [width, height] = job.grid.window_size();
         let pixels = job.busy.read.time(|| job.slide.read(window.x.read, window.y.read, width, height))?;
-        job.busy.overlay.time(|| (job.seen)(&pixels, &window));
         if out.send((index, pixels)).is_err() {
             return Ok(());
         }
@@ -106,6 +141,7 @@ fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Rea
         if batch.is_empty() {
             return Ok(());
         }
+        job.check_stop()?;
         let mut images = Vec::with_capacity(job.batch * width * height * 3);
         for (_, pixels) in &batch {
             images.extend_from_slice(&pixels.data);
@@ -135,24 +171,26 @@ fn next_batch(size: usize, windows: &Mutex<Receiver<Read>>) -> Vec<Read> {
 }
 
 /// Puts cores into bands and hands bands on in order.
-fn stitch(job: &Job<'_>, gate: &Gate, answers: &Receiver<Answer>, on_band: &mut impl FnMut(Band) -> Result<()>) -> Result<()> {
+fn stitch(job: &Job<'_>, work: &Work, gate: &Gate, answers: &Receiver<Answer>, on_band: &mut impl FnMut(Band) -> Result<()>) -> Result<()> {
     let columns = job.grid.columns();
     let mut open: BTreeMap<usize, (Vec<u8>, usize)> = BTreeMap::new();
-    let (mut bands_done, mut windows_done) = (0, 0);
-    for (index, answer) in answers {
-        let rows = job.grid.bands()[index / columns];
-        let (band, filled) = open.entry(index / columns).or_insert_with(|| (vec![0; rows.core_length * job.grid.image[0]], 0));
+    let (mut done, mut windows_done) = (0, 0);
+    let empty = |band: usize| vec![0; job.grid.bands()[band].core_length * job.grid.image[0]];
+    let mut answers = answers.iter();
+    loop {
+        while done < job.bands.len() && open.get(&job.bands[done]).map_or(0, |band| band.1) == work.count[done] {
+            let index = job.bands[done];
+            let rows = open.remove(&index).map_or_else(|| empty(index), |band| band.0);
+            on_band(Band { index, y: job.grid.bands()[index].core, rows, windows_done })?;
+            done += 1;
+            gate.finish_band();
+        }
+        let Some((index, answer)) = answers.next() else { return Ok(()) };
+        let (band, filled) = open.entry(index / columns).or_insert_with(|| (empty(index / columns), 0));
         job.busy.stitch.time(|| put_core(job.grid, &job.grid.window(index), &answer, band));
         *filled += 1;
         windows_done += 1;
-        while let Some(first) = open.first_entry().filter(|first| *first.key() == bands_done && first.get().1 == columns) {
-            let (rows, _) = first.remove();
-            on_band(Band { y: job.grid.bands()[bands_done].core, rows, windows_done })?;
-            bands_done += 1;
-            gate.finish_band();
-        }
     }
-    Ok(())
 }
 
 /// Copies the core of a window's answer into its band.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Args, ValueEnum};
 use models::card::ModelCard;
@@ -11,7 +13,7 @@ use models::{Result, bail};
 
 use crate::output::Summary;
 use crate::output::summary::Status;
-use crate::segment::{self, Halo, Options, folder, segment};
+use crate::segment::{self, Halo, Options, Regions, Shard, folder, segment, segment_shard};
 use crate::segmenter::Network;
 
 /// Exit code where a slide is incomplete: more than 5 % of it could not be read.
@@ -20,7 +22,8 @@ pub const INCOMPLETE: u8 = 3;
 /// Find every nucleus of slides.
 ///
 /// Writes OUT/SLIDE/ with nuclei.geojson.gz (QuPath), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png and, last,
-/// summary.json. Exit code 0: done; 1: an error; 3: done, but more than 5 % of a slide could not be read.
+/// summary.json. Exit code 0: done; 1: an error; 3: done, but more than 5 % of a slide could not be read; 130 or 143: stopped by a
+/// signal, to be gone on from with --resume.
 #[derive(Args, Clone, Debug)]
 pub struct SegmentArgs {
     /// The .onnx file.
@@ -52,6 +55,19 @@ pub struct SegmentArgs {
     /// What positions in the files count from: the corner of the slide, or of its scanned part as QuPath shows it.
     #[arg(long, value_enum, default_value_t = Origin::Full)]
     pub origin: Origin,
+    /// Look only where this says so: a mask image over the whole slide (not 0: look), or GeoJSON polygons in level-0 pixels.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_tissue")]
+    pub tissue: Option<PathBuf>,
+    /// Look everywhere; without this, bare glass is skipped on slides with a light background.
+    #[arg(long)]
+    pub no_tissue: bool,
+    /// Go on where a stopped run of the same command ended; leave slides that are done as they are.
+    #[arg(long)]
+    pub resume: bool,
+    /// Do part K of N, counted from 1: whole slides where there are at least N, else a part of each slide, which a last run with
+    /// --resume and without --shard makes into results.
+    #[arg(long, value_name = "K/N", value_parser = parse_shard)]
+    pub shard: Option<Shard>,
     /// Print the summaries as a JSON list on stdout.
     #[arg(long)]
     pub json: bool,
@@ -76,11 +92,13 @@ pub struct Ready<'a> {
     pub networks: &'a mut [Box<dyn Network>],
     /// Device, runtime and versions, for summaries.
     pub device: String,
+    /// A signal's number ends the run soon.
+    pub stop: Arc<AtomicUsize>,
 }
 
 impl SegmentArgs {
-    /// The arguments as the library takes them; `device` goes into summaries.
-    pub fn options(&self, device: String) -> Options {
+    /// The arguments as the library takes them; `device` goes into summaries, `stop` ends runs.
+    pub fn options(&self, device: String, stop: Arc<AtomicUsize>) -> Options {
         Options {
             out: self.out.clone(),
             mpp: self.mpp,
@@ -94,18 +112,30 @@ impl SegmentArgs {
                 Origin::Bounds => segment::Origin::Bounds,
             },
             device,
+            regions: match &self.tissue {
+                Some(path) => Regions::Given(path.clone()),
+                None if self.no_tissue => Regions::All,
+                None => Regions::Found,
+            },
+            resume: self.resume,
+            stop,
         }
     }
 
     /// Segments all slides, one after another; prints summaries on stdout.
     ///
     /// A slide that fails is told and the others are done all the same; the result is then an error.
-    pub fn run(&self, ready: Ready<'_>, progress: &dyn Progress) -> Result<ExitCode> {
+    pub fn run(&self, mut ready: Ready<'_>, progress: &dyn Progress) -> Result<ExitCode> {
         self.check_names()?;
-        let options = self.options(ready.device);
+        let options = self.options(ready.device.clone(), ready.stop.clone());
+        if let Some(shard) = self.shard.filter(|shard| self.slides.len() < shard.count) {
+            return self.run_shard(&mut ready, shard, &options, progress);
+        }
+        let shard = self.shard.unwrap_or(Shard { index: 0, count: 1 });
+        let own: Vec<&PathBuf> = self.slides.iter().skip(shard.index).step_by(shard.count).collect();
         let mut summaries = Vec::new();
         let mut failed = None;
-        for slide in &self.slides {
+        for &slide in &own {
             match segment(slide, ready.card, ready.sha256, ready.networks, &options, progress) {
                 Ok(summary) => {
                     if !self.json {
@@ -113,7 +143,7 @@ impl SegmentArgs {
                     }
                     summaries.push(summary);
                 }
-                Err(error) if self.slides.len() == 1 => return Err(error),
+                Err(error) if own.len() == 1 || ready.stop.load(Ordering::Relaxed) != 0 => return Err(error),
                 Err(error) => {
                     tracing::error!("{error:?}");
                     failed.get_or_insert(slide);
@@ -124,11 +154,21 @@ impl SegmentArgs {
             println!("{}", serde_json::to_string_pretty(&summaries)?);
         }
         if let Some(first) = failed {
-            let count = self.slides.len() - summaries.len();
-            bail!("{count} of {} slides failed, the first is {}", self.slides.len(), first.display());
+            let count = own.len() - summaries.len();
+            bail!("{count} of {} slides failed, the first is {}", own.len(), first.display());
         }
         let complete = summaries.iter().all(|summary| summary.status == Status::Complete);
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
+    }
+
+    /// A part of the bands of every slide.
+    fn run_shard(&self, ready: &mut Ready<'_>, shard: Shard, options: &Options, progress: &dyn Progress) -> Result<ExitCode> {
+        for slide in &self.slides {
+            let report = segment_shard(slide, ready.card, ready.sha256, ready.networks, options, shard, progress)?;
+            let ends = if report.stored == report.bands { "; all are there: run again with --resume and without --shard" } else { "" };
+            println!("{}: {} bands computed, {} of {} stored{ends}", slide.display(), report.computed, report.stored, report.bands);
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// Two slides of one name would write to one folder.
@@ -148,6 +188,8 @@ impl SegmentArgs {
 fn line(summary: &Summary) -> String {
     let density = summary.nuclei.per_mm2.map_or_else(String::new, |density| format!(", {density:.0} per mm²"));
     let lost = &summary.areas;
+    let skipped = summary.areas.skipped_px as f64 / (summary.areas.skipped_px + summary.areas.analysed_px) as f64;
+    let skipped = if skipped > 0.0 { format!("; {:.0} % skipped as glass", skipped * 100.0) } else { String::new() };
     let lost = if lost.lost_tiles.is_empty() {
         String::new()
     } else {
@@ -155,9 +197,17 @@ fn line(summary: &Summary) -> String {
     };
     let scale = summary.scale.read_at.effective_mpp.map_or_else(|| "unknown scale".to_owned(), |[x, _]| format!("{x:.4} µm/px"));
     format!(
-        "{}: {} nuclei{density} at {scale}, {:.1} s, {:.2} Mpx/s{lost}",
+        "{}: {} nuclei{density} at {scale}, {:.1} s, {:.2} Mpx/s{skipped}{lost}",
         summary.slide.file, summary.nuclei.count, summary.timings.wall_seconds, summary.timings.megapixels_per_second
     )
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
+    match parts {
+        Some((k, n)) if (1..=n).contains(&k) => Ok(Shard { index: k - 1, count: n }),
+        _ => Err(format!("expected K/N with K from 1 to N, for example 2/8, found {text:?}")),
+    }
 }
 
 fn parse_halo(text: &str) -> Result<Halo, String> {

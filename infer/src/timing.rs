@@ -30,8 +30,8 @@ pub struct Busy {
     pub hash: Stage,
     /// Reading, decoding and resampling windows.
     pub read: Stage,
-    /// Shrinking windows for the overlay.
-    pub overlay: Stage,
+    /// Making the slide small, for tissue and overlay.
+    pub small: Stage,
     /// The network.
     pub network: Stage,
     /// Putting cores into bands.
@@ -42,21 +42,24 @@ pub struct Busy {
     pub nuclei: Stage,
     /// Writing the probability map.
     pub probability: Stage,
+    /// Storing bands for a later run.
+    pub store: Stage,
 }
 
 impl Busy {
     /// Seconds by stage.
-    pub fn seconds(&self) -> BTreeMap<&'static str, f64> {
+    pub fn seconds(&self) -> BTreeMap<String, f64> {
         let stages = [
             ("hash", &self.hash),
             ("read", &self.read),
-            ("overlay", &self.overlay),
+            ("small", &self.small),
             ("network", &self.network),
             ("stitch", &self.stitch),
             ("instances", &self.instances),
             ("nuclei", &self.nuclei),
             ("probability", &self.probability),
+            ("store", &self.store),
         ];
-        stages.map(|(name, stage)| (name, (stage.seconds() * 1e3).round() / 1e3)).into()
+        stages.map(|(name, stage)| (name.to_owned(), (stage.seconds() * 1e3).round() / 1e3)).into()
     }
 }

@@ -62,6 +62,15 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
+/// Names of files that are not whole yet.
+const PREFIX: &str = ".partial-";
+const SUFFIX: &str = ".tmp";
+
+/// Whether a file is named as an [`AtomicFile`] that has not been committed; a killed program leaves such files.
+pub fn is_unfinished(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
+}
+
 /// A file that gets its final name only by [`AtomicFile::commit`]; dropped before that, it leaves no trace.
 ///
 /// Seekable, so that container formats can write their index last.
@@ -76,7 +85,7 @@ impl AtomicFile {
         let folder = folder_of(path);
         fs::create_dir_all(&folder).map_err(|error| write_error(path, error))?;
         let temporary =
-            tempfile::Builder::new().prefix(".partial-").suffix(".tmp").tempfile_in(&folder).map_err(|error| write_error(path, error))?;
+            tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(&folder).map_err(|error| write_error(path, error))?;
         Ok(Self { temporary, path: path.to_owned() })
     }
 

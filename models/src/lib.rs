@@ -7,6 +7,7 @@
 //! | [`weights`] | named arrays and the strict safetensors file that holds them |
 //! | [`card`] | the model card that travels inside the ONNX file |
 //! | [`decode`] | probability map to instances: one meaning for training scores and slides |
+//! | [`split`], [`distance`] | touching nuclei cut apart; exact Euclidean distances |
 //! | [`artifact`] | files that must not lie: bounded read, sha256, atomic write |
 //! | [`error`], [`console`] | one error type with hints; the one place that knows a terminal |
 
@@ -14,10 +15,12 @@ pub mod artifact;
 pub mod card;
 pub mod console;
 pub mod decode;
+pub mod distance;
 pub mod error;
 pub mod graph;
 pub mod plane;
 pub mod resnet;
+pub mod split;
 pub mod unet;
 pub mod weights;
 

@@ -158,7 +158,7 @@ mod tests {
         let mut runs = Vec::new();
         for (y, row) in rows.iter().enumerate() {
             let values: Vec<u8> = row.bytes().map(|byte| u8::from(byte == b'#')).collect();
-            super::super::runs::of_row(y as u32, &values, 1, |run, _| runs.push(run));
+            super::super::runs::of_row(y as u32, &values, 1, |run| runs.push(run));
         }
         runs
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use models::decode::Decoding;
 
-use super::boundary::{filled, rings};
-use super::open::{Component, OpenComponents};
-use super::runs::{Run, contains, of_row};
-use super::{Instance, Ring};
+use super::Instance;
+use super::nuclei::Nuclei;
+use super::open::OpenComponents;
+use super::runs::{contains, of_row};
 
 /// What a band of rows finished.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Extractor {
     width: usize,
     height: u32,
     level: u8,
-    decoding: Decoding,
+    nuclei: Nuclei,
     open: OpenComponents,
     /// Finished components that an open one may enclose, by their number.
     pending: BTreeMap<u64, Pending>,
@@ -35,8 +35,9 @@ pub struct Extractor {
 }
 
 struct Pending {
-    instance: Instance,
-    /// Open components that may enclose it.
+    /// Its nuclei, at least one.
+    instances: Vec<Instance>,
+    /// Open components that may enclose them.
     enclosing: usize,
 }
 
@@ -47,8 +48,8 @@ impl Extractor {
             width,
             height: height as u32,
             level: decoding.first_foreground_level(),
-            decoding: decoding.clone(),
-            open: OpenComponents::default(),
+            nuclei: Nuclei { decoding: decoding.clone(), width: width as u32, height: height as u32 },
+            open: OpenComponents::new(decoding.split.is_some()),
             pending: BTreeMap::new(),
             components_finished: 0,
             instances_found: 0,
@@ -63,8 +64,8 @@ impl Extractor {
         let mut runs = Vec::new();
         for row in rows.chunks_exact(self.width) {
             runs.clear();
-            of_row(self.row, row, self.level, |run, sum| runs.push((run, sum)));
-            self.open.push_row(&runs);
+            of_row(self.row, row, self.level, |run| runs.push(run));
+            self.open.push_row(&runs, row);
             self.finish_row(&mut found);
             self.row += 1;
         }
@@ -75,7 +76,7 @@ impl Extractor {
     pub fn finish(mut self) -> Harvest {
         assert_eq!(self.row, self.height, "the image ends after its last row");
         let mut found = Vec::new();
-        self.open.push_row(&[]);
+        self.open.push_row(&[], &[]);
         self.finish_row(&mut found);
         assert!(self.pending.is_empty(), "no component is open, so none can enclose another");
         Harvest { instances: found, settled_rows: self.height, rows_taken: self.height }
@@ -90,57 +91,40 @@ impl Extractor {
         for (component, enclosing) in self.open.finish_row() {
             self.components_finished += 1;
             let waiting = component.waiting.clone();
-            let instance = self.instance(component);
-            self.release(&waiting, instance.as_ref(), found);
-            let Some(instance) = instance else { continue };
-            if !self.decoding.fill_holes || enclosing.is_empty() {
-                self.emit(instance, found);
-            } else {
+            let instances = self.nuclei.of(component);
+            self.release(&waiting, &instances, found);
+            if !self.nuclei.decoding.fill_holes || enclosing.is_empty() {
+                self.emit(instances, found);
+            } else if !instances.is_empty() {
                 let number = self.components_finished;
                 for &slot in &enclosing {
                     self.open.component(slot).waiting.push(number);
                 }
-                self.pending.insert(number, Pending { instance, enclosing: enclosing.len() });
+                self.pending.insert(number, Pending { instances, enclosing: enclosing.len() });
             }
         }
     }
 
-    /// One component that might have enclosed those that wait has ended: as `around`, or dropped.
-    fn release(&mut self, waiting: &[u64], around: Option<&Instance>, found: &mut Vec<Instance>) {
+    /// One component that might have enclosed those that wait has ended: its nuclei are `around`.
+    fn release(&mut self, waiting: &[u64], around: &[Instance], found: &mut Vec<Instance>) {
         for number in waiting {
             let Some(pending) = self.pending.get_mut(number) else { continue };
-            let first = pending.instance.runs[0];
+            let first = pending.instances[0].runs[0];
             pending.enclosing -= 1;
-            if around.is_some_and(|around| contains(&around.runs, first.x0, first.y)) {
+            if around.iter().any(|around| contains(&around.runs, first.x0, first.y)) {
                 self.pending.remove(number);
             } else if pending.enclosing == 0 {
                 let free = self.pending.remove(number).expect("it was found above");
-                self.emit(free.instance, found);
+                self.emit(free.instances, found);
             }
         }
     }
 
-    fn emit(&mut self, mut instance: Instance, found: &mut Vec<Instance>) {
-        self.instances_found += 1;
-        instance.id = self.instances_found;
-        found.push(instance);
-    }
-
-    /// The component as an instance without id; `None`: it is too small.
-    fn instance(&self, component: Component) -> Option<Instance> {
-        let mut runs = component.runs;
-        let foreground_px: u64 = runs.iter().map(Run::length).sum();
-        if foreground_px < self.decoding.min_area_px as u64 {
-            return None;
+    fn emit(&mut self, instances: Vec<Instance>, found: &mut Vec<Instance>) {
+        for mut instance in instances {
+            self.instances_found += 1;
+            instance.id = self.instances_found;
+            found.push(instance);
         }
-        runs.sort_unstable();
-        let mut boundary: Vec<Ring> = rings(&runs);
-        if self.decoding.fill_holes && boundary.len() > 1 {
-            runs = filled(&runs);
-            boundary = rings(&runs);
-        }
-        let at_border = |run: &Run| run.y == 0 || run.y + 1 == self.height || run.x0 == 0 || run.x1 as usize == self.width;
-        let touches_border = runs.iter().any(at_border);
-        Some(Instance { id: 0, runs, rings: boundary, foreground_px, probability_sum: component.probability_sum, touches_border })
     }
 }

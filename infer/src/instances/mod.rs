@@ -5,11 +5,13 @@
 //! | [`runs`] | rows as runs of foreground; the runs of one component |
 //! | [`open`] | components that the current row may still grow: 8-connected, merged as they meet |
 //! | [`boundary`] | the boundary of a component as rings; filling |
+//! | [`nuclei`] | a finished component to its nuclei: filling, cutting |
 //! | [`shape`] | area, axes, hull |
 //! | [`extractor`] | the stream: rows in, finished nuclei out |
 
 pub mod boundary;
 pub mod extractor;
+pub mod nuclei;
 pub mod open;
 pub mod runs;
 pub mod shape;
@@ -37,9 +39,9 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Mean probability of the pixels above the threshold.
+    /// Mean probability of the pixels above the threshold; 0 for what lies in a filled hole altogether.
     pub fn mean_probability(&self) -> f64 {
-        self.probability_sum as f64 / self.foreground_px as f64 / 255.0
+        self.probability_sum as f64 / self.foreground_px.max(1) as f64 / 255.0
     }
 
     /// Pixels, filled.

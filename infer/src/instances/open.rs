@@ -1,5 +1,7 @@
 //! Components that the current row may still grow.
 
+use models::distance::LARGEST_BOX_PX;
+
 use super::runs::Run;
 
 /// A component as far as it has been seen.
@@ -7,6 +9,8 @@ use super::runs::Run;
 pub struct Component {
     /// Its runs, in no order.
     pub runs: Vec<Run>,
+    /// Quantised probabilities of the pixels, run after run; `None`: it will not be cut apart.
+    pub values: Option<Vec<u8>>,
     /// Sum of quantised probabilities.
     pub probability_sum: u64,
     /// First row.
@@ -22,15 +26,26 @@ pub struct Component {
 }
 
 impl Component {
-    fn add(&mut self, run: Run, probability_sum: u64) {
+    fn add(&mut self, run: Run, values: &[u8]) {
         if self.runs.is_empty() {
             (self.top, self.left, self.right) = (run.y, run.x0, run.x1);
         }
         self.left = self.left.min(run.x0);
         self.right = self.right.max(run.x1);
         self.last_row = run.y;
-        self.probability_sum += probability_sum;
+        self.probability_sum += values.iter().map(|&value| u64::from(value)).sum::<u64>();
         self.runs.push(run);
+        if let Some(all) = &mut self.values {
+            all.extend_from_slice(values);
+        }
+        self.forget_values_where_too_large();
+    }
+
+    /// What is too large to be cut apart needs no values: memory for a slide that is all foreground stays small.
+    fn forget_values_where_too_large(&mut self) {
+        if u64::from(self.right - self.left) * u64::from(self.last_row + 1 - self.top) > LARGEST_BOX_PX as u64 {
+            self.values = None;
+        }
     }
 
     fn absorb(&mut self, mut other: Self) {
@@ -38,12 +53,17 @@ impl Component {
             std::mem::swap(self, &mut other);
         }
         self.runs.append(&mut other.runs);
+        self.values = self.values.take().zip(other.values).map(|(mut own, mut others)| {
+            own.append(&mut others);
+            own
+        });
         self.waiting.append(&mut other.waiting);
         self.probability_sum += other.probability_sum;
         self.top = self.top.min(other.top);
         self.left = self.left.min(other.left);
         self.right = self.right.max(other.right);
         self.last_row = self.last_row.max(other.last_row);
+        self.forget_values_where_too_large();
     }
 }
 
@@ -53,6 +73,8 @@ type Labelled = (Run, usize);
 /// All open components, by slots that merged components forward and finished ones give back.
 #[derive(Debug, Default)]
 pub struct OpenComponents {
+    /// Whether components keep their values.
+    keep_values: bool,
     slots: Vec<Option<Component>>,
     /// Where a merged slot went; itself otherwise.
     parent: Vec<usize>,
@@ -63,11 +85,16 @@ pub struct OpenComponents {
 }
 
 impl OpenComponents {
+    /// No component yet; `keep_values`: see [`Component::values`].
+    pub fn new(keep_values: bool) -> Self {
+        Self { keep_values, ..Self::default() }
+    }
+
     /// Adds the runs of the next row, from left to right.
-    pub fn push_row(&mut self, runs: &[(Run, u64)]) {
+    pub fn push_row(&mut self, runs: &[Run], row: &[u8]) {
         self.current.clear();
         let mut first = 0;
-        for &(run, sum) in runs {
+        for &run in runs {
             // Runs above that end left of this one's diagonal neighbour cannot touch later ones either.
             while first < self.previous.len() && self.previous[first].0.x1 < run.x0 {
                 first += 1;
@@ -75,7 +102,7 @@ impl OpenComponents {
             let touching = self.previous[first..].iter().take_while(|(above, _)| above.x0 <= run.x1).count();
             let above: Vec<usize> = self.previous[first..first + touching].iter().map(|&(_, slot)| slot).collect();
             let slot = above.into_iter().fold(None, |slot, other| Some(self.merge(slot, other))).unwrap_or_else(|| self.new_slot());
-            self.component(slot).add(run, sum);
+            self.component(slot).add(run, &row[run.x0 as usize..run.x1 as usize]);
             self.current.push((run, slot));
         }
     }
@@ -160,7 +187,7 @@ impl OpenComponents {
             self.parent.push(0);
             self.slots.len() - 1
         });
-        self.slots[slot] = Some(Component::default());
+        self.slots[slot] = Some(Component { values: self.keep_values.then(Vec::new), ..Component::default() });
         self.parent[slot] = slot;
         slot
     }

@@ -35,13 +35,24 @@ pub struct Files {
     written: Vec<AtomicFile>,
 }
 
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if artifact::is_unfinished(&path) {
+            std::fs::remove_file(&path).doing(|| format!("removing what a stopped run left, {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The name of the file that says that a slide is done.
 pub const SUMMARY: &str = "summary.json";
 
 impl Files {
-    /// Outputs for the folder `folder`, which is made if need be.
+    /// Outputs for the folder `folder`, which is made if need be; what a killed run left unfinished there is removed.
     pub fn new(folder: &Path) -> Result<Self> {
         artifact::create_folder(folder)?;
+        remove_unfinished(folder)?;
         Ok(Self { folder: folder.to_owned(), written: Vec::new() })
     }
 

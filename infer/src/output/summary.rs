@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::slide::scaled::Scale;
 use crate::slide::{LostTile, Mpp};
@@ -11,10 +11,12 @@ use crate::slide::{LostTile, Mpp};
 pub const COMPLETE_WITHIN: f64 = 0.05;
 
 /// The content of `summary.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// Whether the result can stand for the slide.
     pub status: Status,
+    /// Everything that the files beside this one depend on, as a hash: a run of the same key would write the same.
+    pub key: String,
     /// Program and version.
     pub written_by: String,
     /// The model.
@@ -40,7 +42,7 @@ pub struct Summary {
 }
 
 /// Whether the result can stand for the slide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// At most 5 % of the area could not be read.
@@ -50,7 +52,7 @@ pub enum Status {
 }
 
 /// The model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelFacts {
     /// Its name on the card.
     pub name: String,
@@ -61,20 +63,20 @@ pub struct ModelFacts {
 }
 
 /// The slide.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SlideFacts {
     /// The file's name without its folder.
     pub file: String,
     /// SHA-256 of the file.
     pub sha256: String,
     /// What read it: `image`, `tiff` or `openslide`.
-    pub reader: &'static str,
+    pub reader: String,
     /// Columns and rows of level 0.
     pub size_px: [u64; 2],
 }
 
 /// At what scale the slide was read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScaleFacts {
     /// The slide's own scale and where it was found.
     pub slide: Option<Mpp>,
@@ -86,7 +88,7 @@ pub struct ScaleFacts {
 }
 
 /// How the image was cut.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TileFacts {
     /// Columns and rows of every window.
     pub window_px: [usize; 2],
@@ -96,12 +98,14 @@ pub struct TileFacts {
     pub halo_is_exact: bool,
     /// Number of windows.
     pub windows: usize,
+    /// Windows without tissue, which were not computed.
+    pub windows_skipped: usize,
     /// Pixels computed for one pixel of the image.
     pub overlap: f64,
 }
 
 /// What ran the network.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunFacts {
     /// Device and runtime, as the caller named them.
     pub device: String,
@@ -114,24 +118,30 @@ pub struct RunFacts {
 }
 
 /// What was looked at and what was lost.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Areas {
-    /// Pixels at the model's scale.
+    /// Where was looked: `all`, `tissue found` or the name of the file that told it.
+    pub regions: String,
+    /// Pixels at the model's scale in cells that were analysed.
     pub analysed_px: u64,
     /// The same in mm², where the scale is known.
     pub analysed_mm2: Option<f64>,
+    /// Pixels in cells without tissue.
+    pub skipped_px: u64,
+    /// The same in mm².
+    pub skipped_mm2: Option<f64>,
     /// Lost pixels at the level that was read.
     pub lost_px: u64,
     /// The same in mm².
     pub lost_mm2: Option<f64>,
-    /// Share of the level that was lost.
+    /// Lost share of what was to be analysed.
     pub lost_share: f64,
     /// The tiles that could not be decoded.
     pub lost_tiles: Vec<LostTile>,
 }
 
 /// What was found.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct NucleusFacts {
     /// Nuclei.
     pub count: u64,
@@ -144,12 +154,18 @@ pub struct NucleusFacts {
 }
 
 /// How long it took.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timings {
     /// From opening the slide to the last file.
     pub wall_seconds: f64,
     /// Seconds that each stage was busy, summed over its threads.
-    pub busy_seconds: BTreeMap<&'static str, f64>,
+    pub busy_seconds: BTreeMap<String, f64>,
+    /// From the first window to the last nucleus.
+    pub pipeline_seconds: f64,
+    /// Share of that time in which the threads of each stage were busy.
+    pub busy_share: BTreeMap<String, f64>,
+    /// The stage with the largest share.
+    pub limited_by: String,
     /// Megapixels at the model's scale a second.
     pub megapixels_per_second: f64,
     /// Seconds for a mm², where the scale is known.

@@ -1,7 +1,5 @@
 //! All files of nuclei, fed from one stream.
 
-use std::sync::Mutex;
-
 use models::Result;
 use models::card::Class;
 use rayon::prelude::*;
@@ -28,20 +26,21 @@ pub struct Source<'a> {
 }
 
 /// GeoJSON, CSV, mask, labels and overlay.
-pub struct Writers<'a> {
+pub struct Writers {
     frame: Frame,
     geojson: GeoJsonWriter,
     table: TableWriter,
     mask: MaskWriter,
     labels: Labels,
-    overlay: &'a Mutex<Overlay>,
+    overlay: Overlay,
+    colour: [u8; 3],
     facts: NucleusFacts,
     area_sum: f64,
 }
 
-impl<'a> Writers<'a> {
+impl Writers {
     /// Starts all files.
-    pub fn new(files: &Files, source: &Source<'a>, scale: &Scale, frame: Frame, overlay: &'a Mutex<Overlay>) -> Result<Self> {
+    pub fn new(files: &Files, source: &Source<'_>, scale: &Scale, frame: Frame, overlay: Overlay) -> Result<Self> {
         let [width, height] = scale.size_px;
         let geojson = files.create("nuclei.geojson.gz")?;
         let pyramid = PyramidWriter::new(files.create("mask.tif")?, width, height, 1, scale.effective_mpp)?;
@@ -52,6 +51,7 @@ impl<'a> Writers<'a> {
             mask: MaskWriter::new(pyramid, width, height),
             labels: Labels::new(width, height),
             overlay,
+            colour: source.class.colour,
             facts: NucleusFacts::default(),
             area_sum: 0.0,
         })
@@ -70,7 +70,7 @@ impl<'a> Writers<'a> {
             self.table.add(&nucleus)?;
             self.mask.add(&instance.runs);
             self.labels.add(instance);
-            self.overlay.lock().expect("no panic while drawing").add_outline(instance);
+            self.overlay.add_outline(instance);
             self.facts.count += 1;
             self.facts.touching_border += u64::from(nucleus.touches_border);
             self.area_sum += nucleus.shape.area;
@@ -78,7 +78,7 @@ impl<'a> Writers<'a> {
         self.mask.settle(harvest.settled_rows as usize)
     }
 
-    /// Ends all files but the overlay; the text says why there is no label image.
+    /// Ends all files; the text says why there is no label image.
     pub fn finish(self, files: &mut Files) -> Result<(NucleusFacts, Option<String>)> {
         files.add(self.geojson.finish()?);
         files.add(self.table.finish()?);
@@ -91,6 +91,7 @@ impl<'a> Writers<'a> {
             }
             Err(why) => Some(format!("labels.png was not written: {why}; the labels are in nuclei.geojson.gz and mask.tif")),
         };
+        files.add(self.overlay.finish(files.create("overlay.png")?, self.colour)?);
         let mean_area = (self.facts.count > 0).then(|| self.area_sum / self.facts.count as f64);
         Ok((NucleusFacts { mean_area, ..self.facts }, note))
     }

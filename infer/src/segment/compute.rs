@@ -1,15 +1,18 @@
 //! The threads between the slide and its files.
 
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use models::card::ModelCard;
 use models::console::Progress;
-use models::{Error, Result};
+use models::{Error, Result, bail};
 
 use super::plan::Plan;
+use super::store::Store;
+use super::{Shard, ShardReport};
 use crate::instances::{Extractor, Harvest};
 use crate::output::Files;
 use crate::output::overlay::Overlay;
@@ -18,34 +21,49 @@ use crate::output::summary::NucleusFacts;
 use crate::output::writers::{Source, Writers};
 use crate::pipeline::{self, Band, Job};
 use crate::segmenter::Network;
-use crate::slide::{Rgb, ScaledSlide};
-use crate::tile::Window;
+use crate::slide::{LostTile, ScaledSlide};
 use crate::timing::Busy;
 
+/// What came of a slide.
+pub(super) struct Computed {
+    pub(super) nuclei: NucleusFacts,
+    /// What was not written, in words.
+    pub(super) note: Option<String>,
+    /// Tiles that could not be read, by this run or by those it goes on from.
+    pub(super) lost: Vec<LostTile>,
+    /// From the first window to the last nucleus.
+    pub(super) seconds: f64,
+}
+
 impl Plan<'_> {
-    /// Runs the pipeline into files; the text says what was not written.
+    /// Runs the pipeline over the bands that are not stored yet, and all bands into files.
     pub(super) fn compute(
         &self,
         card: &ModelCard,
         networks: &mut [Box<dyn Network>],
         source: &Source<'_>,
         files: &mut Files,
-        busy: &Busy,
+        store: &Store,
         progress: &dyn Progress,
-    ) -> Result<(NucleusFacts, Option<String>)> {
+    ) -> Result<Computed> {
         let [width, height] = self.scale.size_px;
-        let overlay = Mutex::new(Overlay::new([width, height]));
         let probability = PyramidWriter::new(files.create("probability.tif")?, width, height, 1, self.scale.effective_mpp)?;
-        let writers = Writers::new(files, source, &self.scale, self.frame, &overlay)?;
+        let overlay = Overlay::new([width, height], self.picture.clone());
+        let writers = Writers::new(files, source, &self.scale, self.frame, overlay)?;
         let extractor = Extractor::new(width, height, &card.decoding);
+        let missing: Vec<usize> = (0..self.grid.bands().len()).filter(|&band| store.get(band).is_none()).collect();
+        let lost = Mutex::new(BTreeSet::new());
         let found = Mutex::new(0);
-        progress.begin("segment", self.grid.len() as u64, "tiles");
+        let began = Instant::now();
         let (probability, writers) = thread::scope(|scope| {
             let (map_in, map) = sync_channel::<Arc<Band>>(1);
             let (bands_in, bands) = sync_channel::<Arc<Band>>(1);
+            let (store_in, to_store) = sync_channel::<Arc<Band>>(1);
             let (harvests_in, harvests) = sync_channel::<Harvest>(2);
+            let busy = self.busy;
             let map = scope.spawn(move || write_map(probability, &map, busy));
             let nuclei = scope.spawn(move || write_nuclei(writers, &harvests, busy));
+            let stored = scope.spawn(move || to_store.iter().try_for_each(|band| self.put(store, &band)));
             let found = &found;
             let extraction = scope.spawn(move || {
                 extract(extractor, height, &bands, busy, |harvest| {
@@ -53,44 +71,114 @@ impl Plan<'_> {
                     harvests_in.send(harvest).is_ok()
                 });
             });
-            let reader = ScaledSlide::new(self.slide, self.scale);
-            let seen = |pixels: &Rgb, window: &Window| add_core(&overlay, pixels, window);
-            let job = Job { slide: &reader, grid: &self.grid, batch: self.batch, readers: self.readers, seen: &seen, busy };
-            let began = Instant::now();
-            let computed = pipeline::run(&job, networks, |band| {
-                let pixels = ((band.y + band.rows.len() / width) * width) as f64;
-                let rate = pixels / 1e6 / began.elapsed().as_secs_f64();
-                let count = *found.lock().expect("no panic while counting");
-                progress.at(band.windows_done as u64, &format!("{rate:.2} Mpx/s, {count} nuclei"));
+            let mut sinks = Sinks { plan: self, store, lost: &lost, next: 0, map: map_in, bands: bands_in };
+            let text = || format!("{} nuclei", found.lock().expect("no panic while counting"));
+            let keeps = self.grid.bands().len() > 1;
+            let computed = self.run(networks, &missing, progress, &text, |band| {
                 let band = Arc::new(band);
-                let sent = map_in.send(band.clone()).is_ok() && bands_in.send(band).is_ok();
-                // Whoever stopped taking bands says why below.
-                if sent { Ok(()) } else { Err(Error::new("writing stopped")) }
+                if keeps && store_in.send(band.clone()).is_err() {
+                    bail!("storing bands stopped");
+                }
+                sinks.stored_until(band.index)?;
+                sinks.take(band)
             });
-            drop((map_in, bands_in));
+            let computed = computed.and_then(|()| sinks.stored_until(self.grid.bands().len()));
+            drop((sinks, store_in));
             joined(extraction);
-            let (probability, writers) = (joined(map), joined(nuclei));
+            let (probability, writers, stored) = (joined(map), joined(nuclei), joined(stored));
             let (probability, writers) = (probability?, writers?);
-            computed.map(|()| (probability, writers))
+            stored.and(computed).map(|()| (probability, writers))
         })?;
-        progress.end();
+        let seconds = began.elapsed().as_secs_f64();
         files.add(probability.finish()?);
         let (nuclei, note) = writers.finish(files)?;
-        let overlay = overlay.into_inner().expect("no panic while drawing");
-        files.add(overlay.finish(files.create("overlay.png")?, source.class.colour)?);
-        Ok((nuclei, note))
+        let mut lost = lost.into_inner().expect("no panic while noting lost tiles");
+        lost.extend(self.lost_tiles());
+        Ok(Computed { nuclei, note, lost: lost.into_iter().collect(), seconds })
+    }
+
+    /// Computes and stores the bands of a shard that are not stored yet.
+    pub(super) fn compute_shard(
+        &self,
+        networks: &mut [Box<dyn Network>],
+        store: &Store,
+        shard: Shard,
+        progress: &dyn Progress,
+    ) -> Result<ShardReport> {
+        let bands = self.grid.bands().len();
+        let own = shard.index * bands / shard.count..(shard.index + 1) * bands / shard.count;
+        let missing: Vec<usize> = own.filter(|&band| store.get(band).is_none()).collect();
+        self.run(networks, &missing, progress, &String::new, |band| self.put(store, &band))?;
+        let stored = (0..bands).filter(|&band| store.get(band).is_some()).count();
+        Ok(ShardReport { computed: missing.len(), stored, bands })
+    }
+
+    /// The pipeline over some bands; probabilities are 0 where there is no tissue. `text` is told beside the progress.
+    fn run(
+        &self,
+        networks: &mut [Box<dyn Network>],
+        bands: &[usize],
+        progress: &dyn Progress,
+        text: &dyn Fn() -> String,
+        mut on_band: impl FnMut(Band) -> Result<()>,
+    ) -> Result<()> {
+        let reader = ScaledSlide::new(self.slide, self.scale);
+        let wanted = |window: &_| self.wants(window);
+        let Self { grid, batch, readers, busy, stop, .. } = self;
+        let job = Job { slide: &reader, grid, bands, wanted: &wanted, batch: *batch, readers: *readers, stop, busy };
+        let windows = bands.iter().flat_map(|band| band * grid.columns()..(band + 1) * grid.columns());
+        let windows = windows.filter(|&index| self.wants(&grid.window(index))).count();
+        let window_px = grid.image[0] * grid.image[1] / grid.len();
+        progress.begin("segment", windows as u64, "tiles");
+        let began = Instant::now();
+        let done = pipeline::run(&job, networks, |mut band| {
+            let rate = (band.windows_done * window_px) as f64 / 1e6 / began.elapsed().as_secs_f64();
+            progress.at(band.windows_done as u64, &format!("{rate:.2} Mpx/s, {}", text()));
+            self.tissue.clear(band.y, &mut band.rows);
+            on_band(band)
+        });
+        progress.end();
+        done
+    }
+
+    fn put(&self, store: &Store, band: &Band) -> Result<()> {
+        self.busy.store.time(|| store.put(band.index, &band.rows, self.lost_tiles()))
+    }
+}
+
+/// Where bands go, in order.
+struct Sinks<'a> {
+    plan: &'a Plan<'a>,
+    store: &'a Store,
+    lost: &'a Mutex<BTreeSet<LostTile>>,
+    /// The band that comes next.
+    next: usize,
+    map: SyncSender<Arc<Band>>,
+    bands: SyncSender<Arc<Band>>,
+}
+
+impl Sinks<'_> {
+    /// Hands on the stored bands before band `end`.
+    fn stored_until(&mut self, end: usize) -> Result<()> {
+        while self.next < end {
+            let index = self.next;
+            let Some(stored) = self.store.get(index) else { bail!("band {index} was stored and is gone") };
+            self.lost.lock().expect("no panic while noting lost tiles").extend(stored.lost);
+            self.take(Arc::new(Band { index, y: self.plan.grid.bands()[index].core, rows: stored.rows, windows_done: 0 }))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, band: Arc<Band>) -> Result<()> {
+        self.next += 1;
+        let sent = self.map.send(band.clone()).is_ok() && self.bands.send(band).is_ok();
+        // Whoever stopped taking bands says why.
+        if sent { Ok(()) } else { Err(Error::new("writing stopped")) }
     }
 }
 
 fn joined<T>(hand: thread::ScopedJoinHandle<'_, T>) -> T {
     hand.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Adds the pixels of a window's core to the overlay.
-fn add_core(overlay: &Mutex<Overlay>, pixels: &Rgb, window: &Window) {
-    let inside = [window.x.core - window.x.read, window.y.core - window.y.read];
-    let size = [window.x.core_length, window.y.core_length];
-    overlay.lock().expect("no panic while drawing").add_pixels(pixels, inside, [window.x.core, window.y.core], size);
 }
 
 fn write_map(mut map: PyramidWriter, bands: &Receiver<Arc<Band>>, busy: &Busy) -> Result<PyramidWriter> {
@@ -100,7 +188,7 @@ fn write_map(mut map: PyramidWriter, bands: &Receiver<Arc<Band>>, busy: &Busy) -
     Ok(map)
 }
 
-fn write_nuclei<'a>(mut writers: Writers<'a>, harvests: &Receiver<Harvest>, busy: &Busy) -> Result<Writers<'a>> {
+fn write_nuclei(mut writers: Writers, harvests: &Receiver<Harvest>, busy: &Busy) -> Result<Writers> {
     for harvest in harvests {
         busy.nuclei.time(|| writers.add(&harvest))?;
     }

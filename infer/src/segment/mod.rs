@@ -4,11 +4,15 @@
 //! |---|---|
 //! | `plan` | everything that is decided before the first pixel is read, and the summary of it |
 //! | `compute` | the threads between the slide and its files |
+//! | `store` | bands that are done, on disk: resuming and shards |
 
 mod compute;
 mod plan;
+mod store;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use models::card::ModelCard;
@@ -18,11 +22,12 @@ use models::{Result, artifact, bail};
 #[cfg(doc)]
 use crate::output::summary::Status;
 use crate::output::writers::Source;
-use crate::output::{Files, Summary};
+use crate::output::{Files, SUMMARY, Summary};
 use crate::segmenter::Network;
 use crate::slide;
 use crate::timing::Busy;
-use plan::{Plan, timings};
+use plan::Plan;
+use store::Store;
 
 /// Pixels read around each core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,38 @@ pub enum Origin {
     Bounds,
 }
 
+/// Where a slide is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Regions {
+    /// Everywhere.
+    #[default]
+    All,
+    /// Where there is more than bare glass.
+    Found,
+    /// Where a mask image over the whole slide, or a GeoJSON file in level-0 pixels, says so.
+    Given(PathBuf),
+}
+
+/// A part of a slide's bands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 0.
+    pub index: usize,
+    /// Number of shards.
+    pub count: usize,
+}
+
+/// What a shard leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardReport {
+    /// Bands that it computed now.
+    pub computed: usize,
+    /// Bands of all shards that are on disk.
+    pub stored: usize,
+    /// Bands of the slide.
+    pub bands: usize,
+}
+
 /// How a slide is segmented.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -65,6 +102,12 @@ pub struct Options {
     pub openslide: Option<PathBuf>,
     /// What positions count from.
     pub origin: Origin,
+    /// Where it is looked at.
+    pub regions: Regions,
+    /// Go on from the bands that a run of the same key has stored; a slide that is done stays as it is.
+    pub resume: bool,
+    /// A signal's number ends the run soon, with an error; bands that are done are kept for `resume`.
+    pub stop: Arc<AtomicUsize>,
     /// What runs the network, for the summary.
     pub device: String,
 }
@@ -82,6 +125,54 @@ pub fn segment(
     progress: &dyn Progress,
 ) -> Result<Summary> {
     let began = Instant::now();
+    with_plan(slide, card, model_sha256, networks, options, |plan, source, store, networks| {
+        if options.resume
+            && let Some(summary) = finished(&plan.folder, &plan.key)
+        {
+            store.clear()?;
+            return Ok(summary);
+        }
+        if !options.resume {
+            store.clear()?;
+        }
+        let mut files = Files::new(&plan.folder)?;
+        let computed = plan.compute(card, networks, source, &mut files, store, progress)?;
+        let summary = plan.summary(card, source, computed, &files, networks.len(), began);
+        files.commit(&summary)?;
+        store.clear()?;
+        Ok(summary)
+    })
+}
+
+/// Computes and stores the bands of one shard; [`segment()`] with `resume` makes the results once all shards are there.
+///
+/// Bands that are stored are not computed again.
+pub fn segment_shard(
+    slide: &Path,
+    card: &ModelCard,
+    model_sha256: &str,
+    networks: &mut [Box<dyn Network>],
+    options: &Options,
+    shard: Shard,
+    progress: &dyn Progress,
+) -> Result<ShardReport> {
+    with_plan(slide, card, model_sha256, networks, options, |plan, _, store, networks| {
+        if finished(&plan.folder, &plan.key).is_some() {
+            let bands = plan.grid.bands().len();
+            return Ok(ShardReport { computed: 0, stored: bands, bands });
+        }
+        plan.compute_shard(networks, store, shard, progress)
+    })
+}
+
+fn with_plan<T>(
+    slide: &Path,
+    card: &ModelCard,
+    model_sha256: &str,
+    networks: &mut [Box<dyn Network>],
+    options: &Options,
+    work: impl FnOnce(&Plan<'_>, &Source<'_>, &Store, &mut [Box<dyn Network>]) -> Result<T>,
+) -> Result<T> {
     if networks.is_empty() {
         bail!("segmenting {}: no network was given", slide.display());
     }
@@ -90,18 +181,19 @@ pub fn segment(
         bail!("the card of the model {} names no class", card.name);
     };
     let opened = slide::open(slide, options.openslide.as_deref())?;
-    let plan = Plan::new(opened.as_ref(), card, options)?;
     let busy = Busy::default();
     let slide_sha256 = busy.hash.time(|| artifact::sha256_of_file(slide))?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256, class };
-    let mut files = Files::new(&folder(slide, &options.out)?)?;
-    let (nuclei, note) = plan.compute(card, networks, &source, &mut files, &busy, progress)?;
-    let mut summary = plan.summary(card, &source, nuclei, networks.len());
-    summary.notes.extend(note);
-    summary.outputs = files.names();
-    summary.timings = timings(began, &busy, &summary.areas);
-    files.commit(&summary)?;
-    Ok(summary)
+    let plan = Plan::new(opened.as_ref(), card, &source, options, &busy)?;
+    let store = Store::new(&plan.folder, plan.key.clone());
+    work(&plan, &source, &store, networks)
+}
+
+/// The summary of a run of the same key whose files are all there.
+fn finished(folder: &Path, key: &str) -> Option<Summary> {
+    let text = std::fs::read_to_string(folder.join(SUMMARY)).ok()?;
+    let summary: Summary = serde_json::from_str(&text).ok()?;
+    (summary.key == key && summary.outputs.iter().all(|name| folder.join(name).is_file())).then_some(summary)
 }
 
 /// The folder of a slide's files: named as the slide, without its extension.

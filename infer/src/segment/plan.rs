@@ -1,21 +1,28 @@
 //! Everything that is decided before the first pixel is read, and the summary of it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::Instant;
 
-use models::Result;
 use models::card::ModelCard;
+use models::{Result, artifact};
+use serde_json::json;
 
-use super::{Halo, Options, Origin};
-use crate::output::Frame;
+use super::compute::Computed;
+use super::{Halo, Options, Origin, Regions, folder};
+use crate::output::overlay::Overlay;
 use crate::output::summary::{
     Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
+use crate::output::{Files, Frame};
 use crate::slide::scaled::Scale;
-use crate::slide::{Mpp, Slide};
-use crate::tile::TileGrid;
+use crate::slide::{LostTile, Mpp, Rgb, Slide, small};
+use crate::tile::{TileGrid, Window};
 use crate::timing::Busy;
+use crate::tissue::{Tissue, detect, given};
 
 /// Everything that is decided before the first pixel is read.
 pub(super) struct Plan<'a> {
@@ -28,10 +35,21 @@ pub(super) struct Plan<'a> {
     pub(super) batch: usize,
     pub(super) readers: usize,
     pub(super) device: &'a str,
+    pub(super) stop: &'a AtomicUsize,
+    pub(super) busy: &'a Busy,
+    /// The slide made small for the overlay.
+    pub(super) picture: Rgb,
+    pub(super) tissue: Tissue,
+    /// Where `tissue` comes from, in words.
+    pub(super) regions: String,
+    /// The folder of the slide's files.
+    pub(super) folder: PathBuf,
+    /// Hash of everything that the files depend on.
+    pub(super) key: String,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(slide: &'a dyn Slide, card: &ModelCard, options: &'a Options) -> Result<Self> {
+    pub(super) fn new(slide: &'a dyn Slide, card: &ModelCard, source: &Source<'_>, options: &'a Options, busy: &'a Busy) -> Result<Self> {
         let mpp = options.mpp.map(Mpp::given).transpose()?.or(slide.facts().mpp);
         let scale = Scale::choose(slide, mpp, card.microns_per_pixel)?;
         let halo = match options.halo {
@@ -46,6 +64,21 @@ impl<'a> Plan<'a> {
             _ => [0.0; 2],
         };
         let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let (picture, found) = busy.small.time(|| make_small(slide, &scale, &options.regions))?;
+        let (tissue, regions) = match (&options.regions, found) {
+            (Regions::All, _) => (Tissue::uniform(scale.size_px, true), "all".to_owned()),
+            (Regions::Given(path), _) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                (given::tissue(path, scale.size_px, scale.slide_from_model)?, name)
+            }
+            (Regions::Found, Some(tissue)) => (tissue, "tissue found".to_owned()),
+            (Regions::Found, None) => (Tissue::uniform(scale.size_px, true), "all, for the slide has no light background".to_owned()),
+        };
+        let key = json!({
+            "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
+            "window": grid.window_size(), "halo": grid.halo, "batch": options.batch.max(1), "device": options.device, "origin": origin,
+            "tissue": artifact::sha256(&tissue.bytes()),
+        });
         Ok(Self {
             slide,
             mpp,
@@ -56,16 +89,45 @@ impl<'a> Plan<'a> {
             batch: options.batch.max(1),
             readers: if options.readers == 0 { cores.clamp(2, 8) } else { options.readers },
             device: &options.device,
+            stop: &options.stop,
+            busy,
+            picture,
+            tissue,
+            regions,
+            folder: folder(&slide.facts().path, &options.out)?,
+            key: artifact::sha256(key.to_string().as_bytes()),
         })
     }
 
-    pub(super) fn summary(&self, card: &ModelCard, source: &Source<'_>, nuclei: NucleusFacts, networks: usize) -> Summary {
+    /// Whether a window's core has tissue.
+    pub(super) fn wants(&self, window: &Window) -> bool {
+        let range = |span: crate::tile::Span| span.core..span.core + span.core_length;
+        self.tissue.any(range(window.x), range(window.y))
+    }
+
+    /// Tiles lost so far at the level that is read.
+    pub(super) fn lost_tiles(&self) -> Vec<LostTile> {
+        self.slide.lost_tiles().into_iter().filter(|tile| tile.level == self.scale.level).collect()
+    }
+
+    pub(super) fn summary(
+        &self,
+        card: &ModelCard,
+        source: &Source<'_>,
+        computed: Computed,
+        files: &Files,
+        networks: usize,
+        began: Instant,
+    ) -> Summary {
         let facts = self.slide.facts();
-        let areas = self.areas();
+        let areas = self.areas(computed.lost);
+        let nuclei = computed.nuclei;
+        let timings = self.timings(began, computed.seconds, networks, &areas);
         let per_mm2 = areas.analysed_mm2.map(|mm2| nuclei.count as f64 / mm2);
         let status = if areas.lost_share > COMPLETE_WITHIN { Status::Incomplete } else { Status::Complete };
         Summary {
             status,
+            key: self.key.clone(),
             written_by: concat!("infer ", env!("CARGO_PKG_VERSION")).to_owned(),
             model: ModelFacts {
                 name: card.name.clone(),
@@ -75,7 +137,7 @@ impl<'a> Plan<'a> {
             slide: SlideFacts {
                 file: facts.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
                 sha256: source.slide_sha256.to_owned(),
-                reader: facts.reader,
+                reader: facts.reader.to_owned(),
                 size_px: [facts.levels[0].width, facts.levels[0].height],
             },
             scale: ScaleFacts { slide: self.mpp, read_at: self.scale, origin_px: self.frame.origin },
@@ -84,31 +146,59 @@ impl<'a> Plan<'a> {
                 halo_px: self.grid.halo,
                 halo_is_exact: self.halo_is_exact,
                 windows: self.grid.len(),
+                windows_skipped: (0..self.grid.len()).filter(|&i| !self.wants(&self.grid.window(i))).count(),
                 overlap: self.grid.overlap(),
             },
             run: RunFacts { device: self.device.to_owned(), batch: self.batch, networks, readers: self.readers },
             areas,
             nuclei: NucleusFacts { per_mm2, ..nuclei },
-            timings: timings(Instant::now(), &Busy::default(), &self.areas()),
-            notes: self.notes(card),
-            outputs: Vec::new(),
+            timings,
+            notes: self.notes(card).into_iter().chain(computed.note).collect(),
+            outputs: files.names(),
         }
     }
 
-    fn areas(&self) -> Areas {
-        let Scale { level, size_px, effective_mpp, level_from_model, .. } = self.scale;
-        let lost_tiles: Vec<_> = self.slide.lost_tiles().into_iter().filter(|tile| tile.level == level).collect();
+    fn areas(&self, lost_tiles: Vec<LostTile>) -> Areas {
+        let Scale { size_px, effective_mpp, level_from_model, .. } = self.scale;
         let lost_px = lost_tiles.iter().map(|tile| tile.width * tile.height).sum::<u64>();
-        let size = self.slide.levels()[level];
-        let analysed_px = (size_px[0] * size_px[1]) as u64;
+        let analysed_px = self.tissue.area_px();
+        let skipped_px = (size_px[0] * size_px[1]) as u64 - analysed_px;
         let mm2 = |px: f64| effective_mpp.map(|um| px * um[0] * um[1] / 1e6);
+        let lost = lost_px as f64 / (level_from_model[0] * level_from_model[1]);
         Areas {
+            regions: self.regions.clone(),
             analysed_px,
             analysed_mm2: mm2(analysed_px as f64),
+            skipped_px,
+            skipped_mm2: mm2(skipped_px as f64),
             lost_px,
-            lost_mm2: mm2(lost_px as f64 / (level_from_model[0] * level_from_model[1])),
-            lost_share: lost_px as f64 / (size.width * size.height) as f64,
+            lost_mm2: mm2(lost),
+            lost_share: (lost / analysed_px.max(1) as f64).min(1.0),
             lost_tiles,
+        }
+    }
+
+    fn timings(&self, began: Instant, pipeline_seconds: f64, networks: usize, areas: &Areas) -> Timings {
+        let busy_seconds = self.busy.seconds();
+        let threads = |stage: &str| match stage {
+            "read" => self.readers,
+            "network" => networks,
+            _ => 1,
+        };
+        let in_pipeline = busy_seconds.iter().filter(|(stage, _)| !matches!(stage.as_str(), "hash" | "small"));
+        let share =
+            |(stage, seconds): (&String, &f64)| (stage.clone(), (seconds / threads(stage) as f64 / pipeline_seconds * 1e3).round() / 1e3);
+        let busy_share: BTreeMap<String, f64> = in_pipeline.map(share).collect();
+        let limit = busy_share.iter().max_by(|a, b| a.1.total_cmp(b.1));
+        let wall_seconds = began.elapsed().as_secs_f64();
+        Timings {
+            wall_seconds,
+            pipeline_seconds,
+            limited_by: limit.map_or_else(String::new, |(stage, _)| stage.clone()),
+            busy_share,
+            busy_seconds,
+            megapixels_per_second: areas.analysed_px as f64 / 1e6 / wall_seconds,
+            seconds_per_mm2: areas.analysed_mm2.map(|mm2| wall_seconds / mm2),
         }
     }
 
@@ -124,12 +214,40 @@ impl<'a> Plan<'a> {
     }
 }
 
-pub(super) fn timings(began: Instant, busy: &Busy, areas: &Areas) -> Timings {
-    let wall_seconds = began.elapsed().as_secs_f64();
-    Timings {
-        wall_seconds,
-        busy_seconds: busy.seconds(),
-        megapixels_per_second: areas.analysed_px as f64 / 1e6 / wall_seconds,
-        seconds_per_mm2: areas.analysed_mm2.map(|mm2| wall_seconds / mm2),
+/// The slide made small for the overlay, and where its tissue is, if that is asked for and it has a light background.
+fn make_small(slide: &dyn Slide, scale: &Scale, regions: &Regions) -> Result<(Rgb, Option<Tissue>)> {
+    let image = scale.size_px;
+    let overlay = small::size_of(image, Overlay::shrink(image));
+    if *regions != Regions::Found {
+        return Ok((small::read(slide, scale, overlay)?, None));
+    }
+    // The slide is read once: the smaller picture is made from the larger one.
+    let seen = small::size_of(image, detect::SHRINK);
+    let (picture, looked_at) = if overlay[0] * overlay[1] >= seen[0] * seen[1] {
+        let picture = small::read(slide, scale, overlay)?;
+        let looked_at = small::shrink(&picture, seen);
+        (picture, looked_at)
+    } else {
+        let looked_at = small::read(slide, scale, seen)?;
+        (small::shrink(&looked_at, overlay), looked_at)
+    };
+    let mut tissue = detect::tissue(&looked_at, image, slide.facts().background);
+    if let Some(tissue) = &mut tissue {
+        add_lost(tissue, slide, scale);
+    }
+    Ok((picture, tissue))
+}
+
+/// A tile that could not be read while looking for tissue may hold some.
+fn add_lost(tissue: &mut Tissue, slide: &dyn Slide, scale: &Scale) {
+    let base = slide.levels()[0];
+    for tile in slide.lost_tiles() {
+        let level = slide.levels()[tile.level];
+        let factor = [base.width as f64 / level.width as f64, base.height as f64 / level.height as f64];
+        let span = |axis: usize, from: u64, length: u64| {
+            let model = |at: u64| at as f64 * factor[axis] / scale.slide_from_model[axis];
+            model(from) as usize..model(from + length).ceil() as usize
+        };
+        tissue.add(span(0, tile.x, tile.width), span(1, tile.y, tile.height));
     }
 }

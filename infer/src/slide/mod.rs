@@ -9,6 +9,7 @@
 //! | [`tiled`], [`cache`] | what the two tiled readers share: assembling regions, the cache, tiles that cannot be decoded |
 //! | [`mpp`] | microns per pixel: where it was found, and when it is believed |
 //! | [`scaled`], [`resample`] | the slide at the model's scale, on one grid for the whole slide |
+//! | [`small`] | the whole slide made small |
 
 pub mod cache;
 pub mod image;
@@ -17,6 +18,7 @@ pub mod openslide;
 pub mod resample;
 pub mod rgb;
 pub mod scaled;
+pub mod small;
 pub mod tiff;
 pub mod tiled;
 
@@ -26,7 +28,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use models::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use mpp::{Mpp, MppSource};
 pub use rgb::Rgb;
@@ -60,7 +62,7 @@ pub struct Bounds {
 }
 
 /// A tile that could not be decoded and was read as background.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LostTile {
     /// Level.
     pub level: usize,

@@ -1,7 +1,7 @@
 //! Microns per pixel: where it was found, and when it is believed.
 
 use models::{Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Scales outside of this range are mistakes (72 dpi is 353 µm/px).
 pub const BELIEVABLE: std::ops::RangeInclusive<f64> = 0.05..=5.0;
@@ -9,7 +9,7 @@ pub const BELIEVABLE: std::ops::RangeInclusive<f64> = 0.05..=5.0;
 pub const SQUARE_WITHIN: f64 = 0.02;
 
 /// Where a scale comes from, the most trusted first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MppSource {
     /// `--mpp`.
     #[serde(rename = "--mpp")]
@@ -26,7 +26,7 @@ pub enum MppSource {
 }
 
 /// The scale of level 0.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mpp {
     /// µm per pixel along x.
     pub x: f64,

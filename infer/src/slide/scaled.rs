@@ -2,7 +2,7 @@
 
 use models::plane::reflect_101;
 use models::{Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::resample::{Piece, resample, source_span};
 use super::{Mpp, Rgb, Slide};
@@ -11,7 +11,7 @@ use super::{Mpp, Rgb, Slide};
 const SAME_SCALE_WITHIN: f64 = 0.01;
 
 /// At what scale a slide is read, and from which level.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
     /// The level that is read.
     pub level: usize,
@@ -50,6 +50,23 @@ impl Scale {
             [wanted[0] / per_axis[0], wanted[1] / per_axis[1]]
         };
         Self::at(slide, level, factor, Some(mpp))
+    }
+
+    /// How to read the same image made smaller, in `size` columns and rows.
+    #[must_use]
+    pub fn shrunk(&self, slide: &dyn Slide, size: [usize; 2]) -> Self {
+        let levels = slide.levels();
+        let slide_from_small = [0, 1].map(|i| self.slide_from_model[i] * self.size_px[i] as f64 / size[i] as f64);
+        let mean = f64::midpoint(slide_from_small[0], slide_from_small[1]);
+        let level = (0..levels.len()).rev().find(|&i| levels[i].downsample <= mean * (1.0 + SAME_SCALE_WITHIN)).unwrap_or(0);
+        let sides = [levels[level].width, levels[level].height];
+        Self {
+            level,
+            level_from_model: [0, 1].map(|i| sides[i] as f64 / size[i] as f64),
+            slide_from_model: slide_from_small,
+            size_px: size,
+            effective_mpp: None,
+        }
     }
 
     fn at(slide: &dyn Slide, level: usize, level_from_model: [f64; 2], mpp: Option<Mpp>) -> Result<Self> {

@@ -3,6 +3,7 @@
 use infer::instances::{Extractor, Instance};
 use models::decode::{self, Decoding};
 use models::plane::Plane;
+use models::split::Split;
 
 use crate::random::Random;
 
@@ -85,6 +86,17 @@ fn stream(map: &Plane<u8>, decoding: &Decoding, random: &mut Random) -> Vec<Inst
     instances
 }
 
+/// From cutting hardly anything to cutting nearly everything.
+fn split(random: &mut Random) -> Split {
+    let pick = |random: &mut Random, values: [f64; 4]| values[random.below(4)];
+    Split {
+        neck: pick(random, [0.5, 0.8, 0.95, 1.0]),
+        depth_px: pick(random, [0.0, 0.1, 0.5, 1.0]),
+        radius_px: pick(random, [0.0, 1.0, 2.0, 3.0]),
+        hole_px: [0, 3, 32, 1000][random.below(4)],
+    }
+}
+
 fn painted(instances: &[Instance], width: usize, height: usize) -> Plane<u32> {
     let mut labels = Plane::filled(width, height, 0);
     for instance in instances {
@@ -113,7 +125,9 @@ fn streamed_instances_are_those_of_the_definition_whatever_the_bands() {
     for round in 0..1500 {
         let (width, height) = (random.between(1, 90), random.between(1, 70));
         let map = map(&mut random, round % 4, width, height);
-        let decoding = Decoding { threshold: 0.5, min_area_px: [0, 1, 3, 12, 64][random.below(5)], fill_holes: round % 5 != 0 };
+        let split = random.chance(0.6).then(|| split(&mut random));
+        let decoding =
+            Decoding { min_area_px: [0, 1, 3, 12, 64][random.below(5)], fill_holes: round % 5 != 0, split, ..Decoding::default() };
         let streamed = stream(&map, &decoding, &mut random);
         let defined = decode::instances(&map, &decoding);
         let labels = painted(&streamed, width, height);
@@ -140,7 +154,8 @@ fn rings_are_simple_and_enclose_the_pixels() {
     for round in 0..400 {
         let (width, height) = (random.between(1, 30), random.between(1, 30));
         let map = map(&mut random, round % 4, width, height);
-        let decoding = Decoding { threshold: 0.5, min_area_px: 1, fill_holes: round % 2 == 0 };
+        let split = random.chance(0.5).then(|| split(&mut random));
+        let decoding = Decoding { min_area_px: 1, fill_holes: round % 2 == 0, split, ..Decoding::default() };
         for instance in stream(&map, &decoding, &mut random) {
             assert!(!decoding.fill_holes || instance.rings.len() == 1, "round {round}: filled, and yet a hole");
             let sides: Vec<_> = instance.rings.iter().flat_map(|ring| sides(ring)).collect();

@@ -7,5 +7,7 @@ mod openslide;
 mod outputs;
 mod picture;
 mod random;
+mod regions;
+mod resume;
 mod scale;
 mod tiling;

@@ -206,7 +206,7 @@ fn a_real_slide_goes_all_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { out: folder.path().to_owned(), tile: Some(512), ..Options::default() };
     let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
-    assert_eq!((summary.slide.reader, summary.slide.size_px), ("tiff", [2220, 2967]));
+    assert_eq!((summary.slide.reader.as_str(), summary.slide.size_px), ("tiff", [2220, 2967]));
     assert_eq!(summary.scale.slide.unwrap().x, 0.499);
     assert_eq!(summary.scale.read_at.level_from_model, [1.0, 1.0]);
     assert!(summary.nuclei.count > 100, "{:?}", summary.nuclei);

@@ -1,0 +1,102 @@
+//! The nuclei of a finished component: holes filled, touching ones cut apart, boundaries drawn.
+
+use models::decode::Decoding;
+use models::plane::Plane;
+use models::split::{self, Split};
+
+use super::Instance;
+use super::boundary::{Ring, filled, rings};
+use super::open::Component;
+use super::runs::Run;
+
+/// How components become nuclei.
+pub struct Nuclei {
+    /// The model card's parameters.
+    pub decoding: Decoding,
+    /// Columns of the image.
+    pub width: u32,
+    /// Rows of the image.
+    pub height: u32,
+}
+
+impl Nuclei {
+    /// The nuclei of a component in raster order of their first pixels, without ids; none: it is too small.
+    pub fn of(&self, component: Component) -> Vec<Instance> {
+        let foreground_px: u64 = component.runs.iter().map(Run::length).sum();
+        if foreground_px < self.decoding.min_area_px as u64 {
+            return Vec::new();
+        }
+        match (&self.decoding.split, component.values) {
+            (Some(split), Some(values)) => {
+                let corner = [component.left, component.top];
+                let size = [component.right - component.left, component.last_row + 1 - component.top];
+                self.cut(&component.runs, &values, corner, size, split)
+            }
+            _ => vec![self.whole(component.runs, foreground_px, component.probability_sum)],
+        }
+    }
+
+    fn whole(&self, mut runs: Vec<Run>, foreground_px: u64, probability_sum: u64) -> Instance {
+        runs.sort_unstable();
+        let mut boundary: Vec<Ring> = rings(&runs);
+        if self.decoding.fill_holes && boundary.len() > 1 {
+            runs = filled(&runs);
+            boundary = rings(&runs);
+        }
+        self.instance(runs, boundary, foreground_px, probability_sum)
+    }
+
+    /// `corner` and `size` are those of the component's box.
+    fn cut(&self, runs: &[Run], values: &[u8], corner: [u32; 2], size: [u32; 2], split: &Split) -> Vec<Instance> {
+        let [width, height] = size.map(|side| side as usize);
+        let mut mask = Plane::filled(width, height, false);
+        for run in runs {
+            mask.row_mut((run.y - corner[1]) as usize)[span(run, corner[0])].fill(true);
+        }
+        let labels = split::nuclei(&mask, split, self.decoding.fill_holes);
+        let count = labels.data.iter().copied().max().unwrap_or(0) as usize;
+        let mut sums = vec![(0, 0); count + 1];
+        let mut values = values.iter();
+        for run in runs {
+            let row = &labels.row((run.y - corner[1]) as usize)[span(run, corner[0])];
+            for (&label, &value) in row.iter().zip(&mut values) {
+                let (pixels, sum) = &mut sums[label as usize];
+                (*pixels, *sum) = (*pixels + 1, *sum + u64::from(value));
+            }
+        }
+        let nuclei = runs_by_label(&labels, count, corner).into_iter().zip(sums).skip(1);
+        nuclei
+            .map(|(runs, (pixels, sum))| {
+                let boundary = rings(&runs);
+                self.instance(runs, boundary, pixels, sum)
+            })
+            .collect()
+    }
+
+    fn instance(&self, runs: Vec<Run>, rings: Vec<Ring>, foreground_px: u64, probability_sum: u64) -> Instance {
+        let at_border = |run: &Run| run.y == 0 || run.y + 1 == self.height || run.x0 == 0 || run.x1 == self.width;
+        let touches_border = runs.iter().any(at_border);
+        Instance { id: 0, runs, rings, foreground_px, probability_sum, touches_border }
+    }
+}
+
+/// The columns of a run, counted from `left`.
+fn span(run: &Run, left: u32) -> std::ops::Range<usize> {
+    (run.x0 - left) as usize..(run.x1 - left) as usize
+}
+
+/// Sorted runs of every label up to `count`; those of 0 stay empty.
+fn runs_by_label(labels: &Plane<u32>, count: usize, corner: [u32; 2]) -> Vec<Vec<Run>> {
+    let mut all = vec![Vec::new(); count + 1];
+    for y in 0..labels.height {
+        let mut x = corner[0];
+        for equal in labels.row(y).chunk_by(|a, b| a == b) {
+            let end = x + equal.len() as u32;
+            if equal[0] > 0 {
+                all[equal[0] as usize].push(Run { y: corner[1] + y as u32, x0: x, x1: end });
+            }
+            x = end;
+        }
+    }
+    all
+}

@@ -1,0 +1,120 @@
+//! Regions that the user gives: a mask image over the whole slide, or polygons in level-0 pixels.
+
+use std::path::Path;
+
+use geojson::{GeoJson, GeometryValue, Position};
+use models::{Context, Result, artifact, bail};
+
+use super::Tissue;
+
+/// The largest GeoJSON file that is read.
+const LIMIT: u64 = 256 << 20;
+
+/// Cells that a mask (PNG, JPEG or TIFF; not 0 is tissue) or the polygons of a GeoJSON file touch.
+///
+/// `slide_from_model`: level-0 pixels to one pixel of the image, along x and y.
+pub fn tissue(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Result<Tissue> {
+    let doing = || format!("reading the regions {}", path.display());
+    let is_geojson = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("geojson") || e.eq_ignore_ascii_case("json"));
+    let found = if is_geojson { of_polygons(path, image, slide_from_model) } else { of_mask(path, image) };
+    let found = found.doing(doing).hint(|| "give a mask image over the whole slide, or GeoJSON polygons in level-0 pixels")?;
+    if found.area_px() == 0 {
+        bail!("{} marks no part of the slide", path.display(); hint: "polygons count from the corner of level 0; is this the file for this slide?");
+    }
+    Ok(found)
+}
+
+fn of_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
+    let mask = image::ImageReader::open(path)?.with_guessed_format()?.decode()?.into_luma8();
+    let size = [mask.width() as usize, mask.height() as usize];
+    let (wide, tall) = (size[0] * image[1], size[1] * image[0]);
+    if wide.abs_diff(tall) * 20 > wide.max(tall) {
+        bail!("the mask has {} x {} px, the slide {} x {}: their shapes differ", size[0], size[1], image[0], image[1]);
+    }
+    let mut tissue = Tissue::uniform(image, false);
+    for (x, y, _) in mask.enumerate_pixels().filter(|(.., value)| value[0] > 0) {
+        let span = |at: u32, axis: usize| at as usize * image[axis] / size[axis]..((at as usize + 1) * image[axis]).div_ceil(size[axis]);
+        tissue.add(span(x, 0), span(y, 1));
+    }
+    Ok(tissue)
+}
+
+fn of_polygons(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Result<Tissue> {
+    let bytes = artifact::read(path, LIMIT)?;
+    let geometries = match serde_json::from_slice::<GeoJson>(&bytes)? {
+        GeoJson::FeatureCollection(all) => all.features.into_iter().filter_map(|feature| feature.geometry).collect(),
+        GeoJson::Feature(feature) => feature.geometry.into_iter().collect(),
+        GeoJson::Geometry(geometry) => vec![geometry],
+    };
+    let mut tissue = Tissue::uniform(image, false);
+    for geometry in geometries {
+        let polygons = match geometry.value {
+            GeometryValue::Polygon { coordinates } => vec![coordinates],
+            GeometryValue::MultiPolygon { coordinates } => coordinates,
+            _ => Vec::new(),
+        };
+        for polygon in polygons {
+            let rings = polygon.iter().map(|ring| ring.iter().map(|at| model_from_slide(at, slide_from_model)).collect());
+            add_polygon(&mut tissue, &rings.collect::<Result<Vec<_>>>()?, image);
+        }
+    }
+    Ok(tissue)
+}
+
+fn model_from_slide(position: &Position, slide_from_model: [f64; 2]) -> Result<[f64; 2]> {
+    match position.as_slice() {
+        [x, y, ..] if x.is_finite() && y.is_finite() => Ok([x / slide_from_model[0], y / slide_from_model[1]]),
+        other => bail!("expected a position of two numbers, found {other:?}"),
+    }
+}
+
+/// Rows between two looks at what lies inside of a polygon.
+const STEP: usize = 16;
+
+/// Cells under the boundary, and those whose every 16th row has a pixel inside (even-odd rule).
+fn add_polygon(tissue: &mut Tissue, rings: &[Vec<[f64; 2]>], image: [usize; 2]) {
+    let sides: Vec<([f64; 2], [f64; 2])> = rings.iter().flat_map(|ring| ring.windows(2).map(|side| (side[0], side[1]))).collect();
+    let pixel = |at: f64, axis: usize| (at.max(0.0) as usize).min(image[axis]);
+    for (from, to) in &sides {
+        let steps = (((to[0] - from[0]).abs().max((to[1] - from[1]).abs()) / STEP as f64).ceil() as usize).clamp(1, 1 << 20);
+        for step in 0..=steps {
+            let at = |axis: usize| from[axis] + (to[axis] - from[axis]) * step as f64 / steps as f64;
+            if at(0) >= 0.0 && at(1) >= 0.0 {
+                let (x, y) = (pixel(at(0), 0), pixel(at(1), 1));
+                tissue.add(x..x + 1, y..y + 1);
+            }
+        }
+    }
+    for row in (STEP / 2..image[1]).step_by(STEP) {
+        let y = row as f64;
+        let crossed = sides.iter().filter(|(a, b)| (a[1] <= y) != (b[1] <= y));
+        let mut columns: Vec<f64> = crossed.map(|(a, b)| a[0] + (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1])).collect();
+        columns.sort_by(f64::total_cmp);
+        for pair in columns.chunks_exact(2) {
+            tissue.add(pixel(pair[0], 0)..pixel(pair[1], 0), row..row + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polygons_with_holes_and_masks_mark_the_cells_they_touch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.geojson");
+        // A square of 8 x 8 cells with a hole of 4 x 4, at twice the model's scale.
+        let square = |from: i32, to: i32| serde_json::json!([[from, from], [to, from], [to, to], [from, to], [from, from]]);
+        let polygon = serde_json::json!({ "type": "Polygon", "coordinates": [square(512 + 8, 512 + 2040), square(1000, 2060)] });
+        std::fs::write(&path, polygon.to_string()).unwrap();
+        let found = tissue(&path, [2000, 2000], [2.0, 2.0]).unwrap();
+        assert_eq!(found.area_px(), (8 * 8 - 4 * 4) * 128 * 128);
+        std::fs::write(&path, r#"{"type":"Point","coordinates":[1,1]}"#).unwrap();
+        assert!(tissue(&path, [2000, 2000], [2.0; 2]).unwrap_err().to_string().contains("marks no part"));
+        let mask = folder.path().join("m.png");
+        image::GrayImage::from_fn(20, 20, |x, y| image::Luma([u8::from(x == 3 && y == 19)])).save(&mask).unwrap();
+        let found = tissue(&mask, [2000, 2000], [1.0; 2]).unwrap();
+        assert!(found.any(300..301, 1999..2000) && found.area_px() == 2 * 128 * (2000 - 14 * 128));
+    }
+}

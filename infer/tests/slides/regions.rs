@@ -1,0 +1,64 @@
+//! Where a slide is looked at does not depend on how it is cut, and nothing is found elsewhere.
+
+use infer::segment::{Halo, Options, Regions};
+use infer::slide::Rgb;
+use infer::tissue::CELL;
+
+use crate::picture::{card, run, save_tiff, tissue};
+use crate::random::Random;
+
+const SIDE: usize = 1500;
+const FILES: [&str; 5] = ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "overlay.png"];
+
+/// Two pieces of tissue on glass.
+fn on_glass() -> Rgb {
+    let mut picture = Rgb::filled(SIDE, SIDE, [240, 241, 238]);
+    picture.paste(&tissue(&mut Random(3), 300, 260), 150, 200);
+    picture.paste(&tissue(&mut Random(4), 200, 400), 1100, 900);
+    picture
+}
+
+#[test]
+fn glass_is_skipped_whatever_the_tiles() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tif");
+    save_tiff(&on_glass(), &path, Some(0.5));
+    let mut first: Option<Vec<Vec<u8>>> = None;
+    let mut skipped = Vec::new();
+    for (i, tile) in [2048, 64, 176, 512].into_iter().enumerate() {
+        let out = folder.path().join(i.to_string());
+        let options = Options { out, tile: Some(tile), halo: Halo::Px(16), regions: Regions::Found, ..Options::default() };
+        let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
+        let bytes: Vec<Vec<u8>> = FILES.iter().map(|name| std::fs::read(out.join(name)).unwrap()).collect();
+        assert!(*first.get_or_insert_with(|| bytes.clone()) == bytes, "tile {tile}");
+        let areas = &summary.areas;
+        assert_eq!(areas.analysed_px + areas.skipped_px, (SIDE * SIDE) as u64);
+        assert!(areas.skipped_px > areas.analysed_px && areas.skipped_mm2.unwrap() > areas.analysed_mm2.unwrap());
+        skipped.push(summary.tiles.windows_skipped as f64 / summary.tiles.windows as f64);
+    }
+    assert!(skipped[0] == 0.0 && skipped[1] > 0.5, "{skipped:?}");
+    let all = Options { out: folder.path().join("all"), ..Options::default() };
+    let (everywhere, out) = run(&path, &card(Some(0.5)), 1, &all).unwrap();
+    assert_eq!(everywhere.areas.skipped_px, 0);
+    assert!(std::fs::read(out.join("nuclei.csv")).unwrap() == first.unwrap()[1], "glass holds no nuclei");
+}
+
+#[test]
+fn a_given_region_bounds_what_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tif");
+    save_tiff(&on_glass(), &path, Some(0.5));
+    let regions = folder.path().join("region.geojson");
+    let corner = [[130, 130], [250, 130], [250, 250], [130, 250], [130, 130]];
+    std::fs::write(&regions, serde_json::json!({ "type": "Polygon", "coordinates": [corner] }).to_string()).unwrap();
+    let options = Options { out: folder.path().join("out"), tile: Some(96), regions: Regions::Given(regions), ..Options::default() };
+    let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
+    assert_eq!((summary.areas.analysed_px, summary.areas.regions.as_str()), ((CELL * CELL) as u64, "region.geojson"));
+    let mask = image::open(out.join("mask.tif")).unwrap().into_luma8();
+    let found: Vec<_> =
+        mask.enumerate_pixels().filter(|(.., value)| value[0] > 0).map(|(x, y, _)| (x as usize / CELL, y as usize / CELL)).collect();
+    assert!(!found.is_empty() && found.iter().all(|&cell| cell == (1, 1)));
+    let missing = Options { regions: Regions::Given(folder.path().join("none.png")), ..options };
+    let error = run(&path, &card(Some(0.5)), 1, &missing).unwrap_err();
+    assert!(error.to_string().contains("none.png") && error.hint_text().is_some(), "{error}");
+}

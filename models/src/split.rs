@@ -1,0 +1,266 @@
+//! One component of a mask to nuclei: touching nuclei are cut apart where the mask has a neck.
+//!
+//! Every pixel gets its Euclidean distance to the background, exactly (Meijster, Roerdink & Hesselink, 2000). The distance map is
+//! flooded from its peaks downwards (watershed by union-find); where two floods meet, the height is the half-width of the neck
+//! between two nuclei. They become one when the neck is nearly as wide as the narrower of the two, and stay apart otherwise.
+//! All arithmetic is on integers, and nothing depends on where the component lies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decode::{AROUND_4, Bounds, bounds, fill_holes, flood, number_in_raster_order};
+use crate::distance::{LARGEST_BOX_PX, UNITS, distances};
+use crate::plane::Plane;
+
+/// When two floods stay apart. Lengths are in pixels at the model's scale; the defaults are measured (docs/splitting.md).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Split {
+    /// The neck is at most this share of the width of the narrower nucleus.
+    pub neck: f64,
+    /// Half of the neck is narrower than half of that nucleus by at least this much.
+    pub depth_px: f64,
+    /// Half of a nucleus' width, at its widest place, is at least this much.
+    pub radius_px: f64,
+    /// Holes of at most so many pixels are filled before the cut, if holes are filled at all: others may lie between nuclei.
+    pub hole_px: usize,
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        Self { neck: 0.85, depth_px: 1.0, radius_px: 3.0, hole_px: 32 }
+    }
+}
+
+/// The nuclei of one component, given as its bounding box: numbers from 1 in raster order of their first pixels, 0 elsewhere.
+///
+/// With `fill`, small holes are filled before the cut and all holes of each nucleus after it; what lies in such a hole becomes part
+/// of the nucleus around it. Every nucleus is 8-connected. A component stays whole where its box has more than
+/// [`LARGEST_BOX_PX`] pixels, so that working memory is bounded.
+pub fn nuclei(component: &Plane<bool>, split: &Split, fill: bool) -> Plane<u32> {
+    let is_cut = component.data.len() <= LARGEST_BOX_PX;
+    match (is_cut, fill) {
+        (true, true) => fill_parts(parts(&fill_small_holes(component, split.hole_px), split)),
+        (true, false) => parts(component, split),
+        (false, true) => fill_holes(component).map(|&inside| u32::from(inside)),
+        (false, false) => component.map(|&inside| u32::from(inside)),
+    }
+}
+
+/// Fills holes of up to `limit` pixels.
+fn fill_small_holes(mask: &Plane<bool>, limit: usize) -> Plane<bool> {
+    let mut regions = Plane::filled(mask.width, mask.height, 0);
+    let mut fills = vec![false];
+    for start in 0..mask.data.len() {
+        if !mask.data[start] && regions.data[start] == 0 {
+            let area = flood(&mut regions, start, fills.len() as u32, &AROUND_4, |i| !mask.data[i]);
+            fills.push(area <= limit);
+        }
+    }
+    let (last_column, last_row) = (mask.width - 1, mask.height - 1);
+    let border = (0..mask.height).flat_map(|y| [(0, y), (last_column, y)]).chain((0..mask.width).flat_map(|x| [(x, 0), (x, last_row)]));
+    border.for_each(|(x, y)| fills[regions.at(x, y) as usize] = false);
+    let data = mask.data.iter().zip(&regions.data).map(|(&inside, &region)| inside || fills[region as usize]);
+    Plane { width: mask.width, height: mask.height, data: data.collect() }
+}
+
+/// Fills the holes of every part. The larger box goes last: a part in the hole of another one becomes part of it.
+fn fill_parts(mut labels: Plane<u32>) -> Plane<u32> {
+    let mut parts: Vec<(u32, Bounds)> = bounds(&labels).into_iter().zip(1..).map(|(bounds, part)| (part, bounds)).collect();
+    parts.sort_by_key(|(_, bounds)| bounds.area());
+    let filled: Vec<Plane<bool>> = parts.iter().map(|(part, bounds)| fill_holes(&bounds.crop(&labels, |label| label == *part))).collect();
+    for ((part, bounds), mask) in parts.iter().zip(&filled) {
+        bounds.paint(&mut labels, &mask.map(|&inside| u32::from(inside) * part));
+    }
+    number_in_raster_order(&mut labels);
+    labels
+}
+
+/// Cuts a component along its necks.
+fn parts(component: &Plane<bool>, split: &Split) -> Plane<u32> {
+    let rule = Rule::of(split);
+    let distance = distances(component);
+    let mut floods = Floods::default();
+    let mut labels = Plane::filled(component.width, component.height, 0);
+    for pixel in descending(&distance) {
+        let pixel = pixel as usize;
+        let height = distance.data[pixel];
+        let (around, count) = floods.around(&labels, &distance, pixel);
+        for (i, &own) in around[..count].iter().enumerate() {
+            around[i + 1..count].iter().for_each(|&other| floods.meet(own, other, height, &rule));
+        }
+        labels.data[pixel] = if count > 0 { around[0] } else { floods.start(height) };
+    }
+    labels.data.iter_mut().for_each(|label| *label = floods.find(*label));
+    number_in_raster_order(&mut labels);
+    labels
+}
+
+/// [`Split`] in the units of distances.
+struct Rule {
+    /// In 1 / 1024.
+    neck: u32,
+    depth: u32,
+    radius: u32,
+}
+
+impl Rule {
+    fn of(split: &Split) -> Self {
+        let whole = |value: f64| value.clamp(0.0, 1e6).round() as u32;
+        let units = f64::from(UNITS);
+        Self { neck: whole(split.neck * 1024.0), depth: whole(split.depth_px * units), radius: whole(split.radius_px * units) }
+    }
+
+    /// Whether a nucleus of half-width `peak` stays apart from a wider one behind a neck of half-width `height`.
+    fn keeps_apart(&self, peak: u16, height: u16) -> bool {
+        let (peak, height) = (u32::from(peak), u32::from(height));
+        peak >= self.radius && peak - height >= self.depth && height * 1024 <= peak * self.neck
+    }
+}
+
+/// Sets of pixels that grow from peaks; number 0 is no flood.
+struct Floods {
+    /// The flood that a flood was merged into; itself otherwise.
+    parent: Vec<u32>,
+    /// The highest distance in each.
+    peak: Vec<u16>,
+}
+
+impl Default for Floods {
+    fn default() -> Self {
+        Self { parent: vec![0], peak: vec![0] }
+    }
+}
+
+impl Floods {
+    fn start(&mut self, peak: u16) -> u32 {
+        let number = self.parent.len() as u32;
+        self.parent.push(number);
+        self.peak.push(peak);
+        number
+    }
+
+    /// Different floods next to a pixel; the one at the highest neighbour, the first of them in raster order, leads.
+    fn around(&mut self, labels: &Plane<u32>, distance: &Plane<u16>, pixel: usize) -> ([u32; 8], usize) {
+        let (width, height) = (labels.width, labels.height);
+        let (x, y) = (pixel % width, pixel / width);
+        let (mut found, mut count, mut best) = ([0; 8], 0, 0);
+        for ny in y.saturating_sub(1)..(y + 2).min(height) {
+            for n in ny * width + x.saturating_sub(1)..ny * width + (x + 2).min(width) {
+                if labels.data[n] == 0 {
+                    continue;
+                }
+                let flood = self.find(labels.data[n]);
+                let at = found[..count].iter().position(|&other| other == flood).unwrap_or(count);
+                found[at] = flood;
+                count = count.max(at + 1);
+                if distance.data[n] > best {
+                    best = distance.data[n];
+                    found.swap(0, at);
+                }
+            }
+        }
+        (found, count)
+    }
+
+    /// Two floods meet at `height`: both are one from now on, or stay apart.
+    fn meet(&mut self, own: u32, other: u32, height: u16, rule: &Rule) {
+        let (own, other) = (self.find(own), self.find(other));
+        let (high, low) = if self.peak[own as usize] >= self.peak[other as usize] { (own, other) } else { (other, own) };
+        if own != other && !rule.keeps_apart(self.peak[low as usize], height) {
+            self.parent[low as usize] = high;
+        }
+    }
+
+    fn find(&mut self, mut flood: u32) -> u32 {
+        while self.parent[flood as usize] != flood {
+            let above = self.parent[self.parent[flood as usize] as usize];
+            self.parent[flood as usize] = above;
+            flood = above;
+        }
+        flood
+    }
+}
+
+/// Indices of all pixels with a distance, the greatest distance first, in raster order where it is the same.
+fn descending(distance: &Plane<u16>) -> Vec<u32> {
+    let levels = distance.data.iter().max().map_or(0, |&most| usize::from(most)) + 1;
+    // Where the next pixel of each level goes, counted from the highest level down.
+    let mut place = vec![0; levels];
+    distance.data.iter().for_each(|&d| place[usize::from(d)] += 1);
+    let mut before = 0;
+    for level in place.iter_mut().skip(1).rev() {
+        before += std::mem::replace(level, before);
+    }
+    let mut order = vec![0; before as usize];
+    for (pixel, &d) in distance.data.iter().enumerate().filter(|(_, d)| **d > 0) {
+        order[place[usize::from(d)] as usize] = pixel as u32;
+        place[usize::from(d)] += 1;
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::{Decoding, components, instances_of_mask};
+
+    fn discs(width: usize, height: usize, discs: &[(i64, i64, i64)]) -> Plane<bool> {
+        let inside = |x: i64, y: i64| discs.iter().any(|&(cx, cy, r)| (x - cx).pow(2) + (y - cy).pow(2) <= r * r);
+        let data = (0..width * height).map(|i| inside((i % width) as i64, (i / width) as i64)).collect();
+        Plane { width, height, data }
+    }
+
+    fn count(mask: &Plane<bool>) -> u32 {
+        instances_of_mask(mask, &Decoding::splitting()).data.into_iter().max().unwrap()
+    }
+
+    #[test]
+    fn touching_discs_are_cut_at_the_neck_and_single_shapes_stay_whole() {
+        let pair = discs(40, 22, &[(10, 10, 9), (28, 10, 9)]);
+        let nuclei = instances_of_mask(&pair, &Decoding::splitting());
+        assert_eq!(instances_of_mask(&pair, &Decoding::default()).data.into_iter().max(), Some(1));
+        for (i, &nucleus) in nuclei.data.iter().enumerate() {
+            let expected = if i % 40 < 19 { 1 } else { 2 };
+            assert!(!pair.data[i] || i % 40 == 19 || nucleus == expected, "pixel {i}: {nucleus}");
+        }
+        assert_eq!(count(&discs(40, 40, &[(20, 20, 15)])), 1);
+        let ellipse = (0..60 * 30).map(|i| ((i % 60 - 30) as f64 / 27.0).hypot((i / 60 - 15) as f64 / 9.0) <= 1.0).collect();
+        assert_eq!(count(&Plane { width: 60, height: 30, data: ellipse }), 1);
+    }
+
+    #[test]
+    fn a_ring_of_nuclei_keeps_its_lumen_and_a_nucleus_with_a_hole_loses_it() {
+        let around: Vec<(i64, i64, i64)> =
+            [(40, 15), (62, 25), (66, 48), (49, 65), (26, 63), (13, 43), (19, 22)].map(|(x, y)| (x, y, 12)).to_vec();
+        let gland = discs(82, 82, &around);
+        assert_eq!(components(&gland).data.into_iter().max(), Some(1));
+        let nuclei = instances_of_mask(&gland, &Decoding::splitting());
+        assert_eq!((nuclei.data.iter().max(), nuclei.at(40, 40)), (Some(&7), 0));
+        let mut vesicular = discs(50, 50, &[(25, 25, 20)]);
+        discs(50, 50, &[(25, 25, 8)]).data.iter().zip(&mut vesicular.data).for_each(|(&hole, pixel)| *pixel &= !hole);
+        let nucleus = instances_of_mask(&vesicular, &Decoding::splitting());
+        assert_eq!((nucleus.data.iter().max(), nucleus.at(25, 25)), (Some(&1), 1));
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_the_component_in_connected_pieces(seeds in prop::collection::vec((0i64..60, 0i64..60, 1i64..14), 1..12), fill in any::<bool>()) {
+            let mask = discs(60, 60, &seeds);
+            let without = Decoding { min_area_px: 0, fill_holes: fill, ..Decoding::default() };
+            let with = Decoding { split: Some(Split::default()), ..without.clone() };
+            let (whole, cut) = (instances_of_mask(&mask, &without), instances_of_mask(&mask, &with));
+            let mut next = 1;
+            for (i, (&whole, &cut)) in whole.data.iter().zip(&cut.data).enumerate() {
+                prop_assert!(cut == 0 || whole > 0);
+                prop_assert!(cut > 0 || !mask.data[i], "pixel {} of the mask was lost", i);
+                prop_assert!(cut <= next, "numbers follow the raster order");
+                next = next.max(cut + 1);
+            }
+            for part in 1..next {
+                prop_assert_eq!(components(&cut.map(|&id| id == part)).data.into_iter().max(), Some(1));
+            }
+        }
+    }
+}
