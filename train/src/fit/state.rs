@@ -141,7 +141,7 @@ impl<'a> State<'a> {
             Validation::None => "none",
         };
         let measured_on = format!("{} validation images of the run", self.validation.len());
-        let metric = |(value, _)| Metric { name: name.into(), value, measured_on: measured_on.clone() };
+        let metric = |(value, _)| Metric { name: name.into(), value, interval: None, measured_on: measured_on.clone() };
         Training {
             config: self.config.to_toml(),
             iterations: self.progress.iteration,
@@ -149,6 +149,7 @@ impl<'a> State<'a> {
             labelled_share: counts.labelled() as f64 / pixels.max(1) as f64,
             encoder_weights: self.encoder_weights.clone(),
             metrics: self.progress.best.map(metric).into_iter().collect(),
+            config_sha256: String::new(),
             checkpoint_sha256: String::new(),
         }
     }

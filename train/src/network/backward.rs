@@ -99,7 +99,9 @@ impl Network {
                 arrived.add(inputs[0], a)?;
                 arrived.add(inputs[1], b)?;
             }
-            Op::InputImage { .. } | Op::Probability | Op::Quantise => bail!("{} is for deployment only", self.graph.node(id).name),
+            Op::UpConv(_) | Op::InputImage { .. } | Op::Probability | Op::Quantise => {
+                bail!("{} is for deployment only", self.graph.node(id).name)
+            }
         }
         Ok(())
     }

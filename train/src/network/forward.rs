@@ -61,7 +61,7 @@ impl Schedule {
 /// Whether an operation's gradient needs what went in.
 fn reads_input(op: &Op) -> bool {
     match op {
-        Op::Conv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
+        Op::Conv(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
         Op::Input { .. } | Op::InputImage { .. } | Op::Relu | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => false,
     }
 }
@@ -70,9 +70,15 @@ fn reads_input(op: &Op) -> bool {
 fn reads_output(op: &Op) -> bool {
     match op {
         Op::Relu | Op::MaxPool | Op::BatchNorm { .. } => true,
-        Op::Conv(_) | Op::Input { .. } | Op::InputImage { .. } | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => {
-            false
-        }
+        Op::Conv(_)
+        | Op::UpConv(_)
+        | Op::Input { .. }
+        | Op::InputImage { .. }
+        | Op::Add
+        | Op::Upsample
+        | Op::Concat
+        | Op::Probability
+        | Op::Quantise => false,
     }
 }
 
@@ -150,7 +156,9 @@ impl Network {
             Op::MaxPool => k.max_pool(tape.value(inputs[0])),
             Op::Upsample => k.upsample(tape.value(inputs[0])),
             Op::Concat => k.concat(tape.value(inputs[0]), tape.value(inputs[1])),
-            Op::InputImage { .. } | Op::Probability | Op::Quantise => bail!("{} is for deployment only", self.graph.node(id).name),
+            Op::UpConv(_) | Op::InputImage { .. } | Op::Probability | Op::Quantise => {
+                bail!("{} is for deployment only", self.graph.node(id).name)
+            }
         }
     }
 
