@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use export::about::About;
 use infer::segmenter::{self, Model, Segmenter};
 use models::console::Progress;
 use models::decode::Decoding;
@@ -115,10 +116,11 @@ impl Part<'_> {
 
     /// Writes the ONNX file, with the halo measured on the training images; returns its halo and the theoretical one.
     pub fn export(&self) -> Result<(usize, usize)> {
-        let options = export::Options { name: Some("quickstart".into()), tiles: vec![self.data()], ..export::Options::default() };
+        let about = About { name: Some("quickstart".into()), ..About::default() };
+        let options = export::Options { about, tiles: vec![self.data()], ..export::Options::default() };
         let summary = export::onnx(&self.folder.join("run/best.safetensors"), &self.model(), &options, self.progress)?;
         println!("  {} ({:.1} MB)", self.model().display(), summary.bytes as f64 / 1e6);
-        Ok((summary.effective_reach.map_or(summary.reach, |measured| measured.px), summary.reach))
+        Ok((summary.card.default_halo_px(), summary.card.reach_px))
     }
 
     /// The largest difference of a probability between the network in candle and its ONNX file, on an image whose sides are

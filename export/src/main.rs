@@ -6,12 +6,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use export::Options;
+use export::about::About;
+use export::keys::{self, Password};
+use export::{Options, describe};
 use infer::segmenter::{self, Model};
-use models::card::ModelCard;
+use infer::signature;
 use models::{Result, console};
 
-use crate::cli::{Cli, Command, OnnxArgs};
+use crate::cli::{CardFormat, Cli, Command, OnnxArgs, PasswordArgs};
+
+/// Side of the windows that `infer` shows the network, for programs that want to know.
+const TILE_PX: usize = 1024;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -22,68 +27,96 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Onnx(args) => onnx(args),
-        Command::Verify { model, runtime } => verify(&model, &segmenter::Options { runtime, ..segmenter::Options::default() }),
-        Command::Card { model, json } => {
-            let card = Model::open(&model)?.card;
-            if json {
-                println!("{}", card.to_json());
-            } else {
-                show(&card);
-            }
+        Command::Verify { model, key, runtime } => {
+            verify(&model, key.as_deref(), &segmenter::Options { runtime, ..segmenter::Options::default() })
+        }
+        Command::Card { model, format, json } => card(&model, if json { CardFormat::Json } else { format }),
+        Command::Keygen { name, password } => {
+            let [secret, public] = keys::generate(&name, &password.password())?;
+            println!("{}\tkeep it secret\n{}\tgive it to whoever runs your models", secret.display(), public.display());
+            Ok(())
+        }
+        Command::Sign { model, key, password } => {
+            println!("{}", keys::sign(&model, &key, &password.password())?.display());
             Ok(())
         }
     }
 }
 
+impl PasswordArgs {
+    fn password(self) -> Password {
+        match self {
+            Self { plain: true, .. } => Password::None,
+            Self { password_file: Some(path), .. } => Password::File(path),
+            Self { plain: false, password_file: None } => Password::Ask,
+        }
+    }
+}
+
 fn onnx(args: OnnxArgs) -> Result<()> {
-    let OnnxArgs { checkpoint, output, name, tiles, microns_per_pixel, force, runtime } = args;
-    let options = Options { name, microns_per_pixel, tiles, force, runtime };
+    let OnnxArgs {
+        checkpoint,
+        output,
+        name,
+        about,
+        tiles,
+        microns_per_pixel,
+        target,
+        precision,
+        max_flipped,
+        no_golden_tiles,
+        force,
+        runtime,
+    } = args;
+    let mut about = about.map_or_else(|| Ok(About::default()), |path| About::read(&path))?;
+    about.name = name.or(about.name);
+    about.microns_per_pixel = microns_per_pixel.or(about.microns_per_pixel);
+    let options = Options { about, tiles, force, target, precision, max_flipped, golden: !no_golden_tiles, runtime };
     let summary = export::onnx(&checkpoint, &output, &options, &console::Console::new())?;
-    let halo = match &summary.effective_reach {
-        Some(reach) => format!("halo {} px (probabilities move by at most {:.4}; exact: {} px)", reach.px, reach.max_change, summary.reach),
-        None => format!("halo {} px (exact; not measured)", summary.reach),
-    };
     println!("{}\t{} bytes\tsha256 {}", output.display(), summary.bytes, summary.sha256);
+    let card = &summary.card;
+    let halo = match &card.effective_reach {
+        Some(reach) => format!("halo {} px (probabilities move by at most {:.4}; exact: {} px)", reach.px, reach.max_change, card.reach_px),
+        None => format!("halo {} px (exact; not measured)", card.reach_px),
+    };
     println!("{} weights in {} nodes, {halo}", summary.parameters, summary.nodes);
+    if let (Some(parity), Some(speed)) = (card.form.parity, summary.speed) {
+        println!(
+            "{target} {precision} against the plain graph in f32: probabilities move by at most {:.5}, {:.6} on average, {:.4} % of {} pixels change side; {speed:.2} times as fast on this CPU",
+            parity.max_change,
+            parity.mean_change,
+            100.0 * parity.flipped_share,
+            parity.pixels
+        );
+    }
+    println!("{} golden tiles in the file", summary.golden_tiles);
     Ok(())
 }
 
-fn verify(path: &Path, options: &segmenter::Options) -> Result<()> {
+fn verify(path: &Path, key: Option<&Path>, options: &segmenter::Options) -> Result<()> {
     let model = Model::open(path)?;
+    let signed = signature::check(&model, path, key)?;
     let report = infer::verify::verify(&model, options)?;
     let (low, high) = report.range;
     println!("{}: {} is sound on {}, probabilities {low:.4} to {high:.4}", path.display(), model.card.name, report.device);
+    if let Some((outcome, _)) = report.golden {
+        println!(
+            "{} golden tiles move by at most {:.4}, {} of {} nuclei found",
+            outcome.tiles, outcome.difference.max_change, outcome.nuclei_found, outcome.nuclei
+        );
+    }
     println!("sha256 {}", model.sha256);
+    signed.iter().for_each(|signed| println!("signed: {}", signed.comment));
     Ok(())
 }
 
-fn show(card: &ModelCard) {
-    let ModelCard { name, classes, microns_per_pixel, stride, reach_px, effective_reach, decoding, training, .. } = card;
-    let scale = microns_per_pixel.map_or_else(|| "not given".to_owned(), |mpp| format!("{mpp} microns per pixel"));
-    println!("name          {name}");
-    println!("classes       {}", classes.iter().map(|class| class.name.as_str()).collect::<Vec<_>>().join(", "));
-    println!("scale         {scale}");
-    println!("tiles         multiples of {stride} px, halo {} px by default, {reach_px} px exact", card.default_halo_px());
-    println!(
-        "decoding      probability > {}, at least {} px, holes filled: {}",
-        decoding.threshold, decoding.min_area_px, decoding.fill_holes
-    );
-    println!(
-        "training      {} iterations on {} images, {:.2} % labelled",
-        training.iterations,
-        training.images,
-        100.0 * training.labelled_share
-    );
-    println!("encoder       {}", training.encoder_weights.as_deref().unwrap_or("from scratch"));
-    for metric in &training.metrics {
-        println!("              {} {:.4} on {}", metric.name, metric.value, metric.measured_on);
+fn card(path: &Path, format: CardFormat) -> Result<()> {
+    let card = Model::open(path)?.card;
+    match format {
+        CardFormat::Markdown => print!("{}", describe::markdown(&card)),
+        CardFormat::Json => println!("{}", card.to_json()),
+        CardFormat::Wsinfer => println!("{}", serde_json::to_string_pretty(&describe::wsinfer(&card, TILE_PX))?),
+        CardFormat::Monai => println!("{}", serde_json::to_string_pretty(&describe::monai(&card))?),
     }
-    println!("checkpoint    sha256 {}", training.checkpoint_sha256);
-    println!("licence       {}", card.licence);
-    println!("intended use  {}", card.intended_use);
-    println!("written by    {}", card.written_by);
-    if let Some(reach) = effective_reach {
-        println!("halo px, largest change, flipped share ({} tiles, core {} px):", reach.tiles, reach.core_px);
-        reach.curve.iter().for_each(|figures| println!("  {:4}  {:.6}  {:.2e}", figures.px, figures.max_change, figures.flipped_share));
-    }
+    Ok(())
 }

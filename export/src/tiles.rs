@@ -51,6 +51,11 @@ pub struct Site {
 }
 
 impl Site {
+    /// Side of [`Site::tile`].
+    pub fn side(&self, halo: usize) -> usize {
+        self.core + 2 * halo
+    }
+
     /// The core with `halo` pixels around it, `H W 3`; beyond the image its reflection (reflect-101).
     pub fn tile(&self, halo: usize) -> Vec<u8> {
         let side = (self.core + 2 * halo) as isize;

@@ -54,6 +54,9 @@ pub struct SegmentCommand {
     /// Sessions of the model that run side by side, each with its own threads.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub sessions: u16,
+    /// The public key that must have signed the model [default: trusted.pub beside the program, if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
 }
 
 /// How a model is run.
@@ -88,6 +91,12 @@ pub struct VerifyArgs {
     /// How to run it.
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// The public key that must have signed it [default: trusted.pub beside the program, if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Write what was tried and how it came out, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
 }
 
 /// Native libraries.

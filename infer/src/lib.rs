@@ -9,11 +9,15 @@
 //! | [`segmenter`] | a session that turns images into probabilities |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
-//! | [`verify`] | does this file give sound results on this machine? |
+//! | [`verify`], [`golden`], [`certificate`] | does this file give sound results on this machine? |
+//! | [`signature`] | who made it? |
 //! | [`runtime`] | native libraries: found, installed, loaded; devices |
+//! | [`watcher`] | inner values of a network, for the exporter |
 //! | [`wheel`] | pinned packages that carry the libraries and sample images |
 //! | [`onnx_proto`] | the part of the ONNX format that is written and checked here |
 
+pub mod certificate;
+pub mod golden;
 pub mod instances;
 pub mod model;
 pub mod onnx_proto;
@@ -23,9 +27,11 @@ pub mod runtime;
 pub mod segment;
 pub mod segment_cli;
 pub mod segmenter;
+pub mod signature;
 pub mod slide;
 pub mod tile;
 pub mod timing;
 pub mod tissue;
 pub mod verify;
+pub mod watcher;
 pub mod wheel;

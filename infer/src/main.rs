@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use clap::Parser;
+use infer::certificate::Certificate;
 use infer::runtime::{self, Library};
 use infer::segment_cli::Ready;
 use infer::segmenter::{Model, Network, Segmenter};
+use infer::signature;
+use models::card::Parity;
 use models::console::Console;
 use models::{Result, bail, console};
 
@@ -47,11 +50,19 @@ fn run(command: &Command) -> Result<ExitCode> {
 
 fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     let model = Model::open(&args.segment.model)?;
+    if let Some(signed) = signature::check(&model, &args.segment.model, args.key.as_deref())? {
+        tracing::info!("signed: {}", signed.comment);
+    }
     let options = args.device.options();
     let mut networks: Vec<Box<dyn Network>> = Vec::new();
     let mut device = String::new();
     for _ in 0..args.sessions {
-        let segmenter = Segmenter::new(&model, &options)?;
+        let mut segmenter = Segmenter::new(&model, &options)?;
+        if networks.is_empty()
+            && let Some((outcome, _)) = infer::verify::on_golden_tiles(&model, &mut segmenter, options.precision)?
+        {
+            tracing::info!("{} golden tiles move by at most {:.4}", outcome.tiles, outcome.difference.max_change);
+        }
         device = segmenter.device().to_string();
         networks.push(Box::new(segmenter));
     }
@@ -82,7 +93,9 @@ fn listen() -> Result<Arc<AtomicUsize>> {
 
 fn verify(args: &VerifyArgs) -> Result<()> {
     let model = Model::open(&args.model)?;
-    let report = infer::verify::verify(&model, &args.device.options())?;
+    let signed = signature::check(&model, &args.model, args.key.as_deref())?;
+    let options = args.device.options();
+    let report = infer::verify::verify(&model, &options)?;
     let (low, high) = report.range;
     println!(
         "{}: sound on {} (probabilities {low:.4} to {high:.4}, {:.0?} for 256 x 256)",
@@ -90,6 +103,24 @@ fn verify(args: &VerifyArgs) -> Result<()> {
         report.device,
         report.time
     );
+    match &report.golden {
+        Some((outcome, _)) => {
+            let Parity { max_change, flipped_share, .. } = outcome.difference;
+            println!(
+                "{} golden tiles: probabilities move by at most {max_change:.4}, {:.4} % of pixels change side, {} of {} nuclei found",
+                outcome.tiles,
+                100.0 * flipped_share,
+                outcome.nuclei_found,
+                outcome.nuclei
+            );
+        }
+        None => println!("the model carries no golden tiles: only noise was tried"),
+    }
+    signed.iter().for_each(|signed| println!("signed by {}: {}", signed.key.display(), signed.comment));
+    if let Some(path) = &args.certificate {
+        Certificate::new(&model, &report, options.precision, signed.as_ref()).write(path)?;
+        println!("certificate: {}", path.display());
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use models::card::{METADATA_KEY, ModelCard};
 use models::{Context, Result, artifact, bail};
 use prost::Message;
 
+use crate::golden::{self, GoldenTile};
 use crate::onnx_proto::{GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
 
 /// The largest model file that is read.
@@ -18,7 +19,7 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// The metadata key of the seal.
 pub const SEAL_KEY: &str = "contents_sha256";
 /// The operators that models of this project are made of; nothing else is run.
-pub const OPERATORS: [&str; 18] = [
+pub const OPERATORS: [&str; 20] = [
     "Add",
     "BatchNormalization",
     "Cast",
@@ -26,8 +27,10 @@ pub const OPERATORS: [&str; 18] = [
     "Conv",
     "ConvTranspose",
     "DepthToSpace",
+    "DequantizeLinear",
     "MaxPool",
     "Mul",
+    "QuantizeLinear",
     "Relu",
     "Resize",
     "Round",
@@ -50,6 +53,8 @@ pub struct Model {
     pub sha256: String,
     /// What the model is and how it is used.
     pub card: ModelCard,
+    /// Images with what must come of them; none in files of card version 1.
+    pub golden: Vec<GoldenTile>,
 }
 
 impl Model {
@@ -74,7 +79,8 @@ impl Model {
             bail!("the file defines functions or training graphs, which models of this project do not");
         }
         check_graph(graph)?;
-        Ok(Self { sha256: artifact::sha256(&bytes), bytes, card })
+        let golden = golden_tiles(&proto.metadata_props)?;
+        Ok(Self { sha256: artifact::sha256(&bytes), bytes, card, golden })
     }
 }
 
@@ -120,6 +126,15 @@ fn why_unsealed(bytes: &[u8]) -> models::Error {
                 .hint("only models that `export onnx` wrote can be used: their card says how")
         }
         Ok(_) => models::Error::new("the file is damaged or was edited: it does not end with its sha256").hint(again),
+    }
+}
+
+fn golden_tiles(metadata: &[StringStringEntryProto]) -> Result<Vec<GoldenTile>> {
+    let mut found = metadata.iter().filter(|entry| entry.key == golden::METADATA_KEY);
+    match (found.next(), found.next()) {
+        (None, _) => Ok(Vec::new()),
+        (Some(entry), None) => serde_json::from_str(&entry.value).doing(|| "parsing the golden tiles"),
+        (Some(_), Some(_)) => bail!("the file has more than one set of golden tiles"),
     }
 }
 

@@ -8,6 +8,12 @@ use prost::Message;
 pub const FLOAT: i32 = 1;
 /// Element type of u8 tensors.
 pub const UINT8: i32 = 2;
+/// Element type of i8 tensors.
+pub const INT8: i32 = 3;
+/// Element type of i32 tensors.
+pub const INT32: i32 = 6;
+/// Element type of f16 tensors.
+pub const FLOAT16: i32 = 10;
 /// Element type of i64 tensors.
 pub const INT64: i32 = 7;
 

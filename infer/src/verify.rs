@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use models::{Result, bail};
 
+use crate::golden::{self, Outcome, Tolerance};
+use crate::runtime::Precision;
 use crate::segmenter::{Model, Network, Options, Segmenter};
 
 /// What [`verify`] saw. That it exists means that every check passed.
@@ -15,10 +17,12 @@ pub struct Report {
     pub range: (f32, f32),
     /// Time for one image of 256 x 256 pixels, after a first one.
     pub time: Duration,
+    /// How the model's golden tiles came out, and what was allowed; `None` where it carries none.
+    pub golden: Option<(Outcome, Tolerance)>,
 }
 
 /// Runs the model on two noise images: probabilities are finite and in 0..=1, a batch of two equals two singles, and the
-/// quantised output is the rounded one.
+/// quantised output is the rounded one. Then on its golden tiles: they come out as the model says.
 pub fn verify(model: &Model, options: &Options) -> Result<Report> {
     let mut segmenter = Segmenter::new(model, options)?;
     let side = 256_usize.next_multiple_of(model.card.stride);
@@ -35,7 +39,17 @@ pub fn verify(model: &Model, options: &Options) -> Result<Report> {
         check_same(expected, &alone)?;
     }
     let range = both.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &p| (low.min(p), high.max(p)));
-    Ok(Report { device: segmenter.device(), range, time })
+    let golden = on_golden_tiles(model, &mut segmenter, options.precision)?;
+    Ok(Report { device: segmenter.device(), range, time, golden })
+}
+
+/// Runs the golden tiles; an error where they come out otherwise than the model says.
+pub fn on_golden_tiles(model: &Model, segmenter: &mut Segmenter, precision: Precision) -> Result<Option<(Outcome, Tolerance)>> {
+    let device = segmenter.device();
+    let Some(outcome) = golden::run(&model.golden, &model.card, segmenter)? else { return Ok(None) };
+    let tolerance = golden::tolerance(&model.card, device, precision);
+    tolerance.check(&outcome, device)?;
+    Ok(Some((outcome, tolerance)))
 }
 
 fn check_range(probabilities: &[f32]) -> Result<()> {

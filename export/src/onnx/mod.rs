@@ -1,7 +1,10 @@
 //! The ONNX file: opset 17, one node or a few per node of the graph, initializers named as the parameters, the same bytes on every run.
 
+mod integer;
 mod node;
 mod proto;
+
+pub use integer::integer_values;
 
 use std::collections::BTreeMap;
 
@@ -16,8 +19,22 @@ use models::graph::{Feature, Graph, NodeId, Op};
 use models::weights::Weights;
 use prost::Message;
 
+use node::Writer;
+
 /// Name of the input of graphs that take features, f32 `N C H W`; images enter as [`INPUT`].
 pub const FEATURES: &str = "input";
+
+/// The arithmetic of the inner layers. Input and output are the same for all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Arithmetic {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 8-bit integers, with the range of each node's values by name. Nodes that are not named stay in floats.
+    Int8(BTreeMap<String, [f32; 2]>),
+}
 
 /// An ONNX file and how large its network is.
 #[derive(Clone, Debug)]
@@ -31,24 +48,18 @@ pub struct Written {
 }
 
 /// Writes a graph with its weights. Outputs: the values of [`Op::Probability`] and [`Op::Quantise`] under their nodes' names,
-/// or that of the graph's output where it is neither.
+/// or that of the graph's output where it is neither, and those of its taps (in f32 arithmetic only).
 ///
 /// `metadata` is stored in the order of its keys.
-pub fn write(graph: &Graph, weights: &Weights, metadata: &BTreeMap<String, String>) -> Result<Written> {
+pub fn write(graph: &Graph, weights: &Weights, arithmetic: &Arithmetic, metadata: &BTreeMap<String, String>) -> Result<Written> {
     let stride = graph.stride();
     let shapes = graph.shapes(stride, stride)?;
-    let mut nodes = Vec::new();
-    let mut initializers: Vec<_> = graph
-        .parameters()
-        .iter()
-        .map(|parameter| {
-            let array = &weights[&parameter.name];
-            proto::floats(&parameter.name, &array.shape, &array.data)
-        })
-        .collect();
+    let mut writer = Writer { graph, weights, arithmetic, shapes, nodes: Vec::new(), constants: Vec::new() };
     for (id, _) in graph.iter() {
-        node::write(graph, id, &shapes, &mut nodes, &mut initializers);
+        writer.write(id);
     }
+    let outputs = outputs(&writer);
+    let Writer { nodes, constants: initializers, .. } = writer;
     let parameters = graph.parameters().iter().map(models::graph::Parameter::count).sum();
     let count = nodes.len();
     let model = ModelProto {
@@ -60,7 +71,7 @@ pub fn write(graph: &Graph, weights: &Weights, metadata: &BTreeMap<String, Strin
             name: "segmentation".into(),
             initializer: initializers,
             input: inputs(graph),
-            output: outputs(graph, &shapes),
+            output: outputs,
             sparse_initializer: Vec::new(),
         }),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
@@ -70,11 +81,17 @@ pub fn write(graph: &Graph, weights: &Weights, metadata: &BTreeMap<String, Strin
     Ok(Written { bytes: seal(model.encode_to_vec()), nodes: count, parameters })
 }
 
+/// The name of the value that a node makes, in f32.
+pub fn value_name(graph: &Graph, id: NodeId) -> String {
+    node::value_name(graph, id, &Arithmetic::F32)
+}
+
 fn inputs(graph: &Graph) -> Vec<ValueInfoProto> {
     let of = |op: &Op| match op {
         Op::Input { channels } => Some(value(FEATURES, FLOAT, &[named("N"), fixed(*channels), named("H"), named("W")])),
         Op::InputImage { .. } => Some(value(INPUT, UINT8, &[named("N"), named("H"), named("W"), fixed(3)])),
         Op::Conv(_)
+        | Op::UpConv(_)
         | Op::BatchNorm { .. }
         | Op::Relu
         | Op::Add
@@ -87,7 +104,8 @@ fn inputs(graph: &Graph) -> Vec<ValueInfoProto> {
     graph.nodes.iter().filter_map(|node| of(&node.op)).collect()
 }
 
-fn outputs(graph: &Graph, shapes: &[Feature]) -> Vec<ValueInfoProto> {
+fn outputs(writer: &Writer<'_>) -> Vec<ValueInfoProto> {
+    let graph = writer.graph;
     let map = |id: NodeId, element| value(&graph.node(id).name, element, &[named("N"), named("H"), named("W")]);
     let of = |(id, op): (NodeId, &Op)| match op {
         Op::Probability => Some(map(id, FLOAT)),
@@ -95,15 +113,21 @@ fn outputs(graph: &Graph, shapes: &[Feature]) -> Vec<ValueInfoProto> {
         Op::Input { .. }
         | Op::InputImage { .. }
         | Op::Conv(_)
+        | Op::UpConv(_)
         | Op::BatchNorm { .. }
         | Op::Relu
         | Op::Add
         | Op::MaxPool
         | Op::Upsample
-        | Op::Concat => (id == graph.output).then(|| {
-            let Feature { channels, height, .. } = shapes[id.0];
-            let [h, w] = if height == graph.stride() { ["H", "W"] } else { ["output H", "output W"] };
-            value(&graph.node(id).name, FLOAT, &[named("N"), fixed(channels), named(h), named(w)])
+        | Op::Concat => (id == graph.output || graph.taps.iter().any(|tap| tap.node == id)).then(|| {
+            let Feature { channels, height, .. } = writer.shapes[id.0];
+            let extents = if height == graph.stride() {
+                ["H".to_owned(), "W".to_owned()]
+            } else {
+                ["H", "W"].map(|e| format!("{e} of {}", writer.made(id)))
+            };
+            let [h, w] = extents.each_ref().map(|extent| named(extent));
+            value(&writer.made(id), FLOAT, &[named("N"), fixed(channels), h, w])
         }),
     };
     graph.iter().filter_map(|(id, node)| of((id, &node.op))).collect()

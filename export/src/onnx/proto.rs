@@ -1,10 +1,31 @@
 //! Tensors, attributes and nodes of an ONNX file, from Rust values.
 
-use infer::onnx_proto::{AttributeProto, FLOAT, INT64, NodeProto, TensorProto, attribute_type};
+use half::f16;
+use infer::onnx_proto::{AttributeProto, FLOAT, FLOAT16, INT8, INT32, INT64, NodeProto, TensorProto, UINT8, attribute_type};
 
 /// An f32 tensor.
 pub fn floats(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
     tensor(name, shape, FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+/// An f16 tensor, rounded to the nearest.
+pub fn halves(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
+    tensor(name, shape, FLOAT16, values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect())
+}
+
+/// An i8 tensor.
+pub fn bytes(name: &str, shape: &[usize], values: &[i8]) -> TensorProto {
+    tensor(name, shape, INT8, values.iter().map(|v| v.to_le_bytes()[0]).collect())
+}
+
+/// A u8 number.
+pub fn byte(name: &str, value: u8) -> TensorProto {
+    tensor(name, &[], UINT8, vec![value])
+}
+
+/// An i32 tensor of one axis.
+pub fn words(name: &str, values: &[i32]) -> TensorProto {
+    tensor(name, &[values.len()], INT32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
 /// An i64 tensor of one axis.

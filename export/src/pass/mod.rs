@@ -5,12 +5,14 @@ mod head_difference;
 mod image_input;
 mod only_output;
 mod probability;
+mod up_conv;
 
 pub use fold_batch_norm::fold_batch_norm;
 pub use head_difference::head_difference;
 pub use image_input::image_input;
 pub use only_output::only_output;
 pub use probability::probability;
+pub use up_conv::up_conv;
 
 use models::card::Normalisation;
 use models::graph::{Graph, NodeId};

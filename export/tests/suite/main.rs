@@ -1,6 +1,8 @@
 //! Tests of the whole crate, in one program: they share the naive evaluator and link once.
 
+mod forms;
 mod passes;
 mod programs;
 mod reference;
 mod shipped;
+mod signatures;

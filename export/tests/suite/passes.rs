@@ -3,9 +3,10 @@
 //! The tolerance is f32's: a pass rounds each weight once.
 
 use crate::reference::{Map, evaluate, formula_weights, unit_numbers};
+use export::onnx::Arithmetic;
 use export::pass;
 use models::card::Normalisation;
-use models::graph::{Builder, Graph, Op, Wire};
+use models::graph::{Builder, Graph, Op, UpConvForm, Wire};
 use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights};
 use proptest::prelude::*;
@@ -28,7 +29,7 @@ fn graph(steps: &[u8]) -> Graph {
 }
 
 fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
-    match kind % 9 {
+    match kind % 11 {
         0 => x.conv(name, 4, 3, 1).norm(format!("{name}.norm")).relu(),
         1 => x.conv_bias(name, 3, 5, 2).norm(format!("{name}.norm")),
         2 => x.norm(name), // may follow what is no convolution
@@ -39,6 +40,11 @@ fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
         7 => {
             let shared = x.conv(name, 3, 3, 1); // read twice: not foldable
             shared.norm(format!("{name}.norm")).plus(shared)
+        }
+        8 => x.upsample().conv_bias(name, 3, 3, 1),
+        9 => {
+            let skip = x.conv(format!("{name}.other"), 2, 1, 1).upsample();
+            x.upsample().concat(skip).conv(name, 4, 3, 1).norm(format!("{name}.norm")).relu()
         }
         _ => x.relu(),
     }
@@ -105,6 +111,20 @@ proptest! {
     }
 
     #[test]
+    fn enlarged_maps_need_not_exist(steps in prop::collection::vec(0u8..90, 0..5), phases: bool, folded: bool) {
+        let steps: Vec<u8> = steps.into_iter().chain([9]).collect();
+        let graph = graph(&steps).only_output();
+        let weights = formula_weights(&graph);
+        let input = image(&graph, 1.0);
+        let model = if folded { pass::fold_batch_norm((graph.clone(), weights.clone())) } else { (graph.clone(), weights.clone()) };
+        let form = if phases { UpConvForm::Phases } else { UpConvForm::Transposed };
+        let (merged, fewer) = pass::up_conv(model, |_| Some(form));
+        prop_assert!(merged.nodes.iter().any(|node| matches!(node.op, Op::UpConv(_))));
+        prop_assert_eq!((merged.stride(), merged.reach()), (graph.stride(), graph.reach()));
+        assert_close(&evaluate(&graph, &weights, &input), &evaluate(&merged, &fewer, &input));
+    }
+
+    #[test]
     fn an_image_enters_as_its_normalised_features(steps in prop::collection::vec(0u8..90, 0..6)) {
         let graph = graph(&steps);
         let weights = formula_weights(&graph);
@@ -120,14 +140,16 @@ proptest! {
 fn onnx_runtime_computes_what_random_graphs_say() {
     infer::runtime::install(None, None).expect("ONNX Runtime is needed for this test; Python with pip fetches it");
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(steps in prop::collection::vec(0u8..90, 0..6), folded: bool)| {
+    proptest!(config, |(steps in prop::collection::vec(0u8..90, 0..6), folded: bool, merged in 0..3_usize)| {
         let graph = graph(&steps);
         let weights = formula_weights(&graph);
         let input = image(&graph, 1.0);
         let (graph, weights) = pass::probability(pass::only_output((graph, weights)));
         let expected = evaluate(&Graph { output: graph.node(graph.output).inputs[0], ..graph.clone() }, &weights, &input);
         let (graph, weights) = if folded { pass::fold_batch_norm((graph, weights)) } else { (graph, weights) };
-        let written = export::onnx::write(&graph, &weights, &std::collections::BTreeMap::new()).unwrap();
+        let form = [None, Some(UpConvForm::Transposed), Some(UpConvForm::Phases)][merged];
+        let (graph, weights) = pass::up_conv((graph, weights), |_| form);
+        let written = export::onnx::write(&graph, &weights, &Arithmetic::F32, &std::collections::BTreeMap::new()).unwrap();
         let mut session = infer::segmenter::session(&written.bytes, &infer::segmenter::Options::default()).unwrap();
         let features: Vec<f32> = input.data.iter().map(|&v| v as f32).collect();
         let shape = [1, 3, input.shape.height, input.shape.width];

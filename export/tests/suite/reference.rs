@@ -1,6 +1,6 @@
 //! A graph computed in f64 as its definitions read, and numbers that follow from a name. Slow; for small shapes.
 
-use models::graph::{Conv, Feature, Graph, Op};
+use models::graph::{Conv, Feature, Graph, Op, UpConv};
 use models::weights::{Array, Weights};
 
 /// A feature map `C H W`.
@@ -44,6 +44,7 @@ pub fn evaluate(graph: &Graph, weights: &Weights, input: &Map) -> Map {
                 Map::from_fn(shape, |c, y, x| (input.at(c, y, x).unwrap() / 255.0 - f64::from(mean[c])) / f64::from(std[c]))
             }
             Op::Conv(conv) => convolve(conv, of(0), shape, weight),
+            Op::UpConv(conv) => up_convolve(conv, of(0), shape, weight),
             Op::BatchNorm { eps, .. } => Map::from_fn(shape, |c, y, x| {
                 let unit = (of(0).at(c, y, x).unwrap() - weight("running_mean", c)) / (weight("running_var", c) + eps).sqrt();
                 weight("weight", c) * unit + weight("bias", c)
@@ -84,6 +85,27 @@ fn convolve(conv: &Conv, input: &Map, shape: Feature, weight: impl Fn(&str, usiz
         });
         bias + products.sum::<f64>()
     })
+}
+
+/// A transposed convolution as it is defined: each input pixel adds its multiple of the kernel to the output (kernel 4, stride 2, padding 1).
+fn up_convolve(conv: &UpConv, input: &Map, shape: Feature, weight: impl Fn(&str, usize) -> f64) -> Map {
+    let mut data = vec![0.0; shape.channels * shape.height * shape.width];
+    let Feature { height, width, .. } = input.shape;
+    for (c, y, x) in (0..conv.inputs).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x)))) {
+        let value = input.at(c, y as isize, x as isize).unwrap();
+        for (o, i, j) in (0..conv.outputs).flat_map(|o| (0..4).flat_map(move |i| (0..4).map(move |j| (o, i, j)))) {
+            let (row, column) = (2 * y + i, 2 * x + j);
+            if (1..=shape.height).contains(&row) && (1..=shape.width).contains(&column) {
+                let at = ((c * conv.outputs + o) * 4 + i) * 4 + j;
+                data[(o * shape.height + row - 1) * shape.width + column - 1] += value * weight("weight", at);
+            }
+        }
+    }
+    if conv.bias {
+        let plane = shape.height * shape.width;
+        data.iter_mut().enumerate().for_each(|(i, v)| *v += weight("bias", i / plane));
+    }
+    Map { shape, data }
 }
 
 /// Numbers in -1..1 that follow from a name: `tests/data/golden/README.md`, "Numbers by formula", seed 1.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::reference::{Map, evaluate, formula_weights, unit_numbers};
 use export::Options;
+use export::about::About;
+use export::onnx::Arithmetic;
 use infer::segmenter::{self, Model, Network, Segmenter, session};
 use models::artifact;
 use models::card::Training;
@@ -15,12 +17,12 @@ use models::unet::{UNetConfig, unet};
 use models::weights::WeightsFile;
 use ort::value::TensorRef;
 
-fn small() -> UNetConfig {
+pub fn small() -> UNetConfig {
     UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() }
 }
 
 /// A checkpoint as `train` writes it.
-fn checkpoint(folder: &Path, config: &UNetConfig) -> PathBuf {
+pub fn checkpoint(folder: &Path, config: &UNetConfig) -> PathBuf {
     let training = Training { iterations: 7, images: 3, labelled_share: 0.1, ..Training::default() };
     let metadata = [
         ("format", export::weights::FORMAT.to_owned()),
@@ -35,13 +37,13 @@ fn checkpoint(folder: &Path, config: &UNetConfig) -> PathBuf {
     path
 }
 
-fn exported(folder: &Path, options: &Options) -> PathBuf {
+pub fn exported(folder: &Path, options: &Options) -> PathBuf {
     let path = folder.join("nuclei.onnx");
     export::onnx(&checkpoint(folder, &small()), &path, options, &Silent).unwrap();
     path
 }
 
-fn install_runtime() {
+pub fn install_runtime() {
     infer::runtime::install(None, None).expect("ONNX Runtime is needed for this test; Python with pip fetches it");
 }
 
@@ -68,7 +70,7 @@ fn the_paper_s_network_gives_torch_s_logits_and_taps() {
     for (key, node) in [("logits", graph.output), ("tap3", graph.tap("block3").unwrap()), ("tap5", graph.tap("block5").unwrap())] {
         let part = Graph { output: node, ..graph.clone() };
         let (part, weights) = export::pass::fold_batch_norm(export::pass::only_output((part, weights.clone())));
-        let written = export::onnx::write(&part, &weights, &std::collections::BTreeMap::new()).unwrap();
+        let written = export::onnx::write(&part, &weights, &Arithmetic::F32, &std::collections::BTreeMap::new()).unwrap();
         let mut session = session(&written.bytes, &segmenter::Options::default()).unwrap();
         for case in ["a", "b"] {
             let input = &file.arrays[&format!("{case}.input")];
@@ -110,7 +112,8 @@ fn the_shipped_file_gives_the_definition_s_probabilities() {
 #[test]
 fn the_card_tells_what_the_run_told() {
     let folder = tempfile::tempdir().unwrap();
-    let path = exported(folder.path(), &Options { microns_per_pixel: Some(0.25), ..Options::default() });
+    let path =
+        exported(folder.path(), &Options { about: About { microns_per_pixel: Some(0.25), ..About::default() }, ..Options::default() });
     let card = Model::open(&path).unwrap().card;
     assert_eq!((card.name.as_str(), card.licence.as_str()), ("tiny", "CC0-1.0"));
     assert_eq!((card.microns_per_pixel, card.stride, card.reach_px), (Some(0.25), 32, 544));
@@ -205,7 +208,7 @@ fn damaged_and_foreign_files_are_refused_by_name() {
     }
     let (graph, weights) = (unet(&small()).only_output(), formula_weights(&unet(&small())));
     let card = [("model_card".to_owned(), r#"{"format_version": 9}"#.to_owned())].into();
-    let foreign = export::onnx::write(&graph, &weights, &card).unwrap().bytes;
+    let foreign = export::onnx::write(&graph, &weights, &Arithmetic::F32, &card).unwrap().bytes;
     assert!(refused(&foreign).contains("version 9"));
 }
 

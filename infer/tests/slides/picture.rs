@@ -9,7 +9,7 @@ use infer::segmenter::Network;
 use infer::slide::Rgb;
 use models::Result;
 use models::artifact::AtomicFile;
-use models::card::{Class, ModelCard, Normalisation, Training};
+use models::card::{Class, Form, Images, ModelCard, Normalisation, Training};
 use models::console::Silent;
 use models::decode::Decoding;
 
@@ -77,16 +77,20 @@ pub fn card(microns_per_pixel: Option<f64>) -> ModelCard {
     ModelCard {
         format_version: models::card::FORMAT_VERSION,
         name: "darkness".into(),
+        version: None,
         classes: vec![Class { name: "Nucleus".into(), colour: [20, 200, 40] }],
         microns_per_pixel,
+        images: Images::default(),
         normalisation: Normalisation::IMAGENET,
         stride: 16,
         reach_px: 16,
         effective_reach: None,
         decoding: Decoding { min_area_px: 20, ..Decoding::default() },
+        form: Form::default(),
         training: Training::default(),
         licence: "none".into(),
         intended_use: "tests".into(),
+        limits: None,
         written_by: "tests".into(),
     }
 }

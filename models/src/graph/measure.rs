@@ -70,6 +70,12 @@ impl Graph {
                         add("bias", vec![conv.outputs], Role::Bias);
                     }
                 }
+                Op::UpConv(conv) => {
+                    add("weight", vec![conv.inputs, conv.outputs, 4, 4], Role::Weight);
+                    if conv.bias {
+                        add("bias", vec![conv.outputs], Role::Bias);
+                    }
+                }
                 Op::BatchNorm { channels, .. } => {
                     add("weight", vec![*channels], Role::Scale);
                     add("bias", vec![*channels], Role::Shift);
@@ -109,6 +115,7 @@ impl Graph {
                 Op::Add if of(0) == of(1) => of(0),
                 Op::Add => bail!("{}: sum of {:?} and {:?}", node.name, of(0), of(1)),
                 Op::MaxPool => Feature { height: of(0).height.div_ceil(2), width: of(0).width.div_ceil(2), ..of(0) },
+                Op::UpConv(conv) => Feature { channels: conv.outputs, height: 2 * of(0).height, width: 2 * of(0).width },
                 Op::Upsample => Feature { height: 2 * of(0).height, width: 2 * of(0).width, ..of(0) },
                 Op::Concat if (of(0).height, of(0).width) == (of(1).height, of(1).width) => {
                     Feature { channels: of(0).channels + of(1).channels, ..of(0) }
@@ -126,6 +133,7 @@ impl Graph {
         let shapes = self.shapes(height, width)?;
         let each = self.nodes.iter().zip(&shapes).map(|(node, shape)| match &node.op {
             Op::Conv(conv) => (shape.height * shape.width * conv.outputs * conv.inputs * conv.kernel * conv.kernel) as u64,
+            Op::UpConv(conv) => (shape.height * shape.width * conv.outputs * conv.inputs * 4) as u64,
             Op::Input { .. }
             | Op::InputImage { .. }
             | Op::BatchNorm { .. }

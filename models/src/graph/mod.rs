@@ -24,6 +24,8 @@ pub enum Op {
     },
     /// Convolution, zero padding of `kernel / 2`. Parameters `weight` (`out in/groups k k`) and, with `bias`, `bias` (`out`).
     Conv(Conv),
+    /// 3x3 convolution of the map enlarged by [`Op::Upsample`], in one: made by the exporter, not trained.
+    UpConv(UpConv),
     /// Batch normalisation: `weight`, `bias`, `running_mean`, `running_var`, each `C`.
     BatchNorm {
         /// Channels in and out.
@@ -60,6 +62,31 @@ pub struct Conv {
     pub stride: usize,
     /// Whether a bias is added.
     pub bias: bool,
+}
+
+/// A 3x3 convolution, stride 1, zero padding 1, of a map whose pixels are first made 2x2.
+///
+/// It equals a transposed convolution of the small map with kernel 4, stride 2, padding 1, borders included. Parameters `weight`
+/// (`in out 4 4`) and, with `bias`, `bias` (`out`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpConv {
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+    /// How it is written for a runtime.
+    pub form: UpConvForm,
+}
+
+/// The two ways of computing an [`UpConv`] without the enlarged map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpConvForm {
+    /// One transposed convolution.
+    Transposed,
+    /// Four 2x2 convolutions of the small map, one for each parity of row and column, woven together.
+    Phases,
 }
 
 /// Position of a node in [`Graph::nodes`].

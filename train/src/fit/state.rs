@@ -214,7 +214,7 @@ impl<'a> State<'a> {
         let pixels: usize = self.training.iter().map(|&i| self.dataset.samples[i].scribble.data.len()).sum();
         let (name, on) = describe(self.config.data.validation);
         let measured_on = format!("{on} of {} validation images of the run", self.validation.len());
-        let metric = |(value, _)| Metric { name: name.into(), value, measured_on: measured_on.clone() };
+        let metric = |(value, _)| Metric { name: name.into(), value, interval: None, measured_on: measured_on.clone() };
         Training {
             config: self.config.to_toml(),
             iterations: self.progress.iteration,
@@ -222,6 +222,7 @@ impl<'a> State<'a> {
             labelled_share: counts.labelled() as f64 / pixels.max(1) as f64,
             encoder_weights: self.encoder_weights.clone(),
             metrics: self.progress.best.map(metric).into_iter().collect(),
+            config_sha256: String::new(),
             checkpoint_sha256: String::new(),
         }
     }

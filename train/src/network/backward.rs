@@ -92,7 +92,9 @@ impl Walk<'_> {
                 self.arrive(inputs[0], a)?;
                 self.arrive(inputs[1], b)?;
             }
-            Op::InputImage { .. } | Op::Probability | Op::Quantise => bail!("{} is for deployment only", self.network.graph.node(id).name),
+            Op::UpConv(_) | Op::InputImage { .. } | Op::Probability | Op::Quantise => {
+                bail!("{} is for deployment only", self.network.graph.node(id).name)
+            }
         }
         Ok(())
     }

@@ -99,7 +99,9 @@ impl Network {
             Op::MaxPool => k.max_pool(tape.value(inputs[0])),
             Op::Upsample => k.upsample(tape.value(inputs[0])),
             Op::Concat => k.concat(tape.value(inputs[0]), tape.value(inputs[1])),
-            Op::InputImage { .. } | Op::Probability | Op::Quantise => bail!("{} is for deployment only", self.graph.node(id).name),
+            Op::UpConv(_) | Op::InputImage { .. } | Op::Probability | Op::Quantise => {
+                bail!("{} is for deployment only", self.graph.node(id).name)
+            }
         }
     }
 

@@ -105,7 +105,7 @@ fn reads(graph: &Graph, id: NodeId, step: Step) -> Vec<(NodeId, bool)> {
 /// Whether an operation's gradient needs what went in.
 fn reads_input(op: &Op) -> bool {
     match op {
-        Op::Conv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
+        Op::Conv(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
         Op::Input { .. } | Op::InputImage { .. } | Op::Relu | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => false,
     }
 }
@@ -115,6 +115,7 @@ fn reads_output(op: &Op) -> bool {
     match op {
         Op::Relu | Op::MaxPool => true,
         Op::Conv(_)
+        | Op::UpConv(_)
         | Op::BatchNorm { .. }
         | Op::Input { .. }
         | Op::InputImage { .. }

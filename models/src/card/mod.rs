@@ -5,8 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::decode::Decoding;
 use crate::{Context, Result, bail};
 
-/// The version of the card's format that this program writes; it reads this one and no newer.
-pub const FORMAT_VERSION: u32 = 1;
+mod form;
+
+pub use form::{Form, Parity, Precision, Target};
+
+/// The version of the card's format that this program writes; it reads all from 1 to this one.
+pub const FORMAT_VERSION: u32 = 2;
 /// The metadata key of the ONNX file under which the card stands, as JSON.
 pub const METADATA_KEY: &str = "model_card";
 
@@ -18,10 +22,16 @@ pub struct ModelCard {
     pub format_version: u32,
     /// The model's name.
     pub name: String,
+    /// The model's own version, as its makers count; `None` where they do not.
+    #[serde(default)]
+    pub version: Option<String>,
     /// What class 0, 1, ... are called and how they are drawn.
     pub classes: Vec<Class>,
     /// The scale of the training images; `None` where it was not given: then slides are read at their own scale.
     pub microns_per_pixel: Option<f64>,
+    /// What the images show and how their bytes are to be read.
+    #[serde(default)]
+    pub images: Images,
     /// How u8 values become the network's input.
     pub normalisation: Normalisation,
     /// Heights and widths are multiples of this.
@@ -32,12 +42,18 @@ pub struct ModelCard {
     pub effective_reach: Option<EffectiveReach>,
     /// How probabilities become nuclei.
     pub decoding: Decoding,
+    /// How the network was written for what runs it, and how far that moved its results.
+    #[serde(default)]
+    pub form: Form,
     /// Where the weights come from.
     pub training: Training,
     /// The licence of the weights.
     pub licence: String,
     /// What the model is for, and what not.
     pub intended_use: String,
+    /// Where it is known to fail or was never tried.
+    #[serde(default)]
+    pub limits: Option<String>,
     /// Program and version that wrote the file.
     pub written_by: String,
 }
@@ -50,6 +66,26 @@ pub struct Class {
     pub name: String,
     /// Red, green, blue.
     pub colour: [u8; 3],
+}
+
+/// What a model's images are like. The network takes u8 values from 0 to 255, red first, 8 bits a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// `brightfield`, `fluorescence`, ...
+    pub modality: Option<String>,
+    /// `H&E`, `DAPI`, ...
+    pub stain: Option<String>,
+    /// Order of the channels; this project writes `RGB` only.
+    pub channel_order: String,
+    /// What is done with a slide's colour profile; this project ignores profiles, in training and on slides.
+    pub icc_profile: String,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self { modality: None, stain: None, channel_order: "RGB".into(), icc_profile: "ignored".into() }
+    }
 }
 
 /// `(v / 255 - mean) / std` per channel, red first.
@@ -113,6 +149,9 @@ pub struct Training {
     pub labelled_share: f64,
     /// Where the encoder's weights came from; `None`: from scratch.
     pub encoder_weights: Option<String>,
+    /// SHA-256 of `config`; empty in cards of version 1.
+    #[serde(default)]
+    pub config_sha256: String,
     /// Named scores, and what they were measured on.
     pub metrics: Vec<Metric>,
     /// SHA-256 of the checkpoint.
@@ -127,6 +166,9 @@ pub struct Metric {
     pub name: String,
     /// Its value.
     pub value: f64,
+    /// Its 95 % interval (bootstrap over images), where it was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
     /// The data it was measured on.
     pub measured_on: String,
 }
@@ -139,8 +181,8 @@ impl ModelCard {
             format_version: u32,
         }
         let Version { format_version } = serde_json::from_str(text).doing(|| "parsing the model card")?;
-        if format_version != FORMAT_VERSION {
-            bail!("the model card has format version {format_version}, expected {FORMAT_VERSION}"; hint: "export the checkpoint again with this version of the program, or use the version that wrote it");
+        if !(1..=FORMAT_VERSION).contains(&format_version) {
+            bail!("the model card has format version {format_version}, expected 1 to {FORMAT_VERSION}"; hint: "export the checkpoint again with this version of the program, or use the version that wrote it");
         }
         serde_json::from_str(text).doing(|| "parsing the model card")
     }

@@ -1,0 +1,92 @@
+//! The form in which a network ships: by what is going to run it, and in which arithmetic. Each is compared with the plain graph.
+
+use std::collections::BTreeMap;
+
+use infer::golden::compare;
+use infer::segmenter::{self, Model, Network, Segmenter};
+use models::card::{Form, ModelCard, Parity, Precision, Target};
+use models::graph::UpConvForm;
+use models::{Context, Result, bail};
+
+use crate::onnx::Arithmetic;
+use crate::pass::{self, up_conv};
+use crate::{calibrate, tiles};
+
+/// Channels of the small map from which on ONNX Runtime's CPU kernels gain from [`UpConvForm::Phases`] (docs/models.md has the figures).
+const PHASES_FROM: usize = 256;
+
+/// Graph, weights and arithmetic of a form; `ranges` are needed for 8 bits.
+pub fn lower(model: &pass::Model, target: Target, precision: Precision, ranges: BTreeMap<String, [f32; 2]>) -> (pass::Model, Arithmetic) {
+    let arithmetic = match precision {
+        Precision::F32 => Arithmetic::F32,
+        Precision::F16 => Arithmetic::F16,
+        // Transposed convolutions and phases have no 8-bit kernels: the plain graph has.
+        Precision::Int8 => return (model.clone(), Arithmetic::Int8(ranges)),
+    };
+    let form = |channels: usize| match target {
+        Target::Cpu => (channels >= PHASES_FROM).then_some(UpConvForm::Phases),
+        Target::OpenVino => Some(UpConvForm::Transposed),
+        Target::Cuda | Target::TensorRt => None,
+    };
+    (up_conv(model.clone(), form), arithmetic)
+}
+
+/// The ranges of values for a form; none are needed for floats.
+pub fn ranges(
+    model: &pass::Model,
+    precision: Precision,
+    sites: &[tiles::Site],
+    run: &segmenter::Options,
+) -> Result<BTreeMap<String, [f32; 2]>> {
+    match precision {
+        Precision::F32 | Precision::F16 => Ok(BTreeMap::new()),
+        Precision::Int8 => {
+            let tiles: Vec<_> = sites.iter().map(|site| (site.tile(HALO), site.side(HALO))).collect();
+            calibrate::ranges(&model.0, &model.1, &tiles, run)
+        }
+    }
+}
+
+/// Pixels around the cores of tiles that are compared.
+const HALO: usize = 64;
+
+/// How far a form is from the plain graph on tiles, and how many times as fast it is here (not part of the card: it is this machine's).
+pub struct Comparison {
+    /// What goes into the card.
+    pub parity: Parity,
+    /// Time of the plain graph by that of the form.
+    pub speed: f64,
+}
+
+/// Runs both on all tiles.
+pub fn against_plain(plain: &mut Segmenter, form: &Model, sites: &[tiles::Site], run: &segmenter::Options) -> Result<Comparison> {
+    let mut formed = Segmenter::new(form, run)?;
+    let (mut expected, mut seen, mut seconds) = (Vec::new(), Vec::new(), [f64::INFINITY; 2]);
+    for site in sites {
+        let (image, side) = (site.tile(HALO), site.side(HALO));
+        expected.extend(timed(plain, &image, side, &mut seconds[0])?);
+        seen.extend(timed(&mut formed, &image, side, &mut seconds[1])?);
+    }
+    let level = form.card.decoding.first_foreground_level();
+    Ok(Comparison { parity: compare(&expected, &seen, level), speed: seconds[0] / seconds[1] })
+}
+
+/// The shortest time of all tiles counts: the first ones warm up.
+fn timed(network: &mut Segmenter, image: &[u8], side: usize, shortest: &mut f64) -> Result<Vec<u8>> {
+    let began = std::time::Instant::now();
+    let map = network.quantised(image, 1, side, side).doing(|| "comparing forms")?;
+    *shortest = shortest.min(began.elapsed().as_secs_f64());
+    Ok(map)
+}
+
+/// Writes the figures into the card; an error where a form loses more than is allowed.
+pub fn record(card: &mut ModelCard, target: Target, precision: Precision, parity: Option<Parity>, max_flipped: f64) -> Result<()> {
+    if let Some(parity) = parity.filter(|parity| parity.flipped_share > max_flipped) {
+        bail!(
+            "in {precision} for {target}, {:.3} % of the pixels change side, at most {:.3} % are allowed", 100.0 * parity.flipped_share, 100.0 * max_flipped;
+            hint: "export in f32, calibrate on more and more typical images by --tiles, or allow more by --max-flipped"
+        );
+    }
+    card.form = Form { target, precision, parity };
+    Ok(())
+}

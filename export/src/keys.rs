@@ -1,0 +1,95 @@
+//! Keys and signatures: Ed25519, in the file format of minisign. [`infer::signature`] checks them.
+
+use std::path::{Path, PathBuf};
+
+use infer::segmenter::Model;
+use infer::signature;
+use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
+use models::{Context, Error, Result, artifact, bail};
+
+/// Larger than any key.
+const MAX_BYTES: u64 = 1 << 14;
+
+/// How a secret key is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Password {
+    /// Asked for on the terminal.
+    #[default]
+    Ask,
+    /// The first line of a file.
+    File(PathBuf),
+    /// The key is not encrypted: whoever reads the file can sign.
+    None,
+}
+
+impl Password {
+    fn text(&self) -> Result<Option<String>> {
+        let Password::File(path) = self else { return Ok(None) };
+        let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
+        match text.lines().next().filter(|line| !line.is_empty()) {
+            Some(line) => Ok(Some(line.to_owned())),
+            None => {
+                bail!("{}: expected a password in the first line, found none", path.display(); hint: "--plain makes a key without a password")
+            }
+        }
+    }
+}
+
+/// Makes `name.key` (secret) and `name.pub`; keys that are there are left alone.
+pub fn generate(name: &Path, password: &Password) -> Result<[PathBuf; 2]> {
+    let [secret, public] = ["key", "pub"].map(|extension| name.with_extension(extension));
+    if let Some(there) = [&secret, &public].into_iter().find(|path| path.exists()) {
+        bail!("{} is there already", there.display(); hint: "keys are never overwritten: choose another name");
+    }
+    let pair = match password {
+        Password::None => KeyPair::generate_unencrypted_keypair(),
+        Password::Ask | Password::File(_) => KeyPair::generate_encrypted_keypair(password.text()?),
+    };
+    let pair = pair.map_err(|error| Error::new(error.to_string())).doing(|| "making a key")?;
+    let boxed = pair.sk.to_box(None).map_err(|error| Error::new(error.to_string()))?.into_string();
+    write_secret(&secret, boxed.as_bytes())?;
+    let boxed = pair.pk.to_box().map_err(|error| Error::new(error.to_string()))?.into_string();
+    artifact::write(&public, boxed.as_bytes())?;
+    Ok([secret, public])
+}
+
+/// For its owner alone, before anything is in it.
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+    artifact::write(path, b"")?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let owner = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(path, owner).doing(|| format!("closing {} to others", path.display()))?;
+    }
+    std::fs::write(path, bytes).doing(|| format!("writing {}", path.display()))
+}
+
+/// Signs a model that is whole; writes `MODEL.minisig` beside it.
+pub fn sign(model: &Path, key: &Path, password: &Password) -> Result<PathBuf> {
+    let opened = Model::open(model)?;
+    let secret = secret_key(key, password)?;
+    let public = PublicKey::from_secret_key(&secret).map_err(|error| Error::new(error.to_string()))?;
+    let version = opened.card.version.as_deref().map_or_else(String::new, |version| format!(" {version}"));
+    let comment = format!("{}{version}, sha256 {}", opened.card.name.replace(['\n', '\r'], " "), opened.sha256);
+    let signature = minisign::sign(Some(&public), &secret, opened.bytes.as_slice(), Some(&comment), Some("signature of a model"))
+        .map_err(|error| Error::new(error.to_string()))
+        .doing(|| format!("signing {}", model.display()))?;
+    let path = signature::path_of(model);
+    artifact::write(&path, signature.into_string().as_bytes())?;
+    Ok(path)
+}
+
+fn secret_key(path: &Path, password: &Password) -> Result<SecretKey> {
+    let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
+    let doing = || format!("opening the key {}", path.display());
+    let hint = || "a .key file of `export keygen` is expected, and its password";
+    let boxed = || SecretKeyBox::from_string(&text).map_err(|error| Error::new(error.to_string())).doing(doing).hint(hint);
+    if let Ok(plain) = boxed()?.into_unencrypted_secret_key() {
+        return Ok(plain);
+    }
+    if *password == Password::None {
+        bail!("{} is encrypted", path.display(); hint: "leave --plain away and give its password");
+    }
+    boxed()?.into_secret_key(password.text()?).map_err(|error| Error::new(error.to_string())).doing(doing).hint(hint)
+}

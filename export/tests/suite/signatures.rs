@@ -1,0 +1,111 @@
+//! Whoever changes a signed model, its signature or its key is found out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::reference::formula_weights;
+use export::Options;
+use export::keys::{self, Password};
+use infer::segmenter::Model;
+use infer::signature;
+use models::console::Silent;
+use models::unet::{UNetConfig, unet};
+use models::weights::WeightsFile;
+
+/// A tiny model without measurements, its keys and its signature.
+struct Signed {
+    folder: tempfile::TempDir,
+    model: PathBuf,
+    key: PathBuf,
+}
+
+fn model_at(path: &Path, width: usize) {
+    let config = UNetConfig { encoder_width: width, decoder_channels: [2; 5], ..UNetConfig::default() };
+    let weights = path.with_extension("safetensors");
+    WeightsFile { arrays: formula_weights(&unet(&config)), ..WeightsFile::default() }.write(&weights).unwrap();
+    export::onnx(&weights, path, &Options::default(), &Silent).unwrap();
+}
+
+fn signed() -> Signed {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("nuclei.onnx");
+    model_at(&model, 2);
+    let [secret, key] = keys::generate(&folder.path().join("lab"), &Password::None).unwrap();
+    keys::sign(&model, &secret, &Password::None).unwrap();
+    Signed { folder, model, key }
+}
+
+fn check(model: &Path, key: &Path) -> models::Result<Option<signature::Signed>> {
+    signature::check(&Model::open(model)?, model, Some(key))
+}
+
+#[test]
+fn a_signature_holds_and_its_comment_names_the_file() {
+    let Signed { model, key, .. } = &signed();
+    let held = check(model, key).unwrap().unwrap();
+    assert!(held.comment.contains(&Model::open(model).unwrap().sha256), "{held:?}");
+    assert_eq!(signature::check(&Model::open(model).unwrap(), model, None).unwrap(), None);
+}
+
+/// Twenty changed bytes of the model, and six ways of changing, swapping or losing what belongs to it.
+#[test]
+fn twenty_six_kinds_of_tampering_are_rejected_by_name() {
+    let Signed { folder, model, key } = &signed();
+    let at = |name: &str| folder.path().join(name);
+    let good = fs::read(model).unwrap();
+    let signature_file = signature::path_of(model);
+    let good_signature = fs::read_to_string(&signature_file).unwrap();
+    let rejected = |what: &str| {
+        let error = check(model, key).expect_err(what);
+        assert!(error.to_string().contains("nuclei.onnx") && error.hint_text().is_some(), "{what}: {error:?}");
+        fs::write(model, &good).unwrap();
+        fs::write(&signature_file, &good_signature).unwrap();
+        error.to_string()
+    };
+    for i in 0..20 {
+        let mut changed = good.clone();
+        changed[i * (good.len() - 1) / 19] ^= 1 << (i % 8);
+        fs::write(model, changed).unwrap();
+        rejected(&format!("byte {i} of 20"));
+    }
+    fs::write(model, &good[..good.len() / 2]).unwrap();
+    rejected("half a model");
+    model_at(&at("other.onnx"), 3);
+    fs::copy(at("other.onnx"), model).unwrap();
+    assert!(rejected("another whole model").contains("does not hold"));
+    fs::remove_file(&signature_file).unwrap();
+    assert!(rejected("no signature").contains("not signed"));
+    let [stranger, _] = keys::generate(&at("stranger"), &Password::None).unwrap();
+    keys::sign(model, &stranger, &Password::None).unwrap();
+    assert!(rejected("another's signature").contains("does not hold"));
+    fs::write(&signature_file, good_signature.replace("sha256", "sha255")).unwrap();
+    rejected("an edited comment");
+    fs::write(&signature_file, "signature").unwrap();
+    assert!(rejected("no signature in the file").contains("not a signature"));
+    check(model, key).unwrap();
+}
+
+#[test]
+fn keys_are_checked_and_never_overwritten() {
+    let Signed { folder, model, key } = &signed();
+    let again = keys::generate(&folder.path().join("lab"), &Password::None).unwrap_err();
+    assert!(again.to_string().contains("there already"), "{again}");
+    let error = keys::sign(model, key, &Password::None).unwrap_err();
+    assert!(error.to_string().contains("lab.pub") && error.hint_text().is_some(), "{error:?}");
+    let error = check(model, &folder.path().join("lab.key")).unwrap_err();
+    assert!(error.to_string().contains("not a public key"), "{error}");
+}
+
+/// Takes about a gibibyte and some seconds: that is what protects the key.
+#[test]
+fn an_encrypted_key_needs_its_password() {
+    let Signed { folder, model, .. } = &signed();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("password"), "correct horse\n").unwrap();
+    fs::write(at("wrong"), "battery\n").unwrap();
+    let [secret, public] = keys::generate(&at("guarded"), &Password::File(at("password"))).unwrap();
+    assert!(keys::sign(model, &secret, &Password::None).unwrap_err().to_string().contains("encrypted"));
+    assert!(keys::sign(model, &secret, &Password::File(at("wrong"))).is_err());
+    keys::sign(model, &secret, &Password::File(at("password"))).unwrap();
+    check(model, &public).unwrap();
+}
