@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use models::console::Silent;
 use models::unet::{UNetConfig, unet};
+use models::weights::{Weights, WeightsFile};
 use train::evaluate::probabilities;
 use train::network::Network;
 use train::network::kernels::Cpu;
 use train::rng::Draw;
-use whole_road_tests::{exported, narrow, segmenter, tissue, weights};
+use whole_road_tests::{exported, install_runtime, narrow, segmenter, tissue, weights};
 
 /// The largest difference of a probability over random sizes; images are multiples of the stride, as tiles are.
 fn largest_difference(config: &UNetConfig, sizes: usize, seed: u64) -> f32 {
@@ -39,4 +41,32 @@ fn the_real_network_within_1e_4() {
 fn narrow_networks_with_either_head_within_1e_4() {
     assert!(largest_difference(&narrow(), 20, 2) <= 1e-4);
     assert!(largest_difference(&UNetConfig { head_kernel: 3, ..narrow() }, 10, 3) <= 1e-4);
+}
+
+/// A checkpoint says of one image what training saw; an export compares, and finds out weights that were changed since.
+#[test]
+fn a_checkpoint_carries_a_witness_that_exports_listen_to() {
+    let folder = tempfile::tempdir().unwrap();
+    install_runtime();
+    let config = narrow();
+    let mut arrays = weights(&config, 4);
+    let trained = Network::new(unet(&config), &arrays, Arc::new(Cpu::default())).unwrap();
+    arrays.extend(train::witness::arrays(&trained).unwrap());
+    let tile = tissue(256, 256, 4);
+    let tile_path = folder.path().join("tile.png");
+    image::RgbImage::from_raw(256, 256, tile.data).unwrap().save(&tile_path).unwrap();
+    let export = |arrays: Weights| {
+        let checkpoint = folder.path().join("checkpoint.safetensors");
+        let metadata = [("format", "nuclei-checkpoint-1".to_owned()), ("unet", serde_json::to_string(&config).unwrap())];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        WeightsFile { arrays, metadata, verified: true }.write(&checkpoint).unwrap();
+        let options = export::Options { tiles: vec![tile_path.clone()], ..export::Options::default() };
+        export::onnx(&checkpoint, &folder.path().join("model.onnx"), &options, &Silent)
+    };
+    let parity = export(arrays.clone()).unwrap().card.form.training_parity.expect("the checkpoint has a witness");
+    assert!(parity.pixels == 96 * 128 && parity.max_change <= 1e-4, "{parity:?}");
+    let head = arrays.get_mut("segmentation_head.0.weight").unwrap();
+    head.data.iter_mut().for_each(|w| *w = -*w);
+    let error = export(arrays).unwrap_err();
+    assert!(error.to_string().contains("differ from those of training") && error.hint_text().is_some(), "{error:?}");
 }

@@ -57,7 +57,10 @@ fn form(card: &ModelCard) -> String {
         None if plain => String::new(),
         None => "; not compared with the plain graph".to_owned(),
     };
-    format!("for {}, {}{moved}", form.target, form.precision)
+    let training = form.training_parity.map_or_else(String::new, |parity| {
+        format!("; against the program that trained it, probabilities move by {:.2e} at most", parity.max_change)
+    });
+    format!("for {}, {}{moved}{training}", form.target, form.precision)
 }
 
 fn training(card: &ModelCard) -> String {

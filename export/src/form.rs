@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use infer::golden::compare;
 use infer::segmenter::{self, Model, Network, Segmenter};
 use models::card::{Form, ModelCard, Parity, Precision, Target};
+use models::decode::quantise;
 use models::graph::UpConvForm;
 use models::{Context, Result, bail};
 
 use crate::onnx::Arithmetic;
 use crate::pass::{self, up_conv};
+use crate::weights::Witness;
 use crate::{calibrate, tiles};
 
 /// Channels of the small map from which on ONNX Runtime's CPU kernels gain from [`UpConvForm::Phases`] (docs/models.md has the figures).
@@ -56,10 +58,18 @@ pub struct Comparison {
     pub parity: Parity,
     /// Time of the plain graph by that of the form.
     pub speed: f64,
+    /// See [`Form::training_parity`].
+    pub training: Option<Parity>,
 }
 
 /// Runs both on all tiles.
-pub fn against_plain(plain: &mut Segmenter, form: &Model, sites: &[tiles::Site], run: &segmenter::Options) -> Result<Comparison> {
+pub fn against_plain(
+    plain: &mut Segmenter,
+    form: &Model,
+    sites: &[tiles::Site],
+    witness: Option<&Witness>,
+    run: &segmenter::Options,
+) -> Result<Comparison> {
     let mut formed = Segmenter::new(form, run)?;
     let (mut expected, mut seen, mut seconds) = (Vec::new(), Vec::new(), [f64::INFINITY; 2]);
     for site in sites {
@@ -68,7 +78,9 @@ pub fn against_plain(plain: &mut Segmenter, form: &Model, sites: &[tiles::Site],
         seen.extend(timed(&mut formed, &image, side, &mut seconds[1])?);
     }
     let level = form.card.decoding.first_foreground_level();
-    Ok(Comparison { parity: compare(&expected, &seen, level), speed: seconds[0] / seconds[1] })
+    against_training(plain, witness, level, true)?;
+    let training = against_training(&mut formed, witness, level, false)?;
+    Ok(Comparison { parity: compare(&expected, &seen, level), speed: seconds[0] / seconds[1], training })
 }
 
 /// The shortest time of all tiles counts: the first ones warm up.
@@ -87,6 +99,27 @@ pub fn record(card: &mut ModelCard, target: Target, precision: Precision, parity
             hint: "export in f32, calibrate on more and more typical images by --tiles, or allow more by --max-flipped"
         );
     }
-    card.form = Form { target, precision, parity };
+    card.form = Form { target, precision, parity, training_parity: card.form.training_parity };
     Ok(())
+}
+
+/// The most by which the plain graph in f32 may differ from the training program: the order of sums, some forty layers deep.
+const MAX_FROM_TRAINING: f64 = 1e-3;
+
+/// Runs what the checkpoint says of its own image; `None` where it says nothing. An error where the plain graph says something else.
+pub fn against_training(network: &mut Segmenter, witness: Option<&Witness>, level: u8, is_plain: bool) -> Result<Option<Parity>> {
+    let Some(Witness { image, probability, height, width }) = witness else { return Ok(None) };
+    let found = network.probabilities(image, 1, *height, *width)?;
+    let changes = || found.iter().zip(probability).map(|(a, b)| f64::from((a - b).abs()));
+    let max_change = changes().fold(0.0, f64::max);
+    if is_plain && max_change > MAX_FROM_TRAINING {
+        bail!(
+            "the file's probabilities differ from those of training by up to {max_change:.5}, at most {MAX_FROM_TRAINING} are allowed";
+            hint: "the checkpoint's weights were changed after training, or ONNX Runtime is wrong here: try another checkpoint or another version"
+        );
+    }
+    let pixels = found.len();
+    let flipped = found.iter().zip(probability).filter(|(a, b)| (quantise(**a) >= level) != (quantise(**b) >= level)).count();
+    let mean_change = changes().sum::<f64>() / pixels as f64;
+    Ok(Some(Parity { pixels, max_change, mean_change, flipped_share: flipped as f64 / pixels as f64 }))
 }

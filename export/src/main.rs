@@ -89,6 +89,9 @@ fn onnx(args: OnnxArgs) -> Result<()> {
             parity.pixels
         );
     }
+    if let Some(parity) = card.form.training_parity {
+        println!("against training's own probabilities: {:.2e} at most, {:.2e} on average", parity.max_change, parity.mean_change);
+    }
     println!("{} golden tiles in the file", summary.golden_tiles);
     Ok(())
 }

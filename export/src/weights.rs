@@ -25,6 +25,32 @@ pub struct Checkpoint {
     pub training: Training,
     /// What the run says about the model.
     pub about: About,
+    /// What the trained network says of an image.
+    pub witness: Option<Witness>,
+}
+
+/// An image, `H W 3`, and the probabilities that the program which trained the network computed for it; the arrays `witness.image` and
+/// `witness.probability` of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Witness {
+    /// `height * width * 3` bytes.
+    pub image: Vec<u8>,
+    /// `height * width` probabilities.
+    pub probability: Vec<f32>,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl Witness {
+    /// `None` where a checkpoint has none, or not of this shape.
+    fn of(arrays: &Weights) -> Option<Self> {
+        let (image, probability) = (arrays.get("witness.image")?, arrays.get("witness.probability")?);
+        let &[height, width] = probability.shape.as_slice() else { return None };
+        let bytes = image.data.iter().map(|&v| v.clamp(0.0, 255.0) as u8).collect();
+        (image.shape == [height, width, 3]).then(|| Self { image: bytes, probability: probability.data.clone(), height, width })
+    }
 }
 
 /// What a run says about the model it trains; the metadata key `model`, as JSON. Everything may be left out.
@@ -64,6 +90,7 @@ impl Checkpoint {
         }
         let about = json(&file, "model")?.unwrap_or_default();
         let given: Option<UNetConfig> = json(&file, "unet")?;
+        let witness = Witness::of(&file.arrays);
         let mut weights = file.arrays;
         let config = match given {
             Some(config) => config,
@@ -77,7 +104,7 @@ impl Checkpoint {
         if !force {
             check_finite(&weights)?;
         }
-        Ok(Self { graph, weights, training, about })
+        Ok(Self { graph, weights, training, about, witness })
     }
 }
 

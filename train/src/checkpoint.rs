@@ -17,6 +17,7 @@ use crate::config::{Profile, RunConfig};
 use crate::network::Network;
 use crate::optimizer::Slot;
 use crate::step::Trainer;
+use crate::witness;
 
 /// The value of the metadata key `format`.
 pub const FORMAT: &str = "nuclei-checkpoint-1";
@@ -63,13 +64,19 @@ impl ModelFacts {
         Self {
             microns_per_pixel: config.data.microns_per_pixel,
             classes: vec![class("Background", [220, 220, 220]), class("Nucleus", [230, 60, 30])],
-            decoding: Decoding::default(),
+            decoding: Decoding::splitting(),
         }
     }
 }
 
-/// A file that holds the network alone.
+/// A file that holds the network alone, and what it says of one image.
 pub fn model_file(network: &Network, config: &RunConfig, training: &Training) -> Result<WeightsFile> {
+    let mut file = weights_file(network, config, training)?;
+    file.arrays.extend(witness::arrays(network)?);
+    Ok(file)
+}
+
+fn weights_file(network: &Network, config: &RunConfig, training: &Training) -> Result<WeightsFile> {
     Ok(WeightsFile { arrays: network.weights()?, metadata: metadata(config, training)?, verified: true })
 }
 
@@ -81,7 +88,7 @@ pub fn resume_file(
     config: &RunConfig,
     training: &Training,
 ) -> Result<WeightsFile> {
-    let mut file = model_file(&trainer.network, config, training)?;
+    let mut file = weights_file(&trainer.network, config, training)?;
     if let Some(average) = &trainer.average {
         file.arrays.extend(average.network.weights()?.into_iter().map(|(name, array)| (format!("{AVERAGE}{name}"), array)));
     }

@@ -26,3 +26,4 @@ pub mod scribble;
 pub mod step;
 pub mod suggest;
 pub mod weight_average;
+pub mod witness;

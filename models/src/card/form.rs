@@ -17,6 +17,8 @@ pub struct Form {
     pub precision: Precision,
     /// How far its probabilities are from the plain graph's in f32; `None` where no image was at hand at export.
     pub parity: Option<Parity>,
+    /// How far they are from those of the program that trained it, on the image that its checkpoint carries.
+    pub training_parity: Option<Parity>,
 }
 
 /// What runs a model. The forms differ in how a convolution of an enlarged map is written.

@@ -1,0 +1,37 @@
+//! What the trained network says of one image, kept with its weights.
+//!
+//! An exporter that runs no training code can so compare what it wrote with what was trained, each time.
+
+use models::Result;
+use models::weights::{Array, Weights};
+
+use crate::data::RgbImage;
+use crate::evaluate::probabilities;
+use crate::network::Network;
+
+/// The image, `H W 3`, values 0 to 255.
+pub const IMAGE: &str = "witness.image";
+/// Probabilities of nucleus, `H W`.
+pub const PROBABILITY: &str = "witness.probability";
+const WIDTH: usize = 128;
+const HEIGHT: usize = 96;
+
+/// Both arrays, of an image with all kinds of values: discs on a slope, with noise that follows from the position.
+pub fn arrays(network: &Network) -> Result<Weights> {
+    let stride = network.graph().stride();
+    let (width, height) = (WIDTH.next_multiple_of(stride), HEIGHT.next_multiple_of(stride));
+    let image = RgbImage { width, height, data: (0..3 * width * height).map(|i| value(i / 3 % width, i / 3 / width, i % 3)).collect() };
+    let probability = probabilities(network, &image)?;
+    let pixels = image.data.iter().map(|&v| f32::from(v)).collect();
+    Ok(Weights::from([
+        (IMAGE.to_owned(), Array::new([height, width, 3], pixels)),
+        (PROBABILITY.to_owned(), Array::new([height, width], probability.data)),
+    ]))
+}
+
+fn value(x: usize, y: usize, channel: usize) -> u8 {
+    let in_disc = (x % 32).abs_diff(16).pow(2) + (y % 32).abs_diff(16).pow(2) < 90;
+    let noise = (x * 7919 + y * 104_729 + channel * 1_299_709) % 31;
+    let ground = if in_disc { 60 + 20 * channel } else { 120 + x / 2 + y / 4 };
+    (ground + noise).min(255) as u8
+}
