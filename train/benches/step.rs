@@ -73,7 +73,7 @@ fn contrastive_term(repeats: usize) {
     let contrast = Contrast { tau: 0.3, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: false };
     let sampling = Sampling { max_per_class: MaxPerClass::Limit(6000), scope: Scope::Batch };
     let mut draw = Draw::new(1, "bench", 0, 0, 0);
-    time("contrastive term, 6000 a class", repeats, || drop(contrast_of_maps(&contrast, &z, &labels, sampling, &mut draw).unwrap()));
+    time("contrastive term, 6000 a class", repeats, || drop(contrast_of_maps(&contrast, &z, &labels, sampling, 1.0, &mut draw).unwrap()));
 }
 
 fn run(batch: usize, repeats: usize) {

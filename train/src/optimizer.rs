@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::network::kernels::vectorised;
+use crate::network::kernels::{Pool, tensor, vectorised};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -65,7 +65,7 @@ impl RAdam {
     /// One step of one parameter; the new value. A parameter without a gradient is simply not stepped: its counter stays.
     pub fn step(&mut self, name: &str, parameter: &Tensor, gradient: &Tensor, rate: Rate) -> Result<Tensor> {
         if !self.slots.contains_key(name) {
-            let slot = Slot { steps: 0, first: parameter.zeros_like()?, second: parameter.zeros_like()? };
+            let slot = Slot { steps: 0, first: zeros(parameter)?, second: zeros(parameter)? };
             self.slots.insert(name.to_owned(), slot);
         }
         let slot = self.slots.get_mut(name).expect("was just inserted");
@@ -79,6 +79,14 @@ impl RAdam {
         slot.second = ((&slot.second * BETA2)? + (gradient.sqr()? * (1.0 - BETA2))?)?;
         let direction = if update.adaptive { (&slot.first / (slot.second.sqrt()? + EPS)?)? } else { slot.first.clone() };
         (parameter * update.shrink)? - (direction * update.rate)?
+    }
+}
+
+fn zeros(like: &Tensor) -> Result<Tensor> {
+    match like.device() {
+        // Written zeros, from the beginning of a cache line on: those that the system only promises cost twice when first met.
+        Device::Cpu if like.dtype() == DType::F32 => tensor(Pool::new().zeros(like.elem_count()))?.reshape(like.shape()),
+        _ => like.zeros_like(),
     }
 }
 

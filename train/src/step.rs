@@ -161,9 +161,8 @@ impl Trainer {
             Contrast { tau: head.term.tau, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: method.self_pairs };
         let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
         let tape = head.network.forward(tap, Mode::Train)?;
-        let term = contrast_of_maps(&contrast, &head.network.output(&tape)?, &labels, sampling, draw)?;
-        let dz = (term.gradient * head.term.weight)?;
-        let gradients = head.network.backward(&tape, Some(&dz), &[], true)?;
+        let term = contrast_of_maps(&contrast, &head.network.output(&tape)?, &labels, sampling, head.term.weight, draw)?;
+        let gradients = head.network.backward(&tape, Some(&term.gradient), &[], true)?;
         update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         head.network.follow_statistics(&tape, 0.1)?;
         Ok((term.value, gradients.image.expect("was asked for")))

@@ -120,7 +120,7 @@ fn contrast_of_maps_finds_the_vectors_and_carries_gradients_through_the_normalis
         let labels = u8s(&golden[&format!("{delta}.labels")]);
         let sampling = Sampling { max_per_class: MaxPerClass::Unbounded(Unbounded::None), scope: Scope::Batch };
         for (draw, key, contrast) in cases(&golden, delta).into_iter().filter(|(draw, ..)| draw.ends_with("all")) {
-            let term = contrast_of_maps(&contrast, z, &labels, sampling, &mut Draw::new(0, "test", 0, 0, 0)).unwrap();
+            let term = contrast_of_maps(&contrast, z, &labels, sampling, 1.0, &mut Draw::new(0, "test", 0, 0, 0)).unwrap();
             let expected = scalar(&golden[&format!("{key}.loss")]);
             assert!((term.value - expected).abs() <= 1e-5 * expected.abs(), "{key}");
             let mut at_rows = Vec::new();

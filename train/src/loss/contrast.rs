@@ -75,7 +75,9 @@ impl Contrast {
 ///
 /// A group (the batch, or each image) with fewer than two vectors of a class counts nothing; the value is the mean over the
 /// others. Without any, value and gradient are 0.
-pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut Draw) -> Result<Term> {
+///
+/// The gradient is that of `weight` times the term. It lies channels last in memory.
+pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling: Sampling, weight: f64, draw: &mut Draw) -> Result<Term> {
     let (batch, channels, height, width) = z.dims4()?;
     assert_eq!(labels.len(), batch * height * width, "a label for every vector");
     let images_in_group = match sampling.scope {
@@ -94,15 +96,16 @@ pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling
     // Channels last: free of cost where the kernels keep them so.
     let pixels = z32.permute((0, 2, 3, 1))?.contiguous()?;
     let values = f32s(&pixels)?;
-    let mut gradient = vec![0.0f32; values.len()];
+    // Written now: zeros that the system only promises are read first and mapped twice.
+    let mut gradient: Vec<f32> = std::iter::repeat_n(0.0, values.len()).collect();
     let mut value = 0.0;
     for [zeros, ones] in &groups {
         let (units0, units1) = (units(&values, channels, zeros), units(&values, channels, ones));
         let term = contrast.of_units(&units0.rows, &units1.rows, channels);
         let share = 1.0 / groups.len() as f32;
         value += term.value * f64::from(share);
-        scatter(channels, zeros, &units0, &term.gradient0, share, &mut gradient);
-        scatter(channels, ones, &units1, &term.gradient1, share, &mut gradient);
+        scatter(channels, zeros, &units0, &term.gradient0, share * weight as f32, &mut gradient);
+        scatter(channels, ones, &units1, &term.gradient1, share * weight as f32, &mut gradient);
     }
     let gradient = Tensor::from_vec(gradient, (batch, height, width, channels), &Device::Cpu)?.permute((0, 3, 1, 2))?;
     Ok(Term { value, gradient: gradient.to_device(z.device())?.to_dtype(z.dtype())? })

@@ -6,7 +6,10 @@ use rayon::prelude::*;
 
 use super::sigmoid::softplus_and_slope;
 use crate::network::kernels::product::{Outer, Product};
-use crate::network::kernels::{Isa, run_on};
+use crate::network::kernels::{Buffer, Isa, Pool, run_on};
+
+/// Gradients and similarities of tasks, from one step to the next.
+static ROOM: Pool = Pool::new();
 
 /// Vectors in a block: similarities of a pair of blocks stay in the second-level cache.
 const BLOCK: usize = 256;
@@ -78,15 +81,16 @@ impl Pairs {
         let all: Vec<(usize, usize)> = (0..n).flat_map(|i| (i..n).map(move |j| (i, j))).collect();
         // A fixed number, so that sums do not depend on the number of threads; each holds a gradient of its own.
         let parts = (200_000 / self.rows.len().div_ceil(self.width).max(1)).clamp(8, 16);
-        let found: Vec<(f64, Vec<f32>)> = (0..parts)
+        let found: Vec<(f64, Buffer)> = (0..parts)
             .into_par_iter()
             .map(|part| {
-                let mut gradient = vec![0.0f32; self.rows.len()];
-                let mut similarities = vec![0.0f32; BLOCK * BLOCK];
+                let mut gradient = ROOM.zeros(self.rows.len());
+                let mut similarities = ROOM.take(BLOCK * BLOCK);
                 let mut value = 0.0;
                 for &(i, j) in &all[part * all.len() / parts..(part + 1) * all.len() / parts] {
                     value += self.pair(&self.blocks[i], &self.blocks[j], kinds, skip, &mut similarities, &mut gradient);
                 }
+                ROOM.give(similarities);
                 (value, gradient)
             })
             .collect();
@@ -97,6 +101,7 @@ impl Pairs {
                 total.iter_mut().zip(&gradient[chunk << 13..]).for_each(|(total, value)| *total += value);
             }
         });
+        found.into_iter().for_each(|(_, gradient)| ROOM.give(gradient));
         (value, [0, 1].map(|class| self.unpadded(&total, class)))
     }
 
@@ -121,12 +126,12 @@ impl Pairs {
         let columns = b.rows.len();
         let used = &mut similarities[..a.rows.len() * columns];
         let sum = if b.count == columns && !same_block {
-            softplus_and_slope(&mut used[..a.count * columns], sign, factor, None)
+            softplus_and_slope(self.isa, &mut used[..a.count * columns], sign, factor, None)
         } else {
             let rows = used.chunks_exact_mut(columns).take(a.count).enumerate();
             rows.map(|(i, row)| {
                 row[b.count..].fill(0.0);
-                softplus_and_slope(&mut row[..b.count], sign, factor, (skip && same_block).then_some(i))
+                softplus_and_slope(self.isa, &mut row[..b.count], sign, factor, (skip && same_block).then_some(i))
             })
             .sum()
         };

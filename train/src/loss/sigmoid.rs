@@ -1,17 +1,23 @@
-//! Softplus and its slope over a block of similarities, in a form that the compiler turns into vectors.
+//! Softplus and its slope over a block of similarities, sixteen at a time.
+
+use crate::network::kernels::{Isa, Lanes, Work, run_on};
 
 /// Sum of `softplus(sign * s)` over the block, and every `s` replaced by the slope `sign * sigmoid(sign * s)` times `factor`.
 ///
 /// With `skip`, that one element counts nothing and gets slope 0 (a vector is not its own pair).
-pub fn softplus_and_slope(row: &mut [f32], sign: f32, factor: f32, skip: Option<usize>) -> f64 {
-    let removed = skip.map(|i| {
-        let value = softplus(f64::from(sign * row[i]));
-        (i, value)
-    });
-    let sum = dispatch(row, sign, sign * factor);
+pub fn softplus_and_slope(isa: Isa, block: &mut [f32], sign: f32, factor: f32, skip: Option<usize>) -> f64 {
+    let removed = skip.map(|i| (i, softplus(f64::from(sign * block[i]))));
+    let mut sum = 0.0;
+    let (whole, rest) = block.split_at_mut(block.len() / LANES * LANES);
+    run_on(isa, Slopes { values: whole, sign, scale: sign * factor, sum: &mut sum });
+    for value in rest {
+        let s = f64::from(sign * *value);
+        sum += softplus(s);
+        *value = (f64::from(sign * factor) / (1.0 + (-s).exp())) as f32;
+    }
     match removed {
         Some((i, value)) => {
-            row[i] = 0.0;
+            block[i] = 0.0;
             sum - value
         }
         None => sum,
@@ -22,110 +28,141 @@ fn softplus(s: f64) -> f64 {
     s.max(0.0) + (-s.abs()).exp().ln_1p()
 }
 
-fn dispatch(row: &mut [f32], sign: f32, scale: f32) -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the features were just detected.
-            return unsafe { avx512(row, sign, scale) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features were just detected.
-            return unsafe { avx2(row, sign, scale) };
-        }
-    }
-    block(row, sign, scale)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq")]
-fn avx512(row: &mut [f32], sign: f32, scale: f32) -> f64 {
-    block(row, sign, scale)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2(row: &mut [f32], sign: f32, scale: f32) -> f64 {
-    block(row, sign, scale)
-}
-
-/// Sums per lane run over at most this many values before a logarithm is taken: a product of 64 factors in [1, 2] fits f32.
-const FACTORS: usize = 64;
 const LANES: usize = 16;
+/// Factors in [1, 2] that are multiplied in each lane before a logarithm is taken: their product fits f32.
+const FACTORS: usize = 64;
 
-#[inline(always)]
-fn block(row: &mut [f32], sign: f32, scale: f32) -> f64 {
-    let mut total = 0.0f64;
-    for part in row.chunks_mut(FACTORS * LANES) {
-        let mut linear = [0.0f32; LANES];
-        // Product of the factors 1 + e, less 1: next to 1 a small e would lose its digits.
-        let mut excess = [0.0f32; LANES];
-        let mut chunks = part.chunks_exact_mut(LANES);
-        for lane in &mut chunks {
-            for i in 0..LANES {
-                let s = sign * lane[i];
-                let e = exp_of_negative(-s.abs());
-                linear[i] += s.max(0.0);
-                excess[i] += e + excess[i] * e;
-                lane[i] = scale * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
+struct Slopes<'a> {
+    /// A multiple of sixteen.
+    values: &'a mut [f32],
+    sign: f32,
+    scale: f32,
+    sum: &'a mut f64,
+}
+
+impl Work for Slopes<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        // SAFETY: chunks have sixteen values.
+        unsafe {
+            let (zero, one) = (L::zero(), all::<L>(1.0));
+            let (sign, scale) = (all::<L>(self.sign), all::<L>(self.scale));
+            for part in self.values.chunks_mut(FACTORS * LANES) {
+                let mut linear = zero;
+                // Product of the factors 1 + e, less 1: next to 1 a small e would lose its digits.
+                let mut excess = zero;
+                for chunk in part.chunks_exact_mut(LANES) {
+                    let s = sign.times(L::load(chunk.as_ptr()));
+                    let e = exp_of_negative(zero.minus(s.larger(zero.minus(s))));
+                    linear = linear.plus(s.larger(zero));
+                    excess = excess.plus(e.plus_product(excess, e));
+                    // 1 for positive s, else e.
+                    let numerator = e.plus(one.minus(e).where_positive(s));
+                    scale.times(numerator).times(one.plus(e).reciprocal()).store(chunk.as_mut_ptr());
+                }
+                *self.sum += total(linear, excess);
             }
         }
-        for value in chunks.into_remainder() {
-            let s = sign * *value;
-            let e = exp_of_negative(-s.abs());
-            total += f64::from(s.max(0.0)) + f64::from(e).ln_1p();
-            *value = scale * (if s >= 0.0 { 1.0 } else { e }) / (1.0 + e);
-        }
-        for i in 0..LANES {
-            total += f64::from(linear[i]) + f64::from(excess[i]).ln_1p();
-        }
+    }
+}
+
+/// Sum of the linear parts and of the logarithms of the products.
+#[inline(always)]
+unsafe fn total<L: Lanes>(linear: L, excess: L) -> f64 {
+    let (mut sums, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
+    // SAFETY: both have room for sixteen values.
+    unsafe {
+        linear.store(sums.as_mut_ptr());
+        excess.store(products.as_mut_ptr());
+    }
+    let mut total: f64 = sums.iter().map(|v| f64::from(*v)).sum();
+    // Eight lanes of 64 factors up to 2 stay below 2^512.
+    for products in products.chunks_exact(LANES / 2) {
+        total += products.iter().fold(0.0f64, |product, v| product + f64::from(*v) + product * f64::from(*v)).ln_1p();
     }
     total
 }
 
-/// `exp(x)` for `x <= 0`: 2^n times a polynomial of degree 6 in the remainder; relative error below 3e-7, 0 below -87.
 #[inline(always)]
-fn exp_of_negative(x: f32) -> f32 {
-    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+unsafe fn all<L: Lanes>(value: f32) -> L {
+    // SAFETY: the reference is valid.
+    unsafe { L::splat(&raw const value) }
+}
+
+/// `exp(x)` for `x <= 0`: 2^n times a polynomial of degree 6 in the remainder; relative error below 3e-7 down to -87, where it
+/// stays.
+#[inline(always)]
+unsafe fn exp_of_negative<L: Lanes>(x: L) -> L {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
-    let x = x.max(-87.0);
-    let n = (x * LOG2_E + ROUND) - ROUND;
-    let r = x - n * LN2_HIGH - n * LN2_LOW;
-    let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
-    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    const TERMS: [f32; 6] = [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    // SAFETY: arithmetic only.
+    unsafe {
+        let x = x.larger(all(-87.0));
+        let n = all::<L>(ROUND).plus_product(x, all(std::f32::consts::LOG2_E)).minus(all(ROUND));
+        let r = x.minus_product(n, all(LN2_HIGH)).minus_product(n, all(LN2_LOW));
+        let mut sum = all::<L>(1.0 / 720.0);
+        for term in TERMS {
+            sum = all::<L>(term).plus_product(sum, r);
+        }
+        sum.scaled(n)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    struct Exp<'a>(&'a mut [f32; LANES]);
+
+    impl Work for Exp<'_> {
+        #[inline(always)]
+        unsafe fn run<L: Lanes>(self) {
+            // SAFETY: sixteen values.
+            unsafe { exp_of_negative(L::load(self.0.as_ptr())).store(self.0.as_mut_ptr()) }
+        }
+    }
+
     #[test]
     fn the_exponential_is_within_its_stated_error() {
-        for i in 0..=8_700 {
-            let x = -(i as f32) / 100.0;
-            let exact = f64::from(x).exp();
-            assert!((f64::from(exp_of_negative(x)) - exact).abs() <= 3e-7 * exact, "{x}");
+        for isa in Isa::available() {
+            for i in 0..=8_700 {
+                let x = -(i as f32) / 100.0;
+                let mut values = [x; LANES];
+                run_on(isa, Exp(&mut values));
+                let exact = f64::from(x).exp();
+                assert!(values.iter().all(|v| (f64::from(*v) - exact).abs() <= 3e-7 * exact), "{x} {isa:?}");
+            }
         }
     }
 
     #[test]
     fn sums_and_slopes_equal_the_formulas() {
-        for n in [1, 15, 16, 1000, 2500] {
-            for sign in [1.0f32, -1.0] {
-                let s: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin() * 11.0).collect();
-                let mut row = s.clone();
-                let skip = (n > 3).then_some(3);
-                let sum = softplus_and_slope(&mut row, sign, 0.5, skip);
-                let used = || s.iter().enumerate().filter(|(i, _)| Some(*i) != skip);
-                let exact: f64 = used().map(|(_, s)| softplus(f64::from(sign * s))).sum();
-                assert!((sum - exact).abs() <= 2e-6 * exact.max(1.0), "{sum} {exact}");
-                for (i, s) in used() {
-                    let slope = 0.5 * f64::from(sign) / (1.0 + (-f64::from(sign * s)).exp());
-                    assert!((f64::from(row[i]) - slope).abs() < 1e-6, "{} {slope}", row[i]);
+        for isa in Isa::available() {
+            for n in [1, 15, 16, 1000, 2500] {
+                for sign in [1.0f32, -1.0] {
+                    let s: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin() * 11.0).collect();
+                    let mut row = s.clone();
+                    let skip = (n > 3).then_some(3);
+                    let sum = softplus_and_slope(isa, &mut row, sign, 0.5, skip);
+                    let used = || s.iter().enumerate().filter(|(i, _)| Some(*i) != skip);
+                    let exact: f64 = used().map(|(_, s)| softplus(f64::from(sign * s))).sum();
+                    assert!((sum - exact).abs() <= 2e-6 * exact.max(1.0), "{sum} {exact}");
+                    for (i, s) in used() {
+                        let slope = 0.5 * f64::from(sign) / (1.0 + (-f64::from(sign * s)).exp());
+                        assert!((f64::from(row[i]) - slope).abs() < 1e-6, "{} {slope}", row[i]);
+                    }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn many_equal_similarities_do_not_overflow() {
+        for isa in Isa::available() {
+            let sum = softplus_and_slope(isa, &mut vec![0.0; 4096], 1.0, 1.0, None);
+            assert!((sum - 4096.0 * 2f64.ln()).abs() < 1e-3, "{sum}");
         }
     }
 }

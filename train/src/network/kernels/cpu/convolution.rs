@@ -166,7 +166,8 @@ impl Cpu {
             tensor(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
         } else {
             let sources = &tables.forward[0].sources;
-            vector(Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources }.run(self.isa))?
+            let outer = Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources };
+            tensor(outer.run(self.isa, &self.pool))?
         };
         let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };
         if !wants_dx {

@@ -25,6 +25,10 @@ pub trait Lanes: Copy {
     unsafe fn minus(self, other: Self) -> Self;
     /// `self * other`.
     unsafe fn times(self, other: Self) -> Self;
+    /// `1 / self` for positive normal numbers, within two units in the last place.
+    unsafe fn reciprocal(self) -> Self;
+    /// `self * 2^n` for whole numbers `n` from -126 to 127.
+    unsafe fn scaled(self, n: Self) -> Self;
     /// The larger of the two.
     unsafe fn larger(self, other: Self) -> Self;
     /// `self` where `test` is positive, else 0.
@@ -186,6 +190,14 @@ impl Lanes for Plain {
         self.each(other, |a, b| a * b)
     }
     #[inline(always)]
+    unsafe fn reciprocal(self) -> Self {
+        Self(self.0.map(|v| 1.0 / v))
+    }
+    #[inline(always)]
+    unsafe fn scaled(self, n: Self) -> Self {
+        self.each(n, |v, n| v * f32::from_bits(((n as i32 + 127) << 23) as u32))
+    }
+    #[inline(always)]
     unsafe fn larger(self, other: Self) -> Self {
         self.each(other, f32::max)
     }
@@ -205,10 +217,11 @@ pub use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _CMP_EQ_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_fmadd_ps,
-        _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
+        __m256, __m512, _CMP_EQ_OQ, _CMP_GT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_castsi256_ps,
+        _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps,
+        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
         _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps,
-        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+        _mm512_rcp14_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::Lanes;
@@ -254,6 +267,18 @@ mod x86 {
         #[inline(always)]
         unsafe fn times(self, other: Self) -> Self {
             Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn reciprocal(self) -> Self {
+            unsafe {
+                // One step of Newton's method doubles the 14 bits of the estimate.
+                let estimate = _mm512_rcp14_ps(self.0);
+                Self(_mm512_mul_ps(estimate, _mm512_fnmadd_ps(self.0, estimate, _mm512_set1_ps(2.0))))
+            }
+        }
+        #[inline(always)]
+        unsafe fn scaled(self, n: Self) -> Self {
+            Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
         }
         #[inline(always)]
         unsafe fn larger(self, other: Self) -> Self {
@@ -314,6 +339,21 @@ mod x86 {
         #[inline(always)]
         unsafe fn times(self, other: Self) -> Self {
             unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
+        }
+        #[inline(always)]
+        unsafe fn reciprocal(self) -> Self {
+            unsafe {
+                let one = _mm256_set1_ps(1.0);
+                Self(_mm256_div_ps(one, self.0), _mm256_div_ps(one, self.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn scaled(self, n: Self) -> Self {
+            unsafe {
+                let power =
+                    |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127))));
+                Self(_mm256_mul_ps(self.0, power(n.0)), _mm256_mul_ps(self.1, power(n.1)))
+            }
         }
         #[inline(always)]
         unsafe fn larger(self, other: Self) -> Self {

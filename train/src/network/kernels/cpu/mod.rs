@@ -9,7 +9,7 @@ mod norm;
 mod panels;
 mod patches;
 pub(crate) mod product;
-mod scratch;
+pub(crate) mod scratch;
 pub(crate) mod tensors;
 mod weight_gradient;
 mod winograd;
@@ -41,7 +41,7 @@ impl Cpu {
     /// Kernels that use one instruction set, which must be among [`Isa::available`].
     pub fn with_isa(isa: Isa) -> Self {
         assert!(Isa::available().contains(&isa), "this processor has no {isa:?}");
-        Self { isa, tables: Cache::default(), pool: Pool::default() }
+        Self { isa, tables: Cache::default(), pool: Pool::new() }
     }
 
     /// The instruction set in use.

@@ -7,20 +7,23 @@ use std::sync::Mutex;
 
 /// Buffers that have been given back, by length. A training step asks for the same lengths every time, so that after the
 /// first one nothing comes from the system, whose fresh pages would cost as much as the arithmetic on them.
-#[derive(Default)]
 pub struct Pool(Mutex<Shelves>);
 
-#[derive(Default)]
 struct Shelves {
     by_length: BTreeMap<usize, Shelf>,
     /// Buffers asked for so far.
     asked: u64,
 }
 
-/// Free buffers of one length, and when one was last taken or given.
+impl Shelves {
+    const EMPTY: Self = Self { by_length: BTreeMap::new(), asked: 0 };
+}
+
+/// Free buffers of one length, how many are in use, and when one was last asked for.
 #[derive(Default)]
 struct Shelf {
     buffers: Vec<Vec<f32>>,
+    lent: usize,
     used: u64,
 }
 
@@ -54,9 +57,14 @@ impl DerefMut for Buffer {
 }
 
 impl Pool {
+    /// A pool without buffers.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Shelves::EMPTY))
+    }
+
     /// A buffer of this length with arbitrary values.
     pub fn take(&self, len: usize) -> Buffer {
-        let whole = self.find(len + LINE).unwrap_or_else(|| vec![0.0; len + LINE]);
+        let whole = self.find(len + LINE);
         let from = aligned(&whole);
         Buffer { whole, range: from..from + len }
     }
@@ -73,31 +81,35 @@ impl Pool {
         self.give_whole(buffer.whole);
     }
 
-    /// Keeps the memory of a buffer for later.
+    /// Keeps the memory of a buffer for later, unless it came from elsewhere.
     pub fn give_whole(&self, mut buffer: Vec<f32>) {
         buffer.resize(buffer.capacity(), 0.0);
         let mut shelves = self.0.lock().expect("nothing panics under this lock");
-        let used = shelves.asked;
-        if !buffer.is_empty() {
-            let shelf = shelves.by_length.entry(buffer.len()).or_default();
+        if let Some(shelf) = shelves.by_length.get_mut(&buffer.len()).filter(|shelf| shelf.lent > 0) {
+            shelf.lent -= 1;
             shelf.buffers.push(buffer);
-            shelf.used = used;
         }
     }
 
-    /// A free buffer of this length, or one that is at most a quarter longer, cut.
-    fn find(&self, len: usize) -> Option<Vec<f32>> {
+    /// A free buffer of this length, or one that is at most a quarter longer, cut; or a new one.
+    fn find(&self, len: usize) -> Vec<f32> {
         let mut shelves = self.0.lock().expect("nothing panics under this lock");
         shelves.asked += 1;
         let now = shelves.asked;
         if now.is_multiple_of(PATIENCE / 8) {
             shelves.by_length.retain(|_, shelf| now - shelf.used < PATIENCE);
         }
-        let shelf = shelves.by_length.range_mut(len..=len + len / 4).map(|(_, shelf)| shelf).find(|shelf| !shelf.buffers.is_empty())?;
-        shelf.used = now;
-        let mut buffer = shelf.buffers.pop()?;
-        buffer.truncate(len);
-        Some(buffer)
+        let free = shelves.by_length.range_mut(len..=len + len / 4).map(|(_, shelf)| shelf).find(|shelf| !shelf.buffers.is_empty());
+        if let Some(shelf) = free {
+            (shelf.lent, shelf.used) = (shelf.lent + 1, now);
+            let mut buffer = shelf.buffers.pop().expect("was just seen");
+            buffer.truncate(len);
+            return buffer;
+        }
+        let shelf = shelves.by_length.entry(len).or_default();
+        (shelf.lent, shelf.used) = (shelf.lent + 1, now);
+        drop(shelves);
+        vec![0.0; len]
     }
 }
 
@@ -151,7 +163,7 @@ mod tests {
 
     #[test]
     fn buffers_are_used_again_until_nobody_asks_for_them() {
-        let pool = Pool::default();
+        let pool = Pool::new();
         let buffer = pool.take(1000);
         let place = buffer.as_ptr();
         assert_eq!(place as usize % 64, 0);
@@ -168,7 +180,18 @@ mod tests {
         for _ in 0..2 * PATIENCE {
             pool.give(pool.take(10));
         }
-        assert!(pool.0.lock().unwrap().by_length.keys().all(|len| *len < 100));
+        let shelves = pool.0.lock().unwrap();
+        assert!(shelves.by_length.iter().all(|(len, shelf)| *len < 100 || shelf.buffers.is_empty()));
+    }
+
+    #[test]
+    fn buffers_from_elsewhere_are_not_kept() {
+        let pool = Pool::new();
+        let (whole, _) = pool.take(84).into_parts();
+        pool.give_whole(whole);
+        pool.give_whole(vec![0.0; 100]);
+        pool.give_whole(vec![0.0; 200]);
+        assert_eq!(pool.0.lock().unwrap().by_length.values().map(|shelf| shelf.buffers.len()).sum::<usize>(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::gather::PADDING;
 use super::lanes::{Isa, Lanes, Plain};
 use super::panels::{self, WIDTH};
+use super::scratch::{Buffer, Pool};
 
 /// What is summed.
 pub struct Outer<'a> {
@@ -27,28 +28,23 @@ const CHUNK: usize = 128;
 
 impl Outer<'_> {
     /// The gradient as panels. Sums run in an order that depends on the shape alone.
-    pub fn run(&self, isa: Isa) -> Vec<f32> {
+    pub fn run(&self, isa: Isa, pool: &Pool) -> Buffer {
         let pixels = self.gradient.len() / self.outputs;
         assert_eq!(self.sources.len(), pixels * self.taps);
         assert!(self.sources.iter().all(|&s| s == PADDING || (s as usize) < self.source.len() / self.inputs));
-        let padded;
-        let gradient = if self.outputs.is_multiple_of(WIDTH) {
-            self.gradient
-        } else {
-            padded = pad_channels(self.gradient, self.outputs);
-            &padded
-        };
+        let padded = (!self.outputs.is_multiple_of(WIDTH)).then(|| pad_channels(pool, self.gradient, self.outputs));
+        let gradient = padded.as_deref().unwrap_or(self.gradient);
         let len = panels::len(self.outputs, self.inputs, self.taps);
         // Small filters over many pixels are split by pixels, large ones by panels.
         let parts = if len <= 1 << 15 { (pixels / 4096).clamp(1, 32) } else { 1 };
         let per_part = pixels.div_ceil(parts).next_multiple_of(CHUNK);
         let panel_pairs = self.outputs.div_ceil(WIDTH).div_ceil(2);
         let channel_blocks = if len <= 1 << 15 { 1 } else { self.inputs.div_ceil(64) };
-        let mut sums: Vec<Vec<f32>> = (0..parts)
+        let mut sums: Vec<Buffer> = (0..parts)
             .into_par_iter()
             .map(|part| {
                 let range = (part * per_part).min(pixels)..((part + 1) * per_part).min(pixels);
-                let mut sum = vec![0.0f32; len];
+                let mut sum = pool.zeros(len);
                 let target = Target(sum.as_mut_ptr());
                 (0..panel_pairs * channel_blocks).into_par_iter().for_each_init(Vec::new, |table, task| {
                     let channels = self.inputs.div_ceil(channel_blocks);
@@ -74,18 +70,23 @@ impl Outer<'_> {
             .collect();
         let mut total = sums.remove(0);
         for part in sums {
-            total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+            total.iter_mut().zip(&*part).for_each(|(sum, value)| *sum += value);
+            pool.give(part);
         }
+        padded.into_iter().for_each(|buffer| pool.give(buffer));
         total
     }
 }
 
-fn pad_channels(values: &[f32], channels: usize) -> Vec<f32> {
+fn pad_channels(pool: &Pool, values: &[f32], channels: usize) -> Buffer {
     let padded = channels.next_multiple_of(WIDTH);
-    let mut out = vec![0.0; values.len() / channels * padded];
-    for (to, from) in out.chunks_exact_mut(padded).zip(values.chunks_exact(channels)) {
-        to[..channels].copy_from_slice(from);
-    }
+    let mut out = pool.take(values.len() / channels * padded);
+    out.par_chunks_mut(1024 * padded).zip(values.par_chunks(1024 * channels)).for_each(|(out, values)| {
+        for (to, from) in out.chunks_exact_mut(padded).zip(values.chunks_exact(channels)) {
+            to[..channels].copy_from_slice(from);
+            to[channels..].fill(0.0);
+        }
+    });
     out
 }
 

@@ -50,9 +50,9 @@ struct Group {
     count: usize,
 }
 
-/// Products of channel numbers up to which all places of a filter stay in the second-level cache while tiles pass by; with
-/// larger filters, tiles stay and filters pass by.
-const SMALL_FILTER: usize = 12288;
+/// Products of channel numbers up to which all places of a filter (2.25 MiB) stay near while tiles pass by; with larger filters,
+/// tiles stay and filters pass by.
+const SMALL_FILTER: usize = 16384;
 /// Tiles that stay while large filters pass by.
 const TILES: usize = 128;
 
@@ -105,7 +105,7 @@ impl Winograd<'_> {
             run_on(self.isa, of_filter(filter, group, row, unsafe { all.get().add(offset) }));
         });
         let zeros = vec![0.0; filter.inputs];
-        let block = tiles_at_a_time(filter.inputs);
+        let block = tiles_at_a_time(filter.inputs, filter.outputs, self.grid.tiles());
         (0..self.grid.tiles().div_ceil(block)).into_par_iter().for_each(|task| {
             let tiles = self.range(task, block);
             let rows = tiles.len();
@@ -264,7 +264,10 @@ fn together(groups: usize, inputs: usize, rows: usize) -> usize {
     (groups / rayon::current_num_threads()).min((7 << 16) / values).max(1)
 }
 
-/// Tiles whose places stay in the second-level cache together with those of one group of results.
-fn tiles_at_a_time(channels: usize) -> usize {
-    ((1 << 18) / (PLACES * (channels + 32)) / 12 * 12).clamp(12, 96)
+/// Tiles whose places stay in the second-level cache together with those of one group of results; evenly many for all tasks.
+fn tiles_at_a_time(inputs: usize, outputs: usize, tiles: usize) -> usize {
+    // A filter that fills the cache by itself comes from farther away: more tiles for each of its visits.
+    let values = if inputs * outputs > 12288 { 3 << 17 } else { 1 << 17 };
+    let most = (values / (PLACES * (inputs + 32))).clamp(12, 96);
+    tiles.div_ceil(tiles.div_ceil(most)).next_multiple_of(4)
 }

@@ -30,7 +30,7 @@ impl Winograd<'_> {
     fn sums_by_tiles(&self, sources: &[Part], inputs: usize, gradient: Part, out: &mut [f32]) {
         let groups = self.groups(gradient.channels);
         let size = PLACES * inputs * gradient.channels;
-        let block = tiles_at_a_time(inputs);
+        let block = tiles_at_a_time(inputs, gradient.channels, self.grid.tiles());
         let blocks = self.grid.tiles().div_ceil(block);
         let parts = if size > 1 << 16 { 8 } else { 32 }.min(blocks);
         let zeros = vec![0.0; inputs.max(gradient.channels)];
