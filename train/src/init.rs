@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use models::{Result, artifact, bail};
+use rayon::prelude::*;
 
 use crate::config::choice::choice;
 use crate::config::{ColourChange, LabelMap, Profile, Validation, choice};
 use crate::data::Folder;
 use crate::data::image_file::read_rgb;
+use crate::data::modality::modality;
 
 choice! {
     /// Programs in which label images are drawn.
@@ -46,6 +48,9 @@ pub struct InitArgs {
     /// Where label images in scribbles/ come from: train, napari, ilastik, labkit (there 0 is unlabelled, 1 background, 2 nucleus).
     #[arg(long, default_value = "train", value_parser = choice::parse::<Tool>)]
     labels_from: Tool,
+    /// Write index.csv too: every image's id, an empty split to fill in, and the modality that its colours tell.
+    #[arg(long)]
+    index: bool,
 }
 
 /// Looks at the data folder and writes the configuration; what it returns goes to stdout.
@@ -54,6 +59,9 @@ pub fn run(arguments: &InitArgs) -> Result<String> {
         bail!("{}: there is a file of this name", arguments.out.display(); hint: "choose another with --out");
     }
     let folder = Folder::open(&arguments.data)?;
+    if arguments.index {
+        write_index(&folder)?;
+    }
     let mut config = arguments.profile.config();
     config.data.folder.clone_from(&arguments.data);
     config.data.label_map = arguments.labels_from.label_map();
@@ -69,4 +77,18 @@ pub fn run(arguments: &InitArgs) -> Result<String> {
         "{images} images, {scribbles} with scribbles, {labels} with masks; wrote {out}\nnext: train check {out}\n",
         out = arguments.out.display()
     ))
+}
+
+/// A row for each image; rows that are there already may be somebody's work.
+fn write_index(folder: &Folder) -> Result<()> {
+    let path = folder.path.join("index.csv");
+    if folder.index.is_some() {
+        bail!("{}: there is an index already", path.display(); hint: "leave --index out, or move the file away");
+    }
+    let row = |(id, image): (&String, &PathBuf)| Ok([id.clone(), String::new(), modality(&read_rgb(image)?.0).to_owned()]);
+    let rows: Vec<[String; 3]> = folder.images.par_iter().map(row).collect::<Result<_>>()?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["id", "split", "modality"])?;
+    rows.iter().try_for_each(|row| writer.write_record(row))?;
+    artifact::write(&path, &writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
 }

@@ -168,3 +168,23 @@ fn scribbles_of_every_kind_are_exported_and_read_back() {
     let (code, _, stderr) = program(&["export-scribbles", &data.display().to_string(), "-o", &at("drawn")]);
     assert!(code == 1 && stderr.contains("p1.qpdata") && stderr.contains(".roi") && stderr.contains("hint: "), "{stderr}");
 }
+
+#[test]
+fn init_knows_other_programs_labels_and_writes_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 2);
+    let (data, out) = (data.display().to_string(), folder.path().join("run.toml"));
+    let init = ["init", &data, "-o", &out.display().to_string(), "--labels-from", "napari", "--index"];
+    let (code, _, stderr) = program(&init);
+    assert_eq!(code, 0, "{stderr}");
+    let config = train::config::RunConfig::load(&out, Profile::Default, &[] as &[&str]).unwrap();
+    assert_eq!((config.data.label_map.unlabelled, config.data.label_map.background), (vec![0], vec![1]));
+    let index = std::fs::read_to_string(Path::new(&data).join("index.csv")).unwrap();
+    assert_eq!(index, "id,split,modality\np0,,fluorescence\np1,,fluorescence\n");
+    std::fs::remove_file(&out).unwrap();
+    let (code, _, stderr) = program(&init);
+    assert!(code == 1 && stderr.contains("index.csv") && stderr.contains("hint: "), "{stderr}");
+    let (code, _, stderr) = program(&["init", &data, "-o", "x.toml", "--labels-from", "napri"]);
+    assert!(code == 2 && stderr.contains("did you mean \"napari\""), "{stderr}");
+}
