@@ -40,6 +40,15 @@ pub enum Command {
     Runtime(RuntimeCommand),
     /// Say what is here, what is missing and what to type.
     Doctor,
+    /// Read a slide by OpenSlide for another process, over stdin and stdout.
+    #[command(hide = true)]
+    SlideServer {
+        /// The slide.
+        slide: PathBuf,
+        /// The OpenSlide library.
+        #[arg(long, value_name = "LIB")]
+        openslide: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `infer segment`.

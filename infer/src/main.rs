@@ -2,6 +2,7 @@
 
 mod cli;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -44,6 +45,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Runtime(RuntimeCommand::List) => list()?,
         Command::Doctor => doctor()?,
+        Command::SlideServer { slide, openslide } => serve(slide, openslide.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,7 +71,14 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     let runtime = runtime::loaded().map_or_else(String::new, |(_, version)| format!(", ONNX Runtime {version}"));
     let device = format!("{device}{runtime}");
     let stop = listen()?;
-    let ready = Ready { card: &model.card, sha256: &model.sha256, networks: &mut networks, device, stop: stop.clone() };
+    let ready = Ready {
+        card: &model.card,
+        sha256: &model.sha256,
+        networks: &mut networks,
+        device,
+        slide_server: std::env::current_exe().ok(),
+        stop: stop.clone(),
+    };
     let code = args.segment.run(ready, &Console::new());
     match (code, stop.load(Ordering::Relaxed)) {
         (Err(error), signal) if signal != 0 => {
@@ -78,6 +87,12 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
         }
         (code, _) => code,
     }
+}
+
+/// Reads a slide for the process that has started this one, and ends with it; a terminal's interrupt is for that process.
+fn serve(slide: &Path, openslide: Option<&Path>) -> Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())?;
+    infer::slide::openslide::serve(slide, openslide, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
 }
 
 /// The number of a signal that asks to stop, once it has come; a second one ends the program at once.

@@ -92,13 +92,15 @@ pub struct Ready<'a> {
     pub networks: &'a mut [Box<dyn Network>],
     /// Device, runtime and versions, for summaries.
     pub device: String,
+    /// See [`Options::slide_server`].
+    pub slide_server: Option<PathBuf>,
     /// A signal's number ends the run soon.
     pub stop: Arc<AtomicUsize>,
 }
 
 impl SegmentArgs {
-    /// The arguments as the library takes them; `device` goes into summaries, `stop` ends runs.
-    pub fn options(&self, device: String, stop: Arc<AtomicUsize>) -> Options {
+    /// The arguments as the library takes them.
+    pub fn options(&self, ready: &Ready<'_>) -> Options {
         Options {
             out: self.out.clone(),
             mpp: self.mpp,
@@ -111,14 +113,15 @@ impl SegmentArgs {
                 Origin::Full => segment::Origin::Full,
                 Origin::Bounds => segment::Origin::Bounds,
             },
-            device,
+            device: ready.device.clone(),
+            slide_server: ready.slide_server.clone(),
             regions: match &self.tissue {
                 Some(path) => Regions::Given(path.clone()),
                 None if self.no_tissue => Regions::All,
                 None => Regions::Found,
             },
             resume: self.resume,
-            stop,
+            stop: ready.stop.clone(),
         }
     }
 
@@ -127,7 +130,7 @@ impl SegmentArgs {
     /// A slide that fails is told and the others are done all the same; the result is then an error.
     pub fn run(&self, mut ready: Ready<'_>, progress: &dyn Progress) -> Result<ExitCode> {
         self.check_names()?;
-        let options = self.options(ready.device.clone(), ready.stop.clone());
+        let options = self.options(&ready);
         if let Some(shard) = self.shard.filter(|shard| self.slides.len() < shard.count) {
             return self.run_shard(&mut ready, shard, &options, progress);
         }

@@ -57,6 +57,11 @@ impl Extractor {
         }
     }
 
+    /// Columns of the image.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Takes the next rows, `n * width` values `round(255 p)`.
     pub fn push(&mut self, rows: &[u8]) -> Harvest {
         assert_eq!(rows.len() % self.width, 0, "rows are taken whole");

@@ -195,14 +195,19 @@ fn write_nuclei(mut writers: Writers, harvests: &Receiver<Harvest>, busy: &Busy)
     Ok(writers)
 }
 
-/// Hands on what each band finished; an image whose last rows never come is not ended.
+/// Rows given to the extractor at once: the nuclei of more rows need not be in memory together.
+const ROWS: usize = 128;
+
+/// Hands on what every few rows finished; an image whose last rows never come is not ended.
 fn extract(mut extractor: Extractor, height: usize, bands: &Receiver<Arc<Band>>, busy: &Busy, mut found: impl FnMut(Harvest) -> bool) {
     let mut rows = 0;
     for band in bands {
-        let harvest = busy.instances.time(|| extractor.push(&band.rows));
-        rows = harvest.rows_taken as usize;
-        if !found(harvest) {
-            return;
+        for part in band.rows.chunks(extractor.width() * ROWS) {
+            let harvest = busy.instances.time(|| extractor.push(part));
+            rows = harvest.rows_taken as usize;
+            if !found(harvest) {
+                return;
+            }
         }
     }
     if rows == height {

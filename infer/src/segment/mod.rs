@@ -24,7 +24,7 @@ use crate::output::summary::Status;
 use crate::output::writers::Source;
 use crate::output::{Files, SUMMARY, Summary};
 use crate::segmenter::Network;
-use crate::slide;
+use crate::slide::{self, Access};
 use crate::timing::Busy;
 use plan::Plan;
 use store::Store;
@@ -100,6 +100,9 @@ pub struct Options {
     pub readers: usize,
     /// The OpenSlide library, if not where it is usually found.
     pub openslide: Option<PathBuf>,
+    /// A program that knows the command `slide-server`, as `infer` does: OpenSlide then runs in processes of it, so that a crash of
+    /// its C code costs a tile and not the run; `None`: in this process.
+    pub slide_server: Option<PathBuf>,
     /// What positions count from.
     pub origin: Origin,
     /// Where it is looked at.
@@ -180,7 +183,7 @@ fn with_plan<T>(
     let Some(class) = card.classes.get(1).or(card.classes.first()) else {
         bail!("the card of the model {} names no class", card.name);
     };
-    let opened = slide::open(slide, options.openslide.as_deref())?;
+    let opened = slide::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })?;
     let busy = Busy::default();
     let slide_sha256 = busy.hash.time(|| artifact::sha256_of_file(slide))?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256, class };

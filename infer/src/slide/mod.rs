@@ -31,6 +31,7 @@ use models::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use mpp::{Mpp, MppSource};
+pub use openslide::Access;
 pub use rgb::Rgb;
 pub use scaled::ScaledSlide;
 
@@ -38,7 +39,7 @@ pub use scaled::ScaledSlide;
 pub const WHITE: [u8; 3] = [255; 3];
 
 /// One resolution of a slide.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Columns.
     pub width: u64,
@@ -135,19 +136,24 @@ pub trait Slide: Send + Sync {
     }
 }
 
-/// Opens a slide with the first reader that knows its format.
+/// Opens a slide with the first reader that knows its format, OpenSlide in this process.
 ///
 /// `openslide_lib` is the OpenSlide library to load where our own readers do not suffice; `None`: the usual places.
 pub fn open(path: &Path, openslide_lib: Option<&Path>) -> Result<Box<dyn Slide>> {
+    open_with(path, Access { library: openslide_lib, program: None })
+}
+
+/// Opens a slide with the first reader that knows its format.
+pub fn open_with(path: &Path, access: Access<'_>) -> Result<Box<dyn Slide>> {
     let doing = || format!("opening slide {}", path.display());
     match kind(path).doing(doing)? {
         Kind::Image => image::open(path).doing(doing),
         Kind::Tiff => match tiff::open(path).doing(doing)? {
             tiff::Opened::Slide(slide) => Ok(slide),
             tiff::Opened::Plain(facts) => image::open_tiff(path, *facts).doing(doing),
-            tiff::Opened::NeedsOpenSlide(why) => openslide::open(path, openslide_lib, why).doing(doing),
+            tiff::Opened::NeedsOpenSlide(why) => openslide::open(path, access, why).doing(doing),
         },
-        Kind::Other => openslide::open(path, openslide_lib, "this is no PNG, JPEG or TIFF file").doing(doing),
+        Kind::Other => openslide::open(path, access, "this is no PNG, JPEG or TIFF file").doing(doing),
     }
 }
 

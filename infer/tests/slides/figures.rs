@@ -1,11 +1,21 @@
 //! Figures of everything but the network, by hand: `cargo test --release -p infer --test slides -- --ignored --nocapture figures`.
 
+use std::time::Instant;
+
+use infer::instances::Extractor;
+use infer::output::overlay::Overlay;
 use infer::output::pyramid::PyramidWriter;
+use infer::output::writers::{Source, Writers};
+use infer::output::{Files, Frame};
 use infer::segment::{Halo, Options, segment};
 use infer::segmenter::Network;
+use infer::slide::Rgb;
+use infer::slide::scaled::Scale;
 use models::Result;
 use models::artifact::AtomicFile;
+use models::card::ModelCard;
 use models::console::Silent;
+use models::decode::Decoding;
 
 use crate::picture::{card, tissue};
 use crate::random::Random;
@@ -38,6 +48,74 @@ fn figures_of_a_large_slide() {
         let summary = segment(&path, &card(Some(mpp)), "ab", &mut networks, &options, &Silent).unwrap();
         let timings = serde_json::to_string_pretty(&summary.timings).unwrap();
         eprintln!("{mpp} µm/px, tile {tile}: {} nuclei, {timings}, {}", summary.nuclei.count, peak_memory());
+    }
+}
+
+/// Discs in a grid of 20 px cells, their radii 5 to 8 px by a hash: 2500 x 2000 nuclei.
+fn five_million(y: usize, rows: &mut [u8]) {
+    for (y, row) in (y..).zip(rows.chunks_exact_mut(2500 * 20)) {
+        for (cell, pixels) in row.chunks_exact_mut(20).enumerate() {
+            let radius = 5 + (cell * 7919 + y / 20 * 104_729) / 13 % 4;
+            for (x, pixel) in pixels.iter_mut().enumerate() {
+                let inside = x.abs_diff(10).pow(2) + (y % 20).abs_diff(10).pow(2) <= radius * radius;
+                *pixel = if inside { 200 } else { 3 };
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "two minutes and a gigabyte of disk; by itself, for it looks at the memory of the process"]
+fn five_million_nuclei_in_less_than_a_gigabyte() {
+    let (width, height) = (2500 * 20, 2000 * 20);
+    let folder = tempfile::tempdir().unwrap();
+    let card = card(None);
+    let scale =
+        Scale { level: 0, level_from_model: [1.0; 2], slide_from_model: [1.0; 2], size_px: [width, height], effective_mpp: Some([0.5; 2]) };
+    let mut files = Files::new(folder.path()).unwrap();
+    let overlay = Overlay::new([width, height], Rgb::filled(2048, 1638, [255; 3]));
+    let source = Source { slide_sha256: "ab", model_sha256: "cd", class: &card.classes[0] };
+    let mut writers = Writers::new(&files, &source, &scale, Frame::new(&scale, [0.0; 2]), overlay).unwrap();
+    let mut extractor = Extractor::new(width, height, &Decoding::splitting());
+    let began = Instant::now();
+    let mut rows = vec![0; width * 128];
+    for y in (0..height).step_by(128) {
+        let rows = &mut rows[..width * 128.min(height - y)];
+        five_million(y, rows);
+        writers.add(&extractor.push(rows)).unwrap();
+    }
+    writers.add(&extractor.finish()).unwrap();
+    let (facts, note) = writers.finish(&mut files).unwrap();
+    let peak = peak_memory();
+    eprintln!("{} nuclei in {:.0?}, {peak}", facts.count, began.elapsed());
+    assert_eq!(facts.count, 5_000_000);
+    assert!(note.is_some(), "an image of this size has no label image");
+    let kilobytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kilobytes < 1 << 20, "{peak}");
+}
+
+#[test]
+#[ignore = "a minute and two gigabytes of disk; by itself, for it looks at the memory of the process"]
+fn memory_is_flat_in_the_size_of_the_slide() {
+    let picture = tissue(&mut Random(31), 1024, 1024);
+    for repeats in [4, 8, 16] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.tif");
+        let file = AtomicFile::create(&path).unwrap();
+        let mut writer = PyramidWriter::new(file, 1024 * repeats, 1024 * repeats, 3, Some([0.5; 2])).unwrap();
+        (0..1024 * repeats).for_each(|y| writer.push(&picture.row(y % 1024).repeat(repeats)).unwrap());
+        writer.finish().unwrap().commit().unwrap();
+        let options = Options { out: folder.path().join("out"), tile: Some(1024), halo: Halo::Px(64), ..Options::default() };
+        let mut networks: Vec<Box<dyn Network>> = vec![Box::new(Threshold)];
+        let card = ModelCard { decoding: Decoding::splitting(), ..card(Some(0.5)) };
+        let summary = segment(&path, &card, "ab", &mut networks, &options, &Silent).unwrap();
+        eprintln!(
+            "{0} x {0}: {1} nuclei, {2:.1} s, {3}",
+            1024 * repeats,
+            summary.nuclei.count,
+            summary.timings.wall_seconds,
+            peak_memory()
+        );
     }
 }
 

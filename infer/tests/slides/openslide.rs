@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use infer::output::pyramid::PyramidWriter;
-use infer::slide::{self, Slide};
+use infer::slide::{self, Access, Slide};
 use models::artifact::AtomicFile;
 
 use crate::picture::{card, run, save_tiff, shared, tissue};
@@ -18,7 +18,48 @@ fn library() -> Option<PathBuf> {
 }
 
 fn openslide(path: &Path) -> Option<Box<dyn Slide>> {
-    Some(slide::openslide::open(path, Some(&library()?), "this is a test").unwrap())
+    let library = library()?;
+    Some(slide::openslide::open(path, Access { library: Some(&library), program: None }, "this is a test").unwrap())
+}
+
+/// The processes that this one has started and that are called `infer`.
+fn kill_children() -> usize {
+    let own = std::process::id().to_string();
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let (name, rest) = stat.rsplit_once(')').unwrap();
+        if name.ends_with("(infer") && rest.split_whitespace().nth(1) == Some(&own) {
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            killed += usize::from(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        }
+    }
+    killed
+}
+
+#[test]
+fn a_child_reads_what_this_process_reads_and_may_crash() {
+    let Some(library) = library() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tif");
+    save_tiff(&tissue(&mut Random(13), 2600, 1900), &path, Some(0.5));
+    let here = openslide(&path).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_infer"));
+    let access = Access { library: Some(&library), program: Some(program) };
+    let there = slide::openslide::open(&path, access, "this is a test").unwrap();
+    assert_eq!((here.levels(), here.microns_per_pixel()), (there.levels(), there.microns_per_pixel()));
+    let mut killed = 0;
+    for (x, y) in [(0, 0), (900, 300), (1700, 0), (100, 1100), (1500, 1000)] {
+        let read = |slide: &dyn Slide| slide.read_region(0, x, y, 800, 700).unwrap();
+        assert!(read(here.as_ref()) == read(there.as_ref()), "{x} {y}");
+        killed += kill_children();
+    }
+    assert!(killed >= 5 && there.lost_tiles().is_empty(), "{killed} killed, lost: {:?}", there.lost_tiles());
+    let error = slide::openslide::open(&folder.path().join("none.ndpi"), access, "this is a test").err().unwrap();
+    assert!(error.to_string().contains("this is a test") && error.hint_text().is_some(), "{error:?}");
+    let broken = Access { program: Some(Path::new("/bin/false")), ..access };
+    let error = slide::openslide::open(&path, broken, "this is a test").err().unwrap();
+    assert!(error.to_string().contains("process"), "{error:?}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! An error of OpenSlide is sticky: after one bad tile every later read of the handle fails. So pixels are read in blocks, a
 //! failed block is tried once more on a fresh handle, and if it fails again it is lost and the handle is replaced.
 
+mod child;
 mod ffi;
+mod server;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,9 +16,12 @@ use models::{Context, Result, bail};
 use super::cache::TileKey;
 use super::mpp::{self, Mpp, MppSource};
 use super::tiled::{TileSource, TiledSlide};
-use super::{Bounds, Facts, Level, Rgb, Slide, WHITE};
+use super::{Bounds, Facts, Rgb, Slide, WHITE};
 use crate::runtime::{self, Library};
+use child::{Children, Program};
 use ffi::{Api, Handle};
+use server::Known;
+pub use server::serve;
 
 /// Older libraries can be made to write where they must not.
 const OLDEST: [u32; 3] = [4, 0, 1];
@@ -26,21 +31,28 @@ const MIN_BLOCK: u64 = 256;
 const MAX_BLOCK: u64 = 2048;
 const LARGE_BLOCK: u64 = 512;
 
+/// How OpenSlide is reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access<'a> {
+    /// The library; `None`: the usual places.
+    pub library: Option<&'a Path>,
+    /// A program that knows the command `slide-server`: the library is loaded by processes of it; `None`: by this process.
+    pub program: Option<&'a Path>,
+}
+
 /// Opens a slide; `why` tells the user what makes OpenSlide necessary.
-pub fn open(path: &Path, library: Option<&Path>, why: &str) -> Result<Box<dyn Slide>> {
-    let api = load(library).doing(|| format!("{why}, so it is read by OpenSlide"))?;
+pub fn open(path: &Path, access: Access<'_>, why: &str) -> Result<Box<dyn Slide>> {
+    let doing = || format!("{why}, so it is read by OpenSlide");
+    if let Some(program) = access.program {
+        let library = access.library.map(child::absolute).transpose()?;
+        let program = Program { path: program.to_owned(), slide: child::absolute(path)?, library };
+        let (facts, children) = Children::start(program, |known| facts(path, known)).doing(doing)?;
+        return Ok(Box::new(TiledSlide::new(facts, children)));
+    }
+    let api = load(access.library).doing(doing)?;
     let handle = Handle::open(&api, path)?;
-    let facts = facts(path, &handle)?;
-    let blocks = (0..facts.levels.len()).map(|level| block_size(&facts.properties, level)).collect();
-    let background = facts.background;
-    let source = OpenSlideBlocks {
-        path: path.to_owned(),
-        api,
-        handle: Mutex::new(Arc::new(handle)),
-        levels: facts.levels.clone(),
-        blocks,
-        background,
-    };
+    let (facts, blocks) = facts(path, Known { levels: handle.levels()?, properties: handle.properties()? })?;
+    let source = OpenSlideBlocks { path: path.to_owned(), api, handle: Mutex::new(Arc::new(handle)), blocks };
     Ok(Box::new(TiledSlide::new(facts, source)))
 }
 
@@ -66,24 +78,40 @@ fn parse_version(text: &str) -> [u32; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
-fn facts(path: &Path, handle: &Handle) -> Result<Facts> {
-    let properties = handle.properties()?;
-    let levels = handle.levels()?;
+fn facts(path: &Path, Known { levels, properties }: Known) -> Result<(Facts, Blocks)> {
     if levels.is_empty() {
         bail!("OpenSlide finds no image in it");
     }
     let (mpp, disbelieved_mpp) = mpp::first_believable(scales(&properties));
-    Ok(Facts {
+    let sizes = (0..levels.len()).map(|level| block_size(&properties, level)).collect();
+    let blocks = Blocks { downsamples: levels.iter().map(|level| level.downsample).collect(), sizes, background: background(&properties) };
+    let facts = Facts {
         path: path.to_owned(),
         reader: "openslide",
         levels,
         mpp,
         disbelieved_mpp,
         bounds: bounds(&properties),
-        background: background(&properties),
+        background: blocks.background,
         properties,
         notes: Vec::new(),
-    })
+    };
+    Ok((facts, blocks))
+}
+
+/// In what blocks the levels are read.
+struct Blocks {
+    downsamples: Vec<f64>,
+    sizes: Vec<[u64; 2]>,
+    background: [u8; 3],
+}
+
+impl Blocks {
+    /// Where a block begins, in level-0 pixels.
+    fn corner(&self, (level, column, row): TileKey) -> [i64; 2] {
+        let [width, height] = self.sizes[level];
+        [column * width, row * height].map(|at| (at as f64 * self.downsamples[level]).round() as i64)
+    }
 }
 
 /// Scales that the properties tell, the most trusted first.
@@ -125,14 +153,12 @@ struct OpenSlideBlocks {
     path: PathBuf,
     api: Arc<Api>,
     handle: Mutex<Arc<Handle>>,
-    levels: Vec<Level>,
-    blocks: Vec<[u64; 2]>,
-    background: [u8; 3],
+    blocks: Blocks,
 }
 
 impl TileSource for OpenSlideBlocks {
     fn tile_size(&self, level: usize) -> [u64; 2] {
-        self.blocks[level]
+        self.blocks.sizes[level]
     }
 
     fn decode(&self, key: TileKey) -> Result<Rgb> {
@@ -142,12 +168,10 @@ impl TileSource for OpenSlideBlocks {
 }
 
 impl OpenSlideBlocks {
-    fn read(&self, handle: &Handle, (level, column, row): TileKey) -> Result<Rgb> {
-        let [width, height] = self.blocks[level];
-        let downsample = self.levels[level].downsample;
-        let level_0 = |at: u64| (at as f64 * downsample).round() as i64;
-        let argb = handle.read_region(level, level_0(column * width), level_0(row * height), width, height)?;
-        Ok(Rgb { width: width as usize, height: height as usize, data: over_background(&argb, self.background) })
+    fn read(&self, handle: &Handle, key: TileKey) -> Result<Rgb> {
+        let ([x, y], [width, height]) = (self.blocks.corner(key), self.blocks.sizes[key.0]);
+        let argb = handle.read_region(key.0, x, y, width, height)?;
+        Ok(Rgb { width: width as usize, height: height as usize, data: over_background(&argb, self.blocks.background) })
     }
 
     /// Another block may have poisoned the handle: a fresh one, under the lock, tells whether this block itself is bad.
