@@ -49,7 +49,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     say(since, "scoring the quarter it has not seen");
     let (test_image, truth) = (cut_image(&image, TEST.1)?, cut(&labels, TEST.1));
     let mask = road::mask(&trained.network, &test_image)?;
-    let found = instances_of_mask(&mask, &models::decode::Decoding::default());
+    let found = instances_of_mask(&mask, &models::decode::Decoding::splitting());
     let panels = [
         pictures::plain(&test_image),
         pictures::with_outlines(&test_image, &found, pictures::NUCLEUS),

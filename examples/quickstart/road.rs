@@ -136,13 +136,13 @@ impl Part<'_> {
 
 /// The mask that a network gives an image.
 pub fn mask(network: &Network, image: &RgbImage) -> Result<Plane<bool>> {
-    let level = Decoding::default().first_foreground_level();
+    let level = Decoding::splitting().first_foreground_level();
     Ok(quantised(&probabilities(network, image)?).map(|&p| p >= level))
 }
 
 /// Scores of a network on an image with labels.
 pub fn score(network: &Network, image: &RgbImage, truth: &Plane<u32>) -> Result<Scores> {
-    Ok(Scores::of_mask(truth, &mask(network, image)?, &Decoding::default(), None))
+    Ok(Scores::of_mask(truth, &mask(network, image)?, &Decoding::splitting(), None))
 }
 
 /// Says what is being done now.
