@@ -71,12 +71,14 @@ pub struct SegmentCommand {
 /// How a model is run.
 #[derive(Args)]
 pub struct DeviceArgs {
-    /// auto, cpu, openvino, cuda or tensorrt; a device that is not there is an error.
+    /// auto, cpu, openvino, cuda or tensorrt; a device that is not there is an error. auto takes the first of tensorrt, cuda, openvino (on
+    /// CPUs with AMX) and cpu that is here and on which the model's golden tiles come out right.
     #[arg(long, default_value = "auto", value_parser = device)]
     pub device: Device,
-    /// f32, or bf16 on openvino: several times faster where the CPU has AMX, some pixels in 10,000 change side.
-    #[arg(long, default_value = "f32", value_parser = precision)]
-    pub precision: Precision,
+    /// f32, or bf16 on openvino: several times faster where the CPU has AMX, some pixels in 10,000 change side [default: f32; bf16 where auto
+    /// takes openvino].
+    #[arg(long, value_parser = precision)]
+    pub precision: Option<Precision>,
     /// Threads of the network; 0: all cores.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
@@ -88,7 +90,13 @@ pub struct DeviceArgs {
 impl DeviceArgs {
     /// As the library takes them.
     pub fn options(&self) -> Options {
-        Options { device: self.device, threads: self.threads, precision: self.precision, spin: false, runtime: self.runtime.clone() }
+        Options {
+            device: self.device,
+            threads: self.threads,
+            precision: self.precision.unwrap_or_default(),
+            spin: false,
+            runtime: self.runtime.clone(),
+        }
     }
 }
 

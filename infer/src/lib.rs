@@ -9,6 +9,7 @@
 //! | [`segmenter`] | a session that turns images into probabilities |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
+//! | [`choose`] | the device that `auto` stands for here |
 //! | [`verify`], [`golden`], [`certificate`] | does this file give sound results on this machine? |
 //! | [`signature`] | who made it? |
 //! | [`runtime`] | native libraries: found, installed, loaded; devices |
@@ -17,6 +18,7 @@
 //! | [`onnx_proto`] | the part of the ONNX format that is written and checked here |
 
 pub mod certificate;
+pub mod choose;
 pub mod golden;
 pub mod instances;
 pub mod model;

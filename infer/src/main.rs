@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use clap::Parser;
 use infer::certificate::Certificate;
+use infer::choose::{self, Chosen};
 use infer::runtime::{self, Library};
 use infer::segment_cli::Ready;
 use infer::segmenter::{Model, Network, Segmenter};
@@ -55,21 +56,16 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     if let Some(signed) = signature::check(&model, &args.segment.model, args.key.as_deref())? {
         tracing::info!("signed: {}", signed.comment);
     }
-    let options = args.device.options();
-    let mut networks: Vec<Box<dyn Network>> = Vec::new();
-    let mut device = String::new();
-    for _ in 0..args.sessions {
-        let mut segmenter = Segmenter::new(&model, &options)?;
-        if networks.is_empty()
-            && let Some((outcome, _)) = infer::verify::on_golden_tiles(&model, &mut segmenter, options.precision)?
-        {
-            tracing::info!("{} golden tiles move by at most {:.4}", outcome.tiles, outcome.difference.max_change);
-        }
-        device = segmenter.device().to_string();
-        networks.push(Box::new(segmenter));
+    let Chosen { segmenter, options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
+    if let Some((outcome, _)) = golden {
+        tracing::info!("{} golden tiles move by at most {:.4}", outcome.tiles, outcome.difference.max_change);
+    }
+    let mut networks: Vec<Box<dyn Network>> = vec![Box::new(segmenter)];
+    for _ in 1..args.sessions {
+        networks.push(Box::new(Segmenter::new(&model, &options)?));
     }
     let runtime = runtime::loaded().map_or_else(String::new, |(_, version)| format!(", ONNX Runtime {version}"));
-    let device = format!("{device}{runtime}");
+    let device = format!("{} in {}{runtime}", options.device, options.precision.name());
     let stop = listen()?;
     let ready = Ready {
         card: &model.card,
@@ -109,7 +105,7 @@ fn listen() -> Result<Arc<AtomicUsize>> {
 fn verify(args: &VerifyArgs) -> Result<()> {
     let model = Model::open(&args.model)?;
     let signed = signature::check(&model, &args.model, args.key.as_deref())?;
-    let options = args.device.options();
+    let options = choose::open(&model, &args.device.options(), args.device.precision)?.options;
     let report = infer::verify::verify(&model, &options)?;
     let (low, high) = report.range;
     println!(

@@ -53,10 +53,9 @@ impl Segmenter {
     /// No runtime, a device that is asked for and not there, a file that the runtime refuses or whose inputs and outputs are others.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         let device = options.device.resolve();
-        let why = if options.device == Device::Auto { " (auto takes the CPU; ask for another device by name)" } else { "" };
         let session = session(&model.bytes, options)?;
         check_names(&session)?;
-        tracing::info!("{} runs on {device} in {}{why}", model.card.name, options.precision.name());
+        tracing::info!("{} runs on {device} in {}", model.card.name, options.precision.name());
         Ok(Self { session, card: model.card.clone(), device })
     }
 

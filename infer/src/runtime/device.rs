@@ -14,7 +14,7 @@ use super::openvino;
 /// What runs the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// The best that is known to work here: the CPU, until others have proved themselves.
+    /// The best that works here, as [`crate::choose`] finds out; where nothing is tried, the CPU.
     #[default]
     Auto,
     /// ONNX Runtime's own CPU kernels, f32.
@@ -79,8 +79,13 @@ impl Device {
 }
 
 /// Whether the CPU multiplies bf16 matrices in hardware (Intel's AMX).
-pub(super) fn has_amx() -> bool {
+pub fn has_amx() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))
+}
+
+/// Whether NVIDIA's driver is loaded.
+pub fn has_nvidia() -> bool {
+    std::path::Path::new("/proc/driver/nvidia/version").exists()
 }
 
 const CPU_PROVIDER: &str = "CPUExecutionProvider";

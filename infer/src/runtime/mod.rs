@@ -10,7 +10,7 @@ mod load;
 mod locate;
 mod openvino;
 
-pub use device::{Device, Precision};
+pub use device::{Device, Precision, has_amx, has_nvidia};
 pub use doctor::{Finding, doctor};
 pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
