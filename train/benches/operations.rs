@@ -110,8 +110,8 @@ fn norms(kernels: &Cpu) {
             best(|| kernels.recycle(&kernels.norm(norm, &x, None, &moments).unwrap())),
             best(|| kernels.recycle(&kernels.norm_backward(norm, at, &dy).unwrap().dx)),
         ];
-        // Maps read and written: x; x and y; x, y, dy twice and dx.
-        let gigabytes = [1.0, 2.0, 7.0].map(|maps| maps * 4e-9 * x.elem_count() as f64);
+        // Maps read and written: x; x and y; x and dy twice, and dx.
+        let gigabytes = [1.0, 2.0, 5.0].map(|maps| maps * 4e-9 * x.elem_count() as f64);
         let column = |i: usize| format!("{:.2} ({:.0})", seconds[i] * 1e3, gigabytes[i] / seconds[i]);
         println!(
             "{:<30} x{count:<3} {:>16} {:>16} {:>16}",

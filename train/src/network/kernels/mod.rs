@@ -75,7 +75,7 @@ pub struct NormPoint<'a> {
     pub moments: &'a Moments,
     /// Whether they came from `x` itself, so that gradients flow through them.
     pub batch_statistics: bool,
-    /// Whether the gradient at an added map is wanted.
+    /// Whether a map was added before the ReLU; its gradient is given then.
     pub wants_dplus: bool,
 }
 

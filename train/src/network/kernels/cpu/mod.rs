@@ -120,9 +120,7 @@ impl Kernels for Cpu {
 
     fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
         let (scale, shift, mean) = (f32s(norm.scale)?, f32s(norm.shift)?, f64s(&moments.mean)?);
-        let gain: Vec<f64> = inverse_std(moments, norm.eps)?.iter().zip(&*scale).map(|(i, s)| i * f64::from(*s)).collect();
-        let offset: Vec<f32> = gain.iter().zip(&*shift).zip(&*mean).map(|((g, s), m)| (f64::from(*s) - g * m) as f32).collect();
-        let gain: Vec<f32> = gain.into_iter().map(|g| g as f32).collect();
+        let [gain, offset] = norm::line(&scale, &shift, &mean, &inverse_std(moments, norm.eps)?);
         let (x_values, plus) = (f32s(x)?, plus.map(f32s).transpose()?);
         let mut y = self.pool.take(x_values.len());
         norm::affine(self.isa, &x_values, plus.as_deref(), [&gain, &offset], norm.relu, &mut y);
@@ -130,12 +128,18 @@ impl Kernels for Cpu {
     }
 
     fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
-        let (x, scale, mean) = (f32s(at.x)?, f32s(norm.scale)?, f64s(&at.moments.mean)?);
-        let y = if norm.relu { at.y.map(f32s).transpose()? } else { None };
+        let (x, scale, shift, mean) = (f32s(at.x)?, f32s(norm.scale)?, f32s(norm.shift)?, f64s(&at.moments.mean)?);
+        let y = if at.wants_dplus { at.y.map(f32s).transpose()? } else { None };
+        let gate = match &y {
+            _ if !norm.relu => norm::Gate::Open,
+            Some(y) => norm::Gate::Output(y),
+            None => norm::Gate::Own,
+        };
         let point = norm::Point {
             x: &x,
-            relu_output: y.as_deref(),
+            gate,
             scale: &scale,
+            shift: &shift,
             mean: &mean,
             inverse_std: &inverse_std(at.moments, norm.eps)?,
             batch_statistics: at.batch_statistics,

@@ -4,6 +4,7 @@
 
 mod filter;
 mod matrices;
+mod target;
 mod transform;
 mod weight_gradient;
 
@@ -17,7 +18,9 @@ use super::product::Product;
 use super::scratch::{Buffer, Pool, Shared, with_room};
 use filter::OfFilter;
 use matrices::{PLACES, SIDE};
-pub use transform::{Grid, Part, PartMut};
+pub use target::PartBuffer;
+use target::{Target, find};
+pub use transform::{Grid, Part};
 use transform::{OfMap, Places, ToResult, len, stride};
 
 /// A convolution over images of one size.
@@ -216,40 +219,6 @@ impl Winograd<'_> {
             run_on(self.isa, ToResult { grid: self.grid, part, tiles: tiles.clone(), channel, places });
         }
     }
-}
-
-/// A map to be written: all of it is.
-pub struct PartBuffer<'a> {
-    /// Its values.
-    pub values: &'a mut [f32],
-    /// A multiple of 16.
-    pub channels: usize,
-    /// Whether each pixel is the sum of 2x2.
-    pub halved: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Target {
-    values: Shared,
-    channels: usize,
-    halved: bool,
-}
-
-impl PartBuffer<'_> {
-    fn target(&mut self) -> Target {
-        Target { values: Shared::new(self.values), channels: self.channels, halved: self.halved }
-    }
-}
-
-/// The part that a channel of the result belongs to, and which channel of it that is.
-fn find(targets: &[Target], mut channel: usize) -> (PartMut, usize) {
-    for target in targets {
-        if channel < target.channels {
-            return (PartMut { values: target.values.get(), channels: target.channels, halved: target.halved }, channel);
-        }
-        channel -= target.channels;
-    }
-    unreachable!("channels of all targets were counted")
 }
 
 fn of_filter(filter: Filter, group: Group, row: usize, out: *mut f32) -> OfFilter {

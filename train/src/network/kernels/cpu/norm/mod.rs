@@ -1,9 +1,12 @@
 //! Batch normalisation over `[pixel][channel]`, fused with what is added behind it and the ReLU that follows.
 
+mod backward;
+
 use rayon::prelude::*;
 
 use super::lanes::{Isa, Lanes, Work, run_on};
 use super::scratch::Shared;
+pub use backward::{Gate, Point, backward, line};
 
 /// Pixels that one task handles: a fixed number, so that sums do not depend on the number of threads.
 const PIXELS_PER_TASK: usize = 2048;
@@ -186,138 +189,5 @@ pub fn affine(isa: Isa, x: &[f32], plus: Option<&[f32]>, [gain, offset]: [&[f32]
     match plus {
         Some(plus) => for_each(isa, pixels, channels, &Affine::<true> { x, plus, gain, offset, low, y }),
         None => for_each(isa, pixels, channels, &Affine::<false> { x, plus: &[], gain, offset, low, y }),
-    }
-}
-
-/// What the backward pass gives.
-pub struct Gradients {
-    /// At the scale.
-    pub dscale: Vec<f32>,
-    /// At the shift.
-    pub dshift: Vec<f32>,
-}
-
-/// Where a normalisation stood in the forward pass.
-pub struct Point<'a> {
-    /// Its input.
-    pub x: &'a [f32],
-    /// Its output after the ReLU, if it is fused with one.
-    pub relu_output: Option<&'a [f32]>,
-    /// Scale of each channel.
-    pub scale: &'a [f32],
-    /// Mean that was used.
-    pub mean: &'a [f64],
-    /// 1 / sqrt(variance + eps) that was used.
-    pub inverse_std: &'a [f64],
-    /// Whether mean and variance were the batch's own, so that gradients flow through them.
-    pub batch_statistics: bool,
-}
-
-/// Gradients of batch normalisation (Ioffe, Szegedy, 2015, section 3), through the fused ReLU. `dx` is overwritten, and so is
-/// `dplus` by the gradient behind the ReLU, which an added map gets.
-pub fn backward(isa: Isa, point: &Point, dy: &[f32], dx: &mut [f32], dplus: Option<&mut [f32]>) -> Gradients {
-    assert!(dx.len() == point.x.len() && dy.len() == dx.len());
-    assert!(dplus.as_ref().is_none_or(|dplus| dplus.len() == dx.len()) && point.relu_output.is_none_or(|y| y.len() == dx.len()));
-    match (point.relu_output, dplus) {
-        (Some(y), Some(dplus)) => through::<true, true>(isa, point, y, dy, dx, dplus),
-        (Some(y), None) => through::<true, false>(isa, point, y, dy, dx, &mut []),
-        (None, Some(dplus)) => through::<false, true>(isa, point, &[], dy, dx, dplus),
-        (None, None) => through::<false, false>(isa, point, &[], dy, dx, &mut []),
-    }
-}
-
-/// `dx = gain (d - a - (x - mean) b)`, where `d` is `dy` behind the ReLU.
-struct Line<'a, const RELU: bool, const PLUS: bool> {
-    x: &'a [f32],
-    y: &'a [f32],
-    dy: &'a [f32],
-    mean: Vec<f32>,
-    gain: Vec<f32>,
-    a: Vec<f32>,
-    b: Vec<f32>,
-    dx: Shared,
-    dplus: Shared,
-}
-
-fn through<const RELU: bool, const PLUS: bool>(
-    isa: Isa,
-    point: &Point,
-    y: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
-    dplus: &mut [f32],
-) -> Gradients {
-    let channels = point.scale.len();
-    let pixels = point.x.len() / channels;
-    let gain = (0..channels).map(|c| (f64::from(point.scale[c]) * point.inverse_std[c]) as f32).collect();
-    let mean = point.mean.iter().map(|v| *v as f32).collect();
-    let (dx, dplus) = (Shared::new(dx), Shared::new(dplus));
-    let mut line = Line::<RELU, PLUS> { x: point.x, y, dy, mean, gain, a: vec![0.0; channels], b: vec![0.0; channels], dx, dplus };
-    let [sum_dy, sum_dy_x] = sum_pairs(isa, pixels, channels, &line);
-    let dscale: Vec<f64> = sum_dy_x.iter().zip(point.inverse_std).map(|(s, i)| s * i).collect();
-    if point.batch_statistics {
-        let count = pixels as f64;
-        for c in 0..channels {
-            line.a[c] = (sum_dy[c] / count) as f32;
-            line.b[c] = (dscale[c] * point.inverse_std[c] / count) as f32;
-        }
-    }
-    for_each(isa, pixels, channels, &line);
-    Gradients { dscale: dscale.iter().map(|v| *v as f32).collect(), dshift: sum_dy.iter().map(|v| *v as f32).collect() }
-}
-
-impl<const RELU: bool, const PLUS: bool> Line<'_, RELU, PLUS> {
-    #[inline(always)]
-    unsafe fn behind<L: Lanes>(&self, at: usize) -> L {
-        // SAFETY: sixteen channels of a pixel.
-        unsafe {
-            let d = L::load(self.dy.as_ptr().add(at));
-            if RELU { d.where_positive(L::load(self.y.as_ptr().add(at))) } else { d }
-        }
-    }
-
-    fn behind_one(&self, at: usize) -> f32 {
-        if !RELU || self.y[at] > 0.0 { self.dy[at] } else { 0.0 }
-    }
-}
-
-impl<const RELU: bool, const PLUS: bool> Pair for Line<'_, RELU, PLUS> {
-    #[inline(always)]
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) -> [L; 2] {
-        // SAFETY: sixteen channels of a pixel.
-        unsafe {
-            let d = self.behind::<L>(at);
-            [d, d.times(L::load(self.x.as_ptr().add(at)).minus(L::load(self.mean.as_ptr().add(c))))]
-        }
-    }
-    fn one(&self, at: usize, c: usize) -> [f32; 2] {
-        let d = self.behind_one(at);
-        [d, d * (self.x[at] - self.mean[c])]
-    }
-}
-
-impl<const RELU: bool, const PLUS: bool> Each for Line<'_, RELU, PLUS> {
-    #[inline(always)]
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) {
-        // SAFETY: sixteen channels of a pixel; tasks have different pixels.
-        unsafe {
-            let of = |values: &[f32]| L::load(values.as_ptr().add(c));
-            let d = self.behind::<L>(at);
-            if PLUS {
-                d.store(self.dplus.get().add(at));
-            }
-            let deviation = L::load(self.x.as_ptr().add(at)).minus(of(&self.mean));
-            of(&self.gain).times(d.minus(of(&self.a)).minus_product(deviation, of(&self.b))).store(self.dx.get().add(at));
-        }
-    }
-    unsafe fn one(&self, at: usize, c: usize) {
-        let d = self.behind_one(at);
-        // SAFETY: as above.
-        unsafe {
-            if PLUS {
-                *self.dplus.get().add(at) = d;
-            }
-            *self.dx.get().add(at) = self.gain[c] * (d - self.a[c] - (self.x[at] - self.mean[c]) * self.b[c]);
-        }
     }
 }
