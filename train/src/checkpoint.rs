@@ -64,7 +64,7 @@ impl ModelFacts {
         Self {
             microns_per_pixel: config.data.microns_per_pixel,
             classes: vec![class("Background", [220, 220, 220]), class("Nucleus", [230, 60, 30])],
-            decoding: Decoding::splitting(),
+            decoding: config.evaluation.decoding(),
         }
     }
 }

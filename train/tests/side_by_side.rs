@@ -145,6 +145,10 @@ fn a_run_is_reported_suggests_and_starts_another() {
 
     let (code, _, stderr) = program(&["fit", "--from", &at("run"), "-o", &at("next"), "--set", "run.iterations=3"]);
     assert!(code == 0 && stderr.contains("at the start, gain "), "{stderr}");
+    // A run goes on without the file that it started from.
+    std::fs::rename(folder.path().join("run/best.safetensors"), folder.path().join("moved")).unwrap();
+    let (code, _, stderr) = program(&["fit", "-o", &at("next"), "--resume"]);
+    assert_eq!(code, 0, "{stderr}");
     let (code, _, stderr) = program(&["fit", "--from", &at("nowhere"), "-o", &at("other")]);
     assert!(code == 1 && stderr.contains("nowhere"), "{stderr}");
     let (code, _, stderr) = program(&["suggest", &at("nowhere"), "-o", &at("places")]);

@@ -41,6 +41,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ),
     ("optimizer.groups", "rates of parameters whose names begin with a prefix"),
     ("evaluation.views", "average predictions over views of the image: one, flips, all (flips and turns)"),
+    ("evaluation.split_touching", "cut touching nuclei apart; part of the model card"),
     ("evaluation.paper_clip", "for mdice_paper only: ids above this become it (the published code for DSB2018: 255); 0 leaves them"),
     ("run.seed", "every random draw follows from it"),
     ("run.count", "what lengths and periods count: iterations, epochs"),

@@ -12,6 +12,7 @@ mod profile;
 
 use std::path::PathBuf;
 
+use models::decode::Decoding;
 use models::unet::UNetConfig;
 use serde::{Deserialize, Serialize};
 
@@ -69,8 +70,17 @@ choice! {
 pub struct EvaluationConfig {
     /// Views of an image over which predictions are averaged.
     pub views: Views,
+    /// Whether touching nuclei are cut apart: in scores, overlays and the model card, so on slides too.
+    pub split_touching: bool,
     /// For `mdice_paper` only: ids above this become it (the published code for DSB2018: 255); 0 leaves them.
     pub paper_clip: u32,
+}
+
+impl EvaluationConfig {
+    /// How probabilities become nuclei.
+    pub fn decoding(&self) -> Decoding {
+        if self.split_touching { Decoding::splitting() } else { Decoding::default() }
+    }
 }
 
 choice! {

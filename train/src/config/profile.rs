@@ -88,7 +88,7 @@ fn default_profile() -> RunConfig {
             weight_average: 0.0,
             groups: Vec::new(),
         },
-        evaluation: EvaluationConfig { views: Views::One, paper_clip: 0 },
+        evaluation: EvaluationConfig { views: Views::One, split_touching: true, paper_clip: 0 },
         run: RunSettings {
             seed: 0,
             count: Count::Iterations,
@@ -117,6 +117,7 @@ fn paper() -> RunConfig {
     config.optimizer.schedule = Schedule::Constant;
     config.optimizer.lr_floor = 1e-6;
     config.data.sides = Sides::Crop;
+    config.evaluation.split_touching = false;
     config.evaluation.paper_clip = 255;
     config.run = RunSettings { count: Count::Epochs, iterations: 300, batch: 30, validate_every: 5, recalibrate_batches: 0, ..config.run };
     config

@@ -13,9 +13,9 @@ use crate::data::image_file::png_of_rgb;
 use crate::overlay::{Layers, panels};
 use crate::scribble::UNLABELLED;
 
-/// Writes image, scribbles, pseudo-labels, predicted and true nuclei of a sample side by side as PNG.
-pub fn write(path: &Path, sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>) -> Result<()> {
-    let predicted = instances(&quantised(probabilities), &Decoding::default());
+/// Writes image, scribbles, pseudo-labels, predicted (as `decoding` cuts them) and true nuclei of a sample side by side as PNG.
+pub fn write(path: &Path, sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>, decoding: &Decoding) -> Result<()> {
+    let predicted = instances(&quantised(probabilities), decoding);
     let scribbled = sample.scribble.data.iter().any(|&value| value != UNLABELLED);
     let layers = Layers {
         image: &sample.image,

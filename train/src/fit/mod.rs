@@ -60,7 +60,7 @@ pub fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send)
 }
 
 fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, report: &dyn Report, stop: &AtomicBool) -> Result<Outcome> {
-    let mut state = State::new(config, dataset)?;
+    let mut state = State::new(config, dataset, resume)?;
     if resume {
         state.resume(files)?;
     }

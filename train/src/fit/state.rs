@@ -44,12 +44,15 @@ pub struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    /// A run before its first step.
-    pub fn new(config: &'a RunConfig, dataset: &'a Dataset) -> Result<Self> {
-        let given = config.run.init.as_deref().map(WeightsFile::read).transpose()?;
+    /// A run before its first step. One that goes on can do without the weights that it started from.
+    pub fn new(config: &'a RunConfig, dataset: &'a Dataset, goes_on: bool) -> Result<Self> {
+        let init = config.run.init.as_deref();
+        let needed = init.filter(|path| !goes_on || path.exists());
+        let given = needed.map(WeightsFile::read).transpose()?;
         let arrays = given.map_or_else(Weights::new, |file| crate::initial::with_encoder_prefix(file.arrays));
         let (trainer, used) = Trainer::new(config, &arrays, &kernels(config)?)?;
-        let encoder_weights = crate::initial::describe(config.run.init.as_deref(), arrays.len(), used)?;
+        let found = crate::initial::describe(needed, arrays.len(), used)?;
+        let encoder_weights = found.or_else(|| Some(init?.file_name()?.to_string_lossy().into_owned()));
         let training: Vec<usize> = dataset.of(Split::Train).map(|(i, _)| i).collect();
         let averaged = training.iter().filter(|_| config.method.uses_pseudo_labels());
         let averages = averaged.map(|&i| dataset.samples[i].scribble.map(|_| 0.0)).collect();
@@ -197,6 +200,7 @@ impl<'a> State<'a> {
     /// Overlays of the first images of the run.
     pub fn finish(&self, files: &Files) -> Result<()> {
         let rule = self.trainer.pseudo_labels();
+        let decoding = self.config.evaluation.decoding();
         for (i, sample) in self.dataset.samples.iter().enumerate().take(self.config.run.overlays) {
             let prediction = probabilities(self.trainer.evaluated(), &sample.image)?;
             let average = self.training.iter().position(|&t| t == i).filter(|_| self.config.method.uses_pseudo_labels());
@@ -204,7 +208,7 @@ impl<'a> State<'a> {
                 let labels = rule.labels(&self.averages[k].data, &sample.scribble.data, self.progress.updates);
                 Plane { width: sample.image.width, height: sample.image.height, data: labels }
             });
-            picture::write(&files.overlays.join(format!("{}.png", sample.id)), sample, pseudo.as_ref(), &prediction)?;
+            picture::write(&files.overlays.join(format!("{}.png", sample.id)), sample, pseudo.as_ref(), &prediction, &decoding)?;
         }
         Ok(())
     }

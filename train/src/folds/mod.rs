@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Method, Profile, RunConfig, choice};
 use crate::data::{Dataset, Folder, Sample, Split};
-use crate::evaluate::command::{open, score};
+use crate::evaluate::command::{Evaluation, open, score};
 use crate::fit::{self, in_pool};
-use crate::metrics::ScoreTable;
 
 pub use table::Table;
 
@@ -58,7 +57,7 @@ pub struct FoldScores {
     /// Seconds of training.
     pub seconds: f64,
     /// Scores of the test images.
-    pub table: ScoreTable,
+    pub test: Evaluation,
 }
 
 /// Runs what is not finished yet and writes `table.md`, `table.csv` and `table.json`; `None` if it was stopped.
@@ -123,9 +122,9 @@ fn one(out: &Path, config: &RunConfig, report: &dyn Progress, stop: &AtomicBool)
     let (network, config) = open(out, config.run.device)?;
     let dataset = Dataset::load_labelled(&config.data.folder, Some(Split::Test), config.data.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
-    let table = in_pool(config.run.threads, || score(&network, &samples, &config, None))?;
+    let test = in_pool(config.run.threads, || score(&network, &samples, &config, None))?;
     let fold = config.data.fold.expect("every run of this command has a fold");
-    let scores = FoldScores { method: config.method.name, fold, iterations: outcome.iterations, seconds: outcome.seconds, table };
+    let scores = FoldScores { method: config.method.name, fold, iterations: outcome.iterations, seconds: outcome.seconds, test };
     artifact::write(&path, &serde_json::to_vec_pretty(&scores)?)?;
     Ok(Some(scores))
 }

@@ -115,20 +115,20 @@ fn shown(cell: &Cell) -> String {
 }
 
 fn fold_line(scores: &FoldScores, data: &str) -> Line {
-    let cell = |name: &&str| Some(((*name).to_owned(), Cell { mean: scores.table.get(name)?.mean, sd: None }));
+    let cell = |name: &&str| Some(((*name).to_owned(), Cell { mean: scores.test.table.get(name)?.mean, sd: None }));
     Line {
         source: "this run".into(),
         data: data.into(),
         method: scores.method.name().into(),
         fold: scores.fold.to_string(),
-        images: Some(scores.table.images.len()),
+        images: Some(scores.test.table.images.len()),
         scores: SHOWN.iter().filter_map(cell).collect(),
     }
 }
 
 fn mean_line(method: Method, runs: &[&FoldScores], data: &str) -> Line {
     let over_folds = |name: &&str| {
-        let means: Vec<f64> = runs.iter().filter_map(|scores| Some(scores.table.get(name)?.mean)).collect();
+        let means: Vec<f64> = runs.iter().filter_map(|scores| Some(scores.test.table.get(name)?.mean)).collect();
         let n = means.len() as f64;
         let mean = means.iter().sum::<f64>() / n;
         let squares: f64 = means.iter().map(|v| (v - mean).powi(2)).sum();
@@ -139,7 +139,7 @@ fn mean_line(method: Method, runs: &[&FoldScores], data: &str) -> Line {
         data: data.into(),
         method: method.name().into(),
         fold: format!("mean of {}", runs.len()),
-        images: Some(runs.iter().map(|scores| scores.table.images.len()).max().unwrap_or(0)),
+        images: Some(runs.iter().map(|scores| scores.test.table.images.len()).max().unwrap_or(0)),
         scores: SHOWN.iter().map(over_folds).collect(),
     }
 }
@@ -149,13 +149,16 @@ mod tests {
     use models::plane::Plane;
 
     use super::*;
+    use crate::config::Views;
+    use crate::evaluate::command::Evaluation;
     use crate::metrics::{ScoreTable, Scores};
 
     fn finished(method: Method, fold: usize, found: u32) -> FoldScores {
         let truth = Plane::new(20, 10, (0..200).map(|i| u32::from(i % 20 < 10)).collect()).unwrap();
         let predicted = Plane::new(20, 10, (0..200).map(|i| u32::from(i % 20 < found)).collect()).unwrap();
         let table = ScoreTable::new(vec![("a".into(), Scores::of_instances(&truth, &predicted, None))], 0);
-        FoldScores { method, fold, iterations: 3, seconds: 1.0, table }
+        let test = Evaluation { views: Views::One, split_touching: false, table, without_splitting: None };
+        FoldScores { method, fold, iterations: 3, seconds: 1.0, test }
     }
 
     #[test]

@@ -48,9 +48,12 @@ pub(super) fn chart(title: &str, series: &[Series]) -> Result<Option<String>> {
         let mut chart = ChartBuilder::on(&area)
             .margin(10)
             .x_label_area_size(36)
-            .y_label_area_size(56)
+            .y_label_area_size(64)
             .build_cartesian_2d(0.0..right.max(1.0), low..high + 0.05 * (high - low))?;
-        chart.configure_mesh().x_desc("iteration").y_desc(title).light_line_style(WHITE).draw()?;
+        let font = ("sans-serif", 13);
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc("iteration").y_desc(title).max_light_lines(0).x_label_formatter(&|x| format!("{x:.0}"));
+        mesh.label_style(font).axis_desc_style(font).draw()?;
         for (series, colour) in series.iter().zip(COLOURS.iter().cycle()).filter(|(series, _)| !series.points.is_empty()) {
             let drawn = chart.draw_series(
                 LineSeries::new(series.points.iter().copied(), colour.stroke_width(2)).point_size(if series.points.len() < 30 {
@@ -63,6 +66,7 @@ pub(super) fn chart(title: &str, series: &[Series]) -> Result<Option<String>> {
         }
         chart
             .configure_series_labels()
+            .label_font(font)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .position(SeriesLabelPosition::UpperRight)
