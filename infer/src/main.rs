@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use clap::Parser;
 use infer::certificate::Certificate;
-use infer::runtime::{self, Library};
+use infer::runtime::{self, Device, Library};
 use infer::segment_cli::Ready;
-use infer::segmenter::{Model, Network, Segmenter};
+use infer::segmenter::{Model, Network, Options, Segmenter};
 use infer::signature;
 use models::card::Parity;
 use models::console::Console;
@@ -55,10 +55,11 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     if let Some(signed) = signature::check(&model, &args.segment.model, args.key.as_deref())? {
         tracing::info!("signed: {}", signed.comment);
     }
-    let options = args.device.options();
+    let mut options = args.device.options();
+    let sessions = share_cores(args, &model, &mut options);
     let mut networks: Vec<Box<dyn Network>> = Vec::new();
     let mut device = String::new();
-    for _ in 0..args.sessions {
+    for _ in 0..sessions {
         let mut segmenter = Segmenter::new(&model, &options)?;
         if networks.is_empty()
             && let Some((outcome, _)) = infer::verify::on_golden_tiles(&model, &mut segmenter, options.precision)?
@@ -87,6 +88,19 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
         }
         (code, _) => code,
     }
+}
+
+/// Sessions, and the cores shared among them: two of half the threads are faster than one of all, and need twice the memory
+/// (docs/slides.md).
+fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let on_cpu = matches!(options.device.resolve(), Device::Cpu | Device::OpenVino);
+    let pays = on_cpu && cores > 1 && options.threads == 0 && args.segment.tile_px(&model.card) <= 1024;
+    let sessions = args.sessions.unwrap_or(if pays { 2 } else { 1 });
+    if options.threads == 0 && on_cpu {
+        options.threads = (cores / usize::from(sessions)).max(1);
+    }
+    sessions
 }
 
 /// Reads a slide for the process that has started this one, and ends with it; a terminal's interrupt is for that process.
