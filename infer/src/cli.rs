@@ -60,9 +60,10 @@ pub struct SegmentCommand {
     /// How the model is run.
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Sessions of the model that run side by side, each with its own threads.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub sessions: u16,
+    /// Sessions of the model that run side by side, each with its own threads and memory [default: 2 where tiles have at most 1024 px
+    /// and the CPU runs the network, else 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub sessions: Option<u16>,
     /// The public key that must have signed the model [default: trusted.pub beside the program, if it is there].
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use clap::Parser;
 use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
-use infer::runtime::{self, Library};
+use infer::runtime::{self, Device, Library};
 use infer::segment_cli::Ready;
-use infer::segmenter::{Model, Network, Segmenter};
+use infer::segmenter::{Model, Network, Options, Segmenter};
 use infer::signature;
 use models::card::Parity;
 use models::console::Console;
@@ -56,12 +56,13 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     if let Some(signed) = signature::check(&model, &args.segment.model, args.key.as_deref())? {
         tracing::info!("signed: {}", signed.comment);
     }
-    let Chosen { segmenter, options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
+    let Chosen { segmenter, mut options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
     if let Some((outcome, _)) = golden {
         tracing::info!("{} golden tiles move by at most {:.4}", outcome.tiles, outcome.difference.max_change);
     }
-    let mut networks: Vec<Box<dyn Network>> = vec![Box::new(segmenter)];
-    for _ in 1..args.sessions {
+    drop(segmenter); // others, with their shares of the cores, take its place
+    let mut networks: Vec<Box<dyn Network>> = Vec::new();
+    for _ in 0..share_cores(args, &model, &mut options) {
         networks.push(Box::new(Segmenter::new(&model, &options)?));
     }
     let runtime = runtime::loaded().map_or_else(String::new, |(_, version)| format!(", ONNX Runtime {version}"));
@@ -83,6 +84,19 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
         }
         (code, _) => code,
     }
+}
+
+/// Sessions, and the cores shared among them: two of half the threads are faster than one of all, and need twice the memory
+/// (docs/slides.md).
+fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let on_cpu = matches!(options.device, Device::Cpu | Device::OpenVino);
+    let pays = on_cpu && cores > 1 && options.threads == 0 && args.segment.tile_px(&model.card) <= 1024;
+    let sessions = args.sessions.unwrap_or(if pays { 2 } else { 1 });
+    if options.threads == 0 && on_cpu {
+        options.threads = (cores / usize::from(sessions)).max(1);
+    }
+    sessions
 }
 
 /// Reads a slide for the process that has started this one, and ends with it; a terminal's interrupt is for that process.

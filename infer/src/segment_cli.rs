@@ -125,6 +125,11 @@ impl SegmentArgs {
         }
     }
 
+    /// Side of the windows that the network will see.
+    pub fn tile_px(&self, card: &ModelCard) -> usize {
+        self.tile.unwrap_or_else(|| self.halo.unwrap_or_default().tile_px(card))
+    }
+
     /// Segments all slides, one after another; prints summaries on stdout.
     ///
     /// A slide that fails is told and the others are done all the same; the result is then an error.

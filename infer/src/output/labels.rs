@@ -1,12 +1,15 @@
-//! `labels.png`: the number of the nucleus in every pixel, 16-bit, where that fits.
+//! `labels.png`: the number of the nucleus in every pixel, 16-bit, where that fits; written row by row.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
+use std::sync::{Arc, Mutex};
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use models::artifact::AtomicFile;
 use models::{Error, Result};
+use png::{BitDepth, ColorType, Compression, Encoder, StreamWriter};
 
+use super::unsettled::Unsettled;
 use crate::instances::Instance;
 
 /// Images with more pixels get no label image.
@@ -16,39 +19,91 @@ pub const MAX_NUCLEI: u64 = 65_535;
 
 /// Labels at the model's scale, or why there are none.
 pub struct Labels {
-    width: usize,
     height: usize,
-    plane: Result<Vec<u16>, String>,
+    rows: Unsettled<u16>,
+    file: Result<Png, String>,
+}
+
+/// A file that is being written, and the writer that does not give it back.
+struct Png {
+    file: Arc<Mutex<AtomicFile>>,
+    writer: StreamWriter<'static, Shared>,
+}
+
+struct Shared(Arc<Mutex<AtomicFile>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic while writing").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.lock().expect("no panic while writing").flush()
+    }
 }
 
 impl Labels {
-    /// Labels of an image of `width * height` pixels.
-    pub fn new(width: usize, height: usize) -> Self {
+    /// Labels of an image of `width * height` pixels, in the file that `create` starts.
+    pub fn new(width: usize, height: usize, create: impl FnOnce() -> Result<AtomicFile>) -> Result<Self> {
         let pixels = width * height;
-        let plane = if pixels < MAX_PIXELS { Ok(vec![0; pixels]) } else { Err(format!("{pixels} px, expected fewer than {MAX_PIXELS}")) };
-        Self { width, height, plane }
+        let file = if pixels < MAX_PIXELS {
+            Ok(Png::start(create()?, [width as u32, height as u32])?)
+        } else {
+            Err(format!("{pixels} px, expected fewer than {MAX_PIXELS}"))
+        };
+        Ok(Self { height, rows: Unsettled::new(width), file })
     }
 
     /// Adds the pixels of a nucleus.
     pub fn add(&mut self, instance: &Instance) {
-        if instance.id > MAX_NUCLEI {
-            self.plane = Err(format!("more than {MAX_NUCLEI} nuclei"));
+        if instance.id > MAX_NUCLEI && self.file.is_ok() {
+            self.file = Err(format!("more than {MAX_NUCLEI} nuclei"));
         }
-        let Ok(plane) = &mut self.plane else { return };
-        for run in &instance.runs {
-            let row = run.y as usize * self.width;
-            plane[row + run.x0 as usize..row + run.x1 as usize].fill(instance.id as u16);
+        if self.file.is_ok() {
+            self.rows.add(&instance.runs, instance.id as u16);
         }
     }
 
-    /// Writes the file that `create` starts; the text says why there is none.
-    pub fn finish(self, create: impl FnOnce() -> Result<AtomicFile>) -> Result<Result<AtomicFile, String>> {
-        let plane = match self.plane {
-            Ok(plane) => plane,
-            Err(why) => return Ok(Err(why)),
-        };
-        let bytes: Vec<u8> = plane.into_iter().flat_map(u16::to_ne_bytes).collect();
-        write_png(create()?, &bytes, [self.width, self.height], ExtendedColorType::L16).map(Ok)
+    /// Rows above `row` will not change any more.
+    pub fn settle(&mut self, row: usize) -> Result<()> {
+        let Ok(png) = &mut self.file else { return Ok(()) };
+        while let Some(rows) = self.rows.next_before(row) {
+            let bytes: Vec<u8> = rows.into_iter().flat_map(u16::to_be_bytes).collect();
+            png.writer.write_all(&bytes).map_err(|error| png.failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file; the text says why there is none.
+    pub fn finish(mut self) -> Result<Result<AtomicFile, String>> {
+        self.settle(self.height)?;
+        match self.file {
+            Ok(png) => png.finish().map(Ok),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+}
+
+impl Png {
+    fn start(file: AtomicFile, [width, height]: [u32; 2]) -> Result<Self> {
+        let file = Arc::new(Mutex::new(file));
+        let mut encoder = Encoder::new(Shared(file.clone()), width, height);
+        encoder.set_color(ColorType::Grayscale);
+        encoder.set_depth(BitDepth::Sixteen);
+        encoder.set_compression(Compression::Fast);
+        let writer = encoder.write_header()?.into_stream_writer()?;
+        Ok(Self { file, writer })
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        self.file.lock().expect("no panic while writing").failed(error)
+    }
+
+    fn finish(self) -> Result<AtomicFile> {
+        let Self { file, writer } = self;
+        writer.finish()?;
+        let file = Arc::into_inner(file).expect("the writer has gone");
+        Ok(file.into_inner().expect("no panic while writing"))
     }
 }
 

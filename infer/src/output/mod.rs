@@ -5,6 +5,7 @@
 //! | [`nucleus`] | a nucleus in the slide's coordinates and units |
 //! | [`geojson`], [`table`] | `nuclei.geojson.gz` for QuPath, `nuclei.csv` |
 //! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written row of tiles by row of tiles |
+//! | [`unsettled`] | rows that a later nucleus may still change |
 //! | [`labels`], [`overlay`] | `labels.png`, `overlay.png` |
 //! | [`writers`] | all files of nuclei, fed from one stream |
 //! | [`summary`] | `summary.json`: provenance, areas, counts, timings |
@@ -19,6 +20,7 @@ pub mod overlay;
 pub mod pyramid;
 pub mod summary;
 pub mod table;
+pub mod unsettled;
 pub mod writers;
 
 use std::path::{Path, PathBuf};

@@ -49,7 +49,7 @@ impl Writers {
             geojson: GeoJsonWriter::new(geojson, source.slide_sha256, source.model_sha256, source.class, frame.unit())?,
             table: TableWriter::new(files.create("nuclei.csv")?, frame)?,
             mask: MaskWriter::new(pyramid, width, height),
-            labels: Labels::new(width, height),
+            labels: Labels::new(width, height, || files.create("labels.png"))?,
             overlay,
             colour: source.class.colour,
             facts: NucleusFacts::default(),
@@ -75,6 +75,7 @@ impl Writers {
             self.facts.touching_border += u64::from(nucleus.touches_border);
             self.area_sum += nucleus.shape.area;
         }
+        self.labels.settle(harvest.settled_rows as usize)?;
         self.mask.settle(harvest.settled_rows as usize)
     }
 
@@ -83,8 +84,7 @@ impl Writers {
         files.add(self.geojson.finish()?);
         files.add(self.table.finish()?);
         files.add(self.mask.finish()?);
-        let labels = self.labels.finish(|| files.create("labels.png"))?;
-        let note = match labels {
+        let note = match self.labels.finish()? {
             Ok(file) => {
                 files.add(file);
                 None

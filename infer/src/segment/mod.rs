@@ -25,6 +25,7 @@ use crate::output::writers::Source;
 use crate::output::{Files, SUMMARY, Summary};
 use crate::segmenter::Network;
 use crate::slide::{self, Access};
+use crate::tile::TileGrid;
 use crate::timing::Busy;
 use plan::Plan;
 use store::Store;
@@ -39,6 +40,22 @@ pub enum Halo {
     Exact,
     /// So many pixels at the model's scale.
     Px(usize),
+}
+
+impl Halo {
+    /// Pixels for a model.
+    pub fn px(self, card: &ModelCard) -> usize {
+        match self {
+            Self::Card => card.default_halo_px(),
+            Self::Exact => card.reach_px,
+            Self::Px(px) => px,
+        }
+    }
+
+    /// The side of windows unless another one is asked for.
+    pub fn tile_px(self, card: &ModelCard) -> usize {
+        TileGrid::default_tile(self.px(card).next_multiple_of(card.stride))
+    }
 }
 
 /// What positions in the files count from.

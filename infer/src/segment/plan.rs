@@ -11,7 +11,7 @@ use models::{Result, artifact};
 use serde_json::json;
 
 use super::compute::Computed;
-use super::{Halo, Options, Origin, Regions, folder};
+use super::{Options, Origin, Regions, folder};
 use crate::output::overlay::Overlay;
 use crate::output::summary::{
     Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
@@ -52,12 +52,8 @@ impl<'a> Plan<'a> {
     pub(super) fn new(slide: &'a dyn Slide, card: &ModelCard, source: &Source<'_>, options: &'a Options, busy: &'a Busy) -> Result<Self> {
         let mpp = options.mpp.map(Mpp::given).transpose()?.or(slide.facts().mpp);
         let scale = Scale::choose(slide, mpp, card.microns_per_pixel)?;
-        let halo = match options.halo {
-            Halo::Card => card.default_halo_px(),
-            Halo::Exact => card.reach_px,
-            Halo::Px(px) => px,
-        };
-        let tile = options.tile.unwrap_or_else(|| TileGrid::default_tile(halo.next_multiple_of(card.stride)));
+        let halo = options.halo.px(card);
+        let tile = options.tile.unwrap_or_else(|| options.halo.tile_px(card));
         let grid = TileGrid::new(scale.size_px, card.stride, tile, halo)?;
         let origin = match (options.origin, slide.bounds()) {
             (Origin::Bounds, Some(bounds)) => [bounds.x as f64, bounds.y as f64],

@@ -1,6 +1,7 @@
 //! Slides in, nuclei out: properties over random images, hostile files, and readers that are not ours.
 
 mod figures;
+mod formats;
 mod hostile;
 mod instances;
 mod openslide;

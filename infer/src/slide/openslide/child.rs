@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use models::{Context, Result, bail};
 
@@ -67,12 +68,16 @@ impl Reader {
         Ok(bytes.chunks_exact(4).map(|pixel| u32::from_le_bytes(pixel.try_into().expect("4 bytes"))).collect())
     }
 
-    /// A pipe that breaks says little: what became of the process says more.
+    /// A pipe that breaks says little: what became of the process says more. It ends after an error, if not before.
     fn explain(&mut self, error: models::Error) -> models::Error {
-        match self.process.try_wait() {
-            Ok(Some(status)) if !status.success() => models::Error::new(format!("OpenSlide's process ended with {status}")),
-            _ => error,
+        for _ in 0..100 {
+            match self.process.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                Ok(Some(status)) if !status.success() => return models::Error::new(format!("OpenSlide's process ended with {status}")),
+                _ => return error,
+            }
         }
+        error
     }
 }
 

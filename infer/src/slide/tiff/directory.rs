@@ -36,6 +36,7 @@ pub mod tag {
     pub const TILE_LENGTH: u16 = 323;
     pub const TILE_OFFSETS: u16 = 324;
     pub const TILE_BYTE_COUNTS: u16 = 325;
+    pub const SUB_IFDS: u16 = 330;
     pub const SAMPLE_FORMAT: u16 = 339;
     pub const JPEG_TABLES: u16 = 347;
     pub const XMP: u16 = 700;
@@ -58,6 +59,7 @@ pub mod tag {
             TILE_LENGTH => "TileLength",
             TILE_OFFSETS => "TileOffsets",
             TILE_BYTE_COUNTS => "TileByteCounts",
+            SUB_IFDS => "SubIFDs",
             JPEG_TABLES => "JPEGTables",
             _ => "another field",
         }
@@ -119,6 +121,13 @@ impl Directory {
             bail!("the TIFF file holds no image");
         }
         Ok(directories)
+    }
+
+    /// The directories that this one refers to by the field `SubIFDs`; their own references are not followed.
+    pub fn children(&self, file: &BoundedFile) -> Result<Vec<Self>> {
+        let offsets = self.values(tag::SUB_IFDS, MAX_SAMPLES, file)?.unwrap_or_default();
+        let read = |offset: u64| Self::read(file, self.encoding, offset).doing(|| format!("directory at byte {offset}"));
+        offsets.into_iter().filter(|&offset| offset != 0).map(|offset| read(offset).map(|(directory, _)| directory)).collect()
     }
 
     /// The directory at `offset`, and where the next one is.

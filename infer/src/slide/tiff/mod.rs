@@ -62,6 +62,10 @@ pub fn open(path: &Path) -> Result<Opened> {
         return Ok(Opened::Plain(Box::new(facts)));
     }
     let images = pyramid::levels(&directories, &file)?;
+    let planes = pyramid::planes(&directories, &file)?;
+    if planes > 1 {
+        facts.notes.push(format!("the file holds {planes} images of the same size, channels or planes: only the first was looked at"));
+    }
     facts.levels = images.iter().map(|image| Level { width: image.width, height: image.height, downsample: image.downsample }).collect();
     Ok(Opened::Slide(Box::new(TiledSlide::new(facts, TiffTiles { file, images }))))
 }

@@ -6,8 +6,8 @@ use super::directory::{Directory, tag};
 use super::file::BoundedFile;
 use super::tile::{Compression, Photometric, TileFormat};
 
-/// Values of the Compression field that are read here: none, LZW, JPEG, deflate (Adobe's and the old number).
-pub const COMPRESSIONS: [u64; 5] = [1, 5, 7, 8, 32946];
+/// Values of the Compression field that are read here: none, LZW, JPEG, deflate (Adobe's and the old number), zstd.
+pub const COMPRESSIONS: [u64; 6] = [1, 5, 7, 8, 32946, 50000];
 /// Tile sides that are believed.
 const MAX_TILE_SIDE: u64 = 8192;
 /// Image sides that are believed.
@@ -83,16 +83,18 @@ impl TiledImage {
     }
 }
 
-/// The first image and all later ones that are smaller pictures of the same field, the finest first.
+/// The first image and all others that are smaller pictures of the same field, the finest first: those that it refers to (`SubIFDs`,
+/// as in OME-TIFF), and later ones.
 ///
 /// Thumbnails, labels and macro photographs are stored in strips or have another aspect; they are no levels.
 pub fn levels(directories: &[Directory], file: &BoundedFile) -> Result<Vec<TiledImage>> {
     let mut levels = vec![TiledImage::read(&directories[0], file).doing(|| "level 0")?];
-    for (i, directory) in directories.iter().enumerate().skip(1) {
+    let within = directories[0].children(file)?;
+    for (i, directory) in within.iter().chain(&directories[1..]).enumerate() {
         if !TiledImage::is_candidate(directory, file).unwrap_or(false) {
             continue;
         }
-        let mut image = TiledImage::read(directory, file).doing(|| format!("directory {i}"))?;
+        let mut image = TiledImage::read(directory, file).doing(|| format!("directory {}", i + 1))?;
         let (base, last) = (&levels[0], &levels[levels.len() - 1]);
         if image.width < last.width && image.height < last.height && same_aspect(base, &image) {
             image.downsample = f64::midpoint(base.width as f64 / image.width as f64, base.height as f64 / image.height as f64);
@@ -100,6 +102,15 @@ pub fn levels(directories: &[Directory], file: &BoundedFile) -> Result<Vec<Tiled
         }
     }
     Ok(levels)
+}
+
+/// Images of the size of the first, itself included: channels or planes of a stack, of which only the first is read.
+pub fn planes(directories: &[Directory], file: &BoundedFile) -> Result<usize> {
+    let size = |directory: &Directory| -> Result<[u64; 2]> {
+        Ok([directory.number(tag::IMAGE_WIDTH, 0, file)?, directory.number(tag::IMAGE_LENGTH, 0, file)?])
+    };
+    let first = size(&directories[0])?;
+    Ok(directories.iter().filter(|directory| size(directory).is_ok_and(|size| size == first)).count())
 }
 
 fn same_aspect(base: &TiledImage, image: &TiledImage) -> bool {

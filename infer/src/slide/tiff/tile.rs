@@ -37,6 +37,8 @@ pub enum Compression {
     Jpeg,
     /// zlib.
     Deflate,
+    /// Zstandard (RFC 8878).
+    Zstd,
 }
 
 /// Meaning of samples.
@@ -60,6 +62,7 @@ impl Compression {
             5 => Self::Lzw,
             7 => Self::Jpeg,
             8 | 32946 => Self::Deflate,
+            50000 => Self::Zstd,
             _ => bail!("compression {value} is not known here"),
         })
     }
@@ -101,6 +104,7 @@ pub fn decode(format: &TileFormat, data: &[u8]) -> Result<Rgb> {
         _ if format.photometric == Photometric::YCbCr => bail!("YCbCr samples outside of JPEG are not known here"),
         Compression::None => data.to_vec(),
         Compression::Deflate => deflate(data, expected).doing(|| "deflate tile")?,
+        Compression::Zstd => zstd(data, expected).doing(|| "zstd tile")?,
         Compression::Lzw => lzw(data, expected).doing(|| "LZW tile")?,
     };
     if samples.len() < expected {
@@ -124,6 +128,12 @@ fn to_rgb(photometric: Photometric, samples: Vec<u8>) -> Vec<u8> {
 fn deflate(data: &[u8], expected: usize) -> Result<Vec<u8>> {
     let mut samples = Vec::with_capacity(expected);
     flate2::read::ZlibDecoder::new(data).take(expected as u64).read_to_end(&mut samples)?;
+    Ok(samples)
+}
+
+fn zstd(data: &[u8], expected: usize) -> Result<Vec<u8>> {
+    let mut samples = Vec::with_capacity(expected);
+    ruzstd::decoding::StreamingDecoder::new(data)?.take(expected as u64).read_to_end(&mut samples)?;
     Ok(samples)
 }
 
@@ -187,5 +197,31 @@ fn with_tables<'a>(data: &'a [u8], tables: Option<&[u8]>) -> std::borrow::Cow<'a
     match (tables, data.strip_prefix(&SOI)) {
         (Some(tables), Some(rest)) => [&SOI, tables, rest].concat().into(),
         _ => data.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    #[test]
+    fn a_zstd_tile_comes_back_and_a_damaged_one_is_refused() {
+        let format = TileFormat {
+            compression: Compression::Zstd,
+            photometric: Photometric::Rgb,
+            predictor: false,
+            tile_width: 64,
+            tile_height: 48,
+            jpeg_tables: None,
+        };
+        let samples: Vec<u8> = (0..64 * 48 * 3u32).map(|i| (i / 5 * 77 % 251) as u8).collect();
+        let packed = compress_to_vec(samples.as_slice(), CompressionLevel::Fastest);
+        assert_eq!(decode(&format, &packed).unwrap().data, samples);
+        assert!(decode(&format, &packed[..packed.len() / 2]).is_err());
+        let more = compress_to_vec(samples.repeat(50).as_slice(), CompressionLevel::Fastest);
+        assert_eq!(decode(&format, &more).unwrap().data.len(), samples.len(), "no more is unpacked than a tile holds");
+        assert!(decode(&format, b"no zstd").is_err());
     }
 }

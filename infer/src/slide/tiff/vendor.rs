@@ -54,7 +54,7 @@ pub fn properties(first: &Directory, file: &BoundedFile) -> Result<BTreeMap<Stri
 pub fn microns_per_pixel(first: &Directory, file: &BoundedFile) -> Result<(Option<Mpp>, Vec<String>)> {
     let description = text(first, file, tag::IMAGE_DESCRIPTION)?.unwrap_or_default();
     let vendor = aperio(&description).find(|(key, _)| *key == "MPP").and_then(|(_, value)| mpp::parse(value));
-    let vendor = vendor.map(|value| Mpp { x: value, y: value, source: MppSource::Vendor });
+    let vendor = vendor.map(|value| Mpp { x: value, y: value, source: MppSource::Vendor }).or_else(|| ome(&description));
     let um_per_unit = match first.number(tag::RESOLUTION_UNIT, 2, file)? {
         2 => Some(25_400.0),
         3 => Some(10_000.0),
@@ -65,6 +65,18 @@ pub fn microns_per_pixel(first: &Directory, file: &BoundedFile) -> Result<(Optio
     Ok(mpp::first_believable(vendor.into_iter().chain(resolution)))
 }
 
+/// The scale of the first image of an OME-XML description, where it is told in µm.
+fn ome(description: &str) -> Option<Mpp> {
+    let pixels = description.split_once("<OME")?.1.split_once("<Pixels")?.1.split_once('>')?.0;
+    let attribute = |name: &str| Some(pixels.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0);
+    let side = |axis: char| {
+        let unit = attribute(&format!("PhysicalSize{axis}Unit")).unwrap_or("µm");
+        matches!(unit, "µm" | "&#181;m" | "&#xb5;m" | "&#xB5;m" | "um")
+            .then(|| attribute(&format!("PhysicalSize{axis}")).and_then(mpp::parse))?
+    };
+    Some(Mpp { x: side('X')?, y: side('Y')?, source: MppSource::Vendor })
+}
+
 /// `Aperio Image Library ...|key = value|...`; nothing for other descriptions.
 fn aperio(description: &str) -> impl Iterator<Item = (&str, &str)> {
     let pairs = if description.starts_with("Aperio") { description } else { "" };
@@ -73,6 +85,19 @@ fn aperio(description: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_scale_of_ome_xml_is_read_where_it_is_in_micrometres() {
+        let text = |unit: &str| {
+            format!(
+                r#"<?xml?><OME xmlns="x"><Image ID="Image:0"><Pixels ID="P" PhysicalSizeX="0.25" {unit} PhysicalSizeY="0.26" SizeX="9"><Channel/></Pixels></Image></OME>"#
+            )
+        };
+        let mpp = super::ome(&text("")).unwrap();
+        assert_eq!((mpp.x, mpp.y), (0.25, 0.26));
+        assert!(super::ome(&text(r#"PhysicalSizeXUnit="µm""#)).is_some() && super::ome(&text(r#"PhysicalSizeXUnit="nm""#)).is_none());
+        assert!(super::ome("Aperio").is_none());
+    }
+
     #[test]
     fn aperio_pairs_are_read_from_aperio_descriptions_only() {
         let text = "Aperio Image Library v10\r\n46000x32914 -> 2220x2967|AppMag = 20|MPP = 0.4990|Left = 25.6";
