@@ -51,7 +51,7 @@ impl Certificate {
             signed: signed.map(|signed| signed.comment.clone()),
             device: report.device.to_string(),
             precision: [model.card.form.precision.name(), precision.name()],
-            runtime: runtime::loaded().map(|(_, version)| version.to_string()),
+            runtime: runtime::loaded().map(|(_, version)| version.clone()),
             program: format!("infer {}", env!("CARGO_PKG_VERSION")),
             machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             golden: report.golden.map(|(outcome, _)| outcome),

@@ -1,4 +1,4 @@
-//! Who made this model? A detached signature (Ed25519 over BLAKE2b, the file format of minisign) answers; nothing is asked of a network.
+//! Who made this model? A detached signature (Ed25519 over `BLAKE2b`, the file format of minisign) answers; nothing is asked of a network.
 //!
 //! The seal inside a model finds damage; a signature finds intent. It covers every byte of the file, card and golden tiles included, and
 //! its trusted comment, which repeats the file's sha256 and name, is signed too.

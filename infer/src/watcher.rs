@@ -21,7 +21,7 @@ impl Watcher {
     pub fn run(&mut self, images: &[u8], [batch, height, width]: [usize; 3], mut see: impl FnMut(&str, &[f32])) -> Result<()> {
         let input = TensorRef::from_array_view(([batch, height, width, 3], images))?;
         let outputs = self.session.run(ort::inputs![INPUT => input]).doing(|| format!("running {batch} x {height} x {width} pixels"))?;
-        for (name, value) in outputs.iter() {
+        for (name, value) in &outputs {
             if let Ok((_, values)) = value.try_extract_tensor::<f32>() {
                 see(name, values);
             }
