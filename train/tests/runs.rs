@@ -188,13 +188,15 @@ fn results_depend_on_the_seed_and_not_on_threads() {
 fn training_learns_and_leaves_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    data_folder(&data, 6);
+    data_folder(&data, 10);
     let out = folder.path().join("run");
     let config = config(
         &data,
         &[
-            "run.iterations=240",
-            "method.warmup_iterations=120",
+            "run.iterations=400",
+            "run.batch=4",
+            "run.recalibrate_batches=8",
+            "method.warmup_iterations=200",
             "method.ema_period=20",
             "run.validate_every=40",
             "optimizer.lr_head=0.01",
@@ -210,8 +212,8 @@ fn training_learns_and_leaves_every_file() {
     }
     assert!(arrays(&out, "best.safetensors").keys().all(|name| !name.starts_with("projection") && !name.starts_with("optimizer")));
     let log = std::fs::read_to_string(out.join("log.csv")).unwrap();
-    assert_eq!(log.lines().count(), 241);
-    assert!(log.lines().nth(240).unwrap().contains("r1 "), "{log}");
+    assert_eq!(log.lines().count(), 401);
+    assert!(log.lines().nth(400).unwrap().contains("r1 "), "{log}");
     let saved = RunConfig::load(&out.join("config.toml"), Profile::Paper, &[] as &[&str]).unwrap();
     assert_eq!(saved, config);
 }
