@@ -2,7 +2,7 @@
 //!
 //! A wide range rounds coarsely, a narrow one clips. Of some fractions of the seen range the one is taken whose expected squared error is
 //! smallest: step^2 / 12 for what lies inside, the distance to the end for what is cut off (Banner, Nahshan, Soudry, "Post training 4-bit
-//! quantization of convolutional networks for rapid-deployment", NeurIPS 2019).
+//! quantization of convolutional networks for rapid-deployment", `NeurIPS` 2019).
 
 use std::collections::BTreeMap;
 

@@ -92,7 +92,7 @@ fn halos(card: &ModelCard) -> String {
     text
 }
 
-/// The keys of WSInfer's `config.json` that have a meaning here. `tile` is the side of the windows in pixels.
+/// The keys of `WSInfer`'s `config.json` that have a meaning here. `tile` is the side of the windows in pixels.
 pub fn wsinfer(card: &ModelCard, tile: usize) -> Value {
     let names: Vec<&str> = card.classes.iter().map(|class| class.name.as_str()).collect();
     json!({

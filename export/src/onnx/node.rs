@@ -108,12 +108,11 @@ impl Writer<'_> {
 
     fn convolution(&mut self, id: NodeId, conv: &Conv, x: &str, name: &str) {
         let mut inputs = vec![x.to_owned()];
-        match self.integer_weights(id) {
-            Some(names) => inputs.extend(names),
-            None => {
-                inputs.push(self.parameter(name, "weight"));
-                inputs.extend(conv.bias.then(|| self.parameter(name, "bias")));
-            }
+        if let Some(names) = self.integer_weights(id) {
+            inputs.extend(names);
+        } else {
+            inputs.push(self.parameter(name, "weight"));
+            inputs.extend(conv.bias.then(|| self.parameter(name, "bias")));
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let attributes =
