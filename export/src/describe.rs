@@ -36,10 +36,11 @@ fn images(card: &ModelCard) -> String {
 fn decoding(card: &ModelCard) -> String {
     let decoding = &card.decoding;
     format!(
-        "probability > {}, at least {} px, holes {}",
+        "probability > {}, at least {} px, holes {}, touching nuclei {}",
         decoding.threshold,
         decoding.min_area_px,
-        if decoding.fill_holes { "filled" } else { "kept" }
+        if decoding.fill_holes { "filled" } else { "kept" },
+        if decoding.split.is_some() { "cut apart" } else { "left joined" }
     )
 }
 
