@@ -86,7 +86,8 @@ fn write_index(folder: &Folder) -> Result<()> {
         bail!("{}: there is an index already", path.display(); hint: "leave --index out, or move the file away");
     }
     let row = |(id, image): (&String, &PathBuf)| Ok([id.clone(), String::new(), modality(&read_rgb(image)?.0).to_owned()]);
-    let rows: Vec<[String; 3]> = folder.images.par_iter().map(row).collect::<Result<_>>()?;
+    let rows: Vec<Result<[String; 3]>> = folder.images.par_iter().map(row).collect();
+    let rows: Vec<[String; 3]> = rows.into_iter().collect::<Result<_>>()?;
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["id", "split", "modality"])?;
     rows.iter().try_for_each(|row| writer.write_record(row))?;

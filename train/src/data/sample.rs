@@ -98,7 +98,9 @@ impl Dataset {
 
     fn read(folder: &Folder, ids: &[&str], splits: &[Split], config: &DataConfig) -> Result<Self> {
         let read = |(id, split): (&&str, &Split)| Sample::read(folder, id, *split, config);
-        let (samples, stored): (Vec<_>, Vec<_>) = ids.par_iter().zip(splits).map(read).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        // All are read before an error is told, so that it is that of the first image, whatever thread met it.
+        let read: Vec<Result<_>> = ids.par_iter().zip(splits).map(read).collect();
+        let (samples, stored): (Vec<_>, Vec<_>) = read.into_iter().collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let deep = stored.iter().filter(|stored| stored.bits == 16).count();
         if deep > 0 {
             tracing::info!(

@@ -28,7 +28,8 @@ pub fn assigned(folder: &Folder, ids: &[&str], config: &DataConfig) -> Result<Ve
     if fold >= usable {
         bail!("data.fold = {fold}: part {fold} of {} is the test set", config.folds; hint: "validate on one of the parts 0 to {}, or name the test images in index.csv", usable - 1);
     }
-    let groups = free.par_iter().map(|&i| group(folder, ids[i])).collect::<Result<Vec<_>>>()?;
+    let groups: Vec<Result<_>> = free.par_iter().map(|&i| group(folder, ids[i])).collect();
+    let groups = groups.into_iter().collect::<Result<Vec<_>>>()?;
     let mut splits = vec![Some(Split::Test); ids.len()];
     for (part, members) in folds(&groups, config.folds, config.fold_seed).into_iter().enumerate() {
         let split = match part {
