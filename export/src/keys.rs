@@ -47,22 +47,10 @@ pub fn generate(name: &Path, password: &Password) -> Result<[PathBuf; 2]> {
     };
     let pair = pair.map_err(|error| Error::new(error.to_string())).doing(|| "making a key")?;
     let boxed = pair.sk.to_box(None).map_err(|error| Error::new(error.to_string()))?.into_string();
-    write_secret(&secret, boxed.as_bytes())?;
+    artifact::write_secret(&secret, boxed.as_bytes())?;
     let boxed = pair.pk.to_box().map_err(|error| Error::new(error.to_string()))?.into_string();
     artifact::write(&public, boxed.as_bytes())?;
     Ok([secret, public])
-}
-
-/// For its owner alone, before anything is in it.
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
-    artifact::write(path, b"")?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let owner = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(path, owner).doing(|| format!("closing {} to others", path.display()))?;
-    }
-    std::fs::write(path, bytes).doing(|| format!("writing {}", path.display()))
 }
 
 /// Signs a model that is whole; writes `MODEL.minisig` beside it.

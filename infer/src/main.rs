@@ -119,8 +119,8 @@ fn listen() -> Result<Arc<AtomicUsize>> {
 fn verify(args: &VerifyArgs) -> Result<()> {
     let model = Model::open(&args.model)?;
     let signed = signature::check(&model, &args.model, args.key.as_deref())?;
-    let options = choose::open(&model, &args.device.options(), args.device.precision)?.options;
-    let report = infer::verify::verify(&model, &options)?;
+    let Chosen { mut segmenter, options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
+    let report = infer::verify::on_noise(&model, &mut segmenter, golden)?;
     let (low, high) = report.range;
     println!(
         "{}: sound on {} (probabilities {low:.4} to {high:.4}, {:.0?} for 256 x 256)",

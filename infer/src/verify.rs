@@ -22,9 +22,15 @@ pub struct Report {
 }
 
 /// Runs the model on two noise images: probabilities are finite and in 0..=1, a batch of two equals two singles, and the
-/// quantised output is the rounded one. Then on its golden tiles: they come out as the model says.
+/// quantised output is the rounded one. Before that on its golden tiles: they come out as the model says.
 pub fn verify(model: &Model, options: &Options) -> Result<Report> {
     let mut segmenter = Segmenter::new(model, options)?;
+    let golden = on_golden_tiles(model, &mut segmenter, options.precision)?;
+    on_noise(model, &mut segmenter, golden)
+}
+
+/// The part of [`verify`] with noise, on a session whose golden tiles came out as `golden`.
+pub fn on_noise(model: &Model, segmenter: &mut Segmenter, golden: Option<(Outcome, Tolerance)>) -> Result<Report> {
     let side = 256_usize.next_multiple_of(model.card.stride);
     let images = noise(2 * side * side * 3);
     let both = segmenter.probabilities(&images, 2, side, side)?;
@@ -39,7 +45,6 @@ pub fn verify(model: &Model, options: &Options) -> Result<Report> {
         check_same(expected, &alone)?;
     }
     let range = both.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &p| (low.min(p), high.max(p)));
-    let golden = on_golden_tiles(model, &mut segmenter, options.precision)?;
     Ok(Report { device: segmenter.device(), range, time, golden })
 }
 

@@ -62,6 +62,14 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
+/// The same for a secret: on Unix only the file's owner can read it, from its first byte on.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.is_secret = true;
+    file.write_all(bytes).map_err(|error| file.failed(error))?;
+    file.commit()
+}
+
 /// Names of files that are not whole yet.
 const PREFIX: &str = ".partial-";
 const SUFFIX: &str = ".tmp";
@@ -77,6 +85,8 @@ pub fn is_unfinished(path: &Path) -> bool {
 pub struct AtomicFile {
     temporary: tempfile::NamedTempFile,
     path: PathBuf,
+    /// Whether it stays readable by its owner alone, as temporary files are.
+    is_secret: bool,
 }
 
 impl AtomicFile {
@@ -86,7 +96,7 @@ impl AtomicFile {
         fs::create_dir_all(&folder).map_err(|error| write_error(path, error))?;
         let temporary =
             tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(&folder).map_err(|error| write_error(path, error))?;
-        Ok(Self { temporary, path: path.to_owned() })
+        Ok(Self { temporary, path: path.to_owned(), is_secret: false })
     }
 
     /// The final name.
@@ -96,10 +106,12 @@ impl AtomicFile {
 
     /// Gives the file its final name, durably.
     pub fn commit(self) -> Result<()> {
-        let Self { temporary, path } = self;
+        let Self { temporary, path, is_secret } = self;
         let fail = |error| write_error(&path, error);
         temporary.as_file().sync_all().map_err(fail)?;
-        set_usual_permissions(temporary.as_file()).map_err(fail)?;
+        if !is_secret {
+            set_usual_permissions(temporary.as_file()).map_err(fail)?;
+        }
         temporary.persist(&path).map_err(|error| fail(error.error))?;
         File::open(folder_of(&path)).and_then(|folder| folder.sync_all()).map_err(fail)
     }

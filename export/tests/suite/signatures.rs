@@ -85,6 +85,16 @@ fn twenty_six_kinds_of_tampering_are_rejected_by_name() {
     check(model, key).unwrap();
 }
 
+#[cfg(unix)]
+#[test]
+fn only_its_owner_can_read_a_secret_key() {
+    use std::os::unix::fs::PermissionsExt;
+    let Signed { folder, key, .. } = &signed();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder.path().join("lab.key")), 0o600);
+    assert_ne!(mode(key), 0o600);
+}
+
 #[test]
 fn keys_are_checked_and_never_overwritten() {
     let Signed { folder, model, key } = &signed();

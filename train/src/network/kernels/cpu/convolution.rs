@@ -106,7 +106,7 @@ impl Cpu {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // one convolution, its maps and its gradient
+    #[expect(clippy::too_many_arguments, reason = "one convolution, its maps and its gradient")]
     fn backward_by_places(
         &self,
         conv: &Conv,
@@ -147,7 +147,7 @@ impl Cpu {
         Ok(ConvGradients { dx: found.next(), dskip: found.next(), dweight, dbias: None })
     }
 
-    #[allow(clippy::too_many_arguments)] // as above
+    #[expect(clippy::too_many_arguments, reason = "one convolution, its maps and its gradient")]
     fn backward_directly(
         &self,
         conv: &Conv,

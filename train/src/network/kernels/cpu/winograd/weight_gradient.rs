@@ -63,7 +63,7 @@ impl Winograd<'_> {
         sums.into_iter().chain([total]).for_each(|buffer| self.pool.give(buffer));
     }
 
-    #[allow(clippy::too_many_arguments)] // what one task sums, and where
+    #[expect(clippy::too_many_arguments, reason = "what one task sums, and where")]
     fn add_tiles(
         &self,
         sources: &[Part],
