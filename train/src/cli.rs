@@ -10,7 +10,7 @@ use models::console::{self, Console};
 use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
-use crate::{check::CheckArgs, evaluate, export_scribbles, fit, folds, init, make_scribbles, report, suggest};
+use crate::{check::CheckArgs, evaluate, export_scribbles, fit, folds, import, init, make_scribbles, report, suggest};
 
 /// Trains a nucleus segmentation network from scribbles.
 #[derive(Parser)]
@@ -46,6 +46,10 @@ enum Command {
     ExportScribbles(export_scribbles::ExportArgs),
     /// Score a trained network on images with instance labels.
     Evaluate(evaluate::command::EvaluateArgs),
+    /// Turn a PyTorch state dict (.pth, .pt) into safetensors, to start from it or to export it.
+    Import(import::ImportArgs),
+    #[command(hide = true, about = "What `import` runs in a process of its own")]
+    ReadPth(import::ImportArgs),
 }
 
 /// Arguments of `train fit`.
@@ -86,6 +90,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::ExportScribbles(arguments) => export_scribbles::run(&arguments),
         Command::Evaluate(arguments) => evaluate::command::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::ReadPth(arguments) => import::read_pth(&arguments),
     };
     console::exit(result.map(|text| print!("{text}")))
 }

@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod export_scribbles;
 pub mod fit;
 pub mod folds;
+pub mod import;
 pub mod init;
 pub mod initial;
 pub mod log;
