@@ -5,9 +5,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
+use kernels::Pool;
+use kernels::lanes::vectorised;
 use rayon::prelude::*;
 
-use crate::network::kernels::{Pool, tensor, vectorised};
+use crate::network::kernels::tensor;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;

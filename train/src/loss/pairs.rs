@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use kernels::lanes::run_on;
+use kernels::product::{Outer, Product};
+use kernels::{Buffer, Isa, Pool};
 use rayon::prelude::*;
 
 use super::sigmoid::softplus_and_slope;
-use crate::network::kernels::product::{Outer, Product};
-use crate::network::kernels::{Buffer, Isa, Pool, run_on};
 
 /// Gradients and similarities of tasks, from one step to the next.
 static ROOM: Pool = Pool::new();

@@ -1,6 +1,7 @@
 //! Softplus and its slope over a block of similarities, sixteen at a time.
 
-use crate::network::kernels::{Isa, Lanes, Work, run_on};
+use kernels::Isa;
+use kernels::lanes::{Lanes, Work, run_on};
 
 /// Sum of `softplus(sign * s)` over the block, and every `s` replaced by the slope `sign * sigmoid(sign * s)` times `factor`.
 ///

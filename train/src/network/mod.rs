@@ -18,10 +18,10 @@ use candle_core::{DType, Device, Result, Tensor};
 use models::graph::{Conv, Graph, NodeId, Op, Parameter, Role};
 use models::weights::{Array, Weights};
 
+use self::kernels::Kernels;
 pub use backward::Gradients;
 pub use forward::{Mode, Tape};
 pub use initial::initial_weights;
-use kernels::Kernels;
 pub use value::Value;
 
 /// A network on a device.

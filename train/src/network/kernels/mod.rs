@@ -9,11 +9,9 @@ mod reference;
 use candle_core::{DType, Device, Result, Tensor};
 use models::graph::Conv;
 
-pub(crate) use cpu::lanes::{Lanes, Work, run_on, vectorised};
-pub(crate) use cpu::product;
-pub(crate) use cpu::scratch::{Buffer, Pool};
+pub use cpu::Cpu;
 pub(crate) use cpu::tensors::{f32s, tensor};
-pub use cpu::{Cpu, Isa};
+pub use kernels::Isa;
 pub use reference::Reference;
 
 /// Mean and biased variance of each channel, `C` each.

@@ -1,17 +1,16 @@
 //! Convolutions: which form runs, and what goes in and comes out.
 
 use candle_core::{Result, Tensor};
+use kernels::gather::Gather;
+use kernels::geometry::Geometry;
+use kernels::patches::{self, Patches};
+use kernels::weight_gradient::Outer;
+use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
+use kernels::{Buffer, Shape, maps, panels};
 use models::graph::Conv;
 
-use super::gather::Gather;
-use super::geometry::Geometry;
-use super::maps::{self, Shape};
-use super::patches::{self, Patches};
-use super::scratch::Buffer;
+use super::Cpu;
 use super::tensors::{f32s, feature, shape, tensor, vector};
-use super::weight_gradient::Outer;
-use super::winograd::{self, Filter, Part, PartBuffer, Winograd};
-use super::{Cpu, panels};
 use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
 
 fn geometry(conv: &Conv, x: Shape) -> Geometry {

@@ -1,27 +1,14 @@
-//! The fast f32 path: feature maps `B H W C`, weights in panels, every sum in an order that depends on shapes alone.
+//! The fast f32 path: tensors brought to the slices of the crate `kernels` and back.
 
 mod convolution;
-mod gather;
-mod geometry;
-pub(crate) mod lanes;
-mod maps;
-mod norm;
-mod panels;
-mod patches;
-pub(crate) mod product;
-pub(crate) mod scratch;
 pub(crate) mod tensors;
-mod weight_gradient;
-mod winograd;
 
 use candle_core::{DType, Device, Result, Tensor};
+use kernels::geometry::Cache;
+use kernels::{Isa, Pool, Shape, maps, norm, panels};
 use models::graph::Conv;
 
 use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
-use geometry::Cache;
-pub use lanes::Isa;
-use maps::Shape;
-use scratch::Pool;
 use tensors::{TakeBack, f32s, f64s, feature, like, shape, tensor, vector};
 
 /// Kernels for the processor at hand.

@@ -3,9 +3,7 @@
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
-
-use super::maps::Shape;
-use super::scratch::{Buffer, Pool};
+use kernels::{Buffer, Pool, Shape};
 
 /// The values of a contiguous CPU tensor, held for reading.
 pub struct Values<G, T> {

@@ -4,7 +4,7 @@
 //! polynomial products at the points 0, +-5/8, +-3/2 and infinity (Toom and Cook). With these points, which are exact in
 //! binary, the rounding error is about twice that of a direct sum in f32; with the usual 0, +-1, +-2 it is five times.
 
-use crate::network::kernels::cpu::lanes::Lanes;
+use crate::lanes::Lanes;
 
 /// Side of a tile of the map.
 pub const SIDE: usize = 6;

@@ -1,7 +1,7 @@
 //! Where a convolution writes: one map, or several that share its channels.
 
 use super::transform::PartMut;
-use crate::network::kernels::cpu::scratch::Shared;
+use crate::scratch::Shared;
 
 /// A map to be written: all of it is.
 pub struct PartBuffer<'a> {

@@ -1,8 +1,8 @@
 //! Gradients of batch normalisation, through the ReLU behind it.
 
 use super::{Each, Pair, for_each, sum_pairs};
-use crate::network::kernels::cpu::lanes::{Isa, Lanes};
-use crate::network::kernels::cpu::scratch::Shared;
+use crate::lanes::{Isa, Lanes};
+use crate::scratch::Shared;
 
 /// What the backward pass gives.
 pub struct Gradients {

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::matrices::{PLACES, SIDE, STEP, of_gradient, of_map, to_result};
-use crate::network::kernels::cpu::lanes::{Lanes, Work};
+use crate::lanes::{Lanes, Work};
 
 /// Images of one size, cut into tiles of 4x4.
 #[derive(Clone, Copy, Debug)]

@@ -56,6 +56,12 @@ impl DerefMut for Buffer {
     }
 }
 
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pool {
     /// A pool without buffers.
     pub const fn new() -> Self {

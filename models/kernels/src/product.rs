@@ -1,19 +1,22 @@
 //! Products of matrices that lie in a cache, in blocks that stay in registers.
 
-use crate::network::kernels::cpu::lanes::{Lanes, Work};
+use crate::lanes::{Lanes, Work};
 
 /// `out[row][width] (+)= sum over k of left[row][k] * right[k][width]`, `width` being 16 or 32.
 pub struct Product {
+    /// `[row][inner]`.
     pub left: *const f32,
     /// A multiple of four.
     pub rows: usize,
     /// Length of the sum, and of a row of `left`.
     pub inner: usize,
+    /// `[inner][vectors][16]`.
     pub right: *const f32,
     /// Vectors of sixteen in a row of `right` and of `out`: 1 or 2.
     pub vectors: usize,
     /// Whether old values of `out` stay in the sum.
     pub add: bool,
+    /// Where row 0 goes.
     pub out: *mut f32,
     /// Values from one row of `out` to the next.
     pub out_row: usize,
@@ -108,11 +111,13 @@ impl<L: Lanes, const N: usize> Block for Rows<'_, L, N> {
 
 /// `out[column][width] (+)= sum over rows of left[row][column] * right[row][width]`: outer products, summed.
 pub struct Outer {
+    /// `[row][columns]`.
     pub left: *const f32,
     /// Length of the sum.
     pub rows: usize,
     /// Columns of `left`, a multiple of four.
     pub columns: usize,
+    /// Row 0 of what is multiplied with it.
     pub right: *const f32,
     /// Values from one row of `right` to the next.
     pub right_row: usize,
@@ -120,6 +125,7 @@ pub struct Outer {
     pub vectors: usize,
     /// Whether old values of `out` stay in the sum.
     pub add: bool,
+    /// `[column][vectors][16]`.
     pub out: *mut f32,
 }
 

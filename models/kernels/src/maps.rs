@@ -23,6 +23,7 @@ pub struct Shape {
 
 impl Shape {
     /// Number of values.
+    #[expect(clippy::len_without_is_empty, reason = "a shape is no collection")]
     pub fn len(&self) -> usize {
         self.batch * self.height * self.width * self.channels
     }

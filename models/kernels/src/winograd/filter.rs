@@ -1,7 +1,7 @@
 //! From weights to places and back, a row of six places at a time.
 
 use super::matrices::{G, SIDE, of_filter, of_filter_row, to_filter};
-use crate::network::kernels::cpu::lanes::{Lanes, Work};
+use crate::lanes::{Lanes, Work};
 
 /// Taps of a 3x3 filter.
 pub const TAPS: usize = 9;

@@ -8,16 +8,16 @@ use super::filter::{TAPS, ToFilter};
 use super::matrices::{PLACES, SIDE};
 use super::transform::{OfGradient, Part, Places, len, stride};
 use super::{Group, SMALL_FILTER, TILES, Winograd, tiles_at_a_time, together};
-use crate::network::kernels::cpu::lanes::run_on;
-use crate::network::kernels::cpu::product::Outer;
-use crate::network::kernels::cpu::scratch::{Buffer, Shared, with_room};
+use crate::lanes::run_on;
+use crate::product::Outer;
+use crate::scratch::{Buffer, Shared, with_room};
 
 impl Winograd<'_> {
     /// The gradient of the filter as panels, from the maps that were convolved and the gradient at the result.
     pub fn weight_gradient(&self, sources: &[Part], gradient: Part) -> Buffer {
         let inputs = sources.iter().map(|part| part.channels).sum::<usize>();
         sources.iter().chain([&gradient]).for_each(|part| self.check(part.values.len(), part.channels, part.halved));
-        let mut out = self.pool.take(super::super::panels::len(gradient.channels, inputs, TAPS));
+        let mut out = self.pool.take(crate::panels::len(gradient.channels, inputs, TAPS));
         if inputs * gradient.channels <= SMALL_FILTER {
             self.sums_by_tiles(sources, inputs, gradient, &mut out);
         } else {
