@@ -11,8 +11,8 @@ use models::card::ModelCard;
 use models::console::Progress;
 use models::{Result, bail};
 
-use crate::output::Summary;
 use crate::output::summary::Status;
+use crate::output::{Extra, Summary};
 use crate::segment::{self, Halo, Options, Regions, Shard, folder, segment, segment_shard};
 use crate::segmenter::Network;
 
@@ -52,6 +52,9 @@ pub struct SegmentArgs {
     /// The OpenSlide library [default: the variable `NUCLEI_OPENSLIDE`, lib/ beside the program, the cache].
     #[arg(long, value_name = "LIB")]
     pub openslide: Option<PathBuf>,
+    /// Write these files too; may be repeated.
+    #[arg(long, value_enum, value_name = "FILE")]
+    pub also: Vec<Also>,
     /// What positions in the files count from: the corner of the slide, or of its scanned part as QuPath shows it.
     #[arg(long, value_enum, default_value_t = Origin::Full)]
     pub origin: Origin,
@@ -82,6 +85,15 @@ pub enum Origin {
     Bounds,
 }
 
+/// [`Extra`] on the command line.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Also {
+    /// nuclei.parquet: the table for pandas, Arrow, `DuckDB`.
+    Parquet,
+    /// nuclei.db: an annotation store for `TIAToolbox`.
+    Tiatoolbox,
+}
+
 /// A model that is ready: what [`segment()`] needs beside the slide.
 pub struct Ready<'a> {
     /// Its card.
@@ -96,6 +108,15 @@ pub struct Ready<'a> {
     pub slide_server: Option<PathBuf>,
     /// A signal's number ends the run soon.
     pub stop: Arc<AtomicUsize>,
+}
+
+impl Also {
+    fn extra(self) -> Extra {
+        match self {
+            Self::Parquet => Extra::Parquet,
+            Self::Tiatoolbox => Extra::AnnotationStore,
+        }
+    }
 }
 
 impl SegmentArgs {
@@ -113,6 +134,7 @@ impl SegmentArgs {
                 Origin::Full => segment::Origin::Full,
                 Origin::Bounds => segment::Origin::Bounds,
             },
+            extra: self.also.iter().map(|also| also.extra()).collect(),
             device: ready.device.clone(),
             slide_server: ready.slide_server.clone(),
             regions: match &self.tissue {

@@ -39,8 +39,8 @@ impl GeoJsonWriter {
         Ok(writer)
     }
 
-    /// A nucleus as a feature; any thread may make it.
-    pub fn feature(&self, nucleus: &Nucleus) -> String {
+    /// A nucleus as a feature, and its id; any thread may make it.
+    pub fn feature(&self, nucleus: &Nucleus) -> (Uuid, String) {
         let geometry = geometry(nucleus);
         let id = Uuid::new_v5(&name_space(), format!("{}{geometry}", self.source).as_bytes());
         let (shape, unit) = (&nucleus.shape, self.unit);
@@ -53,10 +53,11 @@ impl GeoJsonWriter {
             "Solidity": number(shape.solidity),
             "Probability": number(nucleus.mean_probability),
         });
-        format!(
+        let feature = format!(
             "{{\"type\":\"Feature\",\"id\":\"{id}\",\"geometry\":{geometry},\"properties\":{{\"objectType\":\"detection\",\"classification\":{},\"measurements\":{measurements}}}}}",
             self.classification
-        )
+        );
+        (id, feature)
     }
 
     /// Adds a feature.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`nucleus`] | a nucleus in the slide's coordinates and units |
 //! | [`geojson`], [`table`] | `nuclei.geojson.gz` for QuPath, `nuclei.csv` |
+//! | [`columns`], [`annotation_store`] | on demand: `nuclei.parquet`; `nuclei.db` for TIAToolbox, a database file by [`sqlite`] |
 //! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written row of tiles by row of tiles |
 //! | [`unsettled`] | rows that a later nucleus may still change |
 //! | [`labels`], [`overlay`] | `labels.png`, `overlay.png` |
@@ -12,12 +13,15 @@
 //!
 //! Every file is written under a temporary name; [`Files::commit`] gives the final names when all are whole, the summary last.
 
+pub mod annotation_store;
+pub mod columns;
 pub mod geojson;
 pub mod labels;
 pub mod mask;
 pub mod nucleus;
 pub mod overlay;
 pub mod pyramid;
+pub mod sqlite;
 pub mod summary;
 pub mod table;
 pub mod unsettled;
@@ -30,6 +34,25 @@ use models::{Context, Result};
 
 pub use nucleus::{Frame, Nucleus};
 pub use summary::Summary;
+
+/// A file of nuclei that is written on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// The table as `nuclei.parquet`.
+    Parquet,
+    /// An `AnnotationStore` of TIAToolbox, `nuclei.db`.
+    AnnotationStore,
+}
+
+impl Extra {
+    /// The file's name.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Parquet => "nuclei.parquet",
+            Self::AnnotationStore => "nuclei.db",
+        }
+    }
+}
 
 /// Files of one slide that are whole but do not have their final names yet.
 pub struct Files {

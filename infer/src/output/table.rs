@@ -1,4 +1,4 @@
-//! `nuclei.csv`: one nucleus a line.
+//! `nuclei.csv`: one nucleus a line; and the columns that every table of nuclei has.
 
 use std::io::BufWriter;
 
@@ -7,40 +7,99 @@ use models::{Error, Result};
 
 use super::{Frame, Nucleus};
 
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// A whole number.
+    Count,
+    /// A position in level-0 pixels.
+    Position,
+    /// A length or an area.
+    Length,
+    /// A number between 0 and 1.
+    Share,
+    /// Yes or no.
+    Truth,
+}
+
+impl Field {
+    fn text(self, value: f64) -> String {
+        match self {
+            Self::Count | Self::Truth => format!("{value:.0}"),
+            Self::Position => format!("{value:.2}"),
+            Self::Length => format!("{value:.3}"),
+            Self::Share => format!("{value:.4}"),
+        }
+    }
+}
+
+/// Names and kinds of the columns; lengths are in µm, or in level-0 pixels (`px`) where the scale is not known.
+pub fn fields(frame: &Frame) -> Vec<(String, Field)> {
+    let unit = if frame.microns_per_pixel.is_some() { "um" } else { "px" };
+    let positions = ["centroid_x_px", "centroid_y_px", "left_px", "top_px", "right_px", "bottom_px"];
+    let lengths = ["area_", "centroid_x_", "centroid_y_", "perimeter_", "major_axis_", "minor_axis_"];
+    let length = |name: &str| format!("{name}{unit}{}", if name == "area_" { "2" } else { "" });
+    let mut fields = vec![("id".to_owned(), Field::Count)];
+    fields.extend(positions.map(|name| (name.to_owned(), Field::Position)));
+    fields.push(("area_model_px".to_owned(), Field::Count));
+    fields.extend(lengths.map(|name| (length(name), Field::Length)));
+    fields.extend(["eccentricity", "solidity", "mean_probability"].map(|name| (name.to_owned(), Field::Share)));
+    fields.push(("touches_border".to_owned(), Field::Truth));
+    fields
+}
+
+/// The values of a nucleus, one for each of [`fields`].
+pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 18] {
+    let shape = &nucleus.shape;
+    let um = frame.microns_per_pixel.unwrap_or([1.0; 2]);
+    let [x, y] = nucleus.centroid_px;
+    let [left, top, right, bottom] = nucleus.box_px;
+    [
+        nucleus.id as f64,
+        x,
+        y,
+        left,
+        top,
+        right,
+        bottom,
+        nucleus.area_px as f64,
+        shape.area,
+        x * um[0],
+        y * um[1],
+        shape.perimeter,
+        shape.major_axis,
+        shape.minor_axis,
+        shape.eccentricity,
+        shape.solidity,
+        nucleus.mean_probability,
+        f64::from(u8::from(nucleus.touches_border)),
+    ]
+}
+
 /// Writes lines as nuclei come.
 pub struct TableWriter {
     csv: csv::Writer<BufWriter<AtomicFile>>,
     path: std::path::PathBuf,
     frame: Frame,
+    fields: Vec<(String, Field)>,
 }
 
 impl TableWriter {
-    /// Starts a file with its line of names; lengths are in µm, or in level-0 pixels (`px`) where the scale is not known.
+    /// Starts a file with its line of names.
     pub fn new(file: AtomicFile, frame: Frame) -> Result<Self> {
         let path = file.path().to_owned();
-        let mut writer = Self { csv: csv::Writer::from_writer(BufWriter::new(file)), path, frame };
-        let unit = if frame.microns_per_pixel.is_some() { "um" } else { "px" };
-        let fixed =
-            ["id", "centroid_x_px", "centroid_y_px", "left_px", "top_px", "right_px", "bottom_px", "area_model_px"].map(str::to_owned);
-        let measured = ["centroid_x", "centroid_y", "perimeter", "major_axis", "minor_axis"].map(|name| format!("{name}_{unit}"));
-        let plain = ["eccentricity", "solidity", "mean_probability", "touches_border"].map(str::to_owned);
-        let names = fixed.into_iter().chain([format!("area_{unit}2")]).chain(measured).chain(plain);
-        writer.line(names)?;
+        let fields = fields(&frame);
+        let mut writer = Self { csv: csv::Writer::from_writer(BufWriter::new(file)), path, frame, fields };
+        let names: Vec<String> = writer.fields.iter().map(|(name, _)| name.clone()).collect();
+        writer.line(&names)?;
         Ok(writer)
     }
 
     /// Adds a nucleus.
     pub fn add(&mut self, nucleus: &Nucleus) -> Result<()> {
-        let shape = &nucleus.shape;
-        let um = self.frame.microns_per_pixel.unwrap_or([1.0; 2]);
-        let [x, y] = nucleus.centroid_px;
-        let [left, top, right, bottom] = nucleus.box_px;
-        let positions = [x, y, left, top, right, bottom].map(|value| format!("{value:.2}"));
-        let lengths = [shape.area, x * um[0], y * um[1], shape.perimeter, shape.major_axis, shape.minor_axis];
-        let shares = [shape.eccentricity, shape.solidity, nucleus.mean_probability];
-        let line = [nucleus.id.to_string()].into_iter().chain(positions).chain([nucleus.area_px.to_string()]);
-        let line = line.chain(lengths.map(|value| format!("{value:.3}"))).chain(shares.map(|value| format!("{value:.4}")));
-        self.line(line.chain([u8::from(nucleus.touches_border).to_string()]))
+        let values = row(nucleus, &self.frame);
+        let line: Vec<String> = self.fields.iter().zip(values).map(|((_, field), value)| field.text(value)).collect();
+        self.line(&line)
     }
 
     /// Ends the file.
@@ -51,7 +110,7 @@ impl TableWriter {
         buffer.into_inner().map_err(|error| failed(&path, error.into_error()))
     }
 
-    fn line(&mut self, fields: impl Iterator<Item = String>) -> Result<()> {
+    fn line(&mut self, fields: &[String]) -> Result<()> {
         self.csv.write_record(fields).map_err(|error| failed(&self.path, error))
     }
 }

@@ -4,6 +4,8 @@ use models::Result;
 use models::card::Class;
 use rayon::prelude::*;
 
+use super::annotation_store::AnnotationStore;
+use super::columns::ParquetWriter;
 use super::geojson::GeoJsonWriter;
 use super::labels::Labels;
 use super::mask::MaskWriter;
@@ -11,7 +13,7 @@ use super::overlay::Overlay;
 use super::pyramid::PyramidWriter;
 use super::summary::NucleusFacts;
 use super::table::TableWriter;
-use super::{Files, Frame, Nucleus};
+use super::{Extra, Files, Frame, Nucleus};
 use crate::instances::Harvest;
 use crate::slide::scaled::Scale;
 
@@ -25,11 +27,13 @@ pub struct Source<'a> {
     pub class: &'a Class,
 }
 
-/// GeoJSON, CSV, mask, labels and overlay.
+/// GeoJSON, CSV, mask, labels and overlay; Parquet and an annotation store on demand.
 pub struct Writers {
     frame: Frame,
     geojson: GeoJsonWriter,
     table: TableWriter,
+    parquet: Option<ParquetWriter>,
+    store: Option<AnnotationStore>,
     mask: MaskWriter,
     labels: Labels,
     overlay: Overlay,
@@ -40,14 +44,17 @@ pub struct Writers {
 
 impl Writers {
     /// Starts all files.
-    pub fn new(files: &Files, source: &Source<'_>, scale: &Scale, frame: Frame, overlay: Overlay) -> Result<Self> {
+    pub fn new(files: &Files, extra: &[Extra], source: &Source<'_>, scale: &Scale, frame: Frame, overlay: Overlay) -> Result<Self> {
         let [width, height] = scale.size_px;
         let geojson = files.create("nuclei.geojson.gz")?;
+        let on_demand = |kind: Extra| extra.contains(&kind).then(|| files.create(kind.file())).transpose();
         let pyramid = PyramidWriter::new(files.create("mask.tif")?, width, height, 1, scale.effective_mpp)?;
         Ok(Self {
             frame,
             geojson: GeoJsonWriter::new(geojson, source.slide_sha256, source.model_sha256, source.class, frame.unit())?,
             table: TableWriter::new(files.create("nuclei.csv")?, frame)?,
+            parquet: on_demand(Extra::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
+            store: on_demand(Extra::AnnotationStore)?.map(|file| AnnotationStore::new(file, source.class)).transpose()?,
             mask: MaskWriter::new(pyramid, width, height),
             labels: Labels::new(width, height, || files.create("labels.png"))?,
             overlay,
@@ -61,13 +68,20 @@ impl Writers {
     pub fn add(&mut self, harvest: &Harvest) -> Result<()> {
         let made = harvest.instances.par_iter().map(|instance| {
             let nucleus = Nucleus::new(instance, &self.frame);
-            let feature = self.geojson.feature(&nucleus);
-            (nucleus, feature)
+            let (id, feature) = self.geojson.feature(&nucleus);
+            let annotation = self.store.as_ref().map(|store| store.annotation(&nucleus, id)).transpose()?;
+            Ok((nucleus, feature, annotation))
         });
-        let made: Vec<(Nucleus, String)> = made.collect();
-        for (instance, (nucleus, feature)) in harvest.instances.iter().zip(made) {
+        let made: Vec<_> = made.collect::<Result<_>>()?;
+        for (instance, (nucleus, feature, annotation)) in harvest.instances.iter().zip(made) {
             self.geojson.add(&feature)?;
             self.table.add(&nucleus)?;
+            if let Some(parquet) = &mut self.parquet {
+                parquet.add(&nucleus)?;
+            }
+            if let (Some(store), Some(annotation)) = (&mut self.store, annotation) {
+                store.add(&nucleus, &annotation)?;
+            }
             self.mask.add(&instance.runs);
             self.labels.add(instance);
             self.overlay.add_outline(instance);
@@ -83,6 +97,12 @@ impl Writers {
     pub fn finish(self, files: &mut Files) -> Result<(NucleusFacts, Option<String>)> {
         files.add(self.geojson.finish()?);
         files.add(self.table.finish()?);
+        if let Some(parquet) = self.parquet {
+            files.add(parquet.finish()?);
+        }
+        if let Some(store) = self.store {
+            files.add(store.finish()?);
+        }
         files.add(self.mask.finish()?);
         let note = match self.labels.finish()? {
             Ok(file) => {

@@ -49,7 +49,7 @@ impl Plan<'_> {
         let [width, height] = self.scale.size_px;
         let probability = PyramidWriter::new(files.create("probability.tif")?, width, height, 1, self.scale.effective_mpp)?;
         let overlay = Overlay::new([width, height], self.picture.clone());
-        let writers = Writers::new(files, source, &self.scale, self.frame, overlay)?;
+        let writers = Writers::new(files, self.extra, source, &self.scale, self.frame, overlay)?;
         let extractor = Extractor::new(width, height, &card.decoding);
         let missing: Vec<usize> = (0..self.grid.bands().len()).filter(|&band| store.get(band).is_none()).collect();
         let lost = Mutex::new(BTreeSet::new());

@@ -22,7 +22,7 @@ use models::{Result, artifact, bail};
 #[cfg(doc)]
 use crate::output::summary::Status;
 use crate::output::writers::Source;
-use crate::output::{Files, SUMMARY, Summary};
+use crate::output::{Extra, Files, SUMMARY, Summary};
 use crate::segmenter::Network;
 use crate::slide::{self, Access};
 use crate::tile::TileGrid;
@@ -122,6 +122,8 @@ pub struct Options {
     pub slide_server: Option<PathBuf>,
     /// What positions count from.
     pub origin: Origin,
+    /// Files that are written on demand.
+    pub extra: Vec<Extra>,
     /// Where it is looked at.
     pub regions: Regions,
     /// Go on from the bands that a run of the same key has stored; a slide that is done stays as it is.
@@ -147,7 +149,7 @@ pub fn segment(
     let began = Instant::now();
     with_plan(slide, card, model_sha256, networks, options, |plan, source, store, networks| {
         if options.resume
-            && let Some(summary) = finished(&plan.folder, &plan.key)
+            && let Some(summary) = finished(plan)
         {
             store.clear()?;
             return Ok(summary);
@@ -177,7 +179,7 @@ pub fn segment_shard(
     progress: &dyn Progress,
 ) -> Result<ShardReport> {
     with_plan(slide, card, model_sha256, networks, options, |plan, _, store, networks| {
-        if finished(&plan.folder, &plan.key).is_some() {
+        if finished(plan).is_some() {
             let bands = plan.grid.bands().len();
             return Ok(ShardReport { computed: 0, stored: bands, bands });
         }
@@ -210,10 +212,12 @@ fn with_plan<T>(
 }
 
 /// The summary of a run of the same key whose files are all there.
-fn finished(folder: &Path, key: &str) -> Option<Summary> {
-    let text = std::fs::read_to_string(folder.join(SUMMARY)).ok()?;
+fn finished(plan: &Plan<'_>) -> Option<Summary> {
+    let text = std::fs::read_to_string(plan.folder.join(SUMMARY)).ok()?;
     let summary: Summary = serde_json::from_str(&text).ok()?;
-    (summary.key == key && summary.outputs.iter().all(|name| folder.join(name).is_file())).then_some(summary)
+    let is_whole = summary.outputs.iter().all(|name| plan.folder.join(name).is_file());
+    let has_extra = plan.extra.iter().all(|extra| summary.outputs.iter().any(|name| name == extra.file()));
+    (summary.key == plan.key && is_whole && has_extra).then_some(summary)
 }
 
 /// The folder of a slide's files: named as the slide, without its extension.

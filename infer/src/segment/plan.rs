@@ -17,7 +17,7 @@ use crate::output::summary::{
     Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
-use crate::output::{Files, Frame};
+use crate::output::{Extra, Files, Frame};
 use crate::slide::scaled::Scale;
 use crate::slide::{LostTile, Mpp, Rgb, Slide, small};
 use crate::tile::{TileGrid, Window};
@@ -35,6 +35,7 @@ pub(super) struct Plan<'a> {
     pub(super) batch: usize,
     pub(super) readers: usize,
     pub(super) device: &'a str,
+    pub(super) extra: &'a [Extra],
     pub(super) stop: &'a AtomicUsize,
     pub(super) busy: &'a Busy,
     /// The slide made small for the overlay.
@@ -85,6 +86,7 @@ impl<'a> Plan<'a> {
             batch: options.batch.max(1),
             readers: if options.readers == 0 { cores.clamp(2, 8) } else { options.readers },
             device: &options.device,
+            extra: &options.extra,
             stop: &options.stop,
             busy,
             picture,

@@ -75,7 +75,7 @@ fn five_million_nuclei_in_less_than_a_gigabyte() {
     let mut files = Files::new(folder.path()).unwrap();
     let overlay = Overlay::new([width, height], Rgb::filled(2048, 1638, [255; 3]));
     let source = Source { slide_sha256: "ab", model_sha256: "cd", class: &card.classes[0] };
-    let mut writers = Writers::new(&files, &source, &scale, Frame::new(&scale, [0.0; 2]), overlay).unwrap();
+    let mut writers = Writers::new(&files, &[], &source, &scale, Frame::new(&scale, [0.0; 2]), overlay).unwrap();
     let mut extractor = Extractor::new(width, height, &Decoding::splitting());
     let began = Instant::now();
     let mut rows = vec![0; width * 128];

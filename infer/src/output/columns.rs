@@ -1,0 +1,111 @@
+//! `nuclei.parquet`: the columns of `nuclei.csv`, typed, for pandas, Arrow and DuckDB.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use models::artifact::AtomicFile;
+use models::{Error, Result};
+use parquet::basic::{Compression, Repetition, Type};
+use parquet::data_type::{BoolType, DoubleType, FloatType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::Type as Schema;
+
+use super::table::{Field, fields, row};
+use super::{Frame, Nucleus};
+
+/// Nuclei of a row group: some megabytes of memory.
+const GROUP: usize = 1 << 16;
+
+/// Writes nuclei as they come.
+pub struct ParquetWriter {
+    file: SerializedFileWriter<AtomicFile>,
+    path: std::path::PathBuf,
+    frame: Frame,
+    /// Values of each column that are not written yet.
+    waiting: Vec<Vec<f64>>,
+    types: Vec<Type>,
+}
+
+impl ParquetWriter {
+    /// Starts a file.
+    pub fn new(file: AtomicFile, frame: Frame) -> Result<Self> {
+        let path = file.path().to_owned();
+        let fields = fields(&frame);
+        let types: Vec<Type> = fields.iter().map(|(_, field)| physical(*field)).collect();
+        let columns = fields.iter().zip(&types).map(|((name, _), &kind)| {
+            Schema::primitive_type_builder(name, kind).with_repetition(Repetition::REQUIRED).build().map(Arc::new)
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let schema = Schema::group_type_builder("nuclei").with_fields(columns).build()?;
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).map_err(|error| failed(&path, error))?;
+        Ok(Self { file, path, frame, waiting: vec![Vec::new(); types.len()], types })
+    }
+
+    /// Adds a nucleus.
+    pub fn add(&mut self, nucleus: &Nucleus) -> Result<()> {
+        for (column, value) in self.waiting.iter_mut().zip(row(nucleus, &self.frame)) {
+            column.push(value);
+        }
+        if self.waiting[0].len() == GROUP { self.end_group() } else { Ok(()) }
+    }
+
+    /// Ends the file.
+    pub fn finish(mut self) -> Result<AtomicFile> {
+        if !self.waiting[0].is_empty() {
+            self.end_group()?;
+        }
+        let path = self.path;
+        let mut file = self.file.into_inner().map_err(|error| failed(&path, error))?;
+        file.flush().map_err(|error| file.failed(error))?;
+        Ok(file)
+    }
+
+    fn end_group(&mut self) -> Result<()> {
+        let mut write = || -> parquet::errors::Result<()> {
+            let mut group = self.file.next_row_group()?;
+            for (values, &kind) in self.waiting.iter_mut().zip(&self.types) {
+                write_column(&mut group, kind, values)?;
+                values.clear();
+            }
+            group.close().map(|_| ())
+        };
+        write().map_err(|error| failed(&self.path, error))
+    }
+}
+
+fn physical(field: Field) -> Type {
+    match field {
+        Field::Count => Type::INT64,
+        Field::Truth => Type::BOOLEAN,
+        Field::Position => Type::DOUBLE,
+        Field::Length | Field::Share => Type::FLOAT,
+    }
+}
+
+fn write_column<W: Write + Send>(group: &mut SerializedRowGroupWriter<'_, W>, kind: Type, values: &[f64]) -> parquet::errors::Result<()> {
+    let Some(mut column) = group.next_column()? else { unreachable!("there is a column for each field") };
+    match kind {
+        Type::INT64 => {
+            let values: Vec<i64> = values.iter().map(|&v| v as i64).collect();
+            column.typed::<Int64Type>().write_batch(&values, None, None)?;
+        }
+        Type::BOOLEAN => {
+            let values: Vec<bool> = values.iter().map(|&v| v != 0.0).collect();
+            column.typed::<BoolType>().write_batch(&values, None, None)?;
+        }
+        Type::DOUBLE => {
+            column.typed::<DoubleType>().write_batch(values, None, None)?;
+        }
+        _ => {
+            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            column.typed::<FloatType>().write_batch(&values, None, None)?;
+        }
+    }
+    column.close()
+}
+
+fn failed(path: &std::path::Path, error: impl std::error::Error + 'static) -> Error {
+    Error::from(error).during(format!("writing {}", path.display()))
+}
