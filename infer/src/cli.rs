@@ -33,6 +33,13 @@ pub enum Command {
     /// Writes OUT/SLIDE/ with nuclei.geojson.gz (QuPath), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png and, last,
     /// summary.json.
     Segment(SegmentCommand),
+    /// Put the results of many slides into one table: OUT/cohort.csv, and Markdown on stdout.
+    ///
+    /// Exit code 3 where a slide is incomplete or not finished.
+    Cohort {
+        /// The folder that `infer segment -o` wrote to.
+        out: PathBuf,
+    },
     /// Check that a model gives sound results on this machine.
     Verify(VerifyArgs),
     /// Install or list the native libraries.

@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`cohort`] | many slides in one table |
 //! | [`segment`] | the whole way: a slide file in, a folder of results out |
 //! | [`slide`], [`tile`] | reading slides at the model's scale, in windows |
 //! | [`tissue`] | where a slide is looked at |
@@ -19,6 +20,7 @@
 
 pub mod certificate;
 pub mod choose;
+pub mod cohort;
 pub mod golden;
 pub mod instances;
 pub mod model;

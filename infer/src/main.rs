@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use clap::Parser;
 use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
+use infer::cohort::{self, Cohort};
+use infer::output::summary::Status;
 use infer::runtime::{self, Device, Library};
-use infer::segment_cli::Ready;
+use infer::segment_cli::{INCOMPLETE, Ready};
 use infer::segmenter::{Model, Network, Options, Segmenter};
 use infer::signature;
 use models::card::Parity;
 use models::console::Console;
-use models::{Result, bail, console};
+use models::{Result, artifact, bail, console};
 
 use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Segment(args) => return segment(args),
+        Command::Cohort { out } => return cohort(out),
         Command::Verify(args) => verify(args)?,
         Command::Runtime(RuntimeCommand::Install { from, openvino, into }) => {
             let (from, into) = (from.as_deref(), into.as_deref());
@@ -49,6 +52,14 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::SlideServer { slide, openslide } => serve(slide, openslide.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn cohort(out: &Path) -> Result<ExitCode> {
+    let cohort = Cohort::read(out)?;
+    artifact::write(&out.join(cohort::FILE), &cohort.to_csv()?)?;
+    print!("{}", cohort.to_markdown());
+    let is_whole = cohort.unfinished.is_empty() && cohort.done.iter().all(|(_, summary)| summary.status == Status::Complete);
+    Ok(ExitCode::from(if is_whole { 0 } else { INCOMPLETE }))
 }
 
 fn segment(args: &SegmentCommand) -> Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! Slides in, nuclei out: properties over random images, hostile files, and readers that are not ours.
 
+mod cohort;
 mod databases;
 mod figures;
 mod formats;
