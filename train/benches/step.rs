@@ -1,7 +1,8 @@
 //! Seconds of a training step of the default network at 256 x 256, and of a contrastive term with 6000 vectors a class.
 //!
-//! `cargo bench -p train --bench step -- [--batch 4] [--threads 2] [--repeats 8] [--only step]`; figures belong into
-//! `docs/speed.md` with the machine they were measured on. `--only step` prints the line that `benches/peer/compare.sh` reads.
+//! `cargo bench -p train --bench step -- [--batch 4] [--threads 2] [--repeats 8] [--only step] [--device cpu] [--precision auto]`;
+//! figures belong into `docs/speed.md` with the machine they were measured on. `--only step` prints the line that
+//! `benches/peer/compare.sh` reads. A GPU needs `--features cuda` and `--device cuda`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use candle_core::{Device, Tensor};
 use train::config::{MaxPerClass, RunConfig, Scope};
 use train::loss::{Contrast, Sampling, contrast_of_maps};
 use train::network::Mode;
+use train::network::device;
 use train::network::kernels::{Cpu, Kernels};
 use train::rng::Draw;
 use train::step::{Batch, Stage, Trainer};
@@ -43,6 +45,17 @@ fn time(what: &str, repeats: usize, work: impl FnMut()) {
     println!("{what:<40} min {:.4} s, median {:.4} s", all[0], all[repeats / 2]);
 }
 
+/// Largest memory of a GPU's tensors so far.
+#[cfg(feature = "cuda")]
+fn peak_on_device(device: &Device) -> Option<u64> {
+    train::network::kernels::cuda::peak_bytes(device).map(|bytes| bytes >> 20)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn peak_on_device(_: &Device) -> Option<u64> {
+    None
+}
+
 fn random(name: &str, count: usize) -> Vec<f32> {
     let mut draw = Draw::new(1, name, 0, 0, 0);
     (0..count).map(|_| draw.normal() as f32).collect()
@@ -55,12 +68,21 @@ fn peak_mib() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }
 
-/// A trainer of the default network and crops to train on.
+/// The configuration that the command line asks for.
+fn config() -> RunConfig {
+    let set = |name: &str, default: &str| format!("run.{name}={}", argument(&format!("--{name}")).unwrap_or_else(|| default.into()));
+    let sets = [set("device", "cpu"), set("precision", "auto"), set("kernels", "fast"), set("deterministic", "false")];
+    RunConfig::from_toml("", train::config::Profile::Default, &sets).unwrap()
+}
+
+/// A trainer of the default network and crops to train on, the image on the device already.
 fn trainer(batch: usize) -> (Trainer, Batch) {
-    let kernels: Arc<dyn Kernels> = Arc::new(Cpu::default());
-    let (trainer, _) = Trainer::new(&RunConfig::default(), &models::weights::Weights::new(), &kernels).unwrap();
+    let config = config();
+    let kernels: Arc<dyn Kernels> = device::kernels(&config.run).unwrap();
+    let (trainer, _) = Trainer::new(&config, &models::weights::Weights::new(), &kernels).unwrap();
     let pixels = batch * SIDE * SIDE;
     let image = Tensor::from_vec(random("image", 3 * pixels), (batch, 3, SIDE, SIDE), &Device::Cpu).unwrap();
+    let image = kernels.fused().map_or_else(|| image.clone(), |fused| fused.stage(&image).unwrap());
     let scribble = (0..pixels).map(|i| [0, 1, 250, 250][i / 64 % 4]).collect();
     (trainer, Batch { image, scribble, average: vec![0.5; pixels], updates: 0 })
 }
@@ -80,15 +102,23 @@ fn run(batch: usize, repeats: usize) {
     let (mut trainer, crops) = trainer(batch);
     let mut draw = Draw::new(1, "bench", 0, 0, 0);
     let step = seconds(repeats, || drop(trainer.step(&crops, Stage::WarmUp, 1.0, &mut draw).unwrap()));
-    println!("step {:.4} median {:.4} peak_mib {}", step[0], step[repeats / 2], peak_mib().unwrap_or(0));
+    let peak = || peak_on_device(trainer.network.device()).or_else(peak_mib).unwrap_or(0);
+    println!("step {:.4} median {:.4} peak_mib {}", step[0], step[repeats / 2], peak());
     if argument("--only").as_deref() == Some("step") {
         return;
     }
     println!("batch {batch}, {} threads, {:?}", rayon::current_num_threads(), Cpu::default().isa());
-    time("forward", repeats, || drop(trainer.network.forward(&crops.image, Mode::Train).unwrap()));
+    let wait = |trainer: &Trainer| trainer.network.device().synchronize().unwrap();
+    time("forward", repeats, || {
+        drop(trainer.network.forward(&crops.image, Mode::Train).unwrap());
+        wait(&trainer);
+    });
     let tape = trainer.network.forward(&crops.image, Mode::Train).unwrap();
     let gradient = trainer.network.output(&tape).unwrap();
-    time("backward", repeats, || drop(trainer.network.backward(&tape, Some(&gradient), &[], false).unwrap()));
+    time("backward", repeats, || {
+        drop(trainer.network.backward(&tape, Some(&gradient), &[], false).unwrap());
+        wait(&trainer);
+    });
     drop(tape);
     time("step, both contrastive terms", repeats, || drop(trainer.step(&crops, Stage::Full, 1.0, &mut draw).unwrap()));
     contrastive_term(repeats);

@@ -9,7 +9,7 @@ use kernels::Pool;
 use kernels::lanes::vectorised;
 use rayon::prelude::*;
 
-use crate::network::kernels::tensor;
+use crate::network::kernels::{Change, Fused, tensor};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -81,6 +81,51 @@ impl RAdam {
         slot.second = ((&slot.second * BETA2)? + (gradient.sqr()? * (1.0 - BETA2))?)?;
         let direction = if update.adaptive { (&slot.first / (slot.second.sqrt()? + EPS)?)? } else { slot.first.clone() };
         (parameter * update.shrink)? - (direction * update.rate)?
+    }
+}
+
+/// One parameter's part of a step that changes many together.
+pub struct Part<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value, in the layout of the kernels.
+    pub parameter: &'a Tensor,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// How many values it has.
+    pub count: usize,
+    /// Learning rate and decay.
+    pub rate: Rate,
+}
+
+impl RAdam {
+    /// [`RAdam::step`] of many parameters at one stroke of the device; they are changed in place.
+    pub fn step_together(&mut self, fused: &dyn Fused, parts: &[Part]) -> Result<()> {
+        for part in parts {
+            if !self.slots.contains_key(part.name) {
+                let zeros = || Tensor::zeros(part.count, DType::F32, part.parameter.device());
+                self.slots.insert(part.name.to_owned(), Slot { steps: 0, first: zeros()?, second: zeros()? });
+            }
+            self.slots.get_mut(part.name).expect("was just inserted").steps += 1;
+        }
+        let changes: Vec<Change> = parts.iter().map(|part| self.change(part)).collect();
+        fused.radam(&changes, [BETA1 as f32, BETA2 as f32], EPS as f32)
+    }
+
+    /// What the step that a parameter's slot stands at does to it.
+    fn change<'a>(&'a self, part: &Part<'a>) -> Change<'a> {
+        let slot = &self.slots[part.name];
+        let update = Update::at(slot.steps, part.rate);
+        Change {
+            parameter: part.parameter,
+            gradient: part.gradient,
+            first: &slot.first,
+            second: &slot.second,
+            count: part.count,
+            decay: (1.0 - update.shrink) as f32,
+            rate: update.rate as f32,
+            adaptive: update.adaptive,
+        }
     }
 }
 

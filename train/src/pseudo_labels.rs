@@ -1,7 +1,12 @@
 //! Pseudo-labels from an exponential moving average of predictions (Scribble2Label, MICCAI 2020, section 2.2, eq. 2).
 
+use rayon::prelude::*;
+
 use crate::config::{EmaStart, MethodConfig};
 use crate::loss::IGNORE;
+
+/// Pixels that one task labels.
+const TASK: usize = 1 << 14;
 
 /// How the maps are averaged and where they are trusted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +43,8 @@ impl PseudoLabels {
 
     /// Labels where the average is trusted and no scribble says anything; [`IGNORE`] elsewhere.
     pub fn labels(&self, average: &[f32], scribble: &[u8], updates: u32) -> Vec<u8> {
-        average.iter().zip(scribble).map(|(&w, &scribble)| self.label(self.judged(w, updates), scribble)).collect()
+        let pairs = average.par_iter().zip(scribble).with_min_len(TASK);
+        pairs.map(|(&w, &scribble)| self.label(self.judged(w, updates), scribble)).collect()
     }
 
     fn label(&self, w: f32, scribble: u8) -> u8 {

@@ -11,10 +11,10 @@ use models::unet::{projection, unet};
 use models::weights::Weights;
 
 use crate::config::{BlockRule, ContrastTerm, LabelSource, RunConfig, Scope};
-use crate::loss::{Contrast, IGNORE, Sampling, block_labels, contrast_of_maps, cross_entropy};
+use crate::loss::{Contrast, IGNORE, Reading, Sampling, block_labels, contrast_on, cross_entropies};
 use crate::network::kernels::Kernels;
 use crate::network::{Gradients, Mode, Network, initial_weights};
-use crate::optimizer::{RAdam, Rate};
+use crate::optimizer::{Part, RAdam, Rate};
 use crate::pseudo_labels::PseudoLabels;
 use crate::rng::Draw;
 use crate::weight_average::WeightAverage;
@@ -113,26 +113,17 @@ impl Trainer {
     pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, draw: &mut Draw) -> Result<Losses> {
         let tape = self.network.forward(&batch.image, Mode::Train)?;
         let logits = self.network.output(&tape)?;
-        let (b, _, h, w) = logits.dims4()?;
-        let plane = |values: &[u8]| Tensor::from_slice(values, (b, h, w), &Device::Cpu);
-        let scribble = cross_entropy(&logits, &plane(&batch.scribble)?)?;
-        let mut losses = Losses { scribble: scribble.value, total: scribble.value, ..Losses::default() };
-        let mut dlogits = scribble.gradient;
-        let mut dtaps = Vec::new();
-        if stage == Stage::Full && self.config.method.uses_pseudo_labels() {
-            let pseudo = self.pseudo_labels().labels(&batch.average, &batch.scribble, batch.updates);
-            let weight = self.config.method.pseudo_weight;
-            let term = cross_entropy(&logits, &plane(&pseudo)?)?;
-            losses.pseudo = term.value;
-            losses.total += weight * term.value;
-            dlogits = (dlogits + (term.gradient * weight)?)?;
-            for i in 0..self.heads.len() {
-                let tap = self.network.tap(&tape, &self.heads[i].term.tap)?;
-                let (value, dtap) = self.contrast(i, &tap, &batch.scribble, &pseudo, factor, draw)?;
-                losses.total += self.heads[i].term.weight * value;
-                losses.contrast.push((self.heads[i].term.head.clone(), value));
-                dtaps.push((self.heads[i].term.tap.clone(), dtap));
-            }
+        let full = stage == Stage::Full && self.config.method.uses_pseudo_labels();
+        let pseudo = full.then(|| self.pseudo_labels().labels(&batch.average, &batch.scribble, batch.updates));
+        let mut planes = vec![(batch.scribble.as_slice(), 1.0)];
+        planes.extend(pseudo.as_deref().map(|labels| (labels, self.config.method.pseudo_weight)));
+        let (classified, dlogits) = cross_entropies(&**self.network.kernels(), &logits, &planes)?;
+        let (mut contrasts, mut dtaps) = (Vec::new(), Vec::new());
+        for i in 0..if full { self.heads.len() } else { 0 } {
+            let tap = self.network.tap(&tape, &self.heads[i].term.tap)?;
+            let (value, dtap) = self.contrast(i, &tap, &batch.scribble, pseudo.as_deref().unwrap_or(&[]), factor, draw)?;
+            contrasts.push(value);
+            dtaps.push((self.heads[i].term.tap.clone(), dtap));
         }
         let dtaps: Vec<(&str, Tensor)> = dtaps.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let gradients = self.network.backward(&tape, Some(&dlogits), &dtaps, false)?;
@@ -141,13 +132,37 @@ impl Trainer {
         if let Some(average) = &mut self.average {
             average.follow(&self.network)?;
         }
+        // Read last: by now the device has all of the step's work before it.
+        self.read_losses(&classified, &contrasts)
+    }
+
+    fn read_losses(&self, classified: &[Reading], contrasts: &[Reading]) -> Result<Losses> {
+        let scribble = classified[0].read()?;
+        let mut losses = Losses { scribble, total: scribble, ..Losses::default() };
+        if let Some(pseudo) = classified.get(1) {
+            losses.pseudo = pseudo.read()?;
+            losses.total += self.config.method.pseudo_weight * losses.pseudo;
+        }
+        for (head, value) in self.heads.iter().zip(contrasts) {
+            let value = value.read()?;
+            losses.total += head.term.weight * value;
+            losses.contrast.push((head.term.head.clone(), value));
+        }
         Ok(losses)
     }
 
     /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
     ///
     /// Where too few vectors have labels, the term is 0 and the head stays as it is: its first step is the first with a term.
-    fn contrast(&mut self, i: usize, tap: &Tensor, scribble: &[u8], pseudo: &[u8], factor: f64, draw: &mut Draw) -> Result<(f64, Tensor)> {
+    fn contrast(
+        &mut self,
+        i: usize,
+        tap: &Tensor,
+        scribble: &[u8],
+        pseudo: &[u8],
+        factor: f64,
+        draw: &mut Draw,
+    ) -> Result<(Reading, Tensor)> {
         let method = &self.config.method;
         let head = &mut self.heads[i];
         let (b, _, h, w) = tap.dims4()?;
@@ -155,17 +170,18 @@ impl Trainer {
         let mut labels = contrast_labels(method.label_source, method.block_rule, scribble, pseudo, [b, h * delta, w * delta], delta);
         let group = if method.scope == Scope::Image { h * w } else { b * h * w };
         if !drop_poor_groups(&mut labels, group, head.term.least_vectors) {
-            return Ok((0.0, tap.zeros_like()?));
+            return Ok((Reading::Here(0.0), tap.zeros_like()?));
         }
         let contrast =
             Contrast { tau: head.term.tau, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: method.self_pairs };
         let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
         let tape = head.network.forward(tap, Mode::Train)?;
-        let term = contrast_of_maps(&contrast, &head.network.output(&tape)?, &labels, sampling, head.term.weight, draw)?;
-        let gradients = head.network.backward(&tape, Some(&term.gradient), &[], true)?;
+        let (kernels, z) = (head.network.kernels(), head.network.output(&tape)?);
+        let (value, gradient) = contrast_on(&**kernels, &contrast, &z, &labels, sampling, head.term.weight, draw)?;
+        let gradients = head.network.backward(&tape, Some(&gradient), &[], true)?;
         update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         head.network.follow_statistics(&tape, 0.1)?;
-        Ok((term.value, gradients.image.expect("was asked for")))
+        Ok((value, gradients.image.expect("was asked for")))
     }
 
     /// Measures the statistics of batch normalisation of [`Trainer::evaluated`] anew, as plain averages over these batches; no
@@ -215,6 +231,15 @@ fn drop_poor_groups(labels: &mut [u8], group: usize, least: usize) -> bool {
 }
 
 fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, config: &RunConfig, factor: f64) -> Result<()> {
+    if let Some(fused) = network.kernels().fused() {
+        let mut parts = Vec::with_capacity(gradients.parameters.len());
+        for (name, gradient) in &gradients.parameters {
+            let (lr, decay) = config.optimizer.rate(name, factor);
+            let parameter = &network.parameters()[name];
+            parts.push(Part { name, parameter, gradient, count: network.count(name), rate: Rate { lr, decay } });
+        }
+        return Ok(optimizer.step_together(fused, &parts)?);
+    }
     for (name, gradient) in &gradients.parameters {
         let (lr, decay) = config.optimizer.rate(name, factor);
         let rate = Rate { lr, decay };

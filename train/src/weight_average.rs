@@ -29,6 +29,10 @@ impl WeightAverage {
         let t = self.steps as f64;
         let keep = self.keep.min((1.0 + t) / (10.0 + t));
         let names: Vec<String> = network.learned().map(str::to_owned).collect();
+        if let Some(fused) = network.kernels().fused() {
+            let pair = |name: &String| (&self.network.parameters()[name], &network.parameters()[name], network.count(name));
+            return fused.blend(&names.iter().map(pair).collect::<Vec<_>>(), keep as f32);
+        }
         for name in names {
             let (average, now) = (&self.network.parameters()[&name], &network.parameters()[&name]);
             if matches!(average.device(), Device::Cpu) && average.dtype() == DType::F32 {

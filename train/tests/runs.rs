@@ -317,3 +317,20 @@ fn a_signal_saves_the_run_and_ends_it() {
     assert_eq!(status.code(), Some(143));
     train::checkpoint::open(&out.join("last.safetensors")).unwrap();
 }
+
+#[test]
+fn batches_made_ahead_are_the_same_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 6);
+    let run = |depth: usize| {
+        let out = folder.path().join(depth.to_string());
+        let outcome = fit(&config(&data, &[&format!("run.prefetch={depth}")]), &out, false, &Silent, &AtomicBool::new(false)).unwrap();
+        assert!((0.0..=1.0).contains(&outcome.waited), "{}", outcome.waited);
+        arrays(&out, "last.safetensors")
+    };
+    let when_needed = run(0);
+    for depth in [1, 2, 5, 20] {
+        assert!(run(depth) == when_needed, "{depth} batches ahead");
+    }
+}

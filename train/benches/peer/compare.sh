@@ -1,18 +1,29 @@
 #!/bin/sh
 # Runs our training step and PyTorch's alternately and prints the ratios, their spread and both peak memories.
-#   compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION]
-# PYTHON is an interpreter that can import torch. Run it from the root of the repository, on a machine with nothing else to do.
+#   compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile]
+# PYTHON is an interpreter that can import torch; DEVICE is cpu or cuda; `compile` gives PyTorch torch.compile.
+# On cuda both run in PRECISION, on the CPU ours in f32. Run it from the root of the repository, on a machine with nothing else to do.
 set -eu
-python=${1:?usage: compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION]}
+python=${1:?usage: compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile]}
 batch=${2:-4}
 rounds=${3:-5}
 precision=${4:-f32}
+device=${5:-cpu}
+compile=${6:+--compile}
+features=
+own=auto
+if [ "$device" = cuda ]; then
+    features="--features cuda"
+    own=$precision
+fi
 here=$(dirname "$0")
-bench=$(cargo bench -q -p train --bench step --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*step-[^"]*\)".*/\1/p' | tail -1)
-echo "batch $batch, 256 x 256, PyTorch in $precision with channels last; seconds are minima of one run each"
+# shellcheck disable=SC2086 # no word where there are no features
+bench=$(cargo bench -q -p train $features --bench step --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*step-[^"]*\)".*/\1/p' | tail -1)
+echo "batch $batch, 256 x 256, $device, PyTorch in $precision with channels last ${compile#--}; seconds are minima of one run each"
 for round in $(seq "$rounds"); do
-    ours=$("$bench" --batch "$batch" --only step)
-    theirs=$("$python" "$here/pytorch_step.py" --batch "$batch" --precision "$precision")
+    ours=$("$bench" --batch "$batch" --device "$device" --precision "$own" --only step)
+    # shellcheck disable=SC2086 # as above
+    theirs=$("$python" "$here/pytorch_step.py" --batch "$batch" --precision "$precision" --device "$device" $compile)
     echo "ours   $ours"
     echo "theirs $theirs"
     echo "$ours $theirs"

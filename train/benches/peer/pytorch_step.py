@@ -1,8 +1,9 @@
 """Seconds of PyTorch's training step of the same network: U-Net with a ResNet-34 encoder, two classes.
 
-    python pytorch_step.py --batch 4 --precision f32 --steps 8
+    python pytorch_step.py --batch 4 --precision f32 --steps 8 [--device cuda] [--compile]
 
-prints one line `step S forward S backward S optimiser S peak_mib M`: minima over the steps, and the peak resident memory.
+prints one line `step S forward S backward S optimiser S peak_mib M`: minima over the steps, and the peak resident memory
+(on a GPU that of its tensors).
 """
 import argparse
 import resource
@@ -80,31 +81,45 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    net = UNet().to(memory_format=torch.channels_last).train()
-    image = torch.randn(args.batch, 3, args.side, args.side).to(memory_format=torch.channels_last)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    wait = torch.cuda.synchronize if args.device == "cuda" else lambda: None
+    net = UNet().to(args.device, memory_format=torch.channels_last).train()
+    parameters = list(net.parameters())
+    if args.compile:
+        net = torch.compile(net)
+    image = torch.randn(args.batch, 3, args.side, args.side).to(args.device, memory_format=torch.channels_last)
     labels = torch.randint(0, 2, (args.batch, args.side, args.side))
     labels[torch.rand(labels.shape) < 0.5] = 250
+    labels = labels.to(args.device)
     loss_of = nn.CrossEntropyLoss(ignore_index=250)
-    optimiser = torch.optim.RAdam(net.parameters(), lr=1e-3, weight_decay=1e-4, decoupled_weight_decay=True)
+    optimiser = torch.optim.RAdam(parameters, lr=1e-3, weight_decay=1e-4, decoupled_weight_decay=True, foreach=args.device == "cuda" or None)
     best = [float("inf")] * 4
     for step in range(args.steps + 1):
         t = [time.perf_counter()]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.precision == "bf16"):
+        with torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.precision == "bf16"):
             logits = net(image)
         loss = loss_of(logits.float(), labels)
+        wait()
         t.append(time.perf_counter())
         optimiser.zero_grad()
         loss.backward()
+        wait()
         t.append(time.perf_counter())
         optimiser.step()
+        wait()
         t.append(time.perf_counter())
         if step:
             parts = [t[3] - t[0], t[1] - t[0], t[2] - t[1], t[3] - t[2]]
             best = [min(old, new) for old, new in zip(best, parts)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if args.device == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**20
     names = ["step", "forward", "backward", "optimiser"]
     print(" ".join(f"{name} {seconds:.4f}" for name, seconds in zip(names, best)), f"peak_mib {peak:.0f}")
 

@@ -71,7 +71,7 @@ pub fn time(images: &[ImageAudit], config: &RunConfig) -> Result<Time> {
 
 /// Seconds of a step with one image, and of a prediction per pixel.
 fn measured(config: &RunConfig) -> Result<(f64, f64)> {
-    let (mut trainer, _) = Trainer::new(config, &models::weights::Weights::new(), &device::kernels(config.run.device)?)?;
+    let (mut trainer, _) = Trainer::new(config, &models::weights::Weights::new(), &device::kernels(&config.run)?)?;
     let crop = config.run.crop;
     let mut draw = Draw::new(0, "estimate", 0, 0, 0);
     let noise: Vec<f32> = (0..3 * crop * crop).map(|_| draw.uniform_f32()).collect();

@@ -4,8 +4,9 @@ use toml::{Table, Value};
 
 use super::RunConfig;
 
-/// Keys that may change when a run goes on: they decide how long and where it runs, not what it computes.
-const FREE: [&str; 5] = ["run.minutes", "run.threads", "run.device", "run.save_minutes", "run.overlays"];
+/// Keys that may change when a run goes on: they decide how long, where and how it runs, not what it computes.
+const FREE: [&str; 8] =
+    ["run.minutes", "run.threads", "run.device", "run.kernels", "run.deterministic", "run.prefetch", "run.save_minutes", "run.overlays"];
 
 impl RunConfig {
     /// `key: VALUE, now VALUE` for every key whose change makes it another run.

@@ -139,6 +139,7 @@ impl RunSettings {
         if self.crop == 0 || !self.crop.is_multiple_of(stride) || self.crop > 8192 {
             bail!("run.crop: expected a multiple of {stride} up to 8192, found {}", self.crop; hint: "256 is the papers' value");
         }
+        within("run.prefetch", self.prefetch as f64, 0.0, 64.0)?;
         within("run.save_minutes", self.save_minutes, 1e-3, 1e6)?;
         match self.minutes {
             Some(minutes) => within("run.minutes", minutes, 1e-3, 1e6),
@@ -189,6 +190,8 @@ mod tests {
             ("optimizer.schedule=cosine_restart", "did you mean \"cosine_restarts\""),
             ("optimizer.groups=[{prefix='a',lr=7.0}]", "optimizer.groups.lr"),
             ("run.save_minutes=0", "run.save_minutes"),
+            ("run.prefetch=65", "run.prefetch"),
+            ("run.precision=bf_16", "did you mean \"bf16\""),
             ("evaluation.views=four", "one, flips, all"),
             ("method.contrast=[]", "no term for it"),
             ("method.contrast=[{tap='block9',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "block5"),

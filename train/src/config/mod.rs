@@ -95,6 +95,28 @@ choice! {
     }
 }
 
+choice! {
+    /// What feature maps and multiplications are in; weights, sums and statistics are f32 or wider in any case.
+    Precision {
+        /// bf16 on an NVIDIA GPU that multiplies it (compute capability 8.0), else f32.
+        Auto = "auto",
+        /// f32.
+        F32 = "f32",
+        /// bf16.
+        Bf16 = "bf16",
+    }
+}
+
+choice! {
+    /// Which program computes the network.
+    KernelChoice {
+        /// The fast one of the device.
+        Fast = "fast",
+        /// The one that says what the fast ones have to compute; slow, f32, on any device.
+        Reference = "reference",
+    }
+}
+
 /// The `[run]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +137,14 @@ pub struct RunSettings {
     pub threads: usize,
     /// Where the network runs.
     pub device: DeviceChoice,
+    /// What feature maps are in.
+    pub precision: Precision,
+    /// Which program computes the network.
+    pub kernels: KernelChoice,
+    /// On a GPU, take only algorithms that give the same bits in every run.
+    pub deterministic: bool,
+    /// Batches that are made ahead of the step; 0 makes each when its step needs it. Results do not depend on it.
+    pub prefetch: usize,
     /// Distance of two validations; 0 for one at the end.
     pub validate_every: u64,
     /// Minutes between two saves of `last.safetensors`; every validation saves too.

@@ -7,8 +7,8 @@ use models::unet::UNetConfig;
 use super::choice::choice;
 use super::{
     BlockRule, ColourChange, ContrastTerm, Count, DataConfig, DeviceChoice, EmaStart, EvaluationConfig, GeoJsonConfig, ImageJConfig,
-    LabelMap, LabelSource, MaxPerClass, Method, MethodConfig, OptimizerConfig, PairRule, Reduction, RunConfig, RunSettings, Schedule,
-    Scope, Sides, Validation, Views,
+    KernelChoice, LabelMap, LabelSource, MaxPerClass, Method, MethodConfig, OptimizerConfig, PairRule, Precision, Reduction, RunConfig,
+    RunSettings, Schedule, Scope, Sides, Validation, Views,
 };
 
 choice! {
@@ -98,6 +98,10 @@ fn default_profile() -> RunConfig {
             crop: 256,
             threads: 0,
             device: DeviceChoice::Auto,
+            precision: Precision::Auto,
+            kernels: KernelChoice::Fast,
+            deterministic: false,
+            prefetch: 2,
             validate_every: 100,
             save_minutes: 5.0,
             recalibrate_batches: 20,

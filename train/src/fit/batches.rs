@@ -9,7 +9,6 @@ use rayon::prelude::*;
 use crate::augment::{Patch, Recipe, augment};
 use crate::config::{Count, RunConfig};
 use crate::data::Dataset;
-use crate::network::kernels::Kernels;
 use crate::rng::Draw;
 use crate::step::{Batch, stack_images};
 
@@ -76,9 +75,4 @@ impl<'a> Batches<'a> {
             Count::Iterations => (iteration * batch..(iteration + 1) * batch).map(|k| order(k / images)[(k % images) as usize]).collect(),
         }
     }
-}
-
-/// Where the network of this run works.
-pub fn kernels(config: &RunConfig) -> Result<std::sync::Arc<dyn Kernels>> {
-    crate::network::device::kernels(config.run.device)
 }

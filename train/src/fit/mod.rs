@@ -3,6 +3,7 @@
 mod batches;
 mod files;
 mod plan;
+mod prefetch;
 mod state;
 mod summary;
 mod validation;
@@ -22,6 +23,7 @@ use crate::step::{Losses, Stage};
 use batches::Batches;
 pub use files::Files;
 use plan::Plan;
+use prefetch::Prefetch;
 use state::State;
 pub use summary::DataSummary;
 
@@ -38,6 +40,8 @@ pub struct Outcome {
     pub best: Option<(f64, u64)>,
     /// Whether the run was stopped from outside before its end; `last.safetensors` goes on from there.
     pub stopped: bool,
+    /// Share of the steps' time in which they waited for their batch.
+    pub waited: f64,
 }
 
 /// Trains what `config` describes and leaves `config.toml`, `last.safetensors`, `best.safetensors`, `log.csv`, `overlays/`
@@ -66,6 +70,36 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
     }
     let plan = Plan::of(config, state.training.len());
     let batches = Batches::new(config, dataset, &state.training);
+    let kernels = state.trainer.network.kernels().clone();
+    let (stopped, waited) = std::thread::scope(|scope| {
+        let mut ahead = Prefetch::new(scope, &batches, kernels, config.run.prefetch, config.run.threads)?;
+        let stopped = all_steps(config, &plan, &batches, &mut ahead, &mut state, files, report, stop)?;
+        Ok::<_, models::Error>((stopped, ahead.waited_share()))
+    })?;
+    report.end();
+    tracing::info!("steps waited for data for {:.2} % of their time", 100.0 * waited);
+    if !stopped {
+        state.finish(files)?;
+        if let Some(folder) = files.report.parent() {
+            crate::report::write(folder)?;
+        }
+    }
+    let Progress { iteration: iterations, seconds, start, best, .. } = state.progress;
+    Ok(Outcome { iterations, seconds, start, best, stopped, waited })
+}
+
+/// Every step, and what is due between them; whether the run was stopped from outside.
+#[expect(clippy::too_many_arguments, reason = "everything that a run is made of meets here")]
+fn all_steps(
+    config: &RunConfig,
+    plan: &Plan,
+    batches: &Batches,
+    ahead: &mut Prefetch,
+    state: &mut State,
+    files: &Files,
+    report: &dyn Report,
+    stop: &AtomicBool,
+) -> Result<bool> {
     let mut clock = Clock { began: Instant::now(), before: state.progress.seconds, saved: Instant::now() };
     let mut stopped = !state.score_start(stop)?;
     if stopped {
@@ -76,9 +110,9 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
     while !stopped {
         let iteration = state.progress.iteration;
         let over = plan.is_over(iteration, state.progress.seconds);
-        stopped = plan.updates_averages(iteration) && state.progress.averaged != iteration && !state.update_averages(&batches, stop)?;
+        stopped = plan.updates_averages(iteration) && state.progress.averaged != iteration && !state.update_averages(batches, stop)?;
         let due = (over || plan.validates(iteration)) && state.progress.validated != iteration;
-        stopped = stopped || (due && !state.validate(&batches, files, stop)?) || (!over && stop.load(Ordering::Relaxed));
+        stopped = stopped || (due && !state.validate(batches, files, stop)?) || (!over && stop.load(Ordering::Relaxed));
         if stopped || over || due || clock.saved.elapsed().as_secs_f64() > 60.0 * config.run.save_minutes {
             state.save(files)?;
             clock.saved = Instant::now();
@@ -86,17 +120,11 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
         if stopped || over {
             break;
         }
-        step(config, &plan, &batches, &mut state, &clock, report)?;
+        let start = Instant::now();
+        step(config, plan, ahead, state, &clock, report)?;
+        ahead.step_took(start.elapsed());
     }
-    report.end();
-    if !stopped {
-        state.finish(files)?;
-        if let Some(folder) = files.report.parent() {
-            crate::report::write(folder)?;
-        }
-    }
-    let Progress { iteration: iterations, seconds, start, best, .. } = state.progress;
-    Ok(Outcome { iterations, seconds, start, best, stopped })
+    Ok(stopped)
 }
 
 /// When this sitting began, how long the earlier ones took, and when the run was last saved.
@@ -107,11 +135,11 @@ struct Clock {
 }
 
 /// One step of the optimiser, and its line in the log.
-fn step(config: &RunConfig, plan: &Plan, batches: &Batches, state: &mut State, clock: &Clock, report: &dyn Report) -> Result<()> {
+fn step(config: &RunConfig, plan: &Plan, ahead: &mut Prefetch, state: &mut State, clock: &Clock, report: &dyn Report) -> Result<()> {
     let (iteration, seconds) = (state.progress.iteration, state.progress.seconds);
     let stage = if plan.warms_up(iteration, seconds) { Stage::WarmUp } else { Stage::Full };
     let factor = plan.learning_rate_factor(iteration, seconds);
-    let batch = batches.get(iteration, &state.averages, state.progress.updates)?;
+    let batch = ahead.get(iteration, plan, &state.averages, state.progress.updates)?;
     let mut draw = Draw::new(config.run.seed, "contrast", 0, iteration, 0);
     let losses = state.trainer.step(&batch, stage, factor, &mut draw)?;
     if !losses.total.is_finite() {

@@ -1,6 +1,7 @@
 //! What a run changes as it goes, and how it is saved.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use models::Result;
@@ -8,7 +9,7 @@ use models::card::{Metric, Training};
 use models::plane::Plane;
 use models::weights::{Weights, WeightsFile};
 
-use super::batches::{Batches, kernels};
+use super::batches::Batches;
 use super::files::Files;
 use super::validation::{Scored, describe, score};
 use crate::checkpoint::{self, Progress};
@@ -17,6 +18,7 @@ use crate::data::{Dataset, Sample, Split};
 use crate::evaluate::{picture, probabilities};
 use crate::log::Log;
 use crate::metrics::pseudo::Confusion;
+use crate::network::device::kernels;
 use crate::step::Trainer;
 
 /// Everything that moves in a run.
@@ -29,7 +31,7 @@ pub struct State<'a> {
     /// Network, heads, optimiser.
     pub trainer: Trainer,
     /// Averaged predictions, one per training image; none where the method has no pseudo-labels.
-    pub averages: Vec<Plane<f32>>,
+    pub averages: Arc<Vec<Plane<f32>>>,
     /// Where the run stands.
     pub progress: Progress,
     /// Loss terms and scores so far.
@@ -50,12 +52,12 @@ impl<'a> State<'a> {
         let needed = init.filter(|path| !goes_on || path.exists());
         let given = needed.map(WeightsFile::read).transpose()?;
         let arrays = given.map_or_else(Weights::new, |file| crate::initial::with_encoder_prefix(file.arrays));
-        let (trainer, used) = Trainer::new(config, &arrays, &kernels(config)?)?;
+        let (trainer, used) = Trainer::new(config, &arrays, &kernels(&config.run)?)?;
         let found = crate::initial::describe(needed, arrays.len(), used)?;
         let encoder_weights = found.or_else(|| Some(init?.file_name()?.to_string_lossy().into_owned()));
         let training: Vec<usize> = dataset.of(Split::Train).map(|(i, _)| i).collect();
         let averaged = training.iter().filter(|_| config.method.uses_pseudo_labels());
-        let averages = averaged.map(|&i| dataset.samples[i].scribble.map(|_| 0.0)).collect();
+        let averages = Arc::new(averaged.map(|&i| dataset.samples[i].scribble.map(|_| 0.0)).collect::<Vec<_>>());
         let validation: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
         let starts_trained = models::weights::select(trainer.network.graph(), &arrays).is_ok();
         let counts = dataset.counts(Split::Train);
@@ -88,7 +90,7 @@ impl<'a> State<'a> {
     pub fn resume(&mut self, files: &Files) -> Result<()> {
         let mut averages = self.averages_by_id();
         self.progress = checkpoint::resume(&files.last, self.config, &mut self.trainer, &mut averages)?;
-        for (average, &i) in self.averages.iter_mut().zip(&self.training) {
+        for (average, &i) in Arc::make_mut(&mut self.averages).iter_mut().zip(&self.training) {
             average.data.clone_from(&averages[&self.dataset.samples[i].id]);
         }
         self.log = Log::read(&files.log, &files.pseudo, self.progress.iteration)?;
@@ -127,7 +129,7 @@ impl<'a> State<'a> {
             predictions.push(probabilities(self.trainer.evaluated(), &self.dataset.samples[i].image)?.data);
         }
         let rule = self.trainer.pseudo_labels();
-        for (average, prediction) in self.averages.iter_mut().zip(&predictions) {
+        for (average, prediction) in Arc::make_mut(&mut self.averages).iter_mut().zip(&predictions) {
             rule.update(&mut average.data, prediction);
         }
         self.progress.updates += 1;

@@ -1,5 +1,7 @@
 //! Labels of blocks of pixels, for contrast between coarse features (ISBI 2022, section 2.2: `nu_1 = 0`, `nu_2 = 1`).
 
+use rayon::prelude::*;
+
 use super::IGNORE;
 
 /// Labels of non-overlapping `delta` x `delta` blocks: 1 where all pixels are 1, 0 where all are 0, else [`IGNORE`].
@@ -8,17 +10,14 @@ use super::IGNORE;
 pub fn block_labels(labels: &[u8], batch: usize, height: usize, width: usize, delta: usize) -> Vec<u8> {
     assert!(height.is_multiple_of(delta) && width.is_multiple_of(delta), "blocks of {delta} in {height} x {width}");
     assert_eq!(labels.len(), batch * height * width);
-    let mut blocks = Vec::with_capacity(labels.len() / (delta * delta));
-    for image in labels.chunks_exact(height * width) {
-        for rows in image.chunks_exact(delta * width) {
-            for x in (0..width).step_by(delta) {
-                let first = rows[x];
-                let same = rows.chunks_exact(width).all(|row| row[x..x + delta].iter().all(|&v| v == first));
-                blocks.push(if same && first <= 1 { first } else { IGNORE });
-            }
-        }
-    }
-    blocks
+    let lines = labels.par_chunks_exact(delta * width).flat_map_iter(|rows| {
+        (0..width).step_by(delta).map(move |x| {
+            let first = rows[x];
+            let same = first <= 1 && rows.chunks_exact(width).all(|row| row[x..x + delta].iter().all(|&v| v == first));
+            if same { first } else { IGNORE }
+        })
+    });
+    lines.collect()
 }
 
 /// For each block, the one class that its scribbles are of; [`IGNORE`] where there are none or several.

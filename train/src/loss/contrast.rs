@@ -5,12 +5,16 @@
 //! forgotten (`pairs.rs`): memory is O(n), and no sampling is needed for size's sake.
 
 use candle_core::{DType, Device, Result, Tensor};
+use rayon::prelude::*;
 
-use super::Term;
 use super::pairs::Pairs;
+use super::{Reading, Term};
 use crate::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
-use crate::network::kernels::f32s;
+use crate::network::kernels::{Fused, Kernels, Vectors, f32s};
 use crate::rng::Draw;
+
+/// Labels that one task looks through.
+const TASK: usize = 1 << 14;
 
 /// How a term compares vectors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,19 +83,7 @@ impl Contrast {
 /// The gradient is that of `weight` times the term. It lies channels last in memory.
 pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling: Sampling, weight: f64, draw: &mut Draw) -> Result<Term> {
     let (batch, channels, height, width) = z.dims4()?;
-    assert_eq!(labels.len(), batch * height * width, "a label for every vector");
-    let images_in_group = match sampling.scope {
-        Scope::Batch => batch,
-        Scope::Image => 1,
-    };
-    let per_group = images_in_group * height * width;
-    let groups: Vec<[Vec<usize>; 2]> = labels
-        .chunks(per_group)
-        .enumerate()
-        .map(|(group, labels)| [0, 1].map(|class| of_class(labels, class, group * per_group)))
-        .map(|classes| sampling.choose(classes, draw))
-        .filter(|[zeros, ones]| zeros.len().min(ones.len()) >= 2)
-        .collect();
+    let groups = groups(z, labels, sampling, draw)?;
     let z32 = z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     // Channels last: free of cost where the kernels keep them so.
     let pixels = z32.permute((0, 2, 3, 1))?.contiguous()?;
@@ -111,8 +103,59 @@ pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling
     Ok(Term { value, gradient: gradient.to_device(z.device())?.to_dtype(z.dtype())? })
 }
 
+/// [`contrast_of_maps`] on the device, where its kernels can do it at one stroke; the value may still be on its way.
+pub fn contrast_on(
+    kernels: &dyn Kernels,
+    contrast: &Contrast,
+    z: &Tensor,
+    labels: &[u8],
+    sampling: Sampling,
+    weight: f64,
+    draw: &mut Draw,
+) -> Result<(Reading, Tensor)> {
+    match kernels.fused() {
+        Some(fused) if z.dim(1)? <= fused.widest_vector() => on_device(fused, contrast, z, &groups(z, labels, sampling, draw)?, weight),
+        _ => {
+            let term = contrast_of_maps(contrast, z, labels, sampling, weight, draw)?;
+            Ok((Reading::Here(term.value), term.gradient))
+        }
+    }
+}
+
+fn on_device(fused: &dyn Fused, contrast: &Contrast, z: &Tensor, groups: &[[Vec<usize>; 2]], weight: f64) -> Result<(Reading, Tensor)> {
+    let share = 1.0 / groups.len() as f64;
+    let vectors = |[zeros, ones]: &[Vec<usize>; 2]| Vectors {
+        rows: zeros.iter().chain(ones).map(|&i| i as u32).collect(),
+        zeros: zeros.len(),
+        kinds: contrast.kinds(zeros.len(), ones.len()).map(|kind| (kind.sign, kind.weight)),
+        tau: contrast.tau,
+        skip_self: !contrast.self_pairs,
+        share: (share * weight) as f32,
+    };
+    let (values, gradient) = fused.contrast(z, &groups.iter().map(vectors).collect::<Vec<_>>())?;
+    Ok((Reading::Sum(values.into_iter().map(|value| (share, Reading::There(value))).collect()), gradient))
+}
+
+/// Positions of the vectors of both classes, for each group that has at least two of each.
+fn groups(z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut Draw) -> Result<Vec<[Vec<usize>; 2]>> {
+    let (batch, _, height, width) = z.dims4()?;
+    assert_eq!(labels.len(), batch * height * width, "a label for every vector");
+    let images_in_group = match sampling.scope {
+        Scope::Batch => batch,
+        Scope::Image => 1,
+    };
+    let per_group = images_in_group * height * width;
+    let groups = labels
+        .chunks(per_group)
+        .enumerate()
+        .map(|(group, labels)| [0, 1].map(|class| of_class(labels, class, group * per_group)))
+        .map(|classes| sampling.choose(classes, draw))
+        .filter(|[zeros, ones]| zeros.len().min(ones.len()) >= 2);
+    Ok(groups.collect())
+}
+
 fn of_class(labels: &[u8], class: u8, first: usize) -> Vec<usize> {
-    labels.iter().enumerate().filter(|(_, label)| **label == class).map(|(i, _)| first + i).collect()
+    labels.par_iter().enumerate().with_min_len(TASK).filter(|(_, label)| **label == class).map(|(i, _)| first + i).collect()
 }
 
 /// Which vectors are compared with which.

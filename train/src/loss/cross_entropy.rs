@@ -1,9 +1,10 @@
 //! Cross-entropy over labelled pixels: `L_sp` on scribbles and `L_up` on pseudo-labels (Scribble2Label, MICCAI 2020, eq. 1 and 3).
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::sigmoid;
 
-use super::{IGNORE, Term};
+use super::{IGNORE, Reading, Term};
+use crate::network::kernels::Kernels;
 
 /// Mean of `softplus(-(z1 - z0))` over pixels labelled 1 and `softplus(z1 - z0)` over pixels labelled 0.
 ///
@@ -23,4 +24,25 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Term> {
     let value = (each * &known)?.to_dtype(DType::F64)?.sum_all()?.to_vec0::<f64>()? / count;
     let slope = (((sigmoid(&margin)? - positive)? * known)? / count)?.unsqueeze(1)?;
     Ok(Term { value, gradient: Tensor::cat(&[&slope.neg()?, &slope], 1)? })
+}
+
+/// [`cross_entropy`] of one or two planes of labels: their values, and the gradient of their sum with these weights.
+pub fn cross_entropies(kernels: &dyn Kernels, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Vec<Reading>, Tensor)> {
+    if let Some(fused) = kernels.fused() {
+        let (values, gradient) = fused.cross_entropy(logits, planes)?;
+        let readings = (0..planes.len()).map(|i| Ok(Reading::There(values.get(i)?))).collect::<Result<_>>()?;
+        return Ok((readings, gradient));
+    }
+    let (b, _, h, w) = logits.dims4()?;
+    let (mut values, mut sum) = (Vec::new(), None);
+    for (labels, weight) in planes {
+        let term = cross_entropy(logits, &Tensor::from_slice(labels, (b, h, w), &Device::Cpu)?)?;
+        values.push(Reading::Here(term.value));
+        sum = Some(match sum {
+            None if *weight == 1.0 => term.gradient,
+            None => (term.gradient * *weight)?,
+            Some(sum) => (sum + (term.gradient * *weight)?)?,
+        });
+    }
+    Ok((values, sum.expect("at least one plane of labels")))
 }

@@ -7,10 +7,10 @@ mod pairs;
 mod sigmoid;
 
 pub use blocks::{block_labels, scribbled_blocks};
-pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_maps};
-pub use cross_entropy::cross_entropy;
+pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_maps, contrast_on};
+pub use cross_entropy::{cross_entropies, cross_entropy};
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 /// The label of a pixel that no term reads: what scribble maps call unlabelled.
 pub const IGNORE: u8 = crate::scribble::UNLABELLED;
@@ -21,4 +21,25 @@ pub struct Term {
     pub value: f64,
     /// Gradient, of the shape of the input.
     pub gradient: Tensor,
+}
+
+/// A value that may still be on its way from the device.
+pub enum Reading {
+    /// It is here.
+    Here(f64),
+    /// It is a scalar (f64) of the device.
+    There(Tensor),
+    /// A weighted sum.
+    Sum(Vec<(f64, Reading)>),
+}
+
+impl Reading {
+    /// The value; waits for the device.
+    pub fn read(&self) -> Result<f64> {
+        match self {
+            Self::Here(value) => Ok(*value),
+            Self::There(value) => value.to_scalar(),
+            Self::Sum(parts) => parts.iter().try_fold(0.0, |sum, (weight, part)| Ok(sum + weight * part.read()?)),
+        }
+    }
 }

@@ -2,43 +2,121 @@
 
 use std::sync::Arc;
 
-use models::Result;
+use candle_core::{DType, Device};
+use models::{Result, bail};
 
-use super::kernels::{Cpu, Kernels};
-use crate::config::DeviceChoice;
+use super::kernels::{Cpu, Kernels, Reference};
+use crate::config::{DeviceChoice, KernelChoice, Precision, RunSettings};
 
-/// The kernels for a device. `auto` takes a GPU if this program was built for one and one is there; asked for by name and
-/// not there, it is an error.
-pub fn kernels(choice: DeviceChoice) -> Result<Arc<dyn Kernels>> {
-    match choice {
-        DeviceChoice::Cpu => Ok(cpu()),
-        DeviceChoice::Cuda => cuda(),
-        DeviceChoice::Auto => cuda().or_else(|error| {
-            tracing::debug!("no GPU: {error}");
-            Ok(cpu())
-        }),
+/// What decides which kernels run a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    device: DeviceChoice,
+    precision: Precision,
+    kernels: KernelChoice,
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor's kernels give the same bits in every run"))]
+    deterministic: bool,
+}
+
+impl From<DeviceChoice> for Choice {
+    fn from(device: DeviceChoice) -> Self {
+        Self { device, precision: Precision::Auto, kernels: KernelChoice::Fast, deterministic: false }
     }
 }
 
-fn cpu() -> Arc<dyn Kernels> {
+impl From<&RunSettings> for Choice {
+    fn from(run: &RunSettings) -> Self {
+        Self { device: run.device, precision: run.precision, kernels: run.kernels, deterministic: run.deterministic }
+    }
+}
+
+/// The kernels for a device. `auto` takes a GPU if this program was built for one and one is there; asked for by name and
+/// not there, it is an error. So is a precision that the device or the kernels do not have.
+pub fn kernels(choice: impl Into<Choice>) -> Result<Arc<dyn Kernels>> {
+    let choice = choice.into();
+    if choice.kernels == KernelChoice::Reference && choice.precision == Precision::Bf16 {
+        bail!("run.kernels is reference, which computes in f32, but run.precision is bf16"; hint: "use --set run.precision=f32 or --set run.kernels=fast");
+    }
+    match choice.device {
+        DeviceChoice::Cpu => cpu(choice),
+        DeviceChoice::Cuda => cuda::kernels(choice),
+        DeviceChoice::Auto if cuda::is_there() => cuda::kernels(choice),
+        DeviceChoice::Auto => cpu(choice),
+    }
+}
+
+fn cpu(choice: Choice) -> Result<Arc<dyn Kernels>> {
+    if choice.precision == Precision::Bf16 {
+        bail!("run.precision is bf16, which there are no kernels for on the processor"; hint: "use --set run.precision=f32, or auto");
+    }
+    if choice.kernels == KernelChoice::Reference {
+        return Ok(reference(Device::Cpu, "the CPU"));
+    }
     let cpu = Cpu::default();
     tracing::info!("training on the CPU in f32, kernels {:?}, {} threads", cpu.isa(), rayon::current_num_threads());
-    Arc::new(cpu)
+    Ok(Arc::new(cpu))
+}
+
+fn reference(device: Device, name: &str) -> Arc<dyn Kernels> {
+    tracing::info!("training on {name} in f32, reference kernels");
+    Arc::new(Reference::new(device, DType::F32))
 }
 
 #[cfg(feature = "cuda")]
-fn cuda() -> Result<Arc<dyn Kernels>> {
-    use candle_core::{DType, Device};
+mod cuda {
+    use super::super::kernels::cuda::{Cuda, Gpu, self_check};
+    use super::{Arc, Choice, DType, Device, KernelChoice, Kernels, Precision, Result};
     use models::Context;
 
-    let device = Device::new_cuda(0).doing(|| "opening the first CUDA device").hint(
-        || "a driver for CUDA 13 and libcublas, libcudnn, libcurand, libnvrtc on LD_LIBRARY_PATH are needed; --set run.device=cpu works without",
-    )?;
-    tracing::info!("training on the first CUDA device in f32");
-    Ok(Arc::new(super::kernels::Reference::new(device, DType::F32)))
+    pub fn is_there() -> bool {
+        let found = Gpu::has_bf16(0);
+        found.inspect_err(|error| tracing::debug!("no GPU: {error}")).is_ok()
+    }
+
+    pub fn kernels(choice: Choice) -> Result<Arc<dyn Kernels>> {
+        if choice.kernels == KernelChoice::Reference {
+            return Ok(super::reference(Device::new_cuda(0).doing(|| "opening CUDA device 0")?, "the first CUDA device"));
+        }
+        let bf16 = match choice.precision {
+            Precision::Auto => Gpu::has_bf16(0)?,
+            Precision::Bf16 => true,
+            Precision::F32 => false,
+        };
+        let (map_type, name, tolerance) = if bf16 { (DType::BF16, "bf16", 5e-2) } else { (DType::F32, "f32", 1e-3) };
+        let gpu = Gpu::new(0, map_type, choice.deterministic)?;
+        tracing::info!("training on {} in {name}, fused kernels and cuDNN", gpu.name());
+        let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(gpu));
+        self_check(&kernels, tolerance)?;
+        Ok(kernels)
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda() -> Result<Arc<dyn Kernels>> {
-    models::bail!("this program was built without CUDA"; hint: "build it with `cargo build --release -p train --features cuda`, or use --set run.device=cpu")
+mod cuda {
+    use super::{Arc, Choice, Kernels, Result, bail};
+
+    pub fn is_there() -> bool {
+        false
+    }
+
+    pub fn kernels(_: Choice) -> Result<Arc<dyn Kernels>> {
+        bail!("this program was built without CUDA"; hint: "build it with `cargo build --release -p train --features cuda`, or use --set run.device=cpu")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_an_error_with_a_hint() {
+        let cpu = Choice::from(DeviceChoice::Cpu);
+        for choice in
+            [Choice { precision: Precision::Bf16, ..cpu }, Choice { precision: Precision::Bf16, kernels: KernelChoice::Reference, ..cpu }]
+        {
+            let Err(error) = kernels(choice) else { panic!("{choice:?}") };
+            assert!(error.to_string().contains("bf16") && error.hint_text().is_some(), "{error:?}");
+        }
+        assert!(kernels(Choice { kernels: KernelChoice::Reference, ..cpu }).unwrap().fused().is_none());
+    }
 }

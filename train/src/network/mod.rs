@@ -18,7 +18,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use models::graph::{Conv, Graph, NodeId, Op, Parameter, Role};
 use models::weights::{Array, Weights};
 
-use self::kernels::Kernels;
+use self::kernels::{Following, Kernels, Moments};
 pub use backward::Gradients;
 pub use forward::{Mode, Tape};
 pub use initial::initial_weights;
@@ -90,6 +90,14 @@ impl Network {
         *old = value;
     }
 
+    /// Values of a parameter; in the layout of the kernels there may be more.
+    pub fn count(&self, name: &str) -> usize {
+        match self.roles[name] {
+            (Role::Weight, Some(conv)) => conv.outputs * conv.inputs * conv.kernel * conv.kernel,
+            _ => self.parameters[name].elem_count(),
+        }
+    }
+
     /// Every parameter as an array, convolution weights as `O I K K`.
     pub fn weights(&self) -> Result<Weights> {
         self.parameters.iter().map(|(name, tensor)| Ok((name.clone(), self.export(name, tensor)?))).collect()
@@ -116,6 +124,9 @@ impl Network {
 
     /// Moves the running statistics towards those of the batch on the tape: `r += momentum (b - r)`, variances unbiased.
     pub fn follow_statistics(&mut self, tape: &Tape, momentum: f64) -> Result<()> {
+        if let Some(fused) = self.kernels.fused() {
+            return fused.follow(&self.following(tape), momentum);
+        }
         for (id, moments) in tape.moments() {
             let pixels = tape.pixels(*id) as f64;
             let name = &self.graph.node(*id).name;
@@ -130,6 +141,16 @@ impl Network {
             }
         }
         Ok(())
+    }
+
+    /// Every normalisation's running statistics beside the batch's.
+    fn following<'a>(&'a self, tape: &'a Tape) -> Vec<Following<'a>> {
+        let following = |(id, batch): (&NodeId, &'a Moments)| {
+            let pixels = tape.pixels(*id) as f64;
+            let unbias = (pixels / (pixels - 1.0).max(1.0)) as f32;
+            Following { batch, mean: self.parameter(*id, "running_mean"), variance: self.parameter(*id, "running_var"), unbias }
+        };
+        tape.moments().map(following).collect()
     }
 
     fn parameter(&self, id: NodeId, suffix: &str) -> &Tensor {

@@ -1,9 +1,12 @@
 //! What a device must be able to do to run a network forward and backward.
 //!
 //! [`Reference`] says it in candle's tensor operations: any device, any float type, and the meaning of everything else.
-//! [`Cpu`] is the fast f32 path. Each keeps feature maps and weights in the layout it likes; callers bring them in and out.
+//! [`Cpu`] is the fast f32 path, [`cuda::Cuda`] that of NVIDIA GPUs. Each keeps feature maps and weights in the layout it likes;
+//! callers bring them in and out.
 
 mod cpu;
+pub mod cuda;
+mod fused;
 mod reference;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -11,6 +14,7 @@ use models::graph::Conv;
 
 pub use cpu::Cpu;
 pub(crate) use cpu::tensors::{f32s, tensor};
+pub use fused::{Change, Following, Fused, Vectors};
 pub use kernels::Isa;
 pub use reference::Reference;
 
@@ -105,6 +109,11 @@ pub trait Kernels: Send + Sync {
     fn import_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
     /// A convolution weight, or its gradient, as `O I K K`.
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
+
+    /// What these kernels do at one stroke where others take many tensor operations, if anything.
+    fn fused(&self) -> Option<&dyn Fused> {
+        None
+    }
 
     /// Told that nothing reads this result of these kernels any more: its memory may be used again.
     fn recycle(&self, _: &Tensor) {}

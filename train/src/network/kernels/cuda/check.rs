@@ -1,0 +1,83 @@
+//! Whether these kernels compute what the reference computes, on the device at hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use models::graph::{Builder, Graph};
+use models::weights::{Array, Weights};
+use models::{Context, Result, bail};
+
+use super::super::{Kernels, Reference};
+use crate::network::{Mode, Network, initial_weights};
+use crate::rng::Draw;
+
+/// Side of the image, channels, images.
+const SIDE: usize = 16;
+const CHANNELS: usize = 16;
+const BATCH: usize = 2;
+
+/// Runs a convolution with normalisation and ReLU, one more convolution, and their gradients on `kernels` and on the reference,
+/// and compares.
+///
+/// `tolerance` is the largest allowed `|found - expected|` relative to `|expected|`, both as vectors.
+pub fn self_check(kernels: &Arc<dyn Kernels>, tolerance: f64) -> Result<()> {
+    let doing = || "trying the fused kernels on this device";
+    let hint = || "--set run.kernels=reference trains without them, slowly; --set run.precision=f32 may help too";
+    let found = results(kernels).doing(doing).hint(hint)?;
+    let reference: Arc<dyn Kernels> = Arc::new(Reference::new(Device::Cpu, DType::F32));
+    for (name, expected) in results(&reference).doing(doing)? {
+        let error = relative_error(&found[&name], &expected);
+        if error.is_nan() || error > tolerance {
+            bail!("the fused kernels compute something else on this device: {name} is off by {error:.1e} of its length, allowed is {tolerance:.0e}"; hint: "{}", hint());
+        }
+        tracing::debug!("self-check: {name} is off by {error:.1e}");
+    }
+    Ok(())
+}
+
+fn graph() -> Graph {
+    let builder = Builder::new();
+    // The second shows a wrong factor, which a normalisation would hide.
+    let output = builder.input(CHANNELS).conv("first", CHANNELS, 3, 1).norm("normalisation").relu().conv("second", CHANNELS, 1, 1);
+    builder.finish(output, &[])
+}
+
+/// Result and gradients by name.
+fn results(kernels: &Arc<dyn Kernels>) -> Result<BTreeMap<String, Vec<f32>>> {
+    let graph = graph();
+    let weights: Weights = initial_weights(&graph, 1).into_iter().map(with_numbers).collect();
+    let network = Network::new(graph, &weights, kernels.clone())?;
+    let shape = (BATCH, CHANNELS, SIDE, SIDE);
+    let tensor = |name: &str| Tensor::from_vec(numbers(name, BATCH * CHANNELS * SIDE * SIDE), shape, &Device::Cpu);
+    let tape = network.forward(&tensor("image")?, Mode::Train)?;
+    let gradients = network.backward(&tape, Some(&tensor("gradient")?), &[], true)?;
+    let values = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    let mut found = BTreeMap::from([("the result".to_owned(), values(&network.output(&tape)?)?)]);
+    found.insert("the gradient at the image".into(), values(&gradients.image.expect("was asked for"))?);
+    for (name, gradient) in &gradients.parameters {
+        found.insert(format!("the gradient of {name}"), network.export(name, gradient)?.data);
+    }
+    Ok(found)
+}
+
+/// Vectors get values that are not all the same.
+fn with_numbers((name, array): (String, Array)) -> (String, Array) {
+    let data = match array.shape.len() {
+        1 => array.data.iter().zip(numbers(&name, array.data.len())).map(|(v, n)| v + 0.1 * n).collect(),
+        _ => array.data,
+    };
+    (name, Array::new(array.shape, data))
+}
+
+fn numbers(name: &str, count: usize) -> Vec<f32> {
+    let mut draw = Draw::new(1, name, 0, 0, 0);
+    (0..count).map(|_| draw.normal() as f32).collect()
+}
+
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let off = length(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
+    off / length(&mut expected.iter().map(|e| f64::from(*e))).max(1e-12)
+}

@@ -1,0 +1,124 @@
+// Maps brought in and out, and what is done value by value.
+
+// f32 in the order [image][channel][pixel], or as it lies, to a map.
+extern "C" __global__ void import_map(const float* from, MAP* to, i64 images, int channels, i64 pixels, int channels_first) {
+    EACH(i, images * pixels * channels) {
+        i64 source = i;
+        if (channels_first) {
+            i64 row = i / channels, channel = i % channels;
+            source = (row / pixels * channels + channel) * pixels + row % pixels;
+        }
+        narrow(from[source], to[i]);
+    }
+}
+
+extern "C" __global__ void export_map(const MAP* from, float* to, i64 n) {
+    EACH(i, n) to[i] = widen(from[i]);
+}
+
+// The copy of weights, in the type of maps, that convolutions read.
+extern "C" __global__ void copy_weight(const float* from, MAP* to, i64 n) {
+    EACH(i, n) narrow(from[i], to[i]);
+}
+
+template <int N>
+__device__ inline void relu(const MAP* x, MAP* y, i64 n) {
+    EACH(i, n / N) {
+        float v[N];
+        load<N>(x + i * N, v);
+        for (int k = 0; k < N; k++) v[k] = fmaxf(v[k], 0.0f);
+        store<N>(v, y + i * N);
+    }
+}
+WIDE_AND_ONE(relu, (const MAP* x, MAP* y, i64 n), (x, y, n))
+
+template <int N>
+__device__ inline void relu_backward(const MAP* y, const MAP* dy, MAP* dx, i64 n) {
+    EACH(i, n / N) {
+        float v[N], d[N];
+        load<N>(y + i * N, v);
+        load<N>(dy + i * N, d);
+        for (int k = 0; k < N; k++) d[k] = v[k] > 0.0f ? d[k] : 0.0f;
+        store<N>(d, dx + i * N);
+    }
+}
+WIDE_AND_ONE(relu_backward, (const MAP* y, const MAP* dy, MAP* dx, i64 n), (y, dy, dx, n))
+
+template <int N>
+__device__ inline void add(const MAP* a, const MAP* b, MAP* sum, i64 n) {
+    EACH(i, n / N) {
+        float v[N], w[N];
+        load<N>(a + i * N, v);
+        load<N>(b + i * N, w);
+        for (int k = 0; k < N; k++) v[k] += w[k];
+        store<N>(v, sum + i * N);
+    }
+}
+WIDE_AND_ONE(add, (const MAP* a, const MAP* b, MAP* sum, i64 n), (a, b, sum, n))
+
+// y += bias, in place.
+extern "C" __global__ void add_bias(MAP* y, const float* bias, i64 rows, int channels) {
+    EACH(i, rows * channels) narrow(widen(y[i]) + bias[i % channels], y[i]);
+}
+
+// The channels of `a`, of which each pixel stands for 2x2 if doubled, then those of `b`. Height and width are the result's.
+template <int N>
+__device__ inline void assemble(const MAP* a, const MAP* b, MAP* y, i64 images, int height, int width, int in_a, int in_b, int doubled) {
+    int groups = (in_a + in_b) / N;
+    EACH(i, images * height * width * groups) {
+        int channel = i % groups * N;
+        i64 row = i / groups;
+        float v[N];
+        if (channel < in_a) {
+            i64 column = row % width, line = row / width, image = line / height;
+            line %= height;
+            i64 source = doubled ? (image * (height / 2) + line / 2) * (width / 2) + column / 2 : row;
+            load<N>(a + source * in_a + channel, v);
+        } else {
+            load<N>(b + row * in_b + channel - in_a, v);
+        }
+        store<N>(v, y + row * (in_a + in_b) + channel);
+    }
+}
+WIDE_AND_ONE(assemble, (const MAP* a, const MAP* b, MAP* y, i64 images, int height, int width, int in_a, int in_b, int doubled),
+             (a, b, y, images, height, width, in_a, in_b, doubled))
+
+// The gradient of `assemble` at `a`: sums of 2x2 if doubled.
+template <int N>
+__device__ inline void first_part(const MAP* dy, MAP* da, i64 images, int height, int width, int in_a, int in_b, int doubled) {
+    int groups = in_a / N, all = in_a + in_b, rows = doubled ? height / 2 : height, columns = doubled ? width / 2 : width;
+    EACH(i, images * rows * columns * groups) {
+        int channel = i % groups * N;
+        i64 row = i / groups, column = row % columns, line = row / columns;
+        float sum[N], v[N];
+        if (doubled) {
+            const MAP* corner = dy + (line * 2 * width + column * 2) * all + channel;
+            load<N>(corner, sum);
+            load<N>(corner + all, v);
+            for (int k = 0; k < N; k++) sum[k] += v[k];
+            load<N>(corner + (i64)width * all, v);
+            for (int k = 0; k < N; k++) sum[k] += v[k];
+            load<N>(corner + (i64)(width + 1) * all, v);
+            for (int k = 0; k < N; k++) sum[k] += v[k];
+        } else {
+            load<N>(dy + row * all + channel, sum);
+        }
+        store<N>(sum, da + row * in_a + channel);
+    }
+}
+WIDE_AND_ONE(first_part, (const MAP* dy, MAP* da, i64 images, int height, int width, int in_a, int in_b, int doubled),
+             (dy, da, images, height, width, in_a, in_b, doubled))
+
+// The gradient of `assemble` at `b`.
+template <int N>
+__device__ inline void second_part(const MAP* dy, MAP* db, i64 rows, int in_a, int in_b) {
+    int groups = in_b / N;
+    EACH(i, rows * groups) {
+        int channel = i % groups * N;
+        i64 row = i / groups;
+        float v[N];
+        load<N>(dy + row * (in_a + in_b) + in_a + channel, v);
+        store<N>(v, db + row * in_b + channel);
+    }
+}
+WIDE_AND_ONE(second_part, (const MAP* dy, MAP* db, i64 rows, int in_a, int in_b), (dy, db, rows, in_a, in_b))

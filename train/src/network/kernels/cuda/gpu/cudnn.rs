@@ -1,0 +1,231 @@
+//! Convolutions by cuDNN: descriptions and algorithm kept for each shape, one workspace for all.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+
+use candle_core::cuda_backend::cudarc::cudnn::{result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
+use candle_core::{CudaDevice, DType, Error, Result, bail};
+
+use super::super::machine::{Geometry, Pass};
+use super::algorithm::{Candidate, Rule, choose};
+use super::descriptor::{Convolution, Filter, Map};
+
+/// The most bytes of workspace that an algorithm may want.
+const WORKSPACE: usize = 256 << 20;
+
+/// cuDNN on the stream of a device.
+pub struct Convolutions {
+    handle: sys::cudnnHandle_t,
+    cuda: CudaDevice,
+    dtype: sys::cudnnDataType_t,
+    rule: Rule,
+    plans: HashMap<(Pass, Geometry), Plan>,
+    workspace: Option<CudaSlice<u8>>,
+}
+
+// SAFETY: cuDNN allows a handle on any thread as long as one uses it at a time, which `&mut self` sees to.
+unsafe impl Send for Convolutions {}
+
+/// What is known of one shape.
+struct Plan {
+    x: Map,
+    y: Map,
+    w: Filter,
+    convolution: Convolution,
+    algorithm: Algorithm,
+    workspace: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Forward(sys::cudnnConvolutionFwdAlgo_t),
+    Data(sys::cudnnConvolutionBwdDataAlgo_t),
+    Filter(sys::cudnnConvolutionBwdFilterAlgo_t),
+}
+
+impl Convolutions {
+    /// For maps of this type.
+    pub fn new(cuda: &CudaDevice, map_type: DType, deterministic: bool) -> Result<Self> {
+        let stream = cuda.cuda_stream();
+        stream.context().bind_to_thread().map_err(Error::wrap)?;
+        let handle = result::create_handle().map_err(Error::wrap)?;
+        let dtype =
+            if map_type == DType::BF16 { sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { sys::cudnnDataType_t::CUDNN_DATA_FLOAT };
+        let rule = Rule { deterministic, full_f32: map_type != DType::BF16, workspace: WORKSPACE };
+        let convolutions = Self { handle, cuda: cuda.clone(), dtype, rule, plans: HashMap::new(), workspace: None };
+        // SAFETY: both are alive.
+        unsafe { result::set_stream(handle, stream.cu_stream().cast()).map_err(Error::wrap)? };
+        Ok(convolutions)
+    }
+
+    /// Starts a pass; the addresses are those of `x`, `w` and `y`.
+    ///
+    /// # Safety
+    /// The addresses must have as much memory behind them as the geometry says.
+    pub unsafe fn run(&mut self, pass: Pass, geometry: &Geometry, addresses: [u64; 3]) -> Result<()> {
+        self.cuda.cuda_stream().context().bind_to_thread().map_err(Error::wrap)?;
+        let key = (pass, *geometry);
+        if !self.plans.contains_key(&key) {
+            // SAFETY: as the caller says.
+            let plan = unsafe { self.plan(pass, geometry, addresses)? };
+            self.plans.insert(key, plan);
+        }
+        let bytes = self.plans[&key].workspace;
+        let workspace = self.room(bytes)?;
+        // SAFETY: as the caller says; the workspace is as large as the algorithm wants it.
+        unsafe { launch(self.handle, &self.plans[&key], addresses.map(pointer), workspace) }
+    }
+
+    /// The address of a workspace of at least so many bytes.
+    fn room(&mut self, bytes: usize) -> Result<*mut c_void> {
+        if bytes == 0 {
+            return Ok(std::ptr::null_mut());
+        }
+        if self.workspace.as_ref().is_none_or(|room| room.len() < bytes) {
+            self.workspace = None;
+            // SAFETY: cuDNN reads nothing from a workspace that it has not written there.
+            self.workspace = Some(unsafe { self.cuda.alloc::<u8>(bytes)? });
+        }
+        let stream = self.cuda.cuda_stream();
+        let address = self.workspace.as_ref().map_or(0, |room| room.device_ptr(&stream).0);
+        Ok(pointer(address))
+    }
+
+    /// Descriptions of a shape and the algorithm that runs it: tried out, or where the same bits are wanted, by cuDNN's rules alone.
+    unsafe fn plan(&mut self, pass: Pass, geometry: &Geometry, addresses: [u64; 3]) -> Result<Plan> {
+        let Geometry { batch, height, width, inputs, outputs, .. } = *geometry;
+        let [rows, columns] = geometry.result();
+        let math = if self.rule.full_f32 { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH };
+        let x = Map::new(self.dtype, [batch, height, width, inputs]).map_err(Error::wrap)?;
+        let y = Map::new(self.dtype, [batch, rows, columns, outputs]).map_err(Error::wrap)?;
+        let w = Filter::new(self.dtype, geometry).map_err(Error::wrap)?;
+        let convolution = Convolution::new(geometry, math).map_err(Error::wrap)?;
+        // SAFETY: as the caller says.
+        let found = unsafe {
+            match pass {
+                Pass::Forward => self.forward(&x, &w, &convolution, &y, addresses)?.map(|c| with(c, Algorithm::Forward)),
+                Pass::Data => self.data(&x, &w, &convolution, &y, addresses)?.map(|c| with(c, Algorithm::Data)),
+                Pass::Filter => self.filter(&x, &w, &convolution, &y, addresses)?.map(|c| with(c, Algorithm::Filter)),
+            }
+        };
+        let Some((algorithm, workspace, best)) = found else {
+            bail!("cuDNN has no algorithm for {pass:?} of {geometry:?} that run.deterministic and run.precision allow");
+        };
+        // In f32 the description stays as it is: without TF32.
+        convolution.set_math(if self.rule.full_f32 { math } else { best }).map_err(Error::wrap)?;
+        Ok(Plan { x, y, w, convolution, algorithm, workspace })
+    }
+
+    unsafe fn forward(
+        &mut self,
+        x: &Map,
+        w: &Filter,
+        c: &Convolution,
+        y: &Map,
+        at: [u64; 3],
+    ) -> Result<Option<sys::cudnnConvolutionFwdAlgoPerf_t>> {
+        let (rule, handle) = (self.rule, self.handle);
+        let [px, pw, py] = at.map(pointer);
+        let room = self.trial_room()?;
+        // SAFETY: everything is alive; the trial writes `y`, which the convolution itself will write.
+        let found = choose(rule, |most, found, places| unsafe {
+            if rule.deterministic {
+                sys::cudnnGetConvolutionForwardAlgorithm_v7(handle, x.0, w.0, c.0, y.0, most, found, places)
+            } else {
+                sys::cudnnFindConvolutionForwardAlgorithmEx(handle, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, room, WORKSPACE)
+            }
+        });
+        found.map_err(Error::wrap)
+    }
+
+    unsafe fn data(
+        &mut self,
+        x: &Map,
+        w: &Filter,
+        c: &Convolution,
+        y: &Map,
+        at: [u64; 3],
+    ) -> Result<Option<sys::cudnnConvolutionBwdDataAlgoPerf_t>> {
+        let (rule, handle) = (self.rule, self.handle);
+        let [px, pw, py] = at.map(pointer);
+        let room = self.trial_room()?;
+        // SAFETY: as above; the trial writes `x`.
+        let found = choose(rule, |most, found, places| unsafe {
+            if rule.deterministic {
+                sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w.0, y.0, c.0, x.0, most, found, places)
+            } else {
+                sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
+                    handle, w.0, pw, y.0, py, c.0, x.0, px, most, found, places, room, WORKSPACE,
+                )
+            }
+        });
+        found.map_err(Error::wrap)
+    }
+
+    unsafe fn filter(
+        &mut self,
+        x: &Map,
+        w: &Filter,
+        c: &Convolution,
+        y: &Map,
+        at: [u64; 3],
+    ) -> Result<Option<sys::cudnnConvolutionBwdFilterAlgoPerf_t>> {
+        let (rule, handle) = (self.rule, self.handle);
+        let [px, pw, py] = at.map(pointer);
+        let room = self.trial_room()?;
+        // SAFETY: as above; the trial writes `w`.
+        let found = choose(rule, |most, found, places| unsafe {
+            if rule.deterministic {
+                sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x.0, y.0, c.0, w.0, most, found, places)
+            } else {
+                sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
+                    handle, x.0, px, y.0, py, c.0, w.0, pw, most, found, places, room, WORKSPACE,
+                )
+            }
+        });
+        found.map_err(Error::wrap)
+    }
+
+    /// Room in which algorithms are tried out.
+    fn trial_room(&mut self) -> Result<*mut c_void> {
+        self.room(if self.rule.deterministic { 0 } else { WORKSPACE })
+    }
+}
+
+impl Drop for Convolutions {
+    fn drop(&mut self) {
+        self.plans.clear();
+        // SAFETY: nobody else destroys it. An error at the end can be passed to nobody.
+        let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+fn pointer(address: u64) -> *mut c_void {
+    address as *mut c_void
+}
+
+fn with<C: Candidate>(found: C, name: impl Fn(C::Algorithm) -> Algorithm) -> (Algorithm, usize, sys::cudnnMathType_t) {
+    (name(found.algorithm()), found.workspace(), found.math())
+}
+
+unsafe fn launch(handle: sys::cudnnHandle_t, plan: &Plan, [x, w, y]: [*mut c_void; 3], workspace: *mut c_void) -> Result<()> {
+    let (one, zero) = (1.0f32, 0.0f32);
+    let (one, zero) = (std::ptr::from_ref(&one).cast(), std::ptr::from_ref(&zero).cast());
+    let Plan { x: dx, y: dy, w: dw, convolution, algorithm, workspace: bytes } = plan;
+    // SAFETY: as the caller says.
+    let done = unsafe {
+        match algorithm {
+            Algorithm::Forward(a) => {
+                result::convolution_forward(handle, one, dx.0, x, dw.0, w, convolution.0, *a, workspace, *bytes, zero, dy.0, y)
+            }
+            Algorithm::Data(a) => {
+                result::convolution_backward_data(handle, one, dw.0, w, dy.0, y, convolution.0, *a, workspace, *bytes, zero, dx.0, x)
+            }
+            Algorithm::Filter(a) => {
+                result::convolution_backward_filter(handle, one, dx.0, x, dy.0, y, convolution.0, *a, workspace, *bytes, zero, dw.0, w)
+            }
+        }
+    };
+    done.map_err(Error::wrap)
+}

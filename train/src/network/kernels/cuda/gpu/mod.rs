@@ -1,0 +1,152 @@
+//! An NVIDIA GPU as a [`Machine`]: one stream, the memory of candle's tensors, our kernels compiled for it, convolutions by cuDNN.
+
+mod algorithm;
+mod cudnn;
+mod descriptor;
+mod memory;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
+use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
+use models::Context;
+
+use super::machine::{Geometry, Machine, Pass, Value};
+use super::source;
+use cudnn::Convolutions;
+use memory::Staging;
+pub use memory::peak_bytes;
+
+/// The least compute capability that multiplies bf16.
+const BF16_SINCE: (i32, i32) = (8, 0);
+
+/// A GPU.
+pub struct Gpu {
+    device: Device,
+    cuda: CudaDevice,
+    stream: Arc<CudaStream>,
+    map_type: DType,
+    name: String,
+    functions: HashMap<String, CudaFunction>,
+    convolutions: Mutex<Convolutions>,
+    staging: Mutex<Staging>,
+}
+
+impl Gpu {
+    /// Whether the GPU of this number multiplies bf16.
+    pub fn has_bf16(ordinal: usize) -> models::Result<bool> {
+        let doing = || format!("asking for CUDA device {ordinal}");
+        let context = CudaContext::new(ordinal).doing(doing)?;
+        Ok(context.compute_capability().doing(doing)? >= BF16_SINCE)
+    }
+
+    /// Opens the GPU of this number for maps in f32 or bf16; `deterministic` takes only algorithms that give the same bits in
+    /// every run.
+    pub fn new(ordinal: usize, map_type: DType, deterministic: bool) -> models::Result<Self> {
+        let cuda = open(ordinal)?;
+        let stream = cuda.cuda_stream();
+        let context = stream.context();
+        let (name, capability) = (
+            context.name().doing(|| "asking the GPU for its name")?,
+            context.compute_capability().doing(|| "asking the GPU what it can do")?,
+        );
+        if map_type == DType::BF16 && capability < BF16_SINCE {
+            models::bail!("{name} has compute capability {}.{}, which does not multiply bf16", capability.0, capability.1; hint: "use --set run.precision=f32");
+        }
+        memory::keep_freed(context).doing(|| "setting up the GPU's memory pool")?;
+        let functions = functions(context, map_type, capability)?;
+        let convolutions = Convolutions::new(&cuda, map_type, deterministic).doing(|| "opening cuDNN")?;
+        Ok(Self {
+            device: Device::Cuda(cuda.clone()),
+            cuda,
+            stream,
+            map_type,
+            name,
+            functions,
+            convolutions: Mutex::new(convolutions),
+            staging: Mutex::new(Staging::default()),
+        })
+    }
+
+    /// What the GPU calls itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn open(ordinal: usize) -> models::Result<CudaDevice> {
+    let cuda = CudaDevice::new_with_stream(ordinal).doing(|| format!("opening CUDA device {ordinal}")).hint(
+        || "a driver for CUDA 13 and libcublas, libcudnn, libcurand, libnvrtc on LD_LIBRARY_PATH are needed; --set run.device=cpu works without",
+    )?;
+    // SAFETY: all work and all memory of this device belong to its one stream, whose order is enough.
+    unsafe { cuda.disable_event_tracking() };
+    Ok(cuda)
+}
+
+/// Compiles every kernel for the GPU at hand.
+fn functions(context: &Arc<CudaContext>, map_type: DType, (major, minor): (i32, i32)) -> models::Result<HashMap<String, CudaFunction>> {
+    let options = vec!["--std=c++17".into(), format!("--gpu-architecture=compute_{major}{minor}")];
+    let compiled = compile_ptx_with_opts(source::program(map_type), CompileOptions { options, ..CompileOptions::default() });
+    let doing = || format!("compiling the CUDA kernels for compute capability {major}.{minor}");
+    let hint = || "--set run.kernels=reference trains without them, slowly";
+    let ptx = match compiled {
+        Err(CompileError::CompileError { log, .. }) => return Err(models::Error::new(log.to_string_lossy())).doing(doing).hint(hint),
+        other => other.doing(doing).hint(hint)?,
+    };
+    let module = context.load_module(ptx).doing(|| "loading the CUDA kernels").hint(hint)?;
+    source::kernels().into_iter().map(|name| module.load_function(&name).doing(|| name.clone()).map(|f| (name, f))).collect()
+}
+
+impl Machine for Gpu {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn map_type(&self) -> DType {
+        self.map_type
+    }
+
+    fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        memory::empty(&self.cuda, shape, dtype)
+    }
+
+    fn address(&self, tensor: &Tensor) -> Result<u64> {
+        memory::address(&self.stream, tensor)
+    }
+
+    fn upload(&self, tensor: &Tensor) -> Result<Tensor> {
+        if tensor.device().same_device(&self.device) {
+            return Ok(tensor.clone());
+        }
+        if !matches!(tensor.dtype(), DType::F32 | DType::U8) || tensor.elem_count() == 0 {
+            return tensor.to_device(&self.device);
+        }
+        self.staging.lock().expect("no thread has panicked here").upload(&self.cuda, tensor)
+    }
+
+    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[Value]) -> Result<()> {
+        let Some(function) = self.functions.get(kernel) else { bail!("there is no kernel {kernel}") };
+        let mut builder = self.stream.launch_builder(function);
+        for value in values {
+            match value {
+                Value::Address(v) => builder.arg(v),
+                Value::Int(v) => builder.arg(v),
+                Value::Long(v) => builder.arg(v),
+                Value::Float(v) => builder.arg(v),
+                Value::Double(v) => builder.arg(v),
+            };
+        }
+        let config = LaunchConfig { grid_dim: (grid[0], grid[1], 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: as the caller says.
+        unsafe { builder.launch(config) }.map_err(Error::wrap)?;
+        Ok(())
+    }
+
+    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<()> {
+        let mut convolutions = self.convolutions.lock().expect("no thread has panicked here");
+        // SAFETY: as the caller says.
+        unsafe { convolutions.run(pass, geometry, [x, w, y]) }
+    }
+}

@@ -1,0 +1,136 @@
+//! Kernels for NVIDIA GPUs: maps `B H W C` in bf16 or f32, convolutions by cuDNN, everything else in kernels of our own (`cu/`)
+//! that are compiled at run time. Weights are f32 with a copy in the type of maps behind them; statistics and sums are f32 or wider.
+//!
+//! What runs the kernels is a [`Machine`]. The one for GPUs needs the feature `cuda`; all else compiles and is tested without.
+
+mod check;
+mod convolution;
+#[cfg(feature = "cuda")]
+mod gpu;
+mod launch;
+mod losses;
+mod machine;
+mod maps;
+mod norm;
+pub mod source;
+mod step;
+mod updates;
+
+use candle_core::{DType, Device, Result, Tensor};
+use models::graph::Conv;
+
+use super::{ConvGradients, Fused, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
+pub use check::self_check;
+#[cfg(feature = "cuda")]
+pub use gpu::{Gpu, peak_bytes};
+pub use machine::{Geometry, Machine, Pass, Value};
+
+/// Kernels on a machine.
+pub struct Cuda<M> {
+    machine: M,
+}
+
+impl<M: Machine> Cuda<M> {
+    /// Kernels that run on `machine`.
+    pub fn new(machine: M) -> Self {
+        Self { machine }
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+}
+
+impl<M: Machine> Kernels for Cuda<M> {
+    fn device(&self) -> &Device {
+        self.machine.device()
+    }
+
+    /// Of parameters, and of maps that come in and go out; inside they have the machine's type.
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+
+    fn fused(&self) -> Option<&dyn Fused> {
+        Some(self)
+    }
+
+    fn import_feature(&self, nchw: &Tensor) -> Result<Tensor> {
+        self.bring_in(nchw)
+    }
+
+    fn export_feature(&self, x: &Tensor) -> Result<Tensor> {
+        self.bring_out(x)
+    }
+
+    fn import_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
+        self.bring_in_weight(conv, weight)
+    }
+
+    fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
+        self.bring_out_weight(conv, weight)
+    }
+
+    fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.convolve(conv, source, weight, bias)
+    }
+
+    fn conv_backward(&self, conv: &Conv, source: Source, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+        self.convolve_backward(conv, source, weight, dy, wants_dx)
+    }
+
+    fn moments(&self, x: &Tensor) -> Result<Moments> {
+        self.moments_of(x)
+    }
+
+    fn moments_from(&self, running: &Tensor) -> Result<Tensor> {
+        Ok(running.clone())
+    }
+
+    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
+        self.normalise(norm, x, plus, moments)
+    }
+
+    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
+        self.normalise_backward(norm, at, dy)
+    }
+
+    fn relu(&self, x: &Tensor) -> Result<Tensor> {
+        self.value_by_value("relu", &[x])
+    }
+
+    fn relu_backward(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        self.value_by_value("relu_backward", &[y, dy])
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        self.value_by_value("add", &[a, b])
+    }
+
+    fn max_pool(&self, x: &Tensor) -> Result<Tensor> {
+        self.pool(x)
+    }
+
+    fn max_pool_backward(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        self.pool_backward(x, y, dy)
+    }
+
+    fn upsample(&self, x: &Tensor) -> Result<Tensor> {
+        self.assemble(x, None, true)
+    }
+
+    fn upsample_backward(&self, dy: &Tensor) -> Result<Tensor> {
+        let channels = dy.dim(3)?;
+        Ok(self.disassemble(dy, channels, true)?.0)
+    }
+
+    fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        self.assemble(a, Some(b), false)
+    }
+
+    fn split(&self, dy: &Tensor, channels: usize) -> Result<(Tensor, Tensor)> {
+        let (a, b) = self.disassemble(dy, channels, false)?;
+        Ok((a, b.expect("a second part was asked for")))
+    }
+}

@@ -1,0 +1,65 @@
+//! The text of all kernels, one program. It is compiled where it runs, for the GPU that is there.
+
+use candle_core::DType;
+
+use crate::loss::IGNORE;
+
+const PARTS: [&str; 7] = [
+    include_str!("cu/common.cu"),
+    include_str!("cu/maps.cu"),
+    include_str!("cu/pool.cu"),
+    include_str!("cu/norm.cu"),
+    include_str!("cu/step.cu"),
+    include_str!("cu/follow.cu"),
+    include_str!("cu/contrast.cu"),
+];
+
+/// The program for feature maps of this type, f32 or bf16.
+pub fn program(map_type: DType) -> String {
+    let map = if map_type == DType::BF16 { "bf16" } else { "float" };
+    format!("#define MAP {map}\n#define IGNORE {IGNORE}\n{}", PARTS.join("\n"))
+}
+
+/// Names of kernels that come in one form.
+const SINGLE: [&str; 17] = [
+    "import_map",
+    "export_map",
+    "copy_weight",
+    "add_bias",
+    "moments_whole",
+    "whole_sums",
+    "radam",
+    "blend",
+    "count_labels",
+    "cross_entropy",
+    "sum_parts",
+    "follow",
+    "unit_vectors",
+    "contrast_16",
+    "contrast_32",
+    "contrast_64",
+    "scatter_vectors",
+];
+
+/// Names of kernels that come with `_wide` (16 bytes at a time) and `_one` (value by value) behind them.
+const DOUBLE: [&str; 13] = [
+    "relu",
+    "relu_backward",
+    "add",
+    "assemble",
+    "first_part",
+    "second_part",
+    "max_pool",
+    "max_pool_backward",
+    "moments_part",
+    "norm",
+    "norm_sums",
+    "norm_backward",
+    "bias_sums",
+];
+
+/// Names of all kernels.
+pub fn kernels() -> Vec<String> {
+    let double = DOUBLE.iter().flat_map(|name| [format!("{name}_wide"), format!("{name}_one")]);
+    SINGLE.iter().map(|name| (*name).to_owned()).chain(double).collect()
+}

@@ -1,0 +1,38 @@
+//! Where the CUDA kernels can be tried here.
+#![allow(dead_code)] // each test file uses its own part
+
+use std::sync::Arc;
+
+use candle_core::DType;
+use train::network::kernels::Kernels;
+use train::network::kernels::cuda::Cuda;
+
+use super::emulator::Emulator;
+
+/// Kernels to try by name, for maps of this type.
+pub fn devices(map_type: DType) -> Vec<(String, Arc<dyn Kernels>)> {
+    let mut found: Vec<(String, Arc<dyn Kernels>)> = Vec::new();
+    if let Some(emulator) = Emulator::new(map_type) {
+        found.push((format!("emulator, {map_type:?}"), Arc::new(Cuda::new(emulator))));
+    }
+    found.extend(gpu(map_type));
+    found
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(map_type: DType) -> Option<(String, Arc<dyn Kernels>)> {
+    use train::network::kernels::cuda::Gpu;
+    match Gpu::new(0, map_type, false) {
+        Ok(gpu) => Some((format!("{}, {map_type:?}", gpu.name()), Arc::new(Cuda::new(gpu)))),
+        Err(error) => {
+            eprintln!("SKIPPED: the CUDA kernels are not run on a GPU: {error}");
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_: DType) -> Option<(String, Arc<dyn Kernels>)> {
+    eprintln!("SKIPPED: the CUDA kernels are not run on a GPU: the tests were built without the feature cuda");
+    None
+}

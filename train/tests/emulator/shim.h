@@ -1,0 +1,116 @@
+// Lets the CUDA kernels of train/src/network/kernels/cuda/cu run as plain C++: one thread of a block after the other, each a
+// fibre of its own that rests at __syncthreads() until all others have come there.
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__ static
+
+struct Three {
+    unsigned x, y, z;
+};
+static Three threadIdx, blockIdx, blockDim, gridDim;
+
+static inline unsigned __float_as_uint(float v) {
+    unsigned bits;
+    memcpy(&bits, &v, 4);
+    return bits;
+}
+
+static inline float __uint_as_float(unsigned bits) {
+    float v;
+    memcpy(&v, &bits, 4);
+    return v;
+}
+
+struct Fibre {
+    ucontext_t context;
+    std::vector<char> stack;
+    bool done;
+};
+static std::vector<Fibre*> fibres;
+static ucontext_t scheduler;
+static unsigned current;
+static void (*body)(void**);
+static void** values;
+
+static void __syncthreads() {
+    swapcontext(&fibres[current]->context, &scheduler);
+}
+
+static void enter() {
+    body(values);
+    fibres[current]->done = true;
+}
+
+static void prepare(unsigned threads) {
+    while (fibres.size() < threads) {
+        fibres.push_back(new Fibre());
+        fibres.back()->stack.resize(1 << 16);
+    }
+    for (unsigned t = 0; t < threads; t++) {
+        Fibre& fibre = *fibres[t];
+        getcontext(&fibre.context);
+        fibre.context.uc_stack.ss_sp = fibre.stack.data();
+        fibre.context.uc_stack.ss_size = fibre.stack.size();
+        fibre.context.uc_link = &scheduler;
+        fibre.done = false;
+        makecontext(&fibre.context, enter, 0);
+    }
+}
+
+// All threads of a block to the end, barrier by barrier; backwards shows what a missing barrier would do.
+static void run_block(unsigned threads, bool backwards) {
+    prepare(threads);
+    for (unsigned live = threads; live > 0;) {
+        unsigned ended = 0;
+        for (unsigned i = 0; i < threads; i++) {
+            current = backwards ? threads - 1 - i : i;
+            if (fibres[current]->done) continue;
+            threadIdx.x = current;
+            swapcontext(&scheduler, &fibres[current]->context);
+            ended += fibres[current]->done;
+        }
+        if (ended != 0 && ended != live) {
+            fprintf(stderr, "a barrier that some threads of the block never reach\n");
+            abort();
+        }
+        live -= ended;
+    }
+}
+
+static void run_grid(const unsigned* grid, unsigned threads, bool backwards, void (*function)(void**), void** arguments) {
+    gridDim = {grid[0], grid[1], 1};
+    blockDim = {threads, 1, 1};
+    threadIdx = {0, 0, 0};
+    body = function;
+    values = arguments;
+    for (unsigned y = 0; y < grid[1]; y++)
+        for (unsigned x = 0; x < grid[0]; x++) {
+            blockIdx = {x, y, 0};
+            run_block(threads, backwards);
+        }
+}
+
+// Calls a function with the values that the pointers lead to.
+template <class... A, std::size_t... I>
+static void call(void (*function)(A...), void** values, std::index_sequence<I...>) {
+    function(*static_cast<A*>(values[I])...);
+}
+
+template <class... A>
+static void call_all(void (*function)(A...), void** values) {
+    call(function, values, std::index_sequence_for<A...>{});
+}
+
+#define EXPORT(name)                                                                                                 \
+    extern "C" void run_##name(const unsigned* grid, unsigned threads, bool backwards, void** arguments) {           \
+        run_grid(grid, threads, backwards, [](void** values) { call_all(name, values); }, arguments);                \
+    }
