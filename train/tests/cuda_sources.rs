@@ -3,6 +3,7 @@
 //! `LIBNVRTC=/path/to/libnvrtc.so.13` names a library; it is in the CUDA toolkit and in the Python package nvidia-cuda-nvrtc.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::Path;
 
 use candle_core::DType;
 use libloading::Library;
@@ -18,13 +19,25 @@ fn library() -> Option<Library> {
         Some(name) => vec![name],
         None => toolkit.into_iter().chain(usual).collect(),
     };
-    // SAFETY: NVIDIA's library does nothing of note when it is loaded.
-    let found = names.iter().find_map(|name| unsafe { Library::new(name) }.ok());
+    let found = names.iter().find_map(|name| load(Path::new(name)));
     if found.is_none() {
         assert!(std::env::var_os("LIBNVRTC").is_none(), "{names:?} cannot be loaded");
         eprintln!("SKIPPED: the CUDA kernels are not compiled for a GPU: none of {names:?} can be loaded");
     }
     found
+}
+
+/// A library; if it is named by its path, with the part of the compiler that lies beside it and that it would look for elsewhere.
+fn load(path: &Path) -> Option<Library> {
+    let beside = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    for part in beside.into_iter().flatten().flatten() {
+        if part.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
+            // SAFETY: NVIDIA's libraries do nothing of note when they are loaded.
+            std::mem::forget(unsafe { Library::new(part.path()) });
+        }
+    }
+    // SAFETY: as above.
+    unsafe { Library::new(path) }.ok()
 }
 
 /// The text that the compiler gives through a function for its size and one for itself.

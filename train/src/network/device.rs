@@ -38,10 +38,9 @@ pub fn kernels(choice: impl Into<Choice>) -> Result<Arc<dyn Kernels>> {
         bail!("run.kernels is reference, which computes in f32, but run.precision is bf16"; hint: "use --set run.precision=f32 or --set run.kernels=fast");
     }
     match choice.device {
-        DeviceChoice::Cpu => cpu(choice),
         DeviceChoice::Cuda => cuda::kernels(choice),
         DeviceChoice::Auto if cuda::is_there() => cuda::kernels(choice),
-        DeviceChoice::Auto => cpu(choice),
+        DeviceChoice::Cpu | DeviceChoice::Auto => cpu(choice),
     }
 }
 

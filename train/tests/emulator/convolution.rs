@@ -43,7 +43,8 @@ unsafe fn write(map_type: DType, address: u64, values: &[f32]) {
         match map_type {
             DType::F32 => std::slice::from_raw_parts_mut(address as *mut f32, values.len()).copy_from_slice(values),
             _ => {
-                std::slice::from_raw_parts_mut(address as *mut u16, values.len()).iter_mut().zip(values).for_each(|(to, v)| *to = narrow(v))
+                let to = std::slice::from_raw_parts_mut(address as *mut u16, values.len());
+                to.iter_mut().zip(values).for_each(|(to, v)| *to = narrow(v));
             }
         }
     }

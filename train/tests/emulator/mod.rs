@@ -48,7 +48,7 @@ fn compile(map_type: DType) -> Option<Library> {
     }
     let folder = tempfile::tempdir().unwrap();
     let (text, library) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
-    let exports: String = source::kernels().iter().map(|name| format!("EXPORT({name})\n")).collect();
+    let exports: String = source::kernels().iter().flat_map(|name| ["EXPORT(", name.as_str(), ")\n"]).collect();
     std::fs::write(&text, format!("{}\n{}\n{exports}", include_str!("shim.h"), source::program(map_type))).unwrap();
     let output =
         Command::new(&compiler).args(["-O2", "-std=c++17", "-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(&text).output().unwrap();

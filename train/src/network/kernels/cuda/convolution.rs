@@ -12,6 +12,12 @@ fn count(conv: &Conv) -> usize {
     conv.outputs * conv.inputs * conv.kernel * conv.kernel
 }
 
+/// `O I K K` of a weight or of its gradient.
+pub fn bring_out_weight(conv: &Conv, weight: &Tensor) -> Result<Tensor> {
+    let values = weight.narrow(0, 0, count(conv))?.to_dtype(DType::F32)?;
+    values.reshape((conv.outputs, conv.kernel, conv.kernel, conv.inputs))?.permute((0, 3, 1, 2))?.contiguous()
+}
+
 /// Where the copy in bf16 stands behind `n` floats: on a boundary of 16 bytes.
 fn copy_offset(n: usize) -> usize {
     n.next_multiple_of(4)
@@ -31,12 +37,6 @@ impl<M: Machine> Cuda<M> {
             self.refresh_copy(&whole, n)?;
         }
         Ok(whole)
-    }
-
-    /// `O I K K` of a weight or of its gradient.
-    pub(super) fn bring_out_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
-        let values = weight.narrow(0, 0, count(conv))?.to_dtype(DType::F32)?;
-        values.reshape((conv.outputs, conv.kernel, conv.kernel, conv.inputs))?.permute((0, 3, 1, 2))?.contiguous()
     }
 
     /// The address of the copy in bf16 behind `n` values; 0 where there is none.
@@ -75,7 +75,7 @@ impl<M: Machine> Cuda<M> {
         // SAFETY: the tensors have the sizes of the geometry.
         unsafe { self.machine.convolve(Pass::Forward, &geometry, from, filter, to)? };
         if let Some(bias) = bias {
-            let args = [(&y).into(), bias.into(), long(geometry.batch * height * width), int(conv.outputs)];
+            let args = [(&y).into(), bias.into(), int(geometry.batch * height * width), int(conv.outputs)];
             self.run("add_bias", over(y.elem_count()), &args)?;
         }
         Ok(y)

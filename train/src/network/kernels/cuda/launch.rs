@@ -61,7 +61,7 @@ pub struct Rows {
     /// The name with its ending.
     pub kernel: String,
     /// Rows that a block passes in a go.
-    rows: usize,
+    at_once: usize,
     /// Tiles of channels.
     tiles: u32,
     count: usize,
@@ -70,12 +70,12 @@ pub struct Rows {
 impl Rows {
     /// Blocks that share all rows, a few passes each.
     pub fn grid(&self) -> [u32; 2] {
-        [self.count.div_ceil(4 * self.rows).clamp(1, BLOCKS) as u32, self.tiles]
+        [self.count.div_ceil(4 * self.at_once).clamp(1, BLOCKS) as u32, self.tiles]
     }
 
     /// Rows of a part of a sum, and the number of parts. Both depend on shapes alone, and so does the sum.
     pub fn parts(&self) -> (usize, usize) {
-        let chunk = self.count.div_ceil(self.count.div_ceil(8 * self.rows).clamp(1, PARTS));
+        let chunk = self.count.div_ceil(self.count.div_ceil(8 * self.at_once).clamp(1, PARTS));
         (chunk, self.count.div_ceil(chunk))
     }
 
@@ -116,11 +116,21 @@ impl<M: Machine> Cuda<M> {
         let groups = channels / width;
         let side_by_side = groups.min(GROUPS);
         let count = x.elem_count() / channels;
-        Ok(Rows { kernel: format!("{kernel}_{ending}"), rows: THREADS / side_by_side, tiles: groups.div_ceil(side_by_side) as u32, count })
+        Ok(Rows {
+            kernel: format!("{kernel}_{ending}"),
+            at_once: THREADS / side_by_side,
+            tiles: groups.div_ceil(side_by_side) as u32,
+            count,
+        })
     }
 
     /// A map whose values are not set.
     pub(super) fn map(&self, shape: &[usize]) -> Result<Tensor> {
+        if shape.iter().product::<usize>() >= 1 << 31 {
+            candle_core::bail!(
+                "a feature map of {shape:?} has more values than the CUDA kernels count (2^31); a smaller batch or crop fits"
+            );
+        }
         self.machine.empty(shape, self.machine.map_type())
     }
 

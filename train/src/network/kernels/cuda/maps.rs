@@ -14,7 +14,7 @@ impl<M: Machine> Cuda<M> {
         let source = if channels_first { nchw.contiguous()? } else { rows };
         let source = if source.device().same_device(self.machine.device()) { source } else { self.machine.upload(&source)? };
         let map = self.map(&[b, h, w, c])?;
-        let args = [(&source).into(), (&map).into(), long(b), int(c), long(h * w), int(i32::from(channels_first))];
+        let args = [(&source).into(), (&map).into(), int(b), int(c), int(h * w), int(i32::from(channels_first))];
         self.run("import_map", over(map.elem_count()), &args)?;
         Ok(map)
     }
@@ -47,7 +47,7 @@ impl<M: Machine> Cuda<M> {
         assert!(b.is_none_or(|b| b.dims() == [images, height, width, in_b]), "both maps cover the same pixels");
         let y = self.map(&[images, height, width, in_a + in_b])?;
         let (moved, ending) = self.width(&[in_a, in_b]);
-        let args = [a.into(), b.into(), (&y).into(), long(images), int(height), int(width), int(in_a), int(in_b), int(i32::from(doubled))];
+        let args = [a.into(), b.into(), (&y).into(), int(images), int(height), int(width), int(in_a), int(in_b), int(i32::from(doubled))];
         self.run(&format!("assemble_{ending}"), over(y.elem_count() / moved), &args)?;
         Ok(y)
     }
@@ -59,13 +59,13 @@ impl<M: Machine> Cuda<M> {
         let (moved, ending) = self.width(&[in_a, in_b]);
         let (rows, columns) = if doubled { (height / 2, width / 2) } else { (height, width) };
         let da = self.map(&[images, rows, columns, in_a])?;
-        let args = [dy.into(), (&da).into(), long(images), int(height), int(width), int(in_a), int(in_b), int(i32::from(doubled))];
+        let args = [dy.into(), (&da).into(), int(images), int(height), int(width), int(in_a), int(in_b), int(i32::from(doubled))];
         self.run(&format!("first_part_{ending}"), over(da.elem_count() / moved), &args)?;
         if in_b == 0 {
             return Ok((da, None));
         }
         let db = self.map(&[images, height, width, in_b])?;
-        let args = [dy.into(), (&db).into(), long(images * height * width), int(in_a), int(in_b)];
+        let args = [dy.into(), (&db).into(), int(images * height * width), int(in_a), int(in_b)];
         self.run(&format!("second_part_{ending}"), over(db.elem_count() / moved), &args)?;
         Ok((da, Some(db)))
     }
@@ -74,7 +74,7 @@ impl<M: Machine> Cuda<M> {
         let (images, height, width, channels) = x.dims4()?;
         let y = self.map(&[images, height.div_ceil(2), width.div_ceil(2), channels])?;
         let (moved, ending) = self.width(&[channels]);
-        let args = [x.into(), (&y).into(), long(images), int(height), int(width), int(channels)];
+        let args = [x.into(), (&y).into(), int(images), int(height), int(width), int(channels)];
         self.run(&format!("max_pool_{ending}"), over(y.elem_count() / moved), &args)?;
         Ok(y)
     }
@@ -83,7 +83,7 @@ impl<M: Machine> Cuda<M> {
         let (images, height, width, channels) = x.dims4()?;
         let dx = self.map(x.dims())?;
         let (moved, ending) = self.width(&[channels]);
-        let args = [x.into(), y.into(), dy.into(), (&dx).into(), long(images), int(height), int(width), int(channels)];
+        let args = [x.into(), y.into(), dy.into(), (&dx).into(), int(images), int(height), int(width), int(channels)];
         self.run(&format!("max_pool_backward_{ending}"), over(dx.elem_count() / moved), &args)?;
         Ok(dx)
     }

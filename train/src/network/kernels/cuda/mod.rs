@@ -69,7 +69,7 @@ impl<M: Machine> Kernels for Cuda<M> {
     }
 
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
-        self.bring_out_weight(conv, weight)
+        convolution::bring_out_weight(conv, weight)
     }
 
     fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

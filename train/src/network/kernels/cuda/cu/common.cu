@@ -115,4 +115,5 @@ __device__ inline double sum_block(double v, double* room) {
     extern "C" __global__ void name##_wide parameters { name<WIDE> arguments; } \
     extern "C" __global__ void name##_one parameters { name<1> arguments; }
 
-#define EACH(i, n) for (i64 i = blockIdx.x * (i64)blockDim.x + threadIdx.x; i < (n); i += (i64)gridDim.x * blockDim.x)
+// Counts stay below 2^31, so that indices are divided in 32 bits: in 64 it takes several times as long.
+#define EACH(i, n) for (u32 i = blockIdx.x * blockDim.x + threadIdx.x, end_##i = (u32)(n); i < end_##i; i += gridDim.x * blockDim.x)

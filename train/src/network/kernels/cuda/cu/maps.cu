@@ -1,11 +1,11 @@
 // Maps brought in and out, and what is done value by value.
 
 // f32 in the order [image][channel][pixel], or as it lies, to a map.
-extern "C" __global__ void import_map(const float* from, MAP* to, i64 images, int channels, i64 pixels, int channels_first) {
+extern "C" __global__ void import_map(const float* from, MAP* to, int images, u32 channels, u32 pixels, int channels_first) {
     EACH(i, images * pixels * channels) {
-        i64 source = i;
+        u32 source = i;
         if (channels_first) {
-            i64 row = i / channels, channel = i % channels;
+            u32 row = i / channels, channel = i % channels;
             source = (row / pixels * channels + channel) * pixels + row % pixels;
         }
         narrow(from[source], to[i]);
@@ -57,22 +57,21 @@ __device__ inline void add(const MAP* a, const MAP* b, MAP* sum, i64 n) {
 WIDE_AND_ONE(add, (const MAP* a, const MAP* b, MAP* sum, i64 n), (a, b, sum, n))
 
 // y += bias, in place.
-extern "C" __global__ void add_bias(MAP* y, const float* bias, i64 rows, int channels) {
+extern "C" __global__ void add_bias(MAP* y, const float* bias, u32 rows, u32 channels) {
     EACH(i, rows * channels) narrow(widen(y[i]) + bias[i % channels], y[i]);
 }
 
 // The channels of `a`, of which each pixel stands for 2x2 if doubled, then those of `b`. Height and width are the result's.
 template <int N>
-__device__ inline void assemble(const MAP* a, const MAP* b, MAP* y, i64 images, int height, int width, int in_a, int in_b, int doubled) {
-    int groups = (in_a + in_b) / N;
+__device__ inline void assemble(const MAP* a, const MAP* b, MAP* y, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled) {
+    u32 groups = (in_a + in_b) / N;
     EACH(i, images * height * width * groups) {
-        int channel = i % groups * N;
-        i64 row = i / groups;
+        u32 channel = i % groups * N, row = i / groups;
         float v[N];
         if (channel < in_a) {
-            i64 column = row % width, line = row / width, image = line / height;
+            u32 column = row % width, line = row / width, image = line / height;
             line %= height;
-            i64 source = doubled ? (image * (height / 2) + line / 2) * (width / 2) + column / 2 : row;
+            u32 source = doubled ? (image * (height / 2) + line / 2) * (width / 2) + column / 2 : row;
             load<N>(a + source * in_a + channel, v);
         } else {
             load<N>(b + row * in_b + channel - in_a, v);
@@ -80,25 +79,24 @@ __device__ inline void assemble(const MAP* a, const MAP* b, MAP* y, i64 images, 
         store<N>(v, y + row * (in_a + in_b) + channel);
     }
 }
-WIDE_AND_ONE(assemble, (const MAP* a, const MAP* b, MAP* y, i64 images, int height, int width, int in_a, int in_b, int doubled),
+WIDE_AND_ONE(assemble, (const MAP* a, const MAP* b, MAP* y, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled),
              (a, b, y, images, height, width, in_a, in_b, doubled))
 
 // The gradient of `assemble` at `a`: sums of 2x2 if doubled.
 template <int N>
-__device__ inline void first_part(const MAP* dy, MAP* da, i64 images, int height, int width, int in_a, int in_b, int doubled) {
-    int groups = in_a / N, all = in_a + in_b, rows = doubled ? height / 2 : height, columns = doubled ? width / 2 : width;
+__device__ inline void first_part(const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled) {
+    u32 groups = in_a / N, all = in_a + in_b, rows = doubled ? height / 2 : height, columns = doubled ? width / 2 : width;
     EACH(i, images * rows * columns * groups) {
-        int channel = i % groups * N;
-        i64 row = i / groups, column = row % columns, line = row / columns;
+        u32 channel = i % groups * N, row = i / groups, column = row % columns, line = row / columns;
         float sum[N], v[N];
         if (doubled) {
             const MAP* corner = dy + (line * 2 * width + column * 2) * all + channel;
             load<N>(corner, sum);
             load<N>(corner + all, v);
             for (int k = 0; k < N; k++) sum[k] += v[k];
-            load<N>(corner + (i64)width * all, v);
+            load<N>(corner + width * all, v);
             for (int k = 0; k < N; k++) sum[k] += v[k];
-            load<N>(corner + (i64)(width + 1) * all, v);
+            load<N>(corner + (width + 1) * all, v);
             for (int k = 0; k < N; k++) sum[k] += v[k];
         } else {
             load<N>(dy + row * all + channel, sum);
@@ -106,19 +104,18 @@ __device__ inline void first_part(const MAP* dy, MAP* da, i64 images, int height
         store<N>(sum, da + row * in_a + channel);
     }
 }
-WIDE_AND_ONE(first_part, (const MAP* dy, MAP* da, i64 images, int height, int width, int in_a, int in_b, int doubled),
+WIDE_AND_ONE(first_part, (const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled),
              (dy, da, images, height, width, in_a, in_b, doubled))
 
 // The gradient of `assemble` at `b`.
 template <int N>
-__device__ inline void second_part(const MAP* dy, MAP* db, i64 rows, int in_a, int in_b) {
-    int groups = in_b / N;
+__device__ inline void second_part(const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b) {
+    u32 groups = in_b / N;
     EACH(i, rows * groups) {
-        int channel = i % groups * N;
-        i64 row = i / groups;
+        u32 channel = i % groups * N, row = i / groups;
         float v[N];
         load<N>(dy + row * (in_a + in_b) + in_a + channel, v);
         store<N>(v, db + row * in_b + channel);
     }
 }
-WIDE_AND_ONE(second_part, (const MAP* dy, MAP* db, i64 rows, int in_a, int in_b), (dy, db, rows, in_a, in_b))
+WIDE_AND_ONE(second_part, (const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b), (dy, db, rows, in_a, in_b))
