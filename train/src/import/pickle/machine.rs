@@ -1,111 +1,31 @@
-//! The pickle inside a PyTorch file, read as data: nothing in it is looked up, called or imported.
-//!
-//! Values live in one list and point to each other by number, so that there is no recursion, and what an operation makes is never larger
-//! than a small multiple of the bytes that ask for it.
+//! The stack machine that a pickle is a program for, as far as state dicts need it.
 
 use models::{Result, bail};
 
-/// Where a value lies in [`Values`].
-pub type Id = usize;
-
-/// A value, as far as state dicts need them.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// `None`, and what stands for things that do not matter here (bytes, sets).
-    Nothing,
-    /// A truth value.
-    Bool(bool),
-    /// An integer of up to 64 bits.
-    Int(i64),
-    /// A float.
-    Float(f64),
-    /// Text.
-    Text(String),
-    /// The name of a class or function, as in `torch.FloatStorage`.
-    Global(String),
-    /// A tuple or list.
-    Sequence(Vec<Id>),
-    /// A dictionary in its order, ordered ones included.
-    Dict(Vec<(Id, Id)>),
-    /// Something outside the pickle: a storage.
-    Outside(Id),
-    /// What a function would return for arguments; it is not called.
-    Call(Id, Id),
-}
-
-/// All values of a pickle, and which of them it stands for.
-pub struct Values {
-    all: Vec<Value>,
-    /// The result.
-    pub root: Id,
-}
-
-impl Values {
-    /// A value.
-    pub fn get(&self, id: Id) -> &Value {
-        &self.all[id]
-    }
-
-    /// The text that a value is.
-    pub fn text(&self, id: Id) -> Option<&str> {
-        if let Value::Text(text) = self.get(id) { Some(text) } else { None }
-    }
-
-    /// The name that a value is.
-    pub fn global(&self, id: Id) -> Option<&str> {
-        if let Value::Global(name) = self.get(id) { Some(name) } else { None }
-    }
-
-    /// The integer that a value is, if it is not negative.
-    pub fn count(&self, id: Id) -> Option<usize> {
-        if let Value::Int(n) = self.get(id) { usize::try_from(*n).ok() } else { None }
-    }
-
-    /// The elements of a tuple or list.
-    pub fn sequence(&self, id: Id) -> Option<&[Id]> {
-        if let Value::Sequence(ids) = self.get(id) { Some(ids) } else { None }
-    }
-
-    /// The function and the arguments of a call.
-    pub fn call(&self, id: Id) -> Option<(&str, &[Id])> {
-        let Value::Call(function, arguments) = self.get(id) else { return None };
-        Some((self.global(*function)?, self.sequence(*arguments)?))
-    }
-}
-
-/// Reads a pickle of protocol 2 to 5.
-///
-/// # Errors
-/// An operation that state dicts do not need, a value of another kind than an operation takes, or bytes that end early; with the offset.
-pub fn read(bytes: &[u8]) -> Result<Values> {
-    let mut machine = Machine { bytes, at: 0, all: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new() };
-    loop {
-        let at = machine.at;
-        let operation = machine.byte()?;
-        if operation == b'.' {
-            let root = machine.pop()?;
-            return Ok(Values { all: machine.all, root });
-        }
-        if let Err(error) = machine.run(operation) {
-            bail!("the pickle at offset {at}, operation {operation:#04x}: {error}");
-        }
-    }
-}
+use super::{Id, Value};
 
 /// `collections.OrderedDict()` is a dictionary like any other.
 const ORDERED_DICT: &str = "collections.OrderedDict";
 
-struct Machine<'a> {
+/// What a pickle's operations work on.
+pub(super) struct Machine<'a> {
     bytes: &'a [u8],
-    at: usize,
-    all: Vec<Value>,
+    /// The offset of what is read next.
+    pub(super) at: usize,
+    /// All values so far.
+    pub(super) all: Vec<Value>,
     stack: Vec<Id>,
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    /// A machine before the first operation.
+    pub(super) fn over(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, all: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new() }
+    }
+
     fn take(&mut self, len: usize) -> Result<&[u8]> {
         let Some(taken) = self.at.checked_add(len).and_then(|end| self.bytes.get(self.at..end)) else {
             bail!("{len} bytes are announced at offset {}, but the pickle ends after {}", self.at, self.bytes.len());
@@ -114,7 +34,7 @@ impl Machine<'_> {
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8> {
+    pub(super) fn byte(&mut self) -> Result<u8> {
         Ok(self.take(1)?[0])
     }
 
@@ -135,7 +55,7 @@ impl Machine<'_> {
         self.stack.push(self.all.len() - 1);
     }
 
-    fn pop(&mut self) -> Result<Id> {
+    pub(super) fn pop(&mut self) -> Result<Id> {
         if self.marks.last() == Some(&self.stack.len()) {
             bail!("a value is taken that was not put on the stack");
         }
@@ -152,7 +72,7 @@ impl Machine<'_> {
         Ok(&mut self.all[id])
     }
 
-    fn run(&mut self, operation: u8) -> Result<()> {
+    pub(super) fn run(&mut self, operation: u8) -> Result<()> {
         match operation {
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
@@ -294,50 +214,5 @@ impl Machine<'_> {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_numbers_as_python_writes_them() {
-        // pickle.dumps({"a": [1, -2, 70000, 2**40], "b": (True, None, 0.5)}, 2)
-        let bytes = b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01]q\x02(K\x01J\xfe\xff\xff\xffJp\x11\x01\x00\x8a\x06\x00\x00\x00\x00\x00\x01eX\x01\x00\x00\x00bq\x03\x88NG?\xe0\x00\x00\x00\x00\x00\x00\x87q\x04u.";
-        let values = read(bytes).unwrap();
-        let Value::Dict(entries) = values.get(values.root) else { panic!() };
-        let numbers: Vec<&Value> = values.sequence(entries[0].1).unwrap().iter().map(|&id| values.get(id)).collect();
-        assert_eq!(numbers, [&Value::Int(1), &Value::Int(-2), &Value::Int(70000), &Value::Int(1 << 40)]);
-        let rest: Vec<&Value> = values.sequence(entries[1].1).unwrap().iter().map(|&id| values.get(id)).collect();
-        assert_eq!((values.text(entries[1].0), rest), (Some("b"), vec![&Value::Bool(true), &Value::Nothing, &Value::Float(0.5)]));
-    }
-
-    #[test]
-    fn every_prefix_and_every_changed_byte_ends_in_a_value_or_an_error() {
-        let bytes = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(X\x01\x00\x00\x00aK\x01h\x00\x85h\x01u}b.";
-        read(bytes).map(|_| ()).unwrap();
-        for i in 0..bytes.len() {
-            assert!(read(&bytes[..i]).is_err(), "prefix of {i} bytes");
-            for value in 0..=255 {
-                let mut changed = bytes.to_vec();
-                changed[i] = value;
-                let _ = read(&changed);
-            }
-        }
-    }
-
-    #[test]
-    fn hostile_pickles_are_errors_or_small() {
-        assert!(read(b"\x80\x02B\xff\xff\xff\xffabc.").is_err_and(|e| e.to_string().contains("4294967295 bytes are announced")));
-        assert!(read(b"\x80\x02Nr\xff\xff\xff\x7f.").is_err_and(|e| e.to_string().contains("larger than the pickle")));
-        assert!(read(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.").is_ok_and(|v| v.call(v.root).unwrap().0 == "os.system"));
-        // A list in a list, a million deep; and a tuple of itself twice, doubled sixty times.
-        let mut deep = vec![b']'; 1_000_000];
-        deep.extend(vec![b'a'; 999_999]);
-        deep.push(b'.');
-        assert!(read(&deep).is_ok());
-        let doubled = [b"N".as_slice(), &b"q\x00h\x00\x86".repeat(60), b"."].concat();
-        assert!(read(&doubled).is_ok_and(|v| v.all.len() == 61));
     }
 }
