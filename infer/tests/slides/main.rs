@@ -4,6 +4,7 @@ mod figures;
 mod formats;
 mod hostile;
 mod instances;
+mod native;
 mod openslide;
 mod outputs;
 mod picture;
