@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use infer::runtime::Device;
 use infer::segment::{Halo, Options, segment};
-use infer::segmenter::{Model, Network};
+use infer::segmenter::{self, Model, Network, Segmenter};
 use models::console::Silent;
 use models::unet::UNetConfig;
 use train::rng::Draw;
-use whole_road_tests::{exported, narrow, save, segmenter, tissue};
+use whole_road_tests::{exported, narrow, save, tissue};
 
 /// Labels and quantised probabilities of a slide.
 struct Maps {
@@ -16,7 +17,12 @@ struct Maps {
 }
 
 fn run(slide: &Path, model: &Model, out: &Path, halo: Halo, tile: usize, batch: usize) -> Maps {
-    let mut networks: Vec<Box<dyn Network>> = vec![Box::new(segmenter(model))];
+    run_on(Device::Cpu, slide, model, out, halo, [tile, batch])
+}
+
+fn run_on(device: Device, slide: &Path, model: &Model, out: &Path, halo: Halo, [tile, batch]: [usize; 2]) -> Maps {
+    let network = Segmenter::new(model, &segmenter::Options { device, ..segmenter::Options::default() }).unwrap();
+    let mut networks: Vec<Box<dyn Network>> = vec![Box::new(network)];
     let options = Options { out: out.to_owned(), halo, tile: Some(tile), batch, ..Options::default() };
     segment(slide, &model.card, &model.sha256, &mut networks, &options, &Silent).unwrap();
     let folder = out.join(slide.file_stem().unwrap());
@@ -63,6 +69,27 @@ fn twenty_sizes_tiles_and_batches_at_the_exact_halo() {
 #[test]
 fn the_real_network_at_the_exact_halo() {
     exact(&UNetConfig::default(), 2, 1150..1250, 2);
+}
+
+#[test]
+fn own_kernels_give_the_same_labels_for_every_tile_and_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, model) = exported(folder.path(), &narrow(), 3, Vec::new());
+    let slide = slide(folder.path(), 1519, 1333);
+    let run = |tile: usize, batch: usize| {
+        let out = folder.path().join(format!("{tile} {batch}"));
+        run_on(Device::Native, &slide, &model, &out, Halo::Exact, [tile, batch])
+    };
+    let whole = run(4096, 1);
+    assert!(whole.labels.iter().any(|id| *id > 0));
+    for (strides, batch) in [(1, 1), (2, 3), (4, 2), (9, 1)] {
+        let tiled = run(2 * model.card.reach_px + 32 * strides, batch);
+        let differences = || whole.probabilities.iter().zip(&tiled.probabilities).map(|(a, b)| a.abs_diff(*b));
+        assert!(whole.labels == tiled.labels, "{strides} strides, batch {batch}");
+        // A step of 1/255, where f32 rounds to either side of a boundary.
+        assert!(differences().max() <= Some(1), "{strides} strides, batch {batch}");
+        assert!(differences().filter(|d| *d > 0).count() * 10_000 < whole.probabilities.len(), "{strides} strides, batch {batch}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use models::{Result, artifact};
 use serde::Serialize;
 
 use crate::golden::{Outcome, Tolerance};
-use crate::runtime::{self, Precision};
+use crate::runtime::Precision;
 use crate::segmenter::Model;
 use crate::signature::Signed;
 use crate::verify::Report;
@@ -27,8 +27,8 @@ pub struct Certificate {
     pub device: String,
     /// The arithmetic of the file, and of the session.
     pub precision: [&'static str; 2],
-    /// ONNX Runtime's version.
-    pub runtime: Option<String>,
+    /// Whose kernels, with their version or instruction set.
+    pub kernels: String,
     /// This program.
     pub program: String,
     /// Operating system and processor.
@@ -51,7 +51,7 @@ impl Certificate {
             signed: signed.map(|signed| signed.comment.clone()),
             device: report.device.to_string(),
             precision: [model.card.form.precision.name(), precision.name()],
-            runtime: runtime::loaded().map(|(_, version)| version.clone()),
+            kernels: report.kernels.clone(),
             program: format!("infer {}", env!("CARGO_PKG_VERSION")),
             machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             golden: report.golden.map(|(outcome, _)| outcome),

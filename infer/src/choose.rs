@@ -1,7 +1,7 @@
 //! `--device auto`: the fastest device that is here and computes what the model was made for.
 //!
-//! Speed without proof is worth nothing, so devices other than the CPU's own kernels are taken only where the model carries golden tiles
-//! and they come out right.
+//! Speed without proof is worth nothing, so devices other than ONNX Runtime on the CPU are taken only where the model carries golden tiles
+//! and they come out right. Where ONNX Runtime is not installed, kernels of our own run what they can.
 
 use models::Result;
 
@@ -28,27 +28,50 @@ pub fn open(model: &Model, options: &Options, precision: Option<Precision>) -> R
     if options.device != Device::Auto {
         return proven(model, Options { precision: precision.unwrap_or_default(), ..options.clone() });
     }
-    for (device, fastest) in faster_than_cpu(model, runtime::has_amx(), runtime::locate(Library::OpenVino, None).is_ok()) {
-        let precision = precision.unwrap_or(fastest);
+    let has_runtime = runtime::locate(Library::OnnxRuntime, options.runtime.as_deref()).is_ok();
+    let here = Here {
+        nvidia: has_runtime && runtime::has_nvidia(),
+        amx: runtime::has_amx(),
+        openvino: runtime::locate(Library::OpenVino, None).is_ok(),
+    };
+    for (device, fastest) in faster_than_cpu(model, here) {
+        let precision = precision.filter(|_| device != Device::Native).unwrap_or(fastest);
         match proven(model, Options { device, precision, ..options.clone() }) {
             Ok(chosen) => return Ok(chosen),
             Err(error) => tracing::info!("auto: {device} is not used: {error}"),
         }
     }
     if precision == Some(Precision::Bf16) {
-        tracing::warn!("auto: the CPU's own kernels compute in f32");
+        tracing::warn!("auto: kernels of CPUs without AMX compute in f32");
     }
-    proven(model, Options { device: Device::Cpu, precision: Precision::F32, ..options.clone() })
+    let last = |device| proven(model, Options { device, precision: Precision::F32, ..options.clone() });
+    if has_runtime || options.runtime.is_some() {
+        return last(Device::Cpu);
+    }
+    // Nothing is left to choose from: what has not been proven runs too.
+    last(Device::Native).or_else(|why| {
+        tracing::info!("auto: native is not used: {why}");
+        last(Device::Cpu)
+    })
 }
 
-/// What is tried before the CPU's own kernels, fastest first, with the arithmetic it is fastest in.
+/// What a machine has.
+#[derive(Clone, Copy)]
+struct Here {
+    nvidia: bool,
+    amx: bool,
+    openvino: bool,
+}
+
+/// What is tried before ONNX Runtime on the CPU, fastest first, with the arithmetic it is fastest in.
 ///
 /// `OpenVINO` gains by bf16 on AMX alone.
-fn faster_than_cpu(model: &Model, has_amx: bool, has_openvino: bool) -> Vec<(Device, Precision)> {
+fn faster_than_cpu(model: &Model, here: Here) -> Vec<(Device, Precision)> {
     let gpus = [(Device::TensorRt, Precision::F32), (Device::Cuda, Precision::F32)];
-    let openvino = (has_amx && has_openvino).then_some((Device::OpenVino, Precision::Bf16));
+    let openvino = (here.amx && here.openvino).then_some((Device::OpenVino, Precision::Bf16));
     let can_be_proven = !model.golden.is_empty();
-    gpus.into_iter().filter(|_| runtime::has_nvidia()).chain(openvino).filter(|_| can_be_proven).collect()
+    let all = gpus.into_iter().filter(|_| here.nvidia).chain(openvino).chain([(Device::Native, Precision::F32)]);
+    all.filter(|_| can_be_proven).collect()
 }
 
 fn proven(model: &Model, options: Options) -> Result<Chosen> {
@@ -76,8 +99,11 @@ mod tests {
 
     #[test]
     fn nothing_is_tried_that_cannot_be_proven_or_does_not_gain() {
-        let openvino = |tiles, amx, there| faster_than_cpu(&model(tiles), amx, there).contains(&(Device::OpenVino, Precision::Bf16));
+        let tried = |tiles, amx, openvino| faster_than_cpu(&model(tiles), Here { nvidia: false, amx, openvino });
+        let openvino = |tiles, amx, there| tried(tiles, amx, there).contains(&(Device::OpenVino, Precision::Bf16));
         assert!(openvino(1, true, true));
         assert!(!openvino(0, true, true) && !openvino(1, false, true) && !openvino(1, true, false));
+        assert_eq!(tried(1, false, true), [(Device::Native, Precision::F32)]);
+        assert!(tried(0, false, true).is_empty());
     }
 }

@@ -79,8 +79,9 @@ pub struct SegmentCommand {
 /// How a model is run.
 #[derive(Args)]
 pub struct DeviceArgs {
-    /// auto, cpu, openvino, cuda or tensorrt; a device that is not there is an error. auto takes the first of tensorrt, cuda, openvino (on
-    /// CPUs with AMX) and cpu that is here and on which the model's golden tiles come out right.
+    /// auto, native, cpu, openvino, cuda or tensorrt; a device that is not there is an error. native is this program's own kernels, f32 on any
+    /// CPU, without ONNX Runtime. auto takes the first of tensorrt, cuda, openvino (on CPUs with AMX), native and cpu that is here and on which
+    /// the model's golden tiles come out right.
     #[arg(long, default_value = "auto", value_parser = device)]
     pub device: Device,
     /// f32, or bf16 on openvino: several times faster where the CPU has AMX, some pixels in 10,000 change side [default: f32; bf16 where auto

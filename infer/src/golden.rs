@@ -126,7 +126,7 @@ pub fn tolerance(card: &ModelCard, device: Device, precision: Precision) -> Tole
         (card::Precision::Int8, ..) => ((2.0 * exported.0 + 0.05).min(1.0), 2.0 * exported.1 + 0.002),
         (_, Precision::Bf16, _) => (0.25, 0.005),
         (card::Precision::F16, ..) => (0.1, 0.002),
-        (card::Precision::F32, Precision::F32, Device::Auto | Device::Cpu) => (0.01, 0.0005),
+        (card::Precision::F32, Precision::F32, Device::Auto | Device::Native | Device::Cpu) => (0.01, 0.0005),
         (card::Precision::F32, Precision::F32, Device::OpenVino | Device::Cuda | Device::TensorRt) => (0.03, 0.001),
     };
     Tolerance { max_change, flipped_share }

@@ -8,6 +8,7 @@
 //! | [`tissue`] | where a slide is looked at |
 //! | [`model`] | the `.onnx` file: read once, checked, hashed |
 //! | [`segmenter`] | a session that turns images into probabilities |
+//! | [`native`] | models run by this program's own kernels |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
 //! | [`choose`] | the device that `auto` stands for here |
@@ -24,6 +25,7 @@ pub mod cohort;
 pub mod golden;
 pub mod instances;
 pub mod model;
+pub mod native;
 pub mod onnx_proto;
 pub mod output;
 pub mod pipeline;

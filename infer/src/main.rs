@@ -14,7 +14,7 @@ use infer::cohort::{self, Cohort};
 use infer::output::summary::Status;
 use infer::runtime::{self, Device, Library};
 use infer::segment_cli::{INCOMPLETE, Ready};
-use infer::segmenter::{Model, Network, Options, Segmenter};
+use infer::segmenter::{Model, Network, Options};
 use infer::signature;
 use models::card::Parity;
 use models::console::Console;
@@ -71,13 +71,12 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     if let Some((outcome, _)) = golden {
         tracing::info!("{} golden tiles move by at most {:.4}", outcome.tiles, outcome.difference.max_change);
     }
-    drop(segmenter); // others, with their shares of the cores, take its place
+    let device = format!("{} in {}, {}", options.device, options.precision.name(), segmenter.kernels());
     let mut networks: Vec<Box<dyn Network>> = Vec::new();
     for _ in 0..share_cores(args, &model, &mut options) {
-        networks.push(Box::new(Segmenter::new(&model, &options)?));
+        networks.push(Box::new(segmenter.beside(&model, &options)?));
     }
-    let runtime = runtime::loaded().map_or_else(String::new, |(_, version)| format!(", ONNX Runtime {version}"));
-    let device = format!("{} in {}{runtime}", options.device, options.precision.name());
+    drop(segmenter); // the others, with their shares of the cores, take its place
     let stop = listen()?;
     let ready = Ready {
         card: &model.card,
@@ -101,7 +100,7 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
 /// (docs/slides.md).
 fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let on_cpu = matches!(options.device, Device::Cpu | Device::OpenVino);
+    let on_cpu = matches!(options.device, Device::Native | Device::Cpu | Device::OpenVino);
     let pays = on_cpu && cores > 1 && options.threads == 0 && args.segment.tile_px(&model.card) <= 1024;
     let sessions = args.sessions.unwrap_or(if pays { 2 } else { 1 });
     if options.threads == 0 && on_cpu {

@@ -17,7 +17,7 @@ use models::{Result, bail};
 
 use crate::segmenter::Network;
 use crate::slide::{Rgb, ScaledSlide};
-use crate::tile::{TileGrid, Window};
+use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::Busy;
 
 /// Bands that may be open at once.
@@ -35,7 +35,7 @@ pub struct Job<'a> {
     pub bands: &'a [usize],
     /// Whether a window has anything to compute; its part of a band is 0 otherwise.
     pub wanted: &'a (dyn Fn(&Window) -> bool + Sync),
-    /// Windows that a network gets at once; the last ones are filled up with black, so that shapes never change.
+    /// Windows that a network gets at once; where all have one size, the last ones are filled up with black, so that shapes never change.
     pub batch: usize,
     /// Threads that read windows.
     pub readers: usize,
@@ -125,8 +125,7 @@ fn read(job: &Job<'_>, work: &Work, next: &AtomicUsize, gate: &Gate, out: &SyncS
         }
         job.check_stop()?;
         let window = job.grid.window(index);
-        let [width, height] = job.grid.window_size();
-        let pixels = job.busy.read.time(|| job.slide.read(window.x.read, window.y.read, width, height))?;
+        let pixels = job.busy.read.time(|| job.slide.read(window.x.read, window.y.read, window.x.length, window.y.length))?;
         if out.send((index, pixels)).is_err() {
             return Ok(());
         }
@@ -135,23 +134,27 @@ fn read(job: &Job<'_>, work: &Work, next: &AtomicUsize, gate: &Gate, out: &SyncS
 
 /// Runs a network on batches of windows until there are no more, or nobody takes its answers.
 fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Read>>, out: &SyncSender<Answer>) -> Result<()> {
-    let [width, height] = job.grid.window_size();
     loop {
         let batch = next_batch(job.batch, windows);
         if batch.is_empty() {
             return Ok(());
         }
-        job.check_stop()?;
-        let mut images = Vec::with_capacity(job.batch * width * height * 3);
-        for (_, pixels) in &batch {
-            images.extend_from_slice(&pixels.data);
-        }
-        images.resize(job.batch * width * height * 3, 0);
-        let probabilities = job.busy.network.time(|| network.quantised(&images, job.batch, height, width))?;
-        assert_eq!(probabilities.len(), job.batch * width * height, "a network answers every pixel");
-        for ((index, _), answer) in batch.iter().zip(probabilities.chunks_exact(width * height)) {
-            if out.send((*index, answer.to_vec())).is_err() {
-                return Ok(());
+        for batch in batch.chunk_by(|(_, a), (_, b)| (a.width, a.height) == (b.width, b.height)) {
+            job.check_stop()?;
+            let (width, height) = (batch[0].1.width, batch[0].1.height);
+            // Where all windows have one size, batches have one too.
+            let size = if job.grid.windows == Windows::OneSize { job.batch } else { batch.len() };
+            let mut images = Vec::with_capacity(size * width * height * 3);
+            for (_, pixels) in batch {
+                images.extend_from_slice(&pixels.data);
+            }
+            images.resize(size * width * height * 3, 0);
+            let probabilities = job.busy.network.time(|| network.quantised(&images, size, height, width))?;
+            assert_eq!(probabilities.len(), size * width * height, "a network answers every pixel");
+            for ((index, _), answer) in batch.iter().zip(probabilities.chunks_exact(width * height)) {
+                if out.send((*index, answer.to_vec())).is_err() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -197,7 +200,7 @@ fn stitch(job: &Job<'_>, work: &Work, gate: &Gate, answers: &Receiver<Answer>, o
 fn put_core(grid: &TileGrid, window: &Window, answer: &[u8], band: &mut [u8]) {
     let (left, top) = (window.x.core - window.x.read, window.y.core - window.y.read);
     for row in 0..window.y.core_length {
-        let from = (top + row) * grid.window_size()[0] + left;
+        let from = (top + row) * window.x.length + left;
         let to = row * grid.image[0] + window.x.core;
         band[to..to + window.x.core_length].copy_from_slice(&answer[from..from + window.x.core_length]);
     }

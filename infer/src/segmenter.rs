@@ -1,6 +1,7 @@
-//! A network that turns images into probabilities: an ONNX Runtime session made from the bytes that were hashed.
+//! A network that turns images into probabilities: an ONNX Runtime session, or kernels of our own, made from the bytes that were hashed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use models::card::ModelCard;
 use models::{Context, Error, Result, bail};
@@ -9,7 +10,9 @@ use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 
 pub use crate::model::Model;
+use crate::native::{self, Native};
 use crate::runtime::{self, Device, Precision};
+use crate::tile::Windows;
 
 /// The name of the input: u8, `B H W C`.
 pub const INPUT: &str = "image";
@@ -22,6 +25,11 @@ pub const QUANTISED: &str = "probability_u8";
 pub trait Network: Send {
     /// `images`: `batch * height * width * 3` bytes, B H W C. Returns `batch * height * width` probabilities as round(255 p).
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>>;
+
+    /// What it asks of the windows of a larger image.
+    fn windows(&self) -> Windows {
+        Windows::OneSize
+    }
 }
 
 /// How a model is run.
@@ -41,22 +49,40 @@ pub struct Options {
 
 /// A model, ready to run. One is used by one thread at a time; make several to run several.
 pub struct Segmenter {
-    session: Session,
+    engine: Engine,
     card: ModelCard,
     device: Device,
 }
 
+enum Engine {
+    Session(Box<Session>),
+    Native(Box<Native>),
+}
+
 impl Segmenter {
-    /// Loads ONNX Runtime if need be and makes a session of the model's bytes.
+    /// Makes a session of the model's bytes; loads ONNX Runtime if need be, which [`Device::Native`] does not.
     ///
     /// # Errors
     /// No runtime, a device that is asked for and not there, a file that the runtime refuses or whose inputs and outputs are others.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         let device = options.device.resolve();
-        let session = session(&model.bytes, options)?;
-        check_names(&session)?;
+        let engine = if device == Device::Native {
+            native::check_precision(options.precision)?;
+            Engine::Native(Box::new(Native::new(Arc::new(native::prepare(model)?), options.threads)?))
+        } else {
+            let session = session(&model.bytes, options)?;
+            check_names(&session)?;
+            Engine::Session(Box::new(session))
+        };
         tracing::info!("{} runs on {device} in {}", model.card.name, options.precision.name());
-        Ok(Self { session, card: model.card.clone(), device })
+        Ok(Self { engine, card: model.card.clone(), device })
+    }
+
+    /// Another one of the same kind, to run beside this one; kernels of our own share their weights.
+    pub fn beside(&self, model: &Model, options: &Options) -> Result<Self> {
+        let Engine::Native(native) = &self.engine else { return Self::new(model, options) };
+        let engine = Engine::Native(Box::new(Native::new(native.program().clone(), options.threads)?));
+        Ok(Self { engine, card: self.card.clone(), device: self.device })
     }
 
     /// The model's card.
@@ -69,30 +95,60 @@ impl Segmenter {
         self.device
     }
 
-    /// `images`: `batch * height * width * 3` bytes, `B H W C`. Returns `batch * height * width` probabilities in 0..=1.
-    pub fn probabilities(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<f32>> {
-        self.run(PROBABILITY, images, [batch, height, width])
+    /// Whose kernels run, in words, with their version or instruction set.
+    pub fn kernels(&self) -> String {
+        match &self.engine {
+            Engine::Native(native) => format!("own kernels, {}", native.program().isa().name()),
+            Engine::Session(_) => runtime::loaded().map_or_else(String::new, |(_, version)| format!("ONNX Runtime {version}")),
+        }
     }
 
-    fn run<T>(&mut self, output: &str, images: &[u8], shape: [usize; 3]) -> Result<Vec<T>>
-    where
-        T: PrimitiveTensorElementType + Clone,
-    {
-        let [batch, height, width] = shape;
+    /// `images`: `batch * height * width * 3` bytes, `B H W C`. Returns `batch * height * width` probabilities in 0..=1.
+    pub fn probabilities(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<f32>> {
+        let shape = [batch, height, width];
         check_shape(self.card.stride, images.len(), shape)?;
-        let input = TensorRef::from_array_view(([batch, height, width, 3], images))?;
-        let only = RunOptions::new()?.with_outputs(OutputSelector::no_default().with(output));
-        let outputs = self
-            .session
-            .run_with_options(ort::inputs![INPUT => input], &only)
-            .doing(|| format!("running {} on {batch} x {height} x {width} pixels", self.card.name))?;
-        extract(&outputs, output, batch * height * width)
+        match &mut self.engine {
+            Engine::Native(native) => every_pixel(native.probabilities(images, shape), shape),
+            Engine::Session(session) => run(session, &self.card, PROBABILITY, images, shape),
+        }
     }
+}
+
+fn every_pixel<T>(values: Vec<T>, shape: [usize; 3]) -> Result<Vec<T>> {
+    if values.len() != shape.iter().product::<usize>() {
+        bail!("the network gives {} values for images of {shape:?}, expected one for each pixel", values.len());
+    }
+    Ok(values)
+}
+
+fn run<T>(session: &mut Session, card: &ModelCard, output: &str, images: &[u8], shape: [usize; 3]) -> Result<Vec<T>>
+where
+    T: PrimitiveTensorElementType + Clone,
+{
+    let [batch, height, width] = shape;
+    let input = TensorRef::from_array_view(([batch, height, width, 3], images))?;
+    let only = RunOptions::new()?.with_outputs(OutputSelector::no_default().with(output));
+    let outputs = session
+        .run_with_options(ort::inputs![INPUT => input], &only)
+        .doing(|| format!("running {} on {batch} x {height} x {width} pixels", card.name))?;
+    extract(&outputs, output, batch * height * width)
 }
 
 impl Network for Segmenter {
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>> {
-        self.run(QUANTISED, images, [batch, height, width])
+        let shape = [batch, height, width];
+        check_shape(self.card.stride, images.len(), shape)?;
+        match &mut self.engine {
+            Engine::Native(native) => every_pixel(native.quantised(images, shape), shape),
+            Engine::Session(session) => run(session, &self.card, QUANTISED, images, shape),
+        }
+    }
+
+    fn windows(&self) -> Windows {
+        match self.engine {
+            Engine::Native(_) => Windows::AnySize,
+            Engine::Session(_) => Windows::OneSize,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Windows over an image: what the network reads and what each window contributes.
 //!
-//! The image is padded at the right and at the bottom to a multiple of the network's stride. Windows lie inside the padded image
-//! and all have one size. Where a window ends at the border of the padded image, the network's own zero padding is that of the
-//! whole image; elsewhere the core keeps a halo away from the window's edge.
+//! The image is padded at the right and at the bottom to a multiple of the network's stride. Windows lie inside the padded image.
+//! Where a window ends at the border of the padded image, the network's own zero padding is that of the whole image; elsewhere the
+//! core keeps a halo away from the window's edge. What else windows have to keep to, the network says: [`Windows`].
 
 use models::{Result, bail};
 
@@ -11,6 +11,8 @@ use models::{Result, bail};
 pub struct Span {
     /// First pixel that the network reads.
     pub read: usize,
+    /// Pixels that it reads.
+    pub length: usize,
     /// First pixel that the window contributes.
     pub core: usize,
     /// Pixels that it contributes.
@@ -26,12 +28,23 @@ pub struct Window {
     pub y: Span,
 }
 
+/// What a network asks of its windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Windows {
+    /// All have one size: runtimes plan their memory, or build an engine, for it.
+    #[default]
+    OneSize,
+    /// Nothing: the last ones read no more than they need.
+    AnySize,
+}
+
 /// All windows of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileGrid {
     /// Columns and rows of the image.
     pub image: [usize; 2],
-    window: [usize; 2],
+    /// What the network asks for.
+    pub windows: Windows,
     /// The halo that is kept, a multiple of the stride.
     pub halo: usize,
     columns: Vec<Span>,
@@ -39,17 +52,17 @@ pub struct TileGrid {
 }
 
 impl TileGrid {
-    /// Windows of side `tile` (smaller where the padded image is) with `halo` pixels around each core; both are rounded up to
-    /// multiples of `stride`.
-    pub fn new(image: [usize; 2], stride: usize, tile: usize, halo: usize) -> Result<Self> {
+    /// Windows of side `tile` at most (smaller where the padded image is) with `halo` pixels around each core; both are rounded up
+    /// to multiples of `stride`.
+    pub fn new(image: [usize; 2], stride: usize, tile: usize, halo: usize, windows: Windows) -> Result<Self> {
         assert!(stride > 0 && image[0] > 0 && image[1] > 0, "a stride and an image without pixels: {stride}, {image:?}");
         let (tile, halo) = (tile.max(1).next_multiple_of(stride), halo.next_multiple_of(stride));
         let padded = image.map(|side| side.next_multiple_of(stride));
         if tile <= 2 * halo && padded.iter().any(|&side| side > tile) {
             bail!("tiles of {tile} px leave no core inside a halo of {halo} px, expected at least {} px", 2 * halo + stride; hint: "choose larger tiles with --tile or a smaller halo with --halo");
         }
-        let spans = |axis: usize| spans(image[axis], padded[axis], tile, halo);
-        Ok(Self { image, window: padded.map(|side| side.min(tile)), halo, columns: spans(0), rows: spans(1) })
+        let spans = |axis: usize| spans(image[axis], padded[axis], tile, halo, windows);
+        Ok(Self { image, windows, halo, columns: spans(0), rows: spans(1) })
     }
 
     /// The side of tiles that costs little beside the cores and fits in the memory of usual machines.
@@ -69,9 +82,9 @@ impl TileGrid {
         self.len() == 0
     }
 
-    /// Columns and rows of every window; multiples of the stride.
+    /// Columns and rows of the first window, which is the largest; multiples of the stride.
     pub fn window_size(&self) -> [usize; 2] {
-        self.window
+        [self.columns[0].length, self.rows[0].length]
     }
 
     /// Window `index` in raster order.
@@ -91,17 +104,21 @@ impl TileGrid {
 
     /// Pixels read for one pixel of the image.
     pub fn overlap(&self) -> f64 {
-        (self.len() * self.window[0] * self.window[1]) as f64 / (self.image[0] * self.image[1]) as f64
+        let read = |spans: &[Span]| spans.iter().map(|span| span.length).sum::<usize>();
+        (read(&self.columns) * read(&self.rows)) as f64 / (self.image[0] * self.image[1]) as f64
     }
 }
 
-fn spans(image: usize, padded: usize, tile: usize, halo: usize) -> Vec<Span> {
+fn spans(image: usize, padded: usize, tile: usize, halo: usize, windows: Windows) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut core = 0;
     while core < image {
-        let read = core.saturating_sub(halo).min(padded.saturating_sub(tile));
-        let end = if read + tile >= padded { image } else { (read + tile - halo).min(image) };
-        spans.push(Span { read, core, core_length: end - core });
+        let inner = core.saturating_sub(halo);
+        // Where all have one size, the last one begins earlier than it needs to.
+        let read = if windows == Windows::OneSize { inner.min(padded.saturating_sub(tile)) } else { inner };
+        let length = tile.min(padded - read);
+        let end = if read + length == padded { image } else { (read + length - halo).min(image) };
+        spans.push(Span { read, length, core, core_length: end - core });
         core = end;
     }
     spans
@@ -117,20 +134,24 @@ mod tests {
         #[test]
         fn cores_partition_windows_lie_inside_and_halos_are_kept(
             width in 1usize..700, height in 1usize..300, stride in prop::sample::select(vec![1usize, 2, 8, 32]), tiles in 1usize..12, halos in 0usize..5,
+            any_size: bool,
         ) {
             let halo = halos * stride;
+            let windows = if any_size { Windows::AnySize } else { Windows::OneSize };
             let tile = (2 * halos + tiles) * stride;
-            let grid = TileGrid::new([width, height], stride, tile, halo).unwrap();
+            let grid = TileGrid::new([width, height], stride, tile, halo, windows).unwrap();
             let mut covered = vec![0u8; width * height];
             for i in 0..grid.len() {
                 let window = grid.window(i);
-                for (span, side, length) in [(window.x, width, grid.window[0]), (window.y, height, grid.window[1])] {
+                for (span, side, first) in [(window.x, width, grid.columns[0]), (window.y, height, grid.rows[0])] {
                     let padded = side.next_multiple_of(stride);
-                    prop_assert!(span.read % stride == 0 && length % stride == 0);
-                    prop_assert!(span.read + length <= padded && span.core_length > 0);
-                    prop_assert!(span.read == 0 || span.core >= span.read + halo);
-                    prop_assert!(span.core >= span.read && span.core + span.core_length <= span.read + length);
-                    prop_assert!(span.read + length == padded || span.core + span.core_length + halo <= span.read + length);
+                    let (read, length) = (span.read, span.length);
+                    prop_assert!(read % stride == 0 && length % stride == 0 && length <= tile);
+                    prop_assert!(length == first.length || (any_size && read + length == padded));
+                    prop_assert!(read + length <= padded && span.core_length > 0);
+                    prop_assert!(read == 0 || span.core >= read + halo);
+                    prop_assert!(span.core >= read && span.core + span.core_length <= read + length);
+                    prop_assert!(read + length == padded || span.core + span.core_length + halo <= read + length);
                 }
                 for y in window.y.core..window.y.core + window.y.core_length {
                     for x in window.x.core..window.x.core + window.x.core_length {
@@ -143,15 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_windows_read_no_more_than_they_need() {
+        let overlap = |windows| TileGrid::new([3072, 3072], 32, 1024, 96, windows).unwrap().overlap();
+        assert!((overlap(Windows::OneSize) - (4.0_f64 / 3.0).powi(2)).abs() < 1e-9);
+        assert!((overlap(Windows::AnySize) - (1.0 + 3.0 * 192.0 / 3072.0_f64).powi(2)).abs() < 1e-9);
+    }
+
+    #[test]
     fn a_small_image_is_one_window() {
-        let grid = TileGrid::new([100, 33], 32, 1024, 544).unwrap();
-        assert_eq!((grid.len(), grid.window), (1, [128, 64]));
-        assert_eq!(grid.window(0).x, Span { read: 0, core: 0, core_length: 100 });
+        let grid = TileGrid::new([100, 33], 32, 1024, 544, Windows::OneSize).unwrap();
+        assert_eq!((grid.len(), grid.window_size()), (1, [128, 64]));
+        assert_eq!(grid.window(0).x, Span { read: 0, length: 128, core: 0, core_length: 100 });
     }
 
     #[test]
     fn a_tile_without_a_core_is_refused_with_the_size_that_works() {
-        let error = TileGrid::new([5000, 5000], 32, 1024, 544).unwrap_err();
+        let error = TileGrid::new([5000, 5000], 32, 1024, 544, Windows::OneSize).unwrap_err();
         assert!(error.to_string().contains("at least 1120 px") && error.hint_text().unwrap().contains("--tile"), "{error}");
     }
 }

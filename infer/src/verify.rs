@@ -13,6 +13,8 @@ use crate::segmenter::{Model, Network, Options, Segmenter};
 pub struct Report {
     /// What ran the model.
     pub device: crate::runtime::Device,
+    /// Whose kernels, in words.
+    pub kernels: String,
     /// Smallest and largest probability on the test images.
     pub range: (f32, f32),
     /// Time for one image of 256 x 256 pixels, after a first one.
@@ -45,7 +47,7 @@ pub fn on_noise(model: &Model, segmenter: &mut Segmenter, golden: Option<(Outcom
         check_same(expected, &alone)?;
     }
     let range = both.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &p| (low.min(p), high.max(p)));
-    Ok(Report { device: segmenter.device(), range, time, golden })
+    Ok(Report { device: segmenter.device(), kernels: segmenter.kernels(), range, time, golden })
 }
 
 /// Runs the golden tiles; an error where they come out otherwise than the model says.

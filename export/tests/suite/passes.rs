@@ -12,7 +12,7 @@ use models::weights::{Array, Weights};
 use proptest::prelude::*;
 
 /// A graph of `steps` random layers over three channels that ends in two logits, with taps and parts that nothing reads.
-fn graph(steps: &[u8]) -> Graph {
+pub fn graph(steps: &[u8]) -> Graph {
     let builder = Builder::new();
     let input = builder.input(3);
     let mut x = input;

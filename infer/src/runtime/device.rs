@@ -17,6 +17,8 @@ pub enum Device {
     /// The best that works here, as [`crate::choose`] finds out; where nothing is tried, the CPU.
     #[default]
     Auto,
+    /// This program's own kernels on the CPU, f32, see [`crate::native`].
+    Native,
     /// ONNX Runtime's own CPU kernels, f32.
     Cpu,
     /// Intel's `OpenVINO`.
@@ -29,12 +31,13 @@ pub enum Device {
 
 impl Device {
     /// Every device.
-    pub const ALL: [Device; 5] = [Device::Auto, Device::Cpu, Device::OpenVino, Device::Cuda, Device::TensorRt];
+    pub const ALL: [Device; 6] = [Device::Auto, Device::Native, Device::Cpu, Device::OpenVino, Device::Cuda, Device::TensorRt];
 
     /// As it is typed.
     pub fn name(self) -> &'static str {
         match self {
             Device::Auto => "auto",
+            Device::Native => "native",
             Device::Cpu => "cpu",
             Device::OpenVino => "openvino",
             Device::Cuda => "cuda",
@@ -47,7 +50,7 @@ impl Device {
     pub fn resolve(self) -> Self {
         match self {
             Device::Auto => Device::Cpu,
-            Device::Cpu | Device::OpenVino | Device::Cuda | Device::TensorRt => self,
+            Device::Native | Device::Cpu | Device::OpenVino | Device::Cuda | Device::TensorRt => self,
         }
     }
 
@@ -64,6 +67,7 @@ impl Device {
                 bail!("the device cpu computes in f32 only"; hint: "bf16 is for the device openvino")
             }
             Device::Auto | Device::Cpu => return on_provider(builder, environment, CPU_PROVIDER, &[]),
+            Device::Native => bail!("the device native is none of ONNX Runtime's"; hint: "use --device cpu"),
             Device::OpenVino => return openvino::register(builder, environment, threads, precision),
             Device::Cuda => ep::CUDA::default().build(),
             Device::TensorRt => ep::TensorRT::default().build(),
@@ -165,6 +169,6 @@ mod tests {
         for device in Device::ALL {
             assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
         }
-        assert!("gpu".parse::<Device>().unwrap_err().to_string().contains("auto, cpu, openvino, cuda, tensorrt"));
+        assert!("gpu".parse::<Device>().unwrap_err().to_string().contains("auto, native, cpu, openvino, cuda, tensorrt"));
     }
 }

@@ -28,7 +28,8 @@ pub fn doctor() -> Vec<Finding> {
             optional: false,
         },
         Finding { what: "cache".into(), state: wheel::cache_folder().map(|folder| folder.display().to_string()), optional: true },
-        Finding { what: "ONNX Runtime".into(), state: onnx_runtime(), optional: false },
+        Finding { what: "own kernels".into(), state: Ok(format!("f32, {}", kernels::Isa::best().name())), optional: false },
+        Finding { what: "ONNX Runtime".into(), state: onnx_runtime(), optional: true },
         Finding { what: "OpenSlide".into(), state: found(Library::OpenSlide), optional: true },
         Finding { what: "OpenVINO".into(), state: found(Library::OpenVino), optional: true },
     ]

@@ -206,7 +206,7 @@ fn with_plan<T>(
     let busy = Busy::default();
     let slide_sha256 = busy.hash.time(|| artifact::sha256_of_file(slide))?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256, class };
-    let plan = Plan::new(opened.as_ref(), card, &source, options, &busy)?;
+    let plan = Plan::new(opened.as_ref(), card, &source, networks[0].windows(), options, &busy)?;
     let store = Store::new(&plan.folder, plan.key.clone());
     work(&plan, &source, &store, networks)
 }

@@ -20,7 +20,7 @@ use crate::output::writers::Source;
 use crate::output::{Extra, Files, Frame};
 use crate::slide::scaled::Scale;
 use crate::slide::{LostTile, Mpp, Rgb, Slide, small};
-use crate::tile::{TileGrid, Window};
+use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::Busy;
 use crate::tissue::{Tissue, detect, given};
 
@@ -50,12 +50,19 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(slide: &'a dyn Slide, card: &ModelCard, source: &Source<'_>, options: &'a Options, busy: &'a Busy) -> Result<Self> {
+    pub(super) fn new(
+        slide: &'a dyn Slide,
+        card: &ModelCard,
+        source: &Source<'_>,
+        windows: Windows,
+        options: &'a Options,
+        busy: &'a Busy,
+    ) -> Result<Self> {
         let mpp = options.mpp.map(Mpp::given).transpose()?.or(slide.facts().mpp);
         let scale = Scale::choose(slide, mpp, card.microns_per_pixel)?;
         let halo = options.halo.px(card);
         let tile = options.tile.unwrap_or_else(|| options.halo.tile_px(card));
-        let grid = TileGrid::new(scale.size_px, card.stride, tile, halo)?;
+        let grid = TileGrid::new(scale.size_px, card.stride, tile, halo, windows)?;
         let origin = match (options.origin, slide.bounds()) {
             (Origin::Bounds, Some(bounds)) => [bounds.x as f64, bounds.y as f64],
             _ => [0.0; 2],
@@ -73,7 +80,7 @@ impl<'a> Plan<'a> {
         };
         let key = json!({
             "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
-            "window": grid.window_size(), "halo": grid.halo, "batch": options.batch.max(1), "device": options.device, "origin": origin,
+            "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": options.batch.max(1), "device": options.device, "origin": origin,
             "tissue": artifact::sha256(&tissue.bytes()),
         });
         Ok(Self {

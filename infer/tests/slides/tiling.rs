@@ -1,7 +1,7 @@
 //! Tiled = whole, bit for bit, with a network of known reach.
 
 use infer::segmenter::Network;
-use infer::tile::TileGrid;
+use infer::tile::{TileGrid, Windows};
 use models::Result;
 
 use crate::random::Random;
@@ -61,13 +61,14 @@ fn windows_with_the_reach_as_halo_give_the_whole_image() {
         let mut network = Stencil { radius: random.between(0, 3) };
         let (width, height) = (random.between(1, 40) * 2, random.between(1, 40) * 2);
         let (halo, stride) = (network.reach(), 2);
-        let tile = 2 * halo.next_multiple_of(2) + 2 * random.between(1, 8);
+        let windows = if round % 2 == 0 { Windows::OneSize } else { Windows::AnySize };
+        let tile = 2 * halo.next_multiple_of(2) + 2 * random.between(2, 8);
         let image = random.bytes(width * height * 3);
         let whole = network.one(&image, height, width);
-        let grid = TileGrid::new([width, height], stride, tile, halo).unwrap();
+        let grid = TileGrid::new([width, height], stride, tile, halo, windows).unwrap();
         for i in 0..grid.len() {
             let window = grid.window(i);
-            let [w, h] = grid.window_size();
+            let (w, h) = (window.x.length, window.y.length);
             let rows = (window.y.read..window.y.read + h).flat_map(|y| {
                 let at = (y * width + window.x.read) * 3;
                 image[at..at + w * 3].to_vec()

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::finish::Finish;
 use super::lanes::{Isa, Lanes, Plain};
 use super::panels::WIDTH;
 
@@ -23,8 +24,8 @@ pub struct Gather<'a> {
     pub taps: usize,
     /// Channels of an output pixel.
     pub outputs: usize,
-    /// Added to every output pixel.
-    pub bias: Option<&'a [f32]>,
+    /// What is done to every output pixel.
+    pub finish: Finish<'a>,
 }
 
 /// Output pixels that share the taps they use.
@@ -62,6 +63,7 @@ impl Gather<'_> {
             debug_assert!(class.sources.iter().all(|&s| s == PADDING || (s as usize) < pixels));
         }
         assert_eq!(self.weights.len(), super::panels::len(self.outputs, self.source_channels, self.taps));
+        self.finish.check(self.outputs, output.len());
         let target = Output(output.as_mut_ptr());
         let pixels = output.len() / self.outputs;
         tasks.into_par_iter().for_each_init(Scratch::default, |scratch, (class, from)| {
@@ -189,10 +191,7 @@ impl Task<'_> {
         for (sums, &pixel) in scratch.sums.chunks_exact(NR * WIDTH).zip(&self.class.pixels[self.from..self.to]) {
             // SAFETY: the pixel is in range (checked in `Gather::run`) and belongs to this task alone.
             let row = unsafe { std::slice::from_raw_parts_mut(self.output.get().add(pixel as usize * outputs + first), count) };
-            match self.gather.bias {
-                Some(bias) => row.iter_mut().zip(sums).zip(&bias[first..]).for_each(|((out, sum), bias)| *out = sum + bias),
-                None => row.copy_from_slice(&sums[..count]),
-            }
+            self.gather.finish.write(sums, first, pixel as usize * outputs + first, row);
         }
     }
 }

@@ -51,7 +51,8 @@ impl Geometry {
         Tables { forward: [self.forward_class()], backward: classes.filter(|class| !class.taps.is_empty()).collect() }
     }
 
-    fn forward_class(&self) -> Class {
+    /// All output pixels, reading input pixels: what a forward pass needs of the tables.
+    pub fn forward_class(&self) -> Class {
         let (rows, columns) = self.output();
         let padding = (self.kernel / 2) as isize;
         let mut sources = Vec::with_capacity(self.batch * rows * columns * self.taps());

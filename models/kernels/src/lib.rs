@@ -3,15 +3,20 @@
 //! Feature maps are `[image][row][column][channel]`, weights lie in panels of sixteen output channels, and every sum runs in an
 //! order that depends on shapes alone: the same bits for any number of threads. Nothing here knows a tensor or a file.
 
+pub mod finish;
 pub mod gather;
 pub mod geometry;
+pub mod head;
 pub mod lanes;
 pub mod maps;
 pub mod norm;
 pub mod panels;
 pub mod patches;
+pub mod pooling;
 pub mod product;
 pub mod scratch;
+pub mod sigmoid;
+mod strips;
 pub mod weight_gradient;
 pub mod winograd;
 

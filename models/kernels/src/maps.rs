@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{Isa, Lanes, Work, run_on, vectorised};
+use super::lanes::vectorised;
 use super::scratch::{Buffer, Pool, Shared};
 
 /// Values that one task handles.
@@ -43,94 +43,6 @@ pub fn map(pool: &Pool, a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Buffer {
     let mut out = pool.take(a.len());
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).for_each(|(out, a)| out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a)));
     out
-}
-
-/// Maximum over 3x3, stride 2, padding 1.
-pub fn max_pool(pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
-    let Shape { width, height, channels, .. } = shape;
-    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
-    let mut out = pool.take(shape.batch * rows * columns * channels);
-    out.par_chunks_mut(columns * channels).enumerate().for_each(|(row, out)| {
-        for (column, best) in out.chunks_exact_mut(channels).enumerate() {
-            best.fill(f32::NEG_INFINITY);
-            for_window(shape, row, column, |pixel| {
-                let values = &x[pixel * channels..][..channels];
-                best.iter_mut().zip(values).for_each(|(best, v)| *best = best.max(*v));
-            });
-        }
-    });
-    out
-}
-
-/// Calls `f` with the index of each input pixel in the window of an output pixel; `row` counts over all images.
-#[inline(always)]
-fn for_window(shape: Shape, row: usize, column: usize, mut f: impl FnMut(usize)) {
-    let rows = shape.height.div_ceil(2);
-    let (image, y) = (row / rows, row % rows);
-    for sy in (2 * y).saturating_sub(1)..(2 * y + 2).min(shape.height) {
-        for sx in (2 * column).saturating_sub(1)..(2 * column + 2).min(shape.width) {
-            f((image * shape.height + sy) * shape.width + sx);
-        }
-    }
-}
-
-/// Each gradient goes to the first maximum of its window.
-pub fn max_pool_backward(isa: Isa, pool: &Pool, x: &[f32], y: &[f32], dy: &[f32], shape: Shape) -> Buffer {
-    let rows = shape.height.div_ceil(2);
-    assert!(x.len() == shape.len() && y.len() == shape.batch * rows * shape.width.div_ceil(2) * shape.channels && dy.len() == y.len());
-    let mut dx = pool.zeros(shape.len());
-    let target = Shared::new(&mut dx);
-    // Windows of neighbouring rows overlap in one row of the input: first the even rows, then the odd ones.
-    for parity in 0..2 {
-        (0..shape.batch * rows).into_par_iter().filter(|row| row % rows % 2 == parity).for_each(|row| {
-            run_on(isa, PoolRow { x, y, dy, shape, row, dx: target });
-        });
-    }
-    dx
-}
-
-/// Gradients of one row of pooled pixels; `row` counts over all images.
-struct PoolRow<'a> {
-    x: &'a [f32],
-    y: &'a [f32],
-    dy: &'a [f32],
-    shape: Shape,
-    row: usize,
-    dx: Shared,
-}
-
-impl Work for PoolRow<'_> {
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        let channels = self.shape.channels;
-        let columns = self.shape.width.div_ceil(2);
-        for column in 0..columns {
-            let at = (self.row * columns + column) * channels;
-            for c in (0..channels / 16 * 16).step_by(16) {
-                // SAFETY: pixels of windows are inside the map; no other task of this pass writes these rows.
-                unsafe {
-                    let best = L::load(self.y.as_ptr().add(at + c));
-                    let mut open = L::load(self.dy.as_ptr().add(at + c));
-                    for_window(self.shape, self.row, column, |pixel| {
-                        let target = self.dx.get().add(pixel * channels + c);
-                        let hit = open.where_equal(L::load(self.x.as_ptr().add(pixel * channels + c)), best);
-                        L::load(target).plus(hit).store(target);
-                        open = open.minus(hit);
-                    });
-                }
-            }
-            for c in channels / 16 * 16..channels {
-                let mut open = self.dy[at + c];
-                for_window(self.shape, self.row, column, |pixel| {
-                    if self.x[pixel * channels + c] == self.y[at + c] {
-                        // SAFETY: as above.
-                        unsafe { *self.dx.get().add(pixel * channels + c) += open };
-                        open = 0.0;
-                    }
-                });
-            }
-        }
-    }
 }
 
 /// Each pixel becomes 2x2; `shape` is the input's.
@@ -176,6 +88,22 @@ pub fn concat(pool: &Pool, a: &[f32], a_channels: usize, b: &[f32], b_channels: 
             let pixel = task * 1024 + i;
             out[..a_channels].copy_from_slice(&a[pixel * a_channels..][..a_channels]);
             out[a_channels..].copy_from_slice(&b[pixel * b_channels..][..b_channels]);
+        }
+    });
+    out
+}
+
+/// Channels of all maps, one behind the other, for every pixel; with how many channels each has.
+pub fn concat_all(pool: &Pool, maps: &[(&[f32], usize)]) -> Buffer {
+    let channels: usize = maps.iter().map(|(_, channels)| channels).sum();
+    let mut out = pool.take(maps[0].0.len() / maps[0].1 * channels);
+    out.par_chunks_mut(1024 * channels).enumerate().for_each(|(task, out)| {
+        for (i, mut out) in out.chunks_exact_mut(channels).enumerate() {
+            for &(values, channels) in maps {
+                let (part, rest) = out.split_at_mut(channels);
+                part.copy_from_slice(&values[(task * 1024 + i) * channels..][..channels]);
+                out = rest;
+            }
         }
     });
     out

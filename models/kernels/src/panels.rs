@@ -5,6 +5,8 @@
 
 use rayon::prelude::*;
 
+use super::scratch::{Buffer, Pool};
+
 /// Output channels in a panel.
 pub const WIDTH: usize = 16;
 
@@ -26,6 +28,24 @@ pub fn pack(weight: &[f32], outputs: usize, inputs: usize, taps: usize, panels: 
             }
         }
     });
+}
+
+/// Where each channel stands in a pixel, and how many values a pixel has.
+pub type Places<'a> = (&'a [usize], usize);
+
+/// The same for maps with gaps, in a buffer of their own; values at no channel's place get no weight.
+pub fn pack_at(weight: &[f32], taps: usize, (outputs, output_width): Places, (inputs, input_width): Places) -> Buffer {
+    assert_eq!(weight.len(), outputs.len() * inputs.len() * taps);
+    let mut panels = Pool::new().zeros(len(output_width, input_width, taps));
+    for (filter, output) in weight.chunks_exact(inputs.len() * taps).zip(outputs) {
+        let panel = &mut panels[output / WIDTH * taps * input_width * WIDTH..];
+        for (values, input) in filter.chunks_exact(taps).zip(inputs) {
+            for (t, value) in values.iter().enumerate() {
+                panel[(t * input_width + input) * WIDTH + output % WIDTH] = *value;
+            }
+        }
+    }
+    panels
 }
 
 /// Panels to `O I K K`.

@@ -1,5 +1,5 @@
-//! Convolutions of few channels, such as the first of a network: each output pixel's window is copied into one row, and the
-//! rows are multiplied with the filter as one matrix.
+//! Convolutions of few channels, such as the first of a network. Forward: `strips.rs`. The gradient of the filter: each output pixel's
+//! window is copied into one row, and the rows are multiplied with the gradients as one matrix.
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use super::geometry::Geometry;
 use super::lanes::{Isa, run_on};
 use super::panels::WIDTH;
-use super::product::{Outer, Product};
-use super::scratch::{Buffer, Pool, Shared, with_room};
+use super::product::Outer;
+use super::scratch::{Buffer, Pool, with_room};
 
 /// A convolution of few channels.
 pub struct Patches<'a> {
@@ -49,46 +49,9 @@ impl Patches<'_> {
     }
 
     /// Channels of each pair of panels: first channel, and how many vectors.
-    fn groups(&self) -> Vec<(usize, usize)> {
+    pub(super) fn groups(&self) -> Vec<(usize, usize)> {
         let together = if self.isa == Isa::Plain { 1 } else { 2 };
         (0..self.outputs / WIDTH).step_by(together).map(|panel| (panel * WIDTH, together.min(self.outputs / WIDTH - panel))).collect()
-    }
-
-    /// `panels` is `[panel][tap][input][16]`, `out` `[pixel][outputs]`.
-    pub fn convolve(&self, x: &[f32], panels: &[f32], out: &mut [f32]) {
-        let (values, row) = self.window();
-        assert_eq!(out.len(), self.pixels() * self.outputs);
-        let mut filter = self.pool.zeros(row * self.outputs);
-        for (channel, vectors) in self.groups() {
-            for n in 0..vectors {
-                let panel = &panels[(channel / WIDTH + n) * values * WIDTH..][..values * WIDTH];
-                for (k, from) in panel.chunks_exact(WIDTH).enumerate() {
-                    filter[channel * row + (k * vectors + n) * WIDTH..][..WIDTH].copy_from_slice(from);
-                }
-            }
-        }
-        let target = Shared::new(out);
-        (0..self.pixels().div_ceil(BLOCK)).into_par_iter().for_each(|task| {
-            let pixels = task * BLOCK..((task + 1) * BLOCK).min(self.pixels());
-            with_room(BLOCK * (row + 2 * WIDTH), |room| {
-                let (windows, result) = room.split_at_mut(BLOCK * row);
-                self.fill(x, pixels.clone(), windows);
-                for (channel, vectors) in self.groups() {
-                    let (rows, width) = (pixels.len().next_multiple_of(4), vectors * WIDTH);
-                    let right = filter[channel * row..].as_ptr();
-                    let (left, out) = (windows.as_ptr(), result.as_mut_ptr());
-                    run_on(self.isa, Product { left, rows, inner: row, right, vectors, add: false, out, out_row: width });
-                    for (pixel, values) in pixels.clone().zip(result.chunks_exact(width)) {
-                        // SAFETY: the pixel is inside the map and belongs to this task.
-                        unsafe {
-                            let to = target.get().add(pixel * self.outputs + channel);
-                            std::slice::from_raw_parts_mut(to, width).copy_from_slice(values);
-                        }
-                    }
-                }
-            });
-        });
-        self.pool.give(filter);
     }
 
     /// The gradient of the filter as panels.

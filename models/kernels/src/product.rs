@@ -3,14 +3,22 @@
 use crate::lanes::{Lanes, Work};
 
 /// `out[row][width] (+)= sum over k of left[row][k] * right[k][width]`, `width` being 16 or 32.
+///
+/// A row of `left` may lie in several segments, and rows may overlap, as windows of an image do.
 pub struct Product {
-    /// `[row][inner]`.
+    /// `[row][segment][inner]`, at the distances that follow.
     pub left: *const f32,
+    /// Values from one row of `left` to the next.
+    pub left_row: usize,
+    /// Segments of a row.
+    pub segments: usize,
+    /// Values from one segment to the next.
+    pub left_segment: usize,
     /// A multiple of four.
     pub rows: usize,
-    /// Length of the sum, and of a row of `left`.
+    /// Values of a segment.
     pub inner: usize,
-    /// `[inner][vectors][16]`.
+    /// `[segment][inner][vectors][16]`.
     pub right: *const f32,
     /// Vectors of sixteen in a row of `right` and of `out`: 1 or 2.
     pub vectors: usize,
@@ -20,6 +28,14 @@ pub struct Product {
     pub out: *mut f32,
     /// Values from one row of `out` to the next.
     pub out_row: usize,
+}
+
+impl Product {
+    /// A product with `left` in one piece, `[row][inner]`, whose result replaces what was there, `[row][vectors][16]`.
+    pub fn plain(left: *const f32, rows: usize, inner: usize, right: *const f32, vectors: usize, out: *mut f32) -> Self {
+        let (left_row, out_row) = (inner, 16 * vectors);
+        Self { left, left_row, segments: 1, left_segment: 0, rows, inner, right, vectors, add: false, out, out_row }
+    }
 }
 
 impl Work for Product {
@@ -73,7 +89,7 @@ struct Rows<'a, L, const N: usize>(&'a Product, std::marker::PhantomData<L>);
 impl<L: Lanes, const N: usize> Block for Rows<'_, L, N> {
     #[inline(always)]
     unsafe fn block<const M: usize>(&self, row: usize) {
-        let Product { left, inner, right, add, out, out_row, .. } = *self.0;
+        let Product { left, left_row, segments, left_segment, inner, right, add, out, out_row, .. } = *self.0;
         // SAFETY: the matrices have the sizes that `Product` states.
         unsafe {
             let mut sums = [[L::zero(); N]; M];
@@ -85,18 +101,21 @@ impl<L: Lanes, const N: usize> Block for Rows<'_, L, N> {
                 }
             }
             let mut pointers = [left; M];
-            for m in 0..M {
-                pointers[m] = left.add((row + m) * inner);
-            }
-            for k in 0..inner {
-                let mut b = [L::zero(); N];
-                for n in 0..N {
-                    b[n] = L::load(right.add((k * N + n) * 16));
-                }
+            for segment in 0..segments {
                 for m in 0..M {
-                    let a = L::splat(pointers[m].add(k));
+                    pointers[m] = left.add((row + m) * left_row + segment * left_segment);
+                }
+                let right = right.add(segment * inner * N * 16);
+                for k in 0..inner {
+                    let mut b = [L::zero(); N];
                     for n in 0..N {
-                        sums[m][n] = sums[m][n].plus_product(a, b[n]);
+                        b[n] = L::load(right.add((k * N + n) * 16));
+                    }
+                    for m in 0..M {
+                        let a = L::splat(pointers[m].add(k));
+                        for n in 0..N {
+                            sums[m][n] = sums[m][n].plus_product(a, b[n]);
+                        }
                     }
                 }
             }

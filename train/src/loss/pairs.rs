@@ -149,7 +149,8 @@ impl Pairs {
             let left = self.rows[a.rows.start * self.width..a.rows.end * self.width].as_ptr();
             let right = self.columns[(b.rows.start + column) * self.width..].as_ptr();
             let out = out[column..].as_mut_ptr();
-            run_on(self.isa, Product { left, rows: a.rows.len(), inner: self.width, right, vectors, add: false, out, out_row: columns });
+            let plain = Product::plain(left, a.rows.len(), self.width, right, vectors, out);
+            run_on(self.isa, Product { out_row: columns, ..plain });
         }
     }
 
@@ -163,7 +164,8 @@ impl Pairs {
             let vectors = (together.min(width - k)) / LANES;
             let right = self.packed(b, k, vectors);
             let out = gradient[a.rows.start * width + k..].as_mut_ptr();
-            run_on(self.isa, Product { left, rows, inner: columns, right: right.as_ptr(), vectors, add: true, out, out_row: width });
+            let plain = Product::plain(left, rows, columns, right.as_ptr(), vectors, out);
+            run_on(self.isa, Product { add: true, out_row: width, ..plain });
             if both {
                 let mut sums = vec![0.0f32; columns * vectors * LANES];
                 let right = self.rows[a.rows.start * width + k..].as_ptr();

@@ -38,7 +38,9 @@ pub trait Lanes: Copy {
     unsafe fn reciprocal(self) -> Self;
     /// `self * 2^n` for whole numbers `n` from -126 to 127.
     unsafe fn scaled(self, n: Self) -> Self;
-    /// The larger of the two.
+    /// The sum of the sixteen values.
+    unsafe fn sum(self) -> f32;
+    /// The larger of the two; `other` where either is NaN.
     unsafe fn larger(self, other: Self) -> Self;
     /// `self` where `test` is positive, else 0.
     unsafe fn where_positive(self, test: Self) -> Self;
@@ -109,6 +111,18 @@ impl Isa {
         }
         found.push(Isa::Plain);
         found
+    }
+
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            Self::Plain if cfg!(target_arch = "aarch64") => "NEON",
+            Self::Plain => "no vector unit in particular",
+        }
     }
 
     /// The best of [`Isa::available`].

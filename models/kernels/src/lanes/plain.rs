@@ -65,8 +65,18 @@ impl Lanes for Plain {
         self.each(n, |v, n| v * f32::from_bits(((n as i32 + 127) << 23) as u32))
     }
     #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut values = self.0;
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                values[i] += values[i + half];
+            }
+        }
+        values[0]
+    }
+    #[inline(always)]
     unsafe fn larger(self, other: Self) -> Self {
-        self.each(other, f32::max)
+        self.each(other, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
     unsafe fn where_positive(self, test: Self) -> Self {

@@ -5,10 +5,10 @@ use std::arch::x86_64::{
     _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps,
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
     _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps,
-    _mm512_rcp14_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_rcp14_ps, _mm512_reduce_add_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::Lanes;
+use super::{Lanes, Plain};
 
 /// One 512-bit register.
 #[derive(Clone, Copy)]
@@ -63,6 +63,10 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn scaled(self, n: Self) -> Self {
         Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        unsafe { _mm512_reduce_add_ps(self.0) }
     }
     #[inline(always)]
     unsafe fn larger(self, other: Self) -> Self {
@@ -136,6 +140,14 @@ impl Lanes for Avx2 {
         unsafe {
             let power = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127))));
             Self(_mm256_mul_ps(self.0, power(n.0)), _mm256_mul_ps(self.1, power(n.1)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut values = [0.0; 16];
+        unsafe {
+            self.store(values.as_mut_ptr());
+            Plain::load(values.as_ptr()).sum()
         }
     }
     #[inline(always)]

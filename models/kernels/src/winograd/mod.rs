@@ -2,8 +2,11 @@
 //!
 //! Which form runs is decided by shapes alone, and so is the order of every sum: the same bits for any number of threads.
 
+mod convolve;
 mod filter;
 mod matrices;
+mod prepared;
+mod result;
 mod target;
 mod transform;
 mod weight_gradient;
@@ -14,14 +17,13 @@ use models::graph::Conv;
 use rayon::prelude::*;
 
 use super::lanes::{Isa, run_on};
-use super::product::Product;
-use super::scratch::{Buffer, Pool, Shared, with_room};
-use filter::OfFilter;
+use super::scratch::{Buffer, Pool, Shared};
+pub use convolve::Logit;
 use matrices::{PLACES, SIDE};
+pub use prepared::Prepared;
 pub use target::PartBuffer;
-use target::{Target, find};
 pub use transform::{Grid, Part};
-use transform::{OfMap, Places, ToResult, len, stride};
+use transform::{OfMap, Places, len, stride};
 
 /// A convolution over images of one size.
 pub struct Winograd<'a> {
@@ -67,21 +69,6 @@ pub fn pays(conv: &Conv, grid: &Grid) -> bool {
 }
 
 impl Winograd<'_> {
-    /// Convolves the channels of all `sources`, which follow one another, into those of all `targets`.
-    pub fn convolve(&self, sources: &[Part], filter: Filter, targets: &mut [PartBuffer]) {
-        assert_eq!(sources.iter().map(|part| part.channels).sum::<usize>(), filter.inputs);
-        assert_eq!(targets.iter().map(|part| part.channels).sum::<usize>(), filter.outputs);
-        assert_eq!(filter.panels.len(), super::panels::len(filter.outputs, filter.inputs, filter::TAPS));
-        sources.iter().for_each(|part| self.check(part.values.len(), part.channels, part.halved));
-        targets.iter().for_each(|part| self.check(part.values.len(), part.channels, part.halved));
-        let targets: Vec<Target> = targets.iter_mut().map(PartBuffer::target).collect();
-        if filter.inputs * filter.outputs <= SMALL_FILTER {
-            self.by_tiles(sources, filter, &targets);
-        } else {
-            self.by_panels(sources, filter, &targets);
-        }
-    }
-
     fn check(&self, len: usize, channels: usize, halved: bool) {
         let Grid { batch, height, width } = self.grid;
         assert!(channels.is_multiple_of(16));
@@ -94,81 +81,6 @@ impl Winograd<'_> {
     fn groups(&self, channels: usize) -> Vec<Group> {
         let together = if self.isa == Isa::Plain { 1 } else { 2 };
         (0..channels / 16).step_by(together).map(|panel| Group { panel, count: together.min(channels / 16 - panel) }).collect()
-    }
-
-    /// Every task takes some tiles through all places and all filters.
-    fn by_tiles(&self, sources: &[Part], filter: Filter, targets: &[Target]) {
-        let groups = self.groups(filter.outputs);
-        let mut places = self.pool.take(PLACES * filter.inputs * filter.outputs);
-        let all = Shared::new(&mut places);
-        (0..groups.len() * SIDE).into_par_iter().for_each(|task| {
-            let (group, row) = (groups[task / SIDE], task % SIDE);
-            let offset = (group.panel * PLACES + row * SIDE * group.count) * 16 * filter.inputs;
-            // SAFETY: rows of groups are disjoint parts of the buffer.
-            run_on(self.isa, of_filter(filter, group, row, unsafe { all.get().add(offset) }));
-        });
-        let zeros = vec![0.0; filter.inputs];
-        let block = tiles_at_a_time(filter.inputs, filter.outputs, self.grid.tiles());
-        (0..self.grid.tiles().div_ceil(block)).into_par_iter().for_each(|task| {
-            let tiles = self.range(task, block);
-            let rows = tiles.len();
-            with_room(len(rows, filter.inputs) + len(rows, 32), |room| {
-                let (map, result) = room.split_at_mut(len(rows, filter.inputs));
-                self.fill(sources, &zeros, tiles.clone(), map);
-                for group in &groups {
-                    let width = group.count * 16;
-                    for place in 0..PLACES {
-                        let right = (group.panel * PLACES + place * group.count) * 16 * filter.inputs;
-                        // SAFETY: offsets stay inside the buffers, whose lengths are made for them.
-                        let (left, right, out) = unsafe {
-                            let left = map.as_ptr().add(place * stride(rows, filter.inputs));
-                            (left, all.get().add(right).cast_const(), result.as_mut_ptr().add(place * stride(rows, width)))
-                        };
-                        run_on(
-                            self.isa,
-                            Product { left, rows, inner: filter.inputs, right, vectors: group.count, add: false, out, out_row: width },
-                        );
-                    }
-                    self.write(targets, *group, tiles.clone(), result);
-                }
-            });
-        });
-        self.pool.give(places);
-    }
-
-    /// Some tiles after the other; every task takes one group of panels through all places of these tiles.
-    fn by_panels(&self, sources: &[Part], filter: Filter, targets: &[Target]) {
-        let groups = self.groups(filter.outputs);
-        for block in 0..self.grid.tiles().div_ceil(TILES) {
-            let tiles = self.range(block, TILES);
-            let rows = tiles.len();
-            let map = self.places_of(sources, filter.inputs, tiles.clone());
-            groups.par_chunks(together(groups.len(), filter.inputs, rows)).for_each(|groups| {
-                let (of_row_len, result_len) = (SIDE * filter.inputs * 32, len(rows, 32));
-                with_room(groups.len() * (of_row_len + result_len), |room| {
-                    let (of_row, result) = room.split_at_mut(groups.len() * of_row_len);
-                    for row in 0..SIDE {
-                        for (group, of_row) in groups.iter().zip(of_row.chunks_exact_mut(of_row_len)) {
-                            run_on(self.isa, of_filter(filter, *group, row, of_row.as_mut_ptr()));
-                        }
-                        for (column, place) in (row * SIDE..(row + 1) * SIDE).enumerate() {
-                            let left = map[place * stride(rows, filter.inputs)..].as_ptr();
-                            let parts = of_row.chunks_exact(of_row_len).zip(result.chunks_exact_mut(result_len));
-                            for (group, (of_row, result)) in groups.iter().zip(parts) {
-                                let (inner, vectors, out_row) = (filter.inputs, group.count, group.count * 16);
-                                let right = of_row[column * inner * out_row..].as_ptr();
-                                let out = result[place * stride(rows, out_row)..].as_mut_ptr();
-                                run_on(self.isa, Product { left, rows, inner, right, vectors, add: false, out, out_row });
-                            }
-                        }
-                    }
-                    for (group, result) in groups.iter().zip(result.chunks_exact_mut(result_len)) {
-                        self.write(targets, *group, tiles.clone(), result);
-                    }
-                });
-            });
-            self.pool.give(map);
-        }
     }
 
     /// Tiles `part * count ..`, filled up to a multiple of four by tiles past the last.
@@ -208,21 +120,6 @@ impl Winograd<'_> {
             channel += part.channels;
         }
     }
-
-    fn write(&self, targets: &[Target], group: Group, tiles: Range<usize>, places: &mut [f32]) {
-        let width = group.count * 16;
-        for n in 0..group.count {
-            let (part, channel) = find(targets, (group.panel + n) * 16);
-            // SAFETY: `n` is a vector of the group.
-            let first = unsafe { places.as_mut_ptr().add(n * 16) };
-            let places = Places { first, stride: stride(tiles.len(), width), row: width };
-            run_on(self.isa, ToResult { grid: self.grid, part, tiles: tiles.clone(), channel, places });
-        }
-    }
-}
-
-fn of_filter(filter: Filter, group: Group, row: usize, out: *mut f32) -> OfFilter {
-    OfFilter { panels: filter.panels, inputs: filter.inputs, panel: group.panel, count: group.count, row, turned: filter.turned, out }
 }
 
 /// Groups that a task takes along while the places of a map pass by: as many as leave no thread idle and stay, filters and

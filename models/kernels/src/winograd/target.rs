@@ -28,11 +28,18 @@ impl PartBuffer<'_> {
     }
 }
 
+impl Target {
+    /// The whole map.
+    pub fn part(&self) -> PartMut {
+        PartMut { values: self.values.get(), channels: self.channels, halved: self.halved }
+    }
+}
+
 /// The part that a channel of the result belongs to, and which channel of it that is.
 pub fn find(targets: &[Target], mut channel: usize) -> (PartMut, usize) {
     for target in targets {
         if channel < target.channels {
-            return (PartMut { values: target.values.get(), channels: target.channels, halved: target.halved }, channel);
+            return (target.part(), channel);
         }
         channel -= target.channels;
     }

@@ -1,10 +1,10 @@
-//! From maps to places, and from places to maps; sixteen channels at a time.
+//! From maps and gradients to places; sixteen channels at a time.
 //!
 //! Places lie as `[place][tile][channel]`, so that each of the 36 is a matrix of tiles by channels.
 
 use std::ops::Range;
 
-use super::matrices::{PLACES, SIDE, STEP, of_gradient, of_map, to_result};
+use super::matrices::{PLACES, SIDE, STEP, of_gradient, of_map};
 use crate::lanes::{Lanes, Work};
 
 /// Images of one size, cut into tiles of 4x4.
@@ -25,7 +25,7 @@ impl Grid {
     }
 
     /// Image, row and column of a tile's first pixel.
-    fn origin(&self, tile: usize) -> (usize, usize, usize) {
+    pub(super) fn origin(&self, tile: usize) -> (usize, usize, usize) {
         let (rows, columns) = (self.height.div_ceil(STEP), self.width.div_ceil(STEP));
         (tile / (rows * columns), tile / columns % rows * STEP, tile % columns * STEP)
     }
@@ -55,7 +55,7 @@ pub struct PartMut {
 
 /// Index of a pixel's first value.
 #[inline(always)]
-fn at(grid: &Grid, channels: usize, halved: bool, [image, y, x]: [usize; 3]) -> usize {
+pub fn at(grid: &Grid, channels: usize, halved: bool, [image, y, x]: [usize; 3]) -> usize {
     let half = usize::from(halved);
     ((image * (grid.height >> half) + (y >> half)) * (grid.width >> half) + (x >> half)) * channels
 }
@@ -111,17 +111,7 @@ impl Work for OfMap<'_> {
                 // SAFETY: table entries hold `channels` values, places have room for `tiles` rows (see `Room` in the caller).
                 unsafe {
                     let out = self.places.first.add(row * self.places.row + c);
-                    let mut half = [[L::zero(); SIDE]; SIDE];
-                    for x in 0..SIDE {
-                        let mut column = [L::zero(); SIDE];
-                        for y in 0..SIDE {
-                            column[y] = L::load(table[y][x].add(c));
-                        }
-                        let column = of_map(column);
-                        for y in 0..SIDE {
-                            half[y][x] = column[y];
-                        }
-                    }
+                    let half = if self.part.halved { columns::<L>(&table, c, true) } else { columns::<L>(&table, c, false) };
                     for y in 0..SIDE {
                         let values = of_map(half[y]);
                         for x in 0..SIDE {
@@ -131,6 +121,36 @@ impl Work for OfMap<'_> {
                 }
             }
         }
+    }
+}
+
+/// `B^T d` of sixteen channels. In a halved map the pixels 1 and 2 of a tile are the same, and 3 and 4.
+///
+/// # Safety
+/// Table entries hold sixteen values from `c` on.
+#[inline(always)]
+unsafe fn columns<L: Lanes>(table: &[[*const f32; SIDE]; SIDE], c: usize, is_halved: bool) -> [[L; SIDE]; SIDE] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut half = [[L::zero(); SIDE]; SIDE];
+        for x in 0..SIDE {
+            let is_same = is_halved && x > 0 && x % 2 == 0;
+            let mut column = [L::zero(); SIDE];
+            if is_same {
+                for y in 0..SIDE {
+                    half[y][x] = half[y][x - 1];
+                }
+                continue;
+            }
+            for y in 0..SIDE {
+                column[y] = if is_halved && y > 0 && y % 2 == 0 { column[y - 1] } else { L::load(table[y][x].add(c)) };
+            }
+            let column = of_map(column);
+            for y in 0..SIDE {
+                half[y][x] = column[y];
+            }
+        }
+        half
     }
 }
 
@@ -172,66 +192,6 @@ impl Work for OfGradient<'_> {
                             values[x].store(out.add((y * SIDE + x) * self.places.stride));
                         }
                     }
-                }
-            }
-        }
-    }
-}
-
-/// `A^T m A` for every tile and sixteen channels.
-pub struct ToResult {
-    pub grid: Grid,
-    pub part: PartMut,
-    pub tiles: Range<usize>,
-    /// First of sixteen channels of the part.
-    pub channel: usize,
-    pub places: Places,
-}
-
-impl Work for ToResult {
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        for (row, tile) in self.tiles.clone().enumerate().take_while(|(_, tile)| *tile < self.grid.tiles()) {
-            // SAFETY: places hold `PLACES` times `tiles` rows; pixels are inside the map, and each tile belongs to one task.
-            unsafe {
-                let from = self.places.first.add(row * self.places.row);
-                let mut half = [[L::zero(); SIDE]; STEP];
-                for x in 0..SIDE {
-                    let mut column = [L::zero(); SIDE];
-                    for y in 0..SIDE {
-                        column[y] = L::load(from.add((y * SIDE + x) * self.places.stride));
-                    }
-                    let column = to_result(column);
-                    for y in 0..STEP {
-                        half[y][x] = column[y];
-                    }
-                }
-                let mut values = [[L::zero(); STEP]; STEP];
-                for y in 0..STEP {
-                    values[y] = to_result(half[y]);
-                }
-                self.store(tile, values);
-            }
-        }
-    }
-}
-
-impl ToResult {
-    #[inline(always)]
-    unsafe fn store<L: Lanes>(&self, tile: usize, values: [[L; STEP]; STEP]) {
-        let (image, y0, x0) = self.grid.origin(tile);
-        let step = if self.part.halved { 2 } else { 1 };
-        for y in (0..STEP).step_by(step).take_while(|y| y0 + y < self.grid.height) {
-            for x in (0..STEP).step_by(step).take_while(|x| x0 + x < self.grid.width) {
-                let pixel = at(&self.grid, self.part.channels, self.part.halved, [image, y0 + y, x0 + x]);
-                // SAFETY: the pixel lies inside the map.
-                unsafe {
-                    let value = if self.part.halved {
-                        values[y][x].plus(values[y][x + 1]).plus(values[y + 1][x].plus(values[y + 1][x + 1]))
-                    } else {
-                        values[y][x]
-                    };
-                    value.store(self.part.values.add(pixel + self.channel));
                 }
             }
         }

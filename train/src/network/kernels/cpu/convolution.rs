@@ -1,6 +1,7 @@
 //! Convolutions: which form runs, and what goes in and comes out.
 
 use candle_core::{Result, Tensor};
+use kernels::finish::Finish;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
 use kernels::patches::{self, Patches};
@@ -72,7 +73,7 @@ impl Cpu {
             let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
             winograd.convolve(&parts, filter, &mut [PartBuffer { values: &mut out, channels: conv.outputs, halved: false }]);
         } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
-            self.patches(conv, geometry).convolve(&f32s(x)?, &weights, &mut out);
+            self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Finish::default(), &mut out);
         } else {
             let x = assembled(self, source)?;
             let (x, bias) = (f32s(&x)?, bias.map(f32s).transpose()?);
@@ -82,7 +83,7 @@ impl Cpu {
                 weights: &weights,
                 taps: geometry.taps(),
                 outputs: conv.outputs,
-                bias: bias.as_deref(),
+                finish: Finish { bias: bias.as_deref(), ..Finish::default() },
             };
             gather.run(self.isa, &self.tables.get(geometry).forward, &mut out);
         }
@@ -174,8 +175,14 @@ impl Cpu {
         }
         let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, taps));
         panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, taps, &mut transposed);
-        let gather =
-            Gather { source: &gradient, source_channels: conv.outputs, weights: &transposed, taps, outputs: conv.inputs, bias: None };
+        let gather = Gather {
+            source: &gradient,
+            source_channels: conv.outputs,
+            weights: &transposed,
+            taps,
+            outputs: conv.inputs,
+            finish: Finish::default(),
+        };
         // A 1x1 kernel with stride 2 reads one pixel in four; the others have gradient 0.
         let all = tables.backward.iter().map(|class| class.pixels.len()).sum::<usize>() == x.len() / conv.inputs;
         let mut dx = if all { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };

@@ -5,7 +5,7 @@ pub(crate) mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor};
 use kernels::geometry::Cache;
-use kernels::{Isa, Pool, Shape, maps, norm, panels};
+use kernels::{Isa, Pool, Shape, maps, norm, panels, pooling};
 use models::graph::Conv;
 
 use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
@@ -151,11 +151,11 @@ impl Kernels for Cpu {
 
     fn max_pool(&self, x: &Tensor) -> Result<Tensor> {
         let s = shape(x)?;
-        feature(maps::max_pool(&self.pool, &f32s(x)?, s), s.batch, s.height.div_ceil(2), s.width.div_ceil(2), s.channels)
+        feature(pooling::max_pool(self.isa, &self.pool, &f32s(x)?, s), s.batch, s.height.div_ceil(2), s.width.div_ceil(2), s.channels)
     }
 
     fn max_pool_backward(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        like(maps::max_pool_backward(self.isa, &self.pool, &f32s(x)?, &f32s(y)?, &f32s(dy)?, shape(x)?), x)
+        like(pooling::max_pool_backward(self.isa, &self.pool, &f32s(x)?, &f32s(y)?, &f32s(dy)?, shape(x)?), x)
     }
 
     fn upsample(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,0 +1,166 @@
+//! The kernels of `infer` itself, against ONNX Runtime, on the files that this crate writes.
+//!
+//! The tolerance is f32's: both sum in f32, in other orders, and logits of these graphs are of the order of ten.
+
+use std::collections::BTreeMap;
+
+use export::onnx::{Arithmetic, write};
+use export::pass;
+use infer::native::{self, Native};
+use infer::runtime::Device;
+use infer::segmenter::{Model, Options, Segmenter};
+use kernels::Isa;
+use models::card::{ModelCard, Normalisation};
+use models::graph::{Graph, UpConvForm};
+use models::unet::{UNetConfig, unet};
+use models::weights::Weights;
+use proptest::prelude::*;
+
+use crate::passes::graph;
+use crate::reference::formula_weights;
+use crate::shipped::install_runtime;
+
+const CLOSE: f32 = 2e-5;
+const NORMALISATION: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+/// A file of a graph that takes images and gives probabilities, with a card of its stride.
+fn file(graph: &Graph, weights: &Weights) -> Model {
+    let mut card = ModelCard::from_json(include_str!("../../../tests/data/models/card-1.json")).unwrap();
+    card.stride = graph.stride();
+    let bytes = write(graph, weights, &Arithmetic::F32, &BTreeMap::new()).unwrap().bytes;
+    Model { bytes, sha256: String::new(), card, golden: Vec::new() }
+}
+
+fn image(batch: usize, height: usize, width: usize) -> Vec<u8> {
+    (0..batch * height * width * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+}
+
+fn options(device: Device, threads: usize) -> Options {
+    Options { device, threads, ..Options::default() }
+}
+
+fn assert_same(model: &Model, [batch, height, width]: [usize; 3]) {
+    let image = image(batch, height, width);
+    let run = |device| Segmenter::new(model, &options(device, 2)).unwrap().probabilities(&image, batch, height, width).unwrap();
+    let (ours, theirs) = (run(Device::Native), run(Device::Cpu));
+    let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= CLOSE, "{batch} x {height} x {width}: probabilities differ by {worst}");
+    assert!(theirs.iter().any(|p| (p - theirs[0]).abs() > 1e-4), "the test sees nothing: all probabilities are {}", theirs[0]);
+}
+
+/// The network as it ships, in one of its forms.
+fn shipped(config: &UNetConfig, form: Option<UpConvForm>) -> Model {
+    let graph = unet(config);
+    let all = pass::all((graph.clone(), formula_weights(&graph)), &NORMALISATION);
+    let (graph, weights) = pass::up_conv(all, |_| form);
+    file(&graph, &weights)
+}
+
+fn small(width: usize, last: usize, head_kernel: usize) -> UNetConfig {
+    let decoder_channels = [8, 4, 3, 2, 1].map(|times| times * last);
+    UNetConfig { encoder_width: width, decoder_channels, head_kernel, ..UNetConfig::default() }
+}
+
+#[test]
+fn networks_of_several_widths_in_all_forms_are_those_of_onnx_runtime() {
+    install_runtime();
+    let forms = [None, Some(UpConvForm::Transposed), Some(UpConvForm::Phases)];
+    for (i, config) in [small(4, 2, 1), small(16, 16, 3), small(20, 6, 1), small(64, 8, 3)].iter().enumerate() {
+        let model = shipped(config, forms[i % 3]);
+        assert_same(&model, [1, 96, 160]);
+        assert_same(&model, [1 + i % 3, 32, 224]);
+    }
+}
+
+/// Steps of `passes::graph`, and more of them until the map is as large as the image.
+fn at_full_size(mut steps: Vec<u8>) -> Vec<u8> {
+    let doublings = steps.iter().map(|step| match step % 11 {
+        1 | 3 => -1,
+        4 | 8 | 9 => 1,
+        _ => 0,
+    });
+    let doublings: i32 = doublings.sum();
+    steps.extend(std::iter::repeat_n(if doublings > 0 { 3 } else { 8 }, doublings.unsigned_abs() as usize));
+    steps
+}
+
+#[test]
+fn random_graphs_are_those_of_onnx_runtime() {
+    install_runtime();
+    let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(steps in prop::collection::vec(0u8..90, 0..7), folded: bool, merged in 0..3_usize, batch in 1..4_usize, rows in 1..4_usize, columns in 1..6_usize)| {
+        let graph = graph(&at_full_size(steps));
+        let weights = formula_weights(&graph);
+        let (graph, weights) = if folded {
+            pass::all((graph, weights), &NORMALISATION)
+        } else {
+            pass::image_input(pass::probability(pass::only_output((graph, weights))), &NORMALISATION)
+        };
+        let form = [None, Some(UpConvForm::Transposed), Some(UpConvForm::Phases)][merged];
+        let (graph, weights) = pass::up_conv((graph, weights), |_| form);
+        let stride = graph.stride();
+        let model = file(&graph, &weights);
+        let (height, width) = (rows * stride, columns * stride);
+        let image = image(batch, height, width);
+        let run = |device| Segmenter::new(&model, &options(device, 1)).unwrap().probabilities(&image, batch, height, width).unwrap();
+        let (ours, theirs) = (run(Device::Native), run(Device::Cpu));
+        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        prop_assert!(worst <= CLOSE, "probabilities differ by {}", worst);
+    });
+}
+
+#[test]
+fn threads_batches_and_instruction_sets_agree() {
+    let model = shipped(&small(16, 16, 1), None);
+    let (height, width) = (96, 128);
+    let two = image(2, height, width);
+    let run = |isa, threads, images: &[u8], batch| {
+        let program = std::sync::Arc::new(native::prepare_for(&model, isa).unwrap());
+        Native::new(program, threads).unwrap().probabilities(images, [batch, height, width])
+    };
+    let whole = run(Isa::best(), 1, &two, 2);
+    assert_eq!(whole, run(Isa::best(), 3, &two, 2), "threads");
+    let single = run(Isa::best(), 2, &two[two.len() / 2..], 1);
+    assert_eq!(whole[whole.len() / 2..], single, "batch");
+    for isa in Isa::available() {
+        let worst = run(isa, 2, &two, 2).iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= CLOSE, "{isa:?}: {worst}");
+    }
+}
+
+/// A pixel of a window that sees all it can depend on has the probability that it has in the whole image, up to the rounding of f32.
+#[test]
+fn windows_give_the_probabilities_of_the_whole() {
+    let graph = models::graph::Builder::new();
+    let x = graph.input(3).conv_bias("a", 6, 7, 2).relu().max_pool().conv_bias("b", 20, 3, 1).relu();
+    let graph = graph.finish(x.upsample().upsample().conv_bias("c", 1, 3, 1), &[]);
+    let weights = formula_weights(&graph);
+    let (graph, weights) = pass::all((graph, weights), &NORMALISATION);
+    let (stride, reach) = (graph.stride(), graph.reach());
+    let mut network = Segmenter::new(&file(&graph, &weights), &options(Device::Native, 2)).unwrap();
+    let (height, width) = (24 * stride, 32 * stride);
+    let whole = image(1, height, width);
+    let expected = network.probabilities(&whole, 1, height, width).unwrap();
+    for (top, left) in [(4 * stride, 8 * stride), (3 * stride, 5 * stride)] {
+        let rows: Vec<u8> = (top..height).flat_map(|y| whole[(y * width + left) * 3..(y + 1) * width * 3].to_vec()).collect();
+        let found = network.probabilities(&rows, 1, height - top, width - left).unwrap();
+        for (y, x) in (top + reach..height).flat_map(|y| (left + reach..width).map(move |x| (y, x))) {
+            let (a, b) = (expected[y * width + x], found[(y - top) * (width - left) + x - left]);
+            assert!((a - b).abs() < 1e-6, "row {y}, column {x}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_kernel_is_refused_by_name_and_reason() {
+    let graph = unet(&small(4, 2, 1));
+    let (graph, weights) = pass::all((graph.clone(), formula_weights(&graph)), &NORMALISATION);
+    let mut model = file(&graph, &weights);
+    let range = graph.nodes.iter().map(|node| (node.name.clone(), [-1.0, 1.0])).collect();
+    for (arithmetic, reason) in [(Arithmetic::F16, "f32"), (Arithmetic::Int8(range), "8-bit arithmetic")] {
+        model.bytes = write(&graph, &weights, &arithmetic, &BTreeMap::new()).unwrap().bytes;
+        let Err(error) = Segmenter::new(&model, &options(Device::Native, 1)) else { panic!("{arithmetic:?} was taken") };
+        assert!(error.to_string().contains("native kernels") && error.to_string().contains(reason), "{error}");
+        assert!(error.hint_text().unwrap().contains("--device cpu"));
+    }
+}

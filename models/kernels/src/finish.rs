@@ -1,0 +1,57 @@
+//! What follows a convolution and is done while its result is still in registers or in the first-level cache.
+
+use crate::lanes::Lanes;
+
+/// A bias, a map that is added, a ReLU: each where there is one, in this order.
+#[derive(Clone, Copy, Default)]
+pub struct Finish<'a> {
+    /// One value for each output channel.
+    pub bias: Option<&'a [f32]>,
+    /// A map of the shape of the result.
+    pub plus: Option<&'a [f32]>,
+    /// Whether `max(., 0)` follows.
+    pub relu: bool,
+}
+
+impl Finish<'_> {
+    /// # Panics
+    /// If lengths are not those of a result of `len` values with `outputs` channels.
+    pub fn check(&self, outputs: usize, len: usize) {
+        assert!(self.bias.is_none_or(|bias| bias.len() == outputs), "a bias for {outputs} channels");
+        assert!(self.plus.is_none_or(|plus| plus.len() == len), "a map of {len} values");
+    }
+
+    /// Sixteen finished values: channels from `channel` on, at value `at` of the result.
+    ///
+    /// # Safety
+    /// The instruction set of `L`; lengths as [`Finish::check`] wants them, and sixteen values from there on.
+    #[inline(always)]
+    pub(crate) unsafe fn lanes<L: Lanes>(&self, mut value: L, channel: usize, at: usize) -> L {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(bias) = self.bias {
+                value = value.plus(L::load(bias.as_ptr().add(channel)));
+            }
+            if let Some(plus) = self.plus {
+                value = value.plus(L::load(plus.as_ptr().add(at)));
+            }
+            // Zero comes first, so that a NaN stays one.
+            if self.relu { L::zero().larger(value) } else { value }
+        }
+    }
+
+    /// Finished values of some channels of one pixel, from `channel` on, at value `at` of the result.
+    #[inline(always)]
+    pub(crate) fn write(&self, sums: &[f32], channel: usize, at: usize, out: &mut [f32]) {
+        out.copy_from_slice(&sums[..out.len()]);
+        if let Some(bias) = self.bias {
+            out.iter_mut().zip(&bias[channel..]).for_each(|(out, bias)| *out += bias);
+        }
+        if let Some(plus) = self.plus {
+            out.iter_mut().zip(&plus[at..]).for_each(|(out, plus)| *out += plus);
+        }
+        if self.relu {
+            out.iter_mut().for_each(|out| *out = if *out < 0.0 { 0.0 } else { *out });
+        }
+    }
+}
