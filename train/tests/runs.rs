@@ -343,8 +343,9 @@ fn a_signal_during_a_validation_saves_and_the_run_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     pictures::folder_of_pictures(&data, 24, 256);
-    let rows: String = (0..24).map(|i| format!("p{i},{}\n", if i < 4 { "train" } else { "val" })).collect();
-    std::fs::write(data.join("index.csv"), format!("id,split\n{rows}")).unwrap();
+    let row = |i| format!("p{i},{}", if i < 4 { "train" } else { "val" });
+    let rows: Vec<String> = std::iter::once("id,split".to_owned()).chain((0..24).map(row)).collect();
+    std::fs::write(data.join("index.csv"), rows.join("\n")).unwrap();
     let settings = folder.path().join("run.toml");
     let config = config(&data, &["run.iterations=4", "run.validate_every=2", "method.warmup_iterations=1", "run.overlays=0"]);
     std::fs::write(&settings, config.to_toml()).unwrap();
