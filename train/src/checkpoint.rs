@@ -14,6 +14,7 @@ use models::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Profile, RunConfig};
+use crate::fit::Fitted;
 use crate::network::Network;
 use crate::optimizer::Slot;
 use crate::step::Trainer;
@@ -44,6 +45,8 @@ pub struct Progress {
     pub start: Option<f64>,
     /// Best validation score so far and the iteration it was reached in.
     pub best: Option<(f64, u64)>,
+    /// The decoding that was last fitted to validation masks.
+    pub fitted: Option<Fitted>,
 }
 
 /// What an export may want to know beyond the weights; `metadata["model"]`.

@@ -10,7 +10,7 @@ use models::console::{self, Console};
 use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
-use crate::{check::CheckArgs, evaluate, export_scribbles, fit, folds, import, init, make_scribbles, report, suggest};
+use crate::{check::CheckArgs, evaluate, export_scribbles, fit, folds, import, init, label_budget, make_scribbles, report, suggest};
 
 /// Trains a nucleus segmentation network from scribbles.
 #[derive(Parser)]
@@ -34,6 +34,8 @@ enum Command {
     Fit(FitArgs),
     /// Train methods side by side over cross-validation folds, and write their table.
     Folds(folds::FoldsArgs),
+    /// Train with fewer and more labels, and plot the scores against the share of labelled pixels.
+    LabelBudget(label_budget::LabelBudgetArgs),
     /// Look at a data folder through a configuration; train nothing.
     Check(CheckArgs),
     /// Make scribbles from instance labels: skeletons by ratio, or simulated strokes.
@@ -72,6 +74,9 @@ struct FitArgs {
     /// Start from the best weights of another run, with its configuration where none is given; the gain is printed.
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
+    /// Write losses, scores and overlays for TensorBoard, too; the same as `--set run.tensorboard=true`.
+    #[arg(long)]
+    tensorboard: bool,
     /// Where to train: auto, cpu or cuda; the same as `--set run.device=...`.
     #[arg(long)]
     device: Option<String>,
@@ -83,6 +88,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Fit(arguments) => return until_signal(|stop| run_fit(&arguments, stop)),
         Command::Folds(arguments) => return until_signal(|stop| run_folds(&arguments, stop)),
+        Command::LabelBudget(arguments) => return until_signal(|stop| run_label_budget(&arguments, stop)),
         Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Scribble(arguments) => make_scribbles::run(&arguments),
@@ -122,6 +128,15 @@ fn run_folds(arguments: &folds::FoldsArgs, stop: &AtomicBool) -> Result<bool> {
     Ok(true)
 }
 
+fn run_label_budget(arguments: &label_budget::LabelBudgetArgs, stop: &AtomicBool) -> Result<bool> {
+    let Some(text) = label_budget::run(arguments, &Console::new(), stop)? else {
+        tracing::warn!("stopped; the same command goes on from here");
+        return Ok(false);
+    };
+    print!("{text}");
+    Ok(true)
+}
+
 /// A first signal asks the run to save itself and end; a second one ends the program at once.
 fn listen(signal: &Arc<AtomicUsize>, stop: &Arc<AtomicBool>) -> Result<()> {
     for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -135,6 +150,7 @@ fn listen(signal: &Arc<AtomicUsize>, stop: &Arc<AtomicBool>) -> Result<()> {
 fn run_fit(arguments: &FitArgs, stop: &AtomicBool) -> Result<bool> {
     let mut sets = arguments.sets.clone();
     sets.extend(arguments.device.iter().map(|device| format!("run.device={device}")));
+    sets.extend(arguments.tensorboard.then(|| "run.tensorboard=true".to_owned()));
     let before = arguments.from.as_ref().or(arguments.resume.then_some(&arguments.out)).map(|run| run.join("config.toml"));
     let mut config = match arguments.config.as_ref().or(before.as_ref()) {
         Some(path) => RunConfig::load(path, arguments.profile, &sets)?,

@@ -141,3 +141,16 @@ fn time_is_estimated_from_the_run_s_length() {
     config.run.minutes = Some(1e-3);
     assert!(train::check::time(&images, &config).unwrap().training <= 0.06);
 }
+
+/// Whoever chooses a profile finds every one in the help.
+#[test]
+fn help_names_every_profile() {
+    for command in ["init", "fit", "folds"] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_train")).args([command, "--help"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let named = text.lines().find(|line| line.contains("default, ")).unwrap_or_else(|| panic!("{text}"));
+        for profile in Profile::ALL {
+            assert!(named.replace(['`', '.'], "").split([' ', ',']).any(|word| word == profile.name()), "{command}: {named}");
+        }
+    }
+}

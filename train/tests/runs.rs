@@ -334,3 +334,38 @@ fn batches_made_ahead_are_the_same_batches() {
         assert!(run(depth) == when_needed, "{depth} batches ahead");
     }
 }
+
+/// The signal comes while the validation images are being scored, which alone takes a while here.
+#[cfg(unix)]
+#[test]
+fn a_signal_during_a_validation_saves_and_the_run_goes_on_to_the_same_bits() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    pictures::folder_of_pictures(&data, 24, 256);
+    let row = |i| format!("p{i},{}", if i < 4 { "train" } else { "val" });
+    let rows: Vec<String> = std::iter::once("id,split".to_owned()).chain((0..24).map(row)).collect();
+    std::fs::write(data.join("index.csv"), rows.join("\n")).unwrap();
+    let settings = folder.path().join("run.toml");
+    let config = config(&data, &["run.iterations=4", "run.validate_every=2", "method.warmup_iterations=1", "run.overlays=0"]);
+    std::fs::write(&settings, config.to_toml()).unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    fit(&config, &whole, false, &Silent, &AtomicBool::new(false)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    command.arg("-v").arg("fit").arg(&settings).arg("-o").arg(&parts).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut messages = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(messages.any(|line| line.contains("validating with 20 images")), "the program tells of its validation");
+    let asked = std::time::Instant::now();
+    assert!(Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap().success());
+    messages.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let seconds = asked.elapsed().as_secs_f64();
+    eprintln!("saved and ended {seconds:.2} s after the signal");
+    assert!(seconds < 10.0, "{seconds} s");
+    let saved = train::checkpoint::open(&parts.join("last.safetensors")).unwrap();
+    let progress: train::checkpoint::Progress = serde_json::from_str(&saved.metadata["progress"]).unwrap();
+    assert_eq!((progress.iteration, progress.validated), (2, 0), "the validation after 2 steps was interrupted");
+    fit(&config, &parts, true, &Silent, &AtomicBool::new(false)).unwrap();
+    same_files(&parts, &whole, "stopped during a validation");
+}

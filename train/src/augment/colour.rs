@@ -14,6 +14,16 @@ pub(super) fn brightness_contrast(image: &mut RgbImage, draw: &mut Draw) {
     image.data.iter_mut().for_each(|v| *v = table[usize::from(*v)]);
 }
 
+/// `255 (v / 255)^gamma`, rounded, with `log2(gamma)` uniform within `+-limit`: dim and bright exposures of the same scene.
+pub(super) fn gamma(image: &mut RgbImage, limit: f64, draw: &mut Draw) {
+    let table = gamma_table(draw.range(-limit, limit).exp2());
+    image.data.iter_mut().for_each(|v| *v = table[usize::from(*v)]);
+}
+
+fn gamma_table(gamma: f64) -> [u8; 256] {
+    std::array::from_fn(|v| (255.0 * (v as f64 / 255.0).powf(gamma)).round() as u8)
+}
+
 /// Brightness, contrast and saturation by factors of 1 +- .2, hue by up to .2 turns, in random order, truncated to u8 after each.
 pub(super) fn jitter(image: &mut RgbImage, draw: &mut Draw) {
     for step in draw.permutation(4) {
@@ -85,6 +95,17 @@ mod tests {
             assert_eq!(turn_hue(pixel, 0.0), pixel);
             assert_eq!(turn_hue(pixel, 1.0), pixel);
         }
+    }
+
+    #[test]
+    fn gamma_keeps_black_white_and_order() {
+        assert_eq!(gamma_table(1.0), std::array::from_fn(|v| v as u8));
+        for gamma in [0.25, 0.5, 2.0, 4.0] {
+            let table = gamma_table(gamma);
+            assert_eq!((table[0], table[255]), (0, 255));
+            assert!(table.is_sorted());
+        }
+        assert_eq!((gamma_table(0.5)[64], gamma_table(2.0)[64]), (128, 16));
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub struct Recipe {
     pub crop: usize,
     /// How colours are varied.
     pub colour: ColourChange,
+    /// Largest `log2` of the exponent of brightness curves; 0 for none.
+    pub gamma: f64,
+    /// Largest share by which a patch is enlarged or shrunk.
+    pub zoom: f64,
     /// How u8 values become the network's input.
     pub normalisation: Normalisation,
 }
@@ -51,7 +55,7 @@ pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>
     let mut scribble = crop_map(scribble, left, top, crop);
     let mut soft = soft.map(|map| crop_map(map, left, top, crop));
     if draw.bool(0.7) {
-        let map = shift_scale_rotate(crop, draw);
+        let map = shift_scale_rotate(crop, recipe.zoom, draw);
         image = warp_image(&image, map);
         scribble = warp_map(&scribble, map);
         soft = soft.map(|soft| warp_map(&soft, map));
@@ -71,12 +75,15 @@ pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>
             ColourChange::ColourJitter => colour::jitter(&mut image, draw),
         }
     }
+    if recipe.gamma > 0.0 && draw.bool(0.5) {
+        colour::gamma(&mut image, recipe.gamma, draw);
+    }
     Patch { image: normalise(&image, &recipe.normalisation), scribble, soft }
 }
 
-fn shift_scale_rotate(crop: usize, draw: &mut Draw) -> Affine {
+fn shift_scale_rotate(crop: usize, zoom: f64, draw: &mut Draw) -> Affine {
     let degrees = draw.range(-45.0, 45.0);
-    let scale = draw.range(0.9, 1.1);
+    let scale = draw.range(1.0 - zoom, 1.0 + zoom);
     let shift = [draw.range(-0.0625, 0.0625), draw.range(-0.0625, 0.0625)];
     Affine::about_centre(crop, crop, degrees, scale, shift)
 }
@@ -149,7 +156,8 @@ mod tests {
         (image, map, soft)
     }
 
-    const RECIPE: Recipe = Recipe { crop: 32, colour: ColourChange::Brightness, normalisation: Normalisation::IMAGENET };
+    const RECIPE: Recipe =
+        Recipe { crop: 32, colour: ColourChange::Brightness, gamma: 0.5, zoom: 0.1, normalisation: Normalisation::IMAGENET };
 
     #[test]
     fn maps_move_together_and_draws_repeat() {

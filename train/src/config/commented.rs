@@ -10,6 +10,8 @@ const COMMENTS: &[(&str, &str)] = &[
     ("data.validation", "the best checkpoint is chosen by: masks (needs labels/), scribbles, none"),
     ("data.validation_share", "held out of the training images where index.csv names no validation images"),
     ("data.augment", "brightness (fluorescence, bright-field) or colour_jitter (stained tissue)"),
+    ("data.gamma", "brightness curves v^gamma on half of the patches, log2(gamma) up to this on both sides; 0: none"),
+    ("data.zoom", "patches are enlarged or shrunk by up to this share"),
     ("data.sides", "sides that are no multiples of 32: pad, or crop (the published code)"),
     ("data.folds", "parts for cross-validation; data.fold = K validates on part K"),
     ("data.fold_seed", "seed by which images are dealt into parts"),
@@ -32,7 +34,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("method.block_rule", "a block has a class if all its pixels have it (all16), or if its scribbles do (scribble_wins)"),
     ("method.label_source", "pseudo+scribble or scribble_only"),
     ("method.contrast", "a contrastive term: feature map, block side, temperature, factor, projection head"),
-    ("optimizer.lr_encoder", "learning rates of RAdam"),
+    ("optimizer.lr_encoder", "learning rates of RAdam; with pretrained weights (run.init) lr_encoder = 0.0003 changes less of them"),
     ("optimizer.weight_decay", "decoupled, on every parameter"),
     ("optimizer.schedule", "constant (the papers), cosine, cosine_restarts, poly; down to lr_floor"),
     (
@@ -42,6 +44,12 @@ const COMMENTS: &[(&str, &str)] = &[
     ("optimizer.groups", "rates of parameters whose names begin with a prefix"),
     ("evaluation.views", "average predictions over views of the image: one, flips, all (flips and turns)"),
     ("evaluation.split_touching", "cut touching nuclei apart; part of the model card"),
+    ("evaluation.threshold", "a pixel belongs to a nucleus above this probability; part of the model card"),
+    (
+        "evaluation.calibrate",
+        "fit threshold and min_area_px to the validation images' masks (highest IoU; highest F1 and AJI) for the best checkpoint",
+    ),
+    ("evaluation.min_area_px", "smaller components are no nuclei; part of the model card (the papers: 64)"),
     ("evaluation.paper_clip", "for mdice_paper only: ids above this become it (the published code for DSB2018: 255); 0 leaves them"),
     ("run.seed", "every random draw follows from it"),
     ("run.count", "what lengths and periods count: iterations, epochs"),
@@ -62,6 +70,7 @@ const COMMENTS: &[(&str, &str)] = &[
         "batches over which BatchNorm statistics are measured anew before an evaluation; 0 keeps the running averages",
     ),
     ("run.overlays", "pictures to look at"),
+    ("run.tensorboard", "losses, scores and overlays for TensorBoard, too: tensorboard/ in the run's folder"),
     ("run.init", "safetensors file to start from"),
 ];
 

@@ -63,6 +63,10 @@ pub struct DataConfig {
     pub fold_seed: u64,
     /// How colours are varied.
     pub augment: ColourChange,
+    /// Half of the patches are changed by `v^gamma`, `log2(gamma)` uniform up to this on both sides; 0 leaves all as they are (the papers).
+    pub gamma: f64,
+    /// Patches are enlarged or shrunk by up to this share (the papers: .1).
+    pub zoom: f64,
     /// What the values in scribble files mean.
     pub label_map: LabelMap,
     /// How QuPath GeoJSON scribbles are read.

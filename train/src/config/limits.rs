@@ -16,6 +16,7 @@ impl RunConfig {
         self.check_network()?;
         self.method.check()?;
         self.optimizer.check()?;
+        within("evaluation.threshold", self.evaluation.threshold, 0.0, 1.0)?;
         if self.optimizer.weight_average > 0.0 && self.run.recalibrate_batches == 0 {
             bail!("optimizer.weight_average: averaged weights have no running statistics of their own"; hint: "set run.recalibrate_batches = 20, or optimizer.weight_average = 0");
         }
@@ -45,6 +46,8 @@ impl DataConfig {
         if let Some(scale) = self.microns_per_pixel {
             within("data.microns_per_pixel", scale, 0.01, 100.0)?;
         }
+        within("data.gamma", self.gamma, 0.0, 3.0)?;
+        within("data.zoom", self.zoom, 0.0, 0.9)?;
         within("data.validation_share", self.validation_share, 0.0, 0.9)?;
         within("data.geojson.stroke_width_px", self.geojson.stroke_width_px, 0.1, 1000.0)?;
         within("data.imagej.stroke_width_px", self.imagej.stroke_width_px, 0.1, 1000.0)?;
@@ -182,6 +185,8 @@ mod tests {
             ("network.encoder_width=63", "network.encoder_width"),
             ("network.classes=3", "network.classes"),
             ("data.folds=1", "data.folds"),
+            ("data.gamma=-1", "data.gamma"),
+            ("data.zoom=1.0", "data.zoom"),
             ("data.fold=5", "expected 0 to 4, found 5"),
             ("data.sides=croop", "did you mean \"crop\""),
             ("data.imagej={stroke_width_px=1.0,background=[],foreground=[],background_groups=[1],foreground_groups=[1]}", "group 1"),
@@ -192,6 +197,7 @@ mod tests {
             ("run.save_minutes=0", "run.save_minutes"),
             ("run.prefetch=65", "run.prefetch"),
             ("run.precision=bf_16", "did you mean \"bf16\""),
+            ("evaluation.threshold=1.5", "evaluation.threshold"),
             ("evaluation.views=four", "one, flips, all"),
             ("method.contrast=[]", "no term for it"),
             ("method.contrast=[{tap='block9',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "block5"),

@@ -72,6 +72,13 @@ pub struct EvaluationConfig {
     pub views: Views,
     /// Whether touching nuclei are cut apart: in scores, overlays and the model card, so on slides too.
     pub split_touching: bool,
+    /// A pixel belongs to a nucleus above this probability; part of the model card.
+    pub threshold: f64,
+    /// Whether `threshold` and `min_area_px` are fitted to the masks of the validation images: the best checkpoint and its card get the
+    /// values of highest `IoU`, and of highest F1 and AJI.
+    pub calibrate: bool,
+    /// Components with fewer pixels are no nuclei; as `split_touching`, part of the model card.
+    pub min_area_px: usize,
     /// For `mdice_paper` only: ids above this become it (the published code for DSB2018: 255); 0 leaves them.
     pub paper_clip: u32,
 }
@@ -79,7 +86,8 @@ pub struct EvaluationConfig {
 impl EvaluationConfig {
     /// How probabilities become nuclei.
     pub fn decoding(&self) -> Decoding {
-        if self.split_touching { Decoding::splitting() } else { Decoding::default() }
+        let decoding = if self.split_touching { Decoding::splitting() } else { Decoding::default() };
+        Decoding { threshold: self.threshold, min_area_px: self.min_area_px, ..decoding }
     }
 }
 
@@ -153,6 +161,8 @@ pub struct RunSettings {
     pub recalibrate_batches: usize,
     /// Number of overlay pictures.
     pub overlays: usize,
+    /// Whether losses, scores and overlays are also written for TensorBoard.
+    pub tensorboard: bool,
     /// Weights to start from (safetensors); names that are missing start at random.
     pub init: Option<PathBuf>,
 }

@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(config.rate("encoder.conv1.weight", 1.0), (0.0, 5e-5));
         assert_eq!(config.rate("encoder.layer4.0.conv1.weight", 1.0), (0.5, 0.25));
         assert_eq!(config.rate("decoder.blocks.0.conv1.0.weight", 0.0), (1e-5, 5e-5));
-        assert_eq!(config.rate("projection.r1.0.weight", 1.0).0, 3e-4);
-        assert_eq!(config.rate("segmentation_head.0.weight", 0.5).0, 1e-5 + (3e-4 - 1e-5) * 0.5);
+        assert_eq!(config.rate("projection.r1.0.weight", 1.0).0, 3e-3);
+        assert_eq!(config.rate("segmentation_head.0.weight", 0.5).0, 1e-5 + (3e-3 - 1e-5) * 0.5);
     }
 }

@@ -53,6 +53,8 @@ fn default_profile() -> RunConfig {
             fold: None,
             fold_seed: 0,
             augment: ColourChange::Brightness,
+            gamma: 0.0,
+            zoom: 0.1,
             label_map: LabelMap::default(),
             geojson: GeoJsonConfig::default(),
             imagej: ImageJConfig::default(),
@@ -73,12 +75,12 @@ fn default_profile() -> RunConfig {
             scope: Scope::Batch,
             block_rule: BlockRule::All16,
             label_source: LabelSource::PseudoAndScribble,
-            contrast: vec![ContrastTerm::r1(), ContrastTerm::r4()],
+            contrast: vec![ContrastTerm { weight: 0.1, ..ContrastTerm::r1() }, ContrastTerm { weight: 0.2, ..ContrastTerm::r4() }],
         },
         optimizer: OptimizerConfig {
-            lr_encoder: 3e-4,
+            lr_encoder: 1e-3,
             lr_decoder: 3e-3,
-            lr_head: 3e-4,
+            lr_head: 3e-3,
             weight_decay: 5e-5,
             schedule: Schedule::Cosine,
             lr_floor: 0.0,
@@ -88,7 +90,14 @@ fn default_profile() -> RunConfig {
             weight_average: 0.0,
             groups: Vec::new(),
         },
-        evaluation: EvaluationConfig { views: Views::One, split_touching: true, paper_clip: 0 },
+        evaluation: EvaluationConfig {
+            views: Views::One,
+            threshold: 0.5,
+            calibrate: true,
+            min_area_px: 64,
+            split_touching: true,
+            paper_clip: 0,
+        },
         run: RunSettings {
             seed: 0,
             count: Count::Iterations,
@@ -106,6 +115,7 @@ fn default_profile() -> RunConfig {
             save_minutes: 5.0,
             recalibrate_batches: 20,
             overlays: 8,
+            tensorboard: false,
             init: None,
         },
     }
@@ -117,11 +127,13 @@ fn paper() -> RunConfig {
     config.method.warmup_iterations = 100;
     config.method.ema_period = 5;
     config.method.ema_start = EmaStart::Zero;
-    config.method.contrast[1].least_vectors = 3;
+    config.method.contrast = vec![ContrastTerm::r1(), ContrastTerm { least_vectors: 3, ..ContrastTerm::r4() }];
+    (config.optimizer.lr_encoder, config.optimizer.lr_head) = (3e-4, 3e-4);
     config.optimizer.schedule = Schedule::Constant;
     config.optimizer.lr_floor = 1e-6;
     config.data.sides = Sides::Crop;
     config.evaluation.split_touching = false;
+    config.evaluation.calibrate = false;
     config.evaluation.paper_clip = 255;
     config.run = RunSettings { count: Count::Epochs, iterations: 300, batch: 30, validate_every: 5, recalibrate_batches: 0, ..config.run };
     config

@@ -38,6 +38,9 @@ pub struct EvaluateArgs {
     /// Whether touching nuclei are cut apart; by default as in the run's configuration.
     #[arg(long, value_name = "true|false")]
     split_touching: Option<bool>,
+    /// Components with fewer pixels are no nuclei; by default as in the run's configuration.
+    #[arg(long, value_name = "PIXELS")]
+    min_area_px: Option<usize>,
     /// Where to run: auto, cpu or cuda.
     #[arg(long, default_value = "auto", value_parser = choice::parse::<DeviceChoice>)]
     device: DeviceChoice,
@@ -51,6 +54,7 @@ pub fn run(arguments: &EvaluateArgs) -> Result<String> {
     let (network, mut config) = open(&arguments.run, arguments.device)?;
     config.evaluation.views = arguments.views.unwrap_or(config.evaluation.views);
     config.evaluation.split_touching = arguments.split_touching.unwrap_or(config.evaluation.split_touching);
+    config.evaluation.min_area_px = arguments.min_area_px.unwrap_or(config.evaluation.min_area_px);
     let dataset = Dataset::load_labelled(&arguments.data, arguments.split, arguments.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
     let scored = in_pool(config.run.threads, || score(&network, &samples, &config, arguments.overlays.as_deref()))?;
@@ -89,7 +93,7 @@ pub fn open(run: &Path, device: DeviceChoice) -> Result<(Network, RunConfig)> {
 /// Scores samples that have labels, decoded as slides are; `config` gives the decoding, the views, the papers' clip and the seed of
 /// intervals. Where touching nuclei are cut apart, the same predictions are scored without that too.
 pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, overlays: Option<&Path>) -> Result<Evaluation> {
-    let EvaluationConfig { views, split_touching, paper_clip } = config.evaluation;
+    let EvaluationConfig { views, split_touching, paper_clip, .. } = config.evaluation;
     let decoding = config.evaluation.decoding();
     let level = decoding.first_foreground_level();
     let clip = Some(paper_clip).filter(|&clip| clip > 0);

@@ -7,7 +7,7 @@ use models::plane::Plane;
 use rayon::prelude::*;
 
 use crate::augment::{Patch, Recipe, augment};
-use crate::config::{Count, RunConfig};
+use crate::config::{Count, DataConfig, RunConfig};
 use crate::data::Dataset;
 use crate::rng::Draw;
 use crate::step::{Batch, stack_images};
@@ -23,7 +23,8 @@ pub struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// Batches over the samples with these positions.
     pub fn new(config: &'a RunConfig, dataset: &'a Dataset, training: &[usize]) -> Self {
-        let recipe = Recipe { crop: config.run.crop, colour: config.data.augment, normalisation: Normalisation::IMAGENET };
+        let DataConfig { augment: colour, gamma, zoom, .. } = config.data;
+        let recipe = Recipe { crop: config.run.crop, colour, gamma, zoom, normalisation: Normalisation::IMAGENET };
         Self { config, dataset, training: training.to_vec(), recipe }
     }
 

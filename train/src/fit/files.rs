@@ -22,6 +22,8 @@ pub struct Files {
     pub overlays: PathBuf,
     /// `report.html`.
     pub report: PathBuf,
+    /// `tensorboard/run.tfevents`, if asked for.
+    pub board: PathBuf,
 }
 
 impl Files {
@@ -36,6 +38,7 @@ impl Files {
             data: at("data.json"),
             overlays: at("overlays"),
             report: at("report.html"),
+            board: at("tensorboard").join("run.tfevents"),
         }
     }
 

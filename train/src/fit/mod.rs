@@ -1,6 +1,7 @@
 //! A run from its configuration to its last checkpoint.
 
 mod batches;
+mod calibration;
 mod files;
 mod plan;
 mod prefetch;
@@ -26,6 +27,7 @@ use plan::Plan;
 use prefetch::Prefetch;
 use state::State;
 pub use summary::DataSummary;
+pub use validation::Fitted;
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +70,7 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
     if resume {
         state.resume(files)?;
     }
+    state.open_board(files)?;
     let plan = Plan::of(config, state.training.len());
     let batches = Batches::new(config, dataset, &state.training);
     let kernels = state.trainer.network.kernels().clone();

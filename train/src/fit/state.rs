@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use models::Result;
 use models::card::{Metric, Training};
 use models::plane::Plane;
 use models::weights::{Weights, WeightsFile};
+use models::{Result, artifact};
 
 use super::batches::Batches;
 use super::files::Files;
 use super::validation::{Scored, describe, score};
 use crate::checkpoint::{self, Progress};
 use crate::config::RunConfig;
+use crate::data::image_file::png_of_rgb;
 use crate::data::{Dataset, Sample, Split};
 use crate::evaluate::{picture, probabilities};
 use crate::log::Log;
 use crate::metrics::pseudo::Confusion;
 use crate::network::device::kernels;
 use crate::step::Trainer;
+use crate::tensorboard::Board;
 
 /// Everything that moves in a run.
 pub struct State<'a> {
@@ -38,6 +40,8 @@ pub struct State<'a> {
     pub log: Log,
     /// Steps since the program started.
     pub steps_here: u64,
+    /// The event file for TensorBoard, if asked for.
+    board: Option<Board>,
     encoder_weights: Option<String>,
     /// Whether training starts from a whole network, so that it has a score before its first step.
     starts_trained: bool,
@@ -80,6 +84,7 @@ impl<'a> State<'a> {
             progress: Progress::default(),
             log: Log::default(),
             steps_here: 0,
+            board: None,
             encoder_weights,
             starts_trained,
             recalibrated: None,
@@ -95,6 +100,15 @@ impl<'a> State<'a> {
         }
         self.log = Log::read(&files.log, &files.pseudo, self.progress.iteration)?;
         self.progress.seconds = self.log.seconds();
+        Ok(())
+    }
+
+    /// Takes up or starts the event file for TensorBoard, if the configuration asks for it.
+    pub fn open_board(&mut self, files: &Files) -> Result<()> {
+        if self.config.run.tensorboard {
+            let Progress { iteration, seconds, .. } = self.progress;
+            self.board = Some(Board::open(&files.board, iteration, seconds, describe(self.config.data.validation).0)?);
+        }
         Ok(())
     }
 
@@ -159,7 +173,7 @@ impl<'a> State<'a> {
             return Ok(true);
         }
         let score = match score(self.trainer.evaluated(), &self.validation, self.config, stop)? {
-            Scored::Mean(score) => Some(score),
+            Scored::Mean(score, _) => Some(score),
             Scored::Nothing => None,
             Scored::Stopped => return Ok(false),
         };
@@ -172,11 +186,14 @@ impl<'a> State<'a> {
         if !self.recalibrate(batches, stop)? {
             return Ok(false);
         }
-        let score = match score(self.trainer.evaluated(), &self.validation, self.config, stop)? {
-            Scored::Mean(score) => Some(score),
+        tracing::debug!("validating with {} images after {} iterations", self.validation.len(), self.progress.iteration);
+        let scored = match score(self.trainer.evaluated(), &self.validation, self.config, stop)? {
+            Scored::Mean(score, fitted) => Some((score, fitted)),
             Scored::Nothing => None,
             Scored::Stopped => return Ok(false),
         };
+        let score = scored.map(|(score, _)| score);
+        self.progress.fitted = scored.map(|(_, fitted)| fitted);
         self.progress.validated = self.progress.iteration;
         if let Some(score) = score {
             self.log.validated(self.progress.iteration, score);
@@ -187,22 +204,25 @@ impl<'a> State<'a> {
         };
         if is_best {
             self.progress.best = score.map(|score| (score, self.progress.iteration));
-            checkpoint::model_file(self.trainer.evaluated(), self.config, &self.training_summary())?.write(&files.best)?;
+            checkpoint::model_file(self.trainer.evaluated(), &self.decoded_config(), &self.training_summary())?.write(&files.best)?;
         }
         Ok(true)
     }
 
     /// Writes the logs, then `last.safetensors`: lines that are ahead of it are dropped when the run goes on.
-    pub fn save(&self, files: &Files) -> Result<()> {
+    pub fn save(&mut self, files: &Files) -> Result<()> {
         self.log.write(&files.log, &files.pseudo)?;
+        if let Some(board) = &mut self.board {
+            board.follow(&self.log)?;
+        }
         let averages = self.averages_by_id();
         checkpoint::resume_file(&self.trainer, &averages, &self.progress, self.config, &self.training_summary())?.write(&files.last)
     }
 
     /// Overlays of the first images of the run.
-    pub fn finish(&self, files: &Files) -> Result<()> {
+    pub fn finish(&mut self, files: &Files) -> Result<()> {
         let rule = self.trainer.pseudo_labels();
-        let decoding = self.config.evaluation.decoding();
+        let decoding = self.decoded_config().evaluation.decoding();
         for (i, sample) in self.dataset.samples.iter().enumerate().take(self.config.run.overlays) {
             let prediction = probabilities(self.trainer.evaluated(), &sample.image)?;
             let average = self.training.iter().position(|&t| t == i).filter(|_| self.config.method.uses_pseudo_labels());
@@ -210,9 +230,18 @@ impl<'a> State<'a> {
                 let labels = rule.labels(&self.averages[k].data, &sample.scribble.data, self.progress.updates);
                 Plane { width: sample.image.width, height: sample.image.height, data: labels }
             });
-            picture::write(&files.overlays.join(format!("{}.png", sample.id)), sample, pseudo.as_ref(), &prediction, &decoding)?;
+            let picture = picture::of(sample, pseudo.as_ref(), &prediction, &decoding);
+            artifact::write(&files.overlays.join(format!("{}.png", sample.id)), &png_of_rgb(&picture)?)?;
+            if let Some(board) = &mut self.board {
+                board.picture(&sample.id, &picture, self.progress.iteration, self.progress.seconds)?;
+            }
         }
         Ok(())
+    }
+
+    /// The configuration with the decoding that was fitted to validation masks, if one was.
+    fn decoded_config(&self) -> RunConfig {
+        self.progress.fitted.map_or_else(|| self.config.clone(), |fitted| fitted.put_into(self.config))
     }
 
     fn training_summary(&self) -> Training {

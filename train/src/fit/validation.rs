@@ -4,39 +4,70 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use models::Result;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{RunConfig, Validation, Views};
+use super::calibration::{Predicted, best_min_area, best_threshold};
+use crate::config::{EvaluationConfig, RunConfig, Validation, Views};
 use crate::data::Sample;
+use crate::evaluate::quantised;
 use crate::evaluate::views::averaged_probabilities;
 use crate::loss::cross_entropy;
-use crate::metrics::Pixels;
 use crate::network::Network;
 
 /// What came of scoring the validation images.
 pub enum Scored {
-    /// The mean over the images that can be scored.
-    Mean(f64),
+    /// The mean over the images that can be scored, and the decoding that goes with it.
+    Mean(f64, Fitted),
     /// None can be.
     Nothing,
     /// A stop was asked for before the end.
     Stopped,
 }
 
-/// The mean score of some samples, higher is better: semantic `IoU` on masks, or minus the cross-entropy on scribbles.
+/// What `evaluation.calibrate` may change.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fitted {
+    /// A pixel belongs to a nucleus above this.
+    pub threshold: f64,
+    /// Smaller components are dropped.
+    pub min_area_px: usize,
+}
+
+impl Fitted {
+    /// The configuration with these values.
+    pub fn put_into(self, config: &RunConfig) -> RunConfig {
+        let mut config = config.clone();
+        (config.evaluation.threshold, config.evaluation.min_area_px) = (self.threshold, self.min_area_px);
+        config
+    }
+}
+
+/// The mean score of some samples, higher is better: semantic `IoU` on masks (with `evaluation.calibrate` at the best threshold), or
+/// minus the cross-entropy on scribbles.
 pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, stop: &AtomicBool) -> Result<Scored> {
-    let views = config.evaluation.views;
-    let mut scores = Vec::new();
+    let EvaluationConfig { views, threshold, min_area_px, calibrate, .. } = config.evaluation;
+    let (mut scores, mut predicted) = (Vec::new(), Vec::new());
     for sample in samples {
         if stop.load(Ordering::Relaxed) {
             return Ok(Scored::Stopped);
         }
-        scores.extend(match config.data.validation {
-            Validation::None => None,
-            Validation::Masks => mask_score(network, sample, views)?,
-            Validation::Scribbles => Some(scribble_score(network, sample, views)?),
-        });
+        match config.data.validation {
+            Validation::Masks if sample.labels.is_some() => {
+                let probability = quantised(&averaged_probabilities(network, &sample.image, views)?);
+                predicted.push(Predicted { sample, probability });
+            }
+            Validation::Scribbles => scores.push(scribble_score(network, sample, views)?),
+            Validation::Masks | Validation::None => {}
+        }
     }
-    Ok(if scores.is_empty() { Scored::Nothing } else { Scored::Mean(scores.iter().sum::<f64>() / scores.len() as f64) })
+    if let Some((threshold, iou)) = best_threshold(&predicted, threshold, calibrate) {
+        let fitted = Fitted { threshold, min_area_px };
+        let decoding = fitted.put_into(config).evaluation.decoding();
+        let min_area_px = if calibrate { best_min_area(&predicted, &decoding) } else { min_area_px };
+        return Ok(Scored::Mean(iou, Fitted { min_area_px, ..fitted }));
+    }
+    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    Ok(if scores.is_empty() { Scored::Nothing } else { Scored::Mean(mean, Fitted { threshold, min_area_px }) })
 }
 
 /// What the score is called and what it is measured on.
@@ -46,12 +77,6 @@ pub fn describe(validation: Validation) -> (&'static str, &'static str) {
         Validation::Scribbles => ("minus_scribble_cross_entropy", "held-out scribbles"),
         Validation::None => ("none", "nothing"),
     }
-}
-
-fn mask_score(network: &Network, sample: &Sample, views: Views) -> Result<Option<f64>> {
-    let Some(labels) = &sample.labels else { return Ok(None) };
-    let mask = averaged_probabilities(network, &sample.image, views)?.map(|&p| p > 0.5);
-    Ok(Some(Pixels::of(labels.data.iter().map(|&id| id > 0), mask.data.iter().copied()).iou()))
 }
 
 fn scribble_score(network: &Network, sample: &Sample, views: Views) -> Result<f64> {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Method, Profile, RunConfig, choice};
 use crate::data::{Dataset, Folder, Sample, Split};
 use crate::evaluate::command::{Evaluation, open, score};
-use crate::fit::{self, in_pool};
+use crate::fit::{self, Outcome, in_pool};
 
 pub use table::Table;
 
@@ -104,6 +104,26 @@ fn usable_folds(config: &RunConfig) -> Result<usize> {
 }
 
 fn one(out: &Path, config: &RunConfig, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<FoldScores>> {
+    let fold = config.data.fold.expect("every run of this command has a fold");
+    let scores = |outcome: Outcome, test| FoldScores {
+        method: config.method.name,
+        fold,
+        iterations: outcome.iterations,
+        seconds: outcome.seconds,
+        test,
+    };
+    scored_run(out, config, scores, report, stop)
+}
+
+/// Trains in `out` and scores the best network on the test images, once: `scores.json`, what `summary` makes of it, says that the run
+/// is finished, and is read instead the next time. `None` if the run was stopped.
+pub(crate) fn scored_run<T: Serialize + serde::de::DeserializeOwned>(
+    out: &Path,
+    config: &RunConfig,
+    summary: impl FnOnce(Outcome, Evaluation) -> T,
+    report: &dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Option<T>> {
     let path = out.join("scores.json");
     if path.exists() {
         let differences = RunConfig::load(&out.join("config.toml"), Profile::Default, &[] as &[&str])?.differences(config);
@@ -123,8 +143,7 @@ fn one(out: &Path, config: &RunConfig, report: &dyn Progress, stop: &AtomicBool)
     let dataset = Dataset::load_labelled(&config.data.folder, Some(Split::Test), config.data.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
     let test = in_pool(config.run.threads, || score(&network, &samples, &config, None))?;
-    let fold = config.data.fold.expect("every run of this command has a fold");
-    let scores = FoldScores { method: config.method.name, fold, iterations: outcome.iterations, seconds: outcome.seconds, test };
+    let scores = summary(outcome, test);
     artifact::write(&path, &serde_json::to_vec_pretty(&scores)?)?;
     Ok(Some(scores))
 }

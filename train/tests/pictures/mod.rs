@@ -29,8 +29,12 @@ pub fn picture(side: usize, seed: u64) -> (RgbImage, Plane<u32>) {
 }
 
 pub fn data_folder(folder: &Path, images: u64) {
+    folder_of_pictures(folder, images, 70);
+}
+
+pub fn folder_of_pictures(folder: &Path, images: u64, side: usize) {
     for i in 0..images {
-        let (image, labels) = picture(70, i);
+        let (image, labels) = picture(side, i);
         models::artifact::write(&folder.join(format!("images/p{i}.png")), &png_of_rgb(&image).unwrap()).unwrap();
         models::artifact::write(&folder.join(format!("labels/p{i}.png")), &png_of_labels(&labels).unwrap()).unwrap();
     }
