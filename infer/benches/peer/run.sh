@@ -8,7 +8,7 @@ here=$(dirname "$0")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 for round in $(seq "$rounds"); do
-    "$infer" -q segment "$model" "$slide" -o "$out" --device cpu --tile "$tile" --halo "$halo" --no-tissue --json |
+    "$infer" -q segment "$model" "$slide" -o "$out" --tile "$tile" --halo "$halo" --no-tissue --json |
         "$python" -c 'import json,sys; s=json.load(sys.stdin)[0]; t=s["timings"]; print(json.dumps({"ours": round(t["megapixels_per_second"],3), "seconds": round(t["wall_seconds"],2), "network_share": t["busy_share"]["network"], "nuclei": s["nuclei"]["count"]}))'
     printf 'peer, halo %s: ' "$halo"
     "$python" "$here/segment.py" "$slide" "$model" "$out/p.tif" --tile "$tile" --halo "$halo" --instances

@@ -88,7 +88,8 @@ fn geometry(batch: usize, height: usize, width: usize, kernel: usize, stride: us
 
 #[test]
 fn windows_of_few_channels() {
-    for (g, inputs, outputs) in [(geometry(2, 21, 34, 7, 2), 3, 48), (geometry(1, 5, 3, 3, 1), 1, 16), (geometry(1, 17, 101, 5, 1), 4, 32)] {
+    for (g, inputs, outputs) in [(geometry(2, 21, 34, 7, 2), 3, 48), (geometry(1, 5, 3, 3, 1), 1, 16), (geometry(1, 17, 101, 5, 1), 4, 32)]
+    {
         let case = Case::new(g, inputs, outputs);
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; case.plus.len()];
@@ -100,7 +101,8 @@ fn windows_of_few_channels() {
 
 #[test]
 fn any_kernel_and_stride() {
-    for (g, inputs, outputs) in [(geometry(1, 13, 10, 3, 2), 32, 48), (geometry(2, 8, 9, 1, 2), 16, 16), (geometry(1, 7, 11, 5, 1), 19, 64)] {
+    for (g, inputs, outputs) in [(geometry(1, 13, 10, 3, 2), 32, 48), (geometry(2, 8, 9, 1, 2), 16, 16), (geometry(1, 7, 11, 5, 1), 19, 64)]
+    {
         let case = Case::new(g, inputs, outputs);
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; case.plus.len()];
