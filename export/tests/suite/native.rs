@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 use export::onnx::{Arithmetic, write};
 use export::pass;
+use infer::choose;
+use infer::golden::GoldenTile;
 use infer::native::{self, Native};
 use infer::runtime::Device;
-use infer::segmenter::{Model, Options, Segmenter};
+use infer::segmenter::{Model, Network, Options, Segmenter};
 use kernels::Isa;
 use models::card::{ModelCard, Normalisation};
 use models::graph::{Graph, UpConvForm};
@@ -162,5 +164,31 @@ fn what_has_no_kernel_is_refused_by_name_and_reason() {
         let Err(error) = Segmenter::new(&model, &options(Device::Native, 1)) else { panic!("{arithmetic:?} was taken") };
         assert!(error.to_string().contains("native kernels") && error.to_string().contains(reason), "{error}");
         assert!(error.hint_text().unwrap().contains("--device cpu"));
+    }
+}
+
+/// `auto` takes own kernels where the golden tiles prove them, and ONNX Runtime for what they do not run.
+#[test]
+fn auto_takes_own_kernels_where_they_run_the_model() {
+    install_runtime();
+    if infer::runtime::has_nvidia() || infer::runtime::has_amx() {
+        eprintln!("skipped: this machine may have something faster");
+        return;
+    }
+    let graph = unet(&small(4, 2, 1));
+    let (graph, weights) = pass::all((graph.clone(), formula_weights(&graph)), &NORMALISATION);
+    let range = graph.nodes.iter().map(|node| (node.name.clone(), [-1.0, 1.0])).collect();
+    for (arithmetic, device) in [(Arithmetic::F32, Device::Native), (Arithmetic::Int8(range), Device::Cpu)] {
+        let mut model = file(&graph, &weights);
+        model.bytes = write(&graph, &weights, &arithmetic, &BTreeMap::new()).unwrap().bytes;
+        let image = image(1, 64, 64);
+        let map = Segmenter::new(&model, &options(Device::Cpu, 1)).unwrap().quantised(&image, 1, 64, 64).unwrap();
+        let chosen = |model: &Model| choose::open(model, &options(Device::Auto, 1), None).unwrap().options.device;
+        assert_eq!(chosen(&model), Device::Cpu, "without golden tiles");
+        model.golden = vec![GoldenTile::new(&image, &map, [64, 64], &model.card.decoding).unwrap()];
+        assert_eq!(chosen(&model), device);
+        let wrong: Vec<u8> = map.iter().map(|v| v.wrapping_add(90)).collect();
+        model.golden = vec![GoldenTile::new(&image, &wrong, [64, 64], &model.card.decoding).unwrap()];
+        assert!(choose::open(&model, &options(Device::Native, 1), None).is_err());
     }
 }

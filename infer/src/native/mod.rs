@@ -47,7 +47,7 @@ pub fn prepare(model: &Model) -> Result<Program> {
 pub fn prepare_for(model: &Model, isa: Isa) -> Result<Program> {
     let proto = ModelProto::decode(model.bytes.as_slice()).doing(|| "parsing ONNX")?;
     let Some(graph) = &proto.graph else { bail!("the file has no graph") };
-    let program = read::read(graph).map(|net| Program::new(net, isa));
+    let program = read::read(graph).and_then(|net| net.check_sizes(model.card.stride).map(|()| Program::new(net, isa)));
     program.doing(|| format!("running {} by the native kernels", model.card.name)).hint(|| "use --device cpu, or export the model in f32")
 }
 

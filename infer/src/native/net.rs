@@ -1,5 +1,10 @@
 //! A network as it is read from a file, with its weights: what is going to be computed, before it is decided how.
 
+use models::{Result, bail};
+
+/// Maps are at most so many doublings larger than the image.
+const MOST_DOUBLINGS: i32 = 4;
+
 /// What a node computes, on maps `B C H W`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -79,13 +84,52 @@ impl Net {
         readers
     }
 
-    /// Values in all weights.
-    pub fn parameters(&self) -> usize {
-        let of = |op: &Op| match op {
-            Op::Conv(conv) => conv.weight.len() + conv.bias.len(),
-            Op::Affine { gain, offset } => gain.len() + offset.len(),
-            Op::Image { .. } | Op::Relu | Op::Add | Op::MaxPool | Op::Upsample | Op::Concat | Op::Difference => 0,
+    /// An error where maps that meet have other sizes, or the logit another than the image, whose extents are multiples of `stride`.
+    pub fn check_sizes(&self, stride: usize) -> Result<()> {
+        // How often a map was doubled, less how often it was halved.
+        let mut doublings: Vec<i32> = Vec::with_capacity(self.nodes.len());
+        for Node { name, op, inputs, .. } in &self.nodes {
+            let first = inputs.first().map_or(0, |&input| doublings[input]);
+            if inputs.iter().any(|&input| doublings[input] != first) {
+                bail!("the node {name:?} reads maps of several sizes");
+            }
+            let own = match op {
+                Op::Conv(Conv { stride: 2, .. }) | Op::MaxPool => first - 1,
+                Op::Upsample => first + 1,
+                Op::Image { .. } | Op::Conv(_) | Op::Affine { .. } | Op::Relu | Op::Add | Op::Concat | Op::Difference => first,
+            };
+            if own > MOST_DOUBLINGS || (own < 0 && !stride.is_multiple_of(1 << own.unsigned_abs().min(30))) {
+                bail!("the node {name:?} gives maps of another size than a stride of {stride} allows");
+            }
+            doublings.push(own);
+        }
+        if doublings[self.logit] != 0 {
+            bail!("the logit has another size than the image");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_that_do_not_fit_together_are_found_before_they_meet() {
+        let node = |op: Op, inputs: &[usize]| Node { name: "n".into(), op, inputs: inputs.to_vec(), channels: 3 };
+        let image = || node(Op::Image { mean: [0.0; 3], scale: [1.0; 3] }, &[]);
+        let check = |nodes: Vec<Node>, stride: usize| {
+            let logit = nodes.len() - 1;
+            Net { nodes, logit }.check_sizes(stride).map_err(|error| error.to_string())
         };
-        self.nodes.iter().map(|node| of(&node.op)).sum()
+        let halved = || vec![image(), node(Op::MaxPool, &[0])];
+        let with = |mut nodes: Vec<Node>, more: Node| {
+            nodes.push(more);
+            nodes
+        };
+        assert_eq!(check(with(halved(), node(Op::Upsample, &[1])), 2), Ok(()));
+        assert!(check(with(halved(), node(Op::Upsample, &[1])), 1).unwrap_err().contains("stride"));
+        assert!(check(with(halved(), node(Op::Add, &[0, 1])), 2).unwrap_err().contains("several sizes"));
+        assert!(check(halved(), 2).unwrap_err().contains("than the image"));
     }
 }

@@ -14,7 +14,7 @@ impl Reader<'_> {
         let kernel = floats(self.tensor(node, 1)?)?;
         let &[outputs, inputs, side, across] = kernel.shape.as_slice() else { bail!("its weight has the shape {:?}", kernel.shape) };
         let (sides, pads, strides) = (attributes.ints("kernel_shape")?, attributes.ints("pads")?, attributes.ints("strides")?);
-        if side != across || sides != [side as i64; 2] || inputs != self.nodes[id].channels {
+        if kernel.values.is_empty() || side != across || sides != [side as i64; 2] || inputs != self.nodes[id].channels {
             bail!("a kernel of {:?} on {} channels has no kernel here", kernel.shape, self.nodes[id].channels);
         }
         let bias = self.vector(node, 2, outputs)?;
@@ -33,7 +33,7 @@ impl Reader<'_> {
         let kernel = floats(self.tensor(node, 1)?)?;
         let (sides, pads, strides) = (attributes.ints("kernel_shape")?, attributes.ints("pads")?, attributes.ints("strides")?);
         let &[inputs, outputs, 4, 4] = kernel.shape.as_slice() else { bail!("its weight has the shape {:?}", kernel.shape) };
-        if (sides, pads, strides) != (&[4, 4], &[1; 4], &[2, 2]) || inputs != self.nodes[id].channels {
+        if kernel.values.is_empty() || (sides, pads, strides) != (&[4, 4], &[1; 4], &[2, 2]) || inputs != self.nodes[id].channels {
             bail!("it is not the convolution of an enlarged map");
         }
         let weight = up::from_transposed(&kernel.values, inputs, outputs)?;

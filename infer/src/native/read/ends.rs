@@ -25,7 +25,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn sub(&mut self, node: &NodeProto) -> Result<Value> {
-        match (self.value(node, 0)?.clone(), self.made.get(node.input[1].as_str())) {
+        match (self.value(node, 0)?.clone(), self.value(node, 1).ok()) {
             (Value::Image(Stage::Planes), None) => Ok(Value::Centred(self.of_planes(node)?)),
             (Value::Channel(x, 1), Some(Value::Channel(y, 0))) if x == *y && self.nodes[x].channels == 2 => {
                 Ok(self.named(node, Op::Difference, vec![x], 1))

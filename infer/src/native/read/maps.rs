@@ -29,6 +29,9 @@ impl Reader<'_> {
             return Ok(Value::Phases(phases));
         }
         let inputs = (0..node.input.len()).map(|input| self.map(node, input)).collect::<Result<Vec<_>>>()?;
+        if inputs.is_empty() {
+            bail!("there is nothing to put together");
+        }
         let channels = inputs.iter().map(|&input| self.nodes[input].channels).sum();
         Ok(self.named(node, Op::Concat, inputs, channels))
     }

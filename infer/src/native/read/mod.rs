@@ -85,6 +85,7 @@ pub fn read(graph: &GraphProto) -> Result<Net> {
 
 impl<'a> Reader<'a> {
     fn node(&mut self, node: &'a NodeProto) -> Result<()> {
+        let [output] = node.output.as_slice() else { bail!("expected one output, found {}", node.output.len()) };
         let mut attributes = Attributes::of(node);
         let value = match node.op_type.as_str() {
             "Cast" => self.cast(node, &mut attributes)?,
@@ -108,7 +109,6 @@ impl<'a> Reader<'a> {
             other => bail!("{other} has no kernel here"),
         };
         attributes.end()?;
-        let [output] = node.output.as_slice() else { bail!("expected one output, found {}", node.output.len()) };
         self.made.insert(output, value);
         Ok(())
     }
