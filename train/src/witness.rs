@@ -2,12 +2,15 @@
 //!
 //! An exporter that runs no training code can so compare what it wrote with what was trained, each time.
 
+use std::sync::Arc;
+
 use models::Result;
 use models::weights::{Array, Weights};
 
 use crate::data::RgbImage;
 use crate::evaluate::probabilities;
 use crate::network::Network;
+use crate::network::kernels::Cpu;
 
 /// The image, `H W 3`, values 0 to 255.
 pub const IMAGE: &str = "witness.image";
@@ -21,12 +24,18 @@ pub fn arrays(network: &Network) -> Result<Weights> {
     let stride = network.graph().stride();
     let (width, height) = (WIDTH.next_multiple_of(stride), HEIGHT.next_multiple_of(stride));
     let image = RgbImage { width, height, data: (0..3 * width * height).map(|i| value(i / 3 % width, i / 3 / width, i % 3)).collect() };
-    let probability = probabilities(network, &image)?;
+    // Exporters compare to three digits; maps in bf16 have fewer. The weights are f32 in any case.
+    let exact = if network.kernels().is_exact() { None } else { Some(on_processor(network)?) };
+    let probability = probabilities(exact.as_ref().unwrap_or(network), &image)?;
     let pixels = image.data.iter().map(|&v| f32::from(v)).collect();
     Ok(Weights::from([
         (IMAGE.to_owned(), Array::new([height, width, 3], pixels)),
         (PROBABILITY.to_owned(), Array::new([height, width], probability.data)),
     ]))
+}
+
+fn on_processor(network: &Network) -> Result<Network> {
+    Network::new(network.graph().clone(), &network.weights()?, Arc::new(Cpu::default()))
 }
 
 fn value(x: usize, y: usize, channel: usize) -> u8 {

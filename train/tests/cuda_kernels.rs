@@ -6,6 +6,7 @@ mod emulator;
 mod operations;
 mod reference;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -26,20 +27,33 @@ fn exact(graph: &Graph, weights: &models::weights::Weights) -> Network {
 #[test]
 fn every_operation_in_f32() {
     for (device, kernels) in devices(DType::F32) {
-        for (name, graph) in graphs() {
-            let weights = reference::weights(3, &graph);
-            let (slow, fast) = (exact(&graph, &weights), Network::new(graph.clone(), &weights, kernels.clone()).unwrap());
-            for (height, width) in [(2, 2), (6, 10), (34, 32)] {
-                let image = image(&graph, height, width);
-                for mode in [Mode::Train, Mode::Frozen] {
-                    let what = format!("{name} {device} {height}x{width} {mode:?}");
-                    let (y, dx, dw) = gradients(&slow, &image, mode);
-                    let (fast_y, fast_dx, fast_dw) = gradients(&fast, &image.to_dtype(DType::F32).unwrap(), mode);
-                    assert_close(&what, &fast_y, &y, 2e-5);
-                    assert_close(&what, &fast_dx, &dx, 2e-4);
-                    for (key, gradient) in dw {
-                        assert_close(&format!("{what} {key}"), &fast_dw[&key], &gradient, 2e-4);
-                    }
+        operations_in_f32(&device, &kernels, &graphs());
+    }
+}
+
+#[test]
+fn convolutions_without_cudnn() {
+    let Some(mut emulator) = Emulator::new(DType::F32) else { return };
+    emulator.direct = true;
+    let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(emulator));
+    let convolutions = graphs().into_iter().filter(|(name, _)| name.starts_with("conv")).collect();
+    operations_in_f32("emulator, plain kernels", &kernels, &convolutions);
+}
+
+fn operations_in_f32(device: &str, kernels: &Arc<dyn Kernels>, graphs: &BTreeMap<&str, Graph>) {
+    for (name, graph) in graphs {
+        let weights = reference::weights(3, graph);
+        let (slow, fast) = (exact(graph, &weights), Network::new(graph.clone(), &weights, kernels.clone()).unwrap());
+        for (height, width) in [(2, 2), (6, 10), (34, 32)] {
+            let image = image(graph, height, width);
+            for mode in [Mode::Train, Mode::Frozen] {
+                let what = format!("{name} {device} {height}x{width} {mode:?}");
+                let (y, dx, dw) = gradients(&slow, &image, mode);
+                let (fast_y, fast_dx, fast_dw) = gradients(&fast, &image.to_dtype(DType::F32).unwrap(), mode);
+                assert_close(&what, &fast_y, &y, 2e-5);
+                assert_close(&what, &fast_dx, &dx, 2e-4);
+                for (key, gradient) in dw {
+                    assert_close(&format!("{what} {key}"), &fast_dw[&key], &gradient, 2e-4);
                 }
             }
         }

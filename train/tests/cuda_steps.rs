@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use devices::devices;
+use models::unet::unet;
 use models::weights::Weights;
 use reference::{assert_close, difference, f64s, u, vectors};
 use train::config::{MaxPerClass, PairRule, Reduction, RunConfig, Scope};
 use train::loss::{Contrast, IGNORE, Sampling, contrast_of_maps, contrast_on, cross_entropies};
 use train::network::kernels::{Cpu, Kernels};
+use train::network::{Network, initial_weights};
 use train::optimizer::{Part, RAdam, Rate};
 use train::rng::Draw;
 use train::step::{Batch, Losses, Stage, Trainer};
@@ -171,6 +173,21 @@ fn same_steps(device: &str, found: &Trained, exact: &Trained, of_losses: f64, of
             let doubles = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
             let (worst, scale) = difference(&doubles(&found[name].data), &doubles(&exact.data));
             assert!(worst <= of_weights * scale.max(0.1), "{device} {name}: {worst:.1e} of {scale:.1e}");
+        }
+    }
+}
+
+/// What a checkpoint says of one image is compared by exporters: it has the digits of f32 even where maps are in bf16.
+#[test]
+fn a_checkpoints_word_is_exact() {
+    let graph = unet(&small_config(&[]).network);
+    let weights = initial_weights(&graph, 1);
+    let of = |kernels: Arc<dyn Kernels>| train::witness::arrays(&Network::new(graph.clone(), &weights, kernels).unwrap()).unwrap();
+    let exact = of(Arc::new(Cpu::default()));
+    for map_type in [DType::F32, DType::BF16] {
+        for (device, kernels) in devices(map_type) {
+            let (found, exact) = (&of(kernels)[train::witness::PROBABILITY].data, &exact[train::witness::PROBABILITY].data);
+            assert!(found.iter().zip(exact).all(|(f, e)| (f - e).abs() <= 1e-4), "{device}");
         }
     }
 }

@@ -18,9 +18,10 @@ pub struct Choice {
     deterministic: bool,
 }
 
+/// For predictions from finished weights: in f32.
 impl From<DeviceChoice> for Choice {
     fn from(device: DeviceChoice) -> Self {
-        Self { device, precision: Precision::Auto, kernels: KernelChoice::Fast, deterministic: false }
+        Self { device, precision: Precision::F32, kernels: KernelChoice::Fast, deterministic: false }
     }
 }
 

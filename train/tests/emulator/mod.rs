@@ -22,13 +22,15 @@ pub struct Emulator {
     pub backwards: bool,
     /// Convolutions are off by a factor of two.
     pub broken: bool,
+    /// There are no convolutions but the plain kernels.
+    pub direct: bool,
 }
 
 impl Emulator {
     /// The device for maps of this type; none, and a line that says so, where there is no C++ compiler.
     pub fn new(map_type: DType) -> Option<Self> {
         library(map_type)?;
-        Some(Self { map_type, backwards: false, broken: false })
+        Some(Self { map_type, backwards: false, broken: false, direct: false })
     }
 }
 
@@ -100,9 +102,12 @@ impl Machine for Emulator {
         Ok(())
     }
 
-    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<()> {
+    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<bool> {
+        if self.direct {
+            return Ok(false);
+        }
         // SAFETY: as the caller says.
         unsafe { convolution::run(self.map_type, pass, geometry, [x, w, y], if self.broken { 2.0 } else { 1.0 }) };
-        Ok(())
+        Ok(true)
     }
 }

@@ -110,6 +110,10 @@ pub trait Kernels: Send + Sync {
     /// A convolution weight, or its gradient, as `O I K K`.
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
 
+    /// Whether feature maps are f32 or wider, so that results agree with other programs to the last digits that these show.
+    fn is_exact(&self) -> bool {
+        true
+    }
     /// What these kernels do at one stroke where others take many tensor operations, if anything.
     fn fused(&self) -> Option<&dyn Fused> {
         None

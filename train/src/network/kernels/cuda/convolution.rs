@@ -4,8 +4,8 @@ use candle_core::{DType, Result, Tensor};
 use models::graph::Conv;
 
 use super::super::{ConvGradients, Source};
-use super::launch::{int, long, over};
-use super::{Cuda, Geometry, Machine, Pass};
+use super::launch::{Arg, int, long, over};
+use super::{Cuda, Geometry, Machine, Pass, Value};
 
 /// Values of a filter.
 fn count(conv: &Conv) -> usize {
@@ -46,7 +46,7 @@ impl<M: Machine> Cuda<M> {
     }
 
     fn refresh_copy(&self, whole: &Tensor, n: usize) -> Result<()> {
-        let copy = super::launch::Arg::Is(super::Value::Address(self.copy_address(whole, n)?));
+        let copy = Arg::Is(Value::Address(self.copy_address(whole, n)?));
         self.run("copy_weight", over(n), &[whole.into(), copy, long(n)])
     }
 
@@ -66,14 +66,30 @@ impl<M: Machine> Cuda<M> {
         }
     }
 
+    /// One pass, by the machine's own way or by a plain kernel. The addresses are those of `x`, `w` and `y`, of the geometry's sizes.
+    fn product(&self, pass: Pass, geometry: &Geometry, [x, w, y]: [u64; 3]) -> Result<()> {
+        // SAFETY: callers pass tensors of the geometry's sizes.
+        if unsafe { self.machine.convolve(pass, geometry, x, w, y)? } {
+            return Ok(());
+        }
+        let Geometry { batch, height, width, inputs, outputs, kernel, stride } = *geometry;
+        let [rows, columns] = geometry.result();
+        let (name, values) = match pass {
+            Pass::Forward => ("direct_forward", batch * rows * columns * outputs),
+            Pass::Data => ("direct_data", batch * height * width * inputs),
+            Pass::Filter => ("direct_filter", outputs * kernel * kernel * inputs),
+        };
+        let mut args = [x, w, y].map(|address| Arg::Is(Value::Address(address))).to_vec();
+        args.extend([batch, height, width, inputs, outputs, kernel, stride, rows, columns].map(int));
+        self.run(name, over(values), &args)
+    }
+
     pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let x = self.read(source)?;
         let geometry = Geometry::of(conv, &x)?;
         let [height, width] = geometry.result();
         let y = self.map(&[geometry.batch, height, width, conv.outputs])?;
-        let (from, filter, to) = (self.machine.address(&x)?, self.filter(conv, weight)?, self.machine.address(&y)?);
-        // SAFETY: the tensors have the sizes of the geometry.
-        unsafe { self.machine.convolve(Pass::Forward, &geometry, from, filter, to)? };
+        self.product(Pass::Forward, &geometry, [self.machine.address(&x)?, self.filter(conv, weight)?, self.machine.address(&y)?])?;
         if let Some(bias) = bias {
             let args = [(&y).into(), bias.into(), int(geometry.batch * height * width), int(conv.outputs)];
             self.run("add_bias", over(y.elem_count()), &args)?;
@@ -92,17 +108,14 @@ impl<M: Machine> Cuda<M> {
         let x = self.read(source)?;
         let geometry = Geometry::of(conv, &x)?;
         let dweight = self.map(&[count(conv)])?;
-        let (at_x, at_y, at_dweight) = (self.machine.address(&x)?, self.machine.address(dy)?, self.machine.address(&dweight)?);
-        // SAFETY: the tensors have the sizes of the geometry.
-        unsafe { self.machine.convolve(Pass::Filter, &geometry, at_x, at_dweight, at_y)? };
+        let at_y = self.machine.address(dy)?;
+        self.product(Pass::Filter, &geometry, [self.machine.address(&x)?, self.machine.address(&dweight)?, at_y])?;
         let dbias = conv.bias.then(|| self.bias_gradient(dy)).transpose()?;
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias });
         }
         let dx = self.map(x.dims())?;
-        let (at_dx, filter) = (self.machine.address(&dx)?, self.filter(conv, weight)?);
-        // SAFETY: as above.
-        unsafe { self.machine.convolve(Pass::Data, &geometry, at_dx, filter, at_y)? };
+        self.product(Pass::Data, &geometry, [self.machine.address(&dx)?, self.filter(conv, weight)?, at_y])?;
         let (dx, dskip) = match source {
             Source::Map(_) => (dx, None),
             Source::Upsampled { small, .. } => self.disassemble(&dx, small.dim(3)?, true)?,

@@ -96,9 +96,10 @@ pub trait Machine: Send + Sync {
     /// # Safety
     /// The values must be those of the kernel's parameters, and addresses must have as much memory behind them as it reads and writes.
     unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[Value]) -> Result<()>;
-    /// Starts a convolution; the addresses are those of `x`, `w` and `y`.
+    /// Starts a convolution; the addresses are those of `x`, `w` and `y`. `false` if the device has no fast way to do it: nothing
+    /// was done then.
     ///
     /// # Safety
     /// The addresses must have as much memory behind them as the geometry says.
-    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<()>;
+    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<bool>;
 }

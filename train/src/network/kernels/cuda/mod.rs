@@ -52,6 +52,10 @@ impl<M: Machine> Kernels for Cuda<M> {
         DType::F32
     }
 
+    fn is_exact(&self) -> bool {
+        self.machine.map_type() == DType::F32
+    }
+
     fn fused(&self) -> Option<&dyn Fused> {
         Some(self)
     }

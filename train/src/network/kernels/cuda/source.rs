@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use crate::loss::IGNORE;
 
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     include_str!("cu/common.cu"),
     include_str!("cu/maps.cu"),
     include_str!("cu/pool.cu"),
@@ -12,6 +12,7 @@ const PARTS: [&str; 7] = [
     include_str!("cu/step.cu"),
     include_str!("cu/follow.cu"),
     include_str!("cu/contrast.cu"),
+    include_str!("cu/direct.cu"),
 ];
 
 /// The program for feature maps of this type, f32 or bf16.
@@ -21,7 +22,7 @@ pub fn program(map_type: DType) -> String {
 }
 
 /// Names of kernels that come in one form.
-const SINGLE: [&str; 17] = [
+const SINGLE: [&str; 20] = [
     "import_map",
     "export_map",
     "copy_weight",
@@ -39,6 +40,9 @@ const SINGLE: [&str; 17] = [
     "contrast_32",
     "contrast_64",
     "scatter_vectors",
+    "direct_forward",
+    "direct_data",
+    "direct_filter",
 ];
 
 /// Names of kernels that come with `_wide` (16 bytes at a time) and `_one` (value by value) behind them.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 
-use candle_core::cuda_backend::cudarc::cudnn::{result, sys};
+use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
-use candle_core::{CudaDevice, DType, Error, Result, bail};
+use candle_core::{CudaDevice, DType, Error, Result};
 
 use super::super::machine::{Geometry, Pass};
 use super::algorithm::{Candidate, Rule, choose};
@@ -20,7 +20,8 @@ pub struct Convolutions {
     cuda: CudaDevice,
     dtype: sys::cudnnDataType_t,
     rule: Rule,
-    plans: HashMap<(Pass, Geometry), Plan>,
+    /// None for shapes without an algorithm.
+    plans: HashMap<(Pass, Geometry), Option<Plan>>,
     workspace: Option<CudaSlice<u8>>,
 }
 
@@ -59,11 +60,11 @@ impl Convolutions {
         Ok(convolutions)
     }
 
-    /// Starts a pass; the addresses are those of `x`, `w` and `y`.
+    /// Starts a pass; the addresses are those of `x`, `w` and `y`. `false` if there is no algorithm for it.
     ///
     /// # Safety
     /// The addresses must have as much memory behind them as the geometry says.
-    pub unsafe fn run(&mut self, pass: Pass, geometry: &Geometry, addresses: [u64; 3]) -> Result<()> {
+    pub unsafe fn run(&mut self, pass: Pass, geometry: &Geometry, addresses: [u64; 3]) -> Result<bool> {
         self.cuda.cuda_stream().context().bind_to_thread().map_err(Error::wrap)?;
         let key = (pass, *geometry);
         if !self.plans.contains_key(&key) {
@@ -71,10 +72,13 @@ impl Convolutions {
             let plan = unsafe { self.plan(pass, geometry, addresses)? };
             self.plans.insert(key, plan);
         }
-        let bytes = self.plans[&key].workspace;
+        let Some(bytes) = self.plans[&key].as_ref().map(|plan| plan.workspace) else { return Ok(false) };
         let workspace = self.room(bytes)?;
-        // SAFETY: as the caller says; the workspace is as large as the algorithm wants it.
-        unsafe { launch(self.handle, &self.plans[&key], addresses.map(pointer), workspace) }
+        if let Some(plan) = &self.plans[&key] {
+            // SAFETY: as the caller says; the workspace is as large as the algorithm wants it.
+            unsafe { launch(self.handle, plan, addresses.map(pointer), workspace)? };
+        }
+        Ok(true)
     }
 
     /// The address of a workspace of at least so many bytes.
@@ -93,7 +97,7 @@ impl Convolutions {
     }
 
     /// Descriptions of a shape and the algorithm that runs it: tried out, or where the same bits are wanted, by cuDNN's rules alone.
-    unsafe fn plan(&mut self, pass: Pass, geometry: &Geometry, addresses: [u64; 3]) -> Result<Plan> {
+    unsafe fn plan(&mut self, pass: Pass, geometry: &Geometry, addresses: [u64; 3]) -> Result<Option<Plan>> {
         let Geometry { batch, height, width, inputs, outputs, .. } = *geometry;
         let [rows, columns] = geometry.result();
         let math = if self.rule.full_f32 { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH };
@@ -110,11 +114,12 @@ impl Convolutions {
             }
         };
         let Some((algorithm, workspace, best)) = found else {
-            bail!("cuDNN has no algorithm for {pass:?} of {geometry:?} that run.deterministic and run.precision allow");
+            tracing::warn!("cuDNN has no algorithm for {pass:?} of {geometry:?}: a slow kernel does it");
+            return Ok(None);
         };
         // In f32 the description stays as it is: without TF32.
         convolution.set_math(if self.rule.full_f32 { math } else { best }).map_err(Error::wrap)?;
-        Ok(Plan { x, y, w, convolution, algorithm, workspace })
+        Ok(Some(Plan { x, y, w, convolution, algorithm, workspace }))
     }
 
     unsafe fn forward(
@@ -136,7 +141,7 @@ impl Convolutions {
                 sys::cudnnFindConvolutionForwardAlgorithmEx(handle, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, room, WORKSPACE)
             }
         });
-        found.map_err(Error::wrap)
+        unless_unsupported(found)
     }
 
     unsafe fn data(
@@ -160,7 +165,7 @@ impl Convolutions {
                 )
             }
         });
-        found.map_err(Error::wrap)
+        unless_unsupported(found)
     }
 
     unsafe fn filter(
@@ -184,7 +189,7 @@ impl Convolutions {
                 )
             }
         });
-        found.map_err(Error::wrap)
+        unless_unsupported(found)
     }
 
     /// Room in which algorithms are tried out.
@@ -198,6 +203,15 @@ impl Drop for Convolutions {
         self.plans.clear();
         // SAFETY: nobody else destroys it. An error at the end can be passed to nobody.
         let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+/// Nothing where cuDNN says that it does not support a shape.
+fn unless_unsupported<C>(found: std::result::Result<Option<C>, CudnnError>) -> Result<Option<C>> {
+    match found {
+        // There is a status for each reason; which ones there are depends on cuDNN's version.
+        Err(CudnnError(status)) if format!("{status:?}").starts_with("CUDNN_STATUS_NOT_SUPPORTED") => Ok(None),
+        other => other.map_err(Error::wrap),
     }
 }
 

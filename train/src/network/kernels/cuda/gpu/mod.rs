@@ -144,7 +144,7 @@ impl Machine for Gpu {
         Ok(())
     }
 
-    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<()> {
+    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<bool> {
         let mut convolutions = self.convolutions.lock().expect("no thread has panicked here");
         // SAFETY: as the caller says.
         unsafe { convolutions.run(pass, geometry, [x, w, y]) }
