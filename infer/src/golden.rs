@@ -33,7 +33,7 @@ pub struct GoldenTile {
 }
 
 /// How the golden tiles came out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Number of tiles.
     pub tiles: usize,

@@ -11,7 +11,7 @@ use clap::Parser;
 use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
 use infer::cohort::{self, Cohort};
-use infer::output::summary::Status;
+use infer::output::summary::{Proof, Status};
 use infer::runtime::{self, Device, Library};
 use infer::segment_cli::{INCOMPLETE, Ready};
 use infer::segmenter::{Model, Network, Options};
@@ -64,11 +64,13 @@ fn cohort(out: &Path) -> Result<ExitCode> {
 
 fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     let model = Model::open(&args.segment.model)?;
-    if let Some(signed) = signature::check(&model, &args.segment.model, args.key.as_deref())? {
-        tracing::info!("signed: {}", signed.comment);
+    let signed = signature::check(&model, &args.segment.model, args.key.as_deref())?.map(|signed| signed.comment);
+    if let Some(comment) = &signed {
+        tracing::info!("signed: {comment}");
     }
     let Chosen { segmenter, mut options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
-    if let Some((outcome, _)) = golden {
+    let golden = golden.map(|(outcome, _)| outcome);
+    if let Some(outcome) = &golden {
         tracing::info!("{} golden tiles move by at most {:.4}", outcome.tiles, outcome.difference.max_change);
     }
     let device = format!("{} in {}, {}", options.device, options.precision.name(), segmenter.kernels());
@@ -83,6 +85,7 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
         sha256: &model.sha256,
         networks: &mut networks,
         device,
+        proof: Proof { golden, signed },
         slide_server: std::env::current_exe().ok(),
         stop: stop.clone(),
     };

@@ -11,7 +11,7 @@ use models::card::ModelCard;
 use models::console::Progress;
 use models::{Result, bail};
 
-use crate::output::summary::Status;
+use crate::output::summary::{Proof, Status};
 use crate::output::{Extra, Summary};
 use crate::segment::{self, Halo, Options, Regions, Shard, folder, segment, segment_shard};
 use crate::segmenter::Network;
@@ -104,6 +104,8 @@ pub struct Ready<'a> {
     pub networks: &'a mut [Box<dyn Network>],
     /// Device, runtime and versions, for summaries.
     pub device: String,
+    /// What is known of the model on it.
+    pub proof: Proof,
     /// See [`Options::slide_server`].
     pub slide_server: Option<PathBuf>,
     /// A signal's number ends the run soon.
@@ -136,6 +138,7 @@ impl SegmentArgs {
             },
             extra: self.also.iter().map(|also| also.extra()).collect(),
             device: ready.device.clone(),
+            proof: ready.proof.clone(),
             slide_server: ready.slide_server.clone(),
             regions: match &self.tissue {
                 Some(path) => Regions::Given(path.clone()),

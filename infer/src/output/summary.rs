@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::golden::Outcome;
 use crate::slide::scaled::Scale;
 use crate::slide::{LostTile, Mpp};
 
@@ -115,6 +116,20 @@ pub struct RunFacts {
     pub networks: usize,
     /// Threads that read.
     pub readers: usize,
+    /// What was known of the model before it ran.
+    #[serde(flatten, default)]
+    pub proof: Proof,
+}
+
+/// What was known of a model on this device before it ran.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Proof {
+    /// How its golden tiles came out; `None`: it carries none.
+    #[serde(default)]
+    pub golden: Option<Outcome>,
+    /// What the signer wrote; `None`: no key was asked for.
+    #[serde(default)]
+    pub signed: Option<String>,
 }
 
 /// What was looked at and what was lost.

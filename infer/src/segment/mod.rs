@@ -19,6 +19,7 @@ use models::card::ModelCard;
 use models::console::Progress;
 use models::{Result, artifact, bail};
 
+use crate::output::summary::Proof;
 #[cfg(doc)]
 use crate::output::summary::Status;
 use crate::output::writers::Source;
@@ -132,6 +133,8 @@ pub struct Options {
     pub stop: Arc<AtomicUsize>,
     /// What runs the network, for the summary.
     pub device: String,
+    /// What is known of the model on it, for the summary.
+    pub proof: Proof,
 }
 
 /// Finds the nuclei of `slide` and writes the files of [`crate::output`] to `options.out/<slide's name>/`.

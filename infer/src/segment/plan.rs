@@ -14,7 +14,7 @@ use super::compute::Computed;
 use super::{Options, Origin, Regions, folder};
 use crate::output::overlay::Overlay;
 use crate::output::summary::{
-    Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
+    Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, Proof, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Frame};
@@ -35,6 +35,7 @@ pub(super) struct Plan<'a> {
     pub(super) batch: usize,
     pub(super) readers: usize,
     pub(super) device: &'a str,
+    pub(super) proof: &'a Proof,
     pub(super) extra: &'a [Extra],
     pub(super) stop: &'a AtomicUsize,
     pub(super) busy: &'a Busy,
@@ -93,6 +94,7 @@ impl<'a> Plan<'a> {
             batch: options.batch.max(1),
             readers: if options.readers == 0 { cores.clamp(2, 8) } else { options.readers },
             device: &options.device,
+            proof: &options.proof,
             extra: &options.extra,
             stop: &options.stop,
             busy,
@@ -154,7 +156,7 @@ impl<'a> Plan<'a> {
                 windows_skipped: (0..self.grid.len()).filter(|&i| !self.wants(&self.grid.window(i))).count(),
                 overlap: self.grid.overlap(),
             },
-            run: RunFacts { device: self.device.to_owned(), batch: self.batch, networks, readers: self.readers },
+            run: RunFacts { device: self.device.to_owned(), batch: self.batch, networks, readers: self.readers, proof: self.proof.clone() },
             areas,
             nuclei: NucleusFacts { per_mm2, ..nuclei },
             timings,

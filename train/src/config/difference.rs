@@ -5,8 +5,17 @@ use toml::{Table, Value};
 use super::RunConfig;
 
 /// Keys that may change when a run goes on: they decide how long, where and how it runs, not what it computes.
-const FREE: [&str; 9] =
-    ["run.minutes", "run.threads", "run.device", "run.kernels", "run.deterministic", "run.prefetch", "run.save_minutes", "run.overlays", "run.tensorboard"];
+const FREE: [&str; 9] = [
+    "run.minutes",
+    "run.threads",
+    "run.device",
+    "run.kernels",
+    "run.deterministic",
+    "run.prefetch",
+    "run.save_minutes",
+    "run.overlays",
+    "run.tensorboard",
+];
 
 impl RunConfig {
     /// `key: VALUE, now VALUE` for every key whose change makes it another run.
