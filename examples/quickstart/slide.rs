@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use infer::choose::{self, Chosen};
 use infer::output::summary::Summary;
+use infer::runtime::Device;
 use infer::segment;
-use infer::segmenter::{self, Model, Network, Segmenter};
+use infer::segmenter::{self, Model, Network};
 use infer::slide::{self, Slide};
 use infer::wheel;
 use models::plane::Plane;
@@ -100,12 +102,14 @@ fn slide_file(folder: &Path) -> Result<PathBuf> {
 fn segment(part: &Part, slide: &Path) -> Result<(Summary, Plane<u32>)> {
     let model = Model::open(&part.model())?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let options = segmenter::Options { threads: 1, ..segmenter::Options::default() };
+    let options = segmenter::Options { device: Device::Auto, threads: 1, ..segmenter::Options::default() };
+    let Chosen { segmenter, options, .. } = choose::open(&model, &options, None)?;
+    let device = format!("{} in {}, {}", options.device, options.precision.name(), segmenter.kernels());
     let mut networks = Vec::<Box<dyn Network>>::new();
     for _ in 0..cores.min(4) {
-        networks.push(Box::new(Segmenter::new(&model, &options)?));
+        networks.push(Box::new(segmenter.beside(&model, &options)?));
     }
-    let options = segment::Options { out: part.folder.clone(), device: "cpu".into(), ..segment::Options::default() };
+    let options = segment::Options { out: part.folder.clone(), device, ..segment::Options::default() };
     let summary = segment::segment(slide, &model.card, &model.sha256, &mut networks, &options, part.progress)?;
     let folder = segment::folder(slide, &part.folder)?;
     println!("  {}: {}", folder.display(), summary.outputs.join(", "));
