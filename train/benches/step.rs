@@ -71,7 +71,13 @@ fn peak_mib() -> Option<u64> {
 /// The configuration that the command line asks for.
 fn config() -> RunConfig {
     let set = |name: &str, default: &str| format!("run.{name}={}", argument(&format!("--{name}")).unwrap_or_else(|| default.into()));
-    let sets = [set("device", "cpu"), set("precision", "auto"), set("kernels", "fast"), set("deterministic", "false")];
+    let sets = [
+        "method.name=both".to_owned(),
+        set("device", "cpu"),
+        set("precision", "auto"),
+        set("kernels", "fast"),
+        set("deterministic", "false"),
+    ];
     RunConfig::from_toml("", train::config::Profile::Default, &sets).unwrap()
 }
 

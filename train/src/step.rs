@@ -276,6 +276,7 @@ mod tests {
     #[test]
     fn heads_take_their_first_step_with_their_first_term() {
         let mut config = RunConfig::default();
+        config.method.name = crate::config::Method::Both;
         config.network.encoder_width = 4;
         config.network.decoder_channels = [8; 5];
         let kernels: Arc<dyn Kernels> = Arc::new(crate::network::kernels::Cpu::default());

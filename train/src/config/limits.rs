@@ -203,7 +203,7 @@ mod tests {
             ("method.contrast=[{tap='block9',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "block5"),
             ("method.contrast=[{tap='block4',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "delta"),
         ] {
-            let error = RunConfig::from_toml("", Profile::Default, &[set]).unwrap_err();
+            let error = RunConfig::from_toml("method.name = 'both'", Profile::Default, &[set]).unwrap_err();
             assert!(format!("{error:?}").contains(part), "{set}: {error:?}");
         }
     }

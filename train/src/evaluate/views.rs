@@ -1,5 +1,7 @@
 //! Predictions averaged over views of an image: as it is, flipped, turned by 90 degrees.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use models::Result;
 use models::plane::Plane;
 
@@ -51,12 +53,21 @@ impl View {
 
 /// Probability of nucleus for every pixel, the mean over the views. Each view is padded by itself, as in [`probabilities`].
 pub fn averaged_probabilities(network: &Network, image: &RgbImage, views: Views) -> Result<Plane<f32>> {
+    let all = averaged_unless(network, image, views, &AtomicBool::new(false))?;
+    Ok(all.expect("nothing asks it to stop"))
+}
+
+/// [`averaged_probabilities`], or `None` if `stop` came before the last view.
+pub fn averaged_unless(network: &Network, image: &RgbImage, views: Views, stop: &AtomicBool) -> Result<Option<Plane<f32>>> {
     if views == Views::One {
-        return probabilities(network, image);
+        return Ok(Some(probabilities(network, image)?));
     }
     let all = View::all(views);
     let mut sum = Plane::filled(image.width, image.height, 0.0);
     for view in &all {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let sources = view.sources(image.width, image.height);
         let pixels = image.data.as_chunks::<3>().0;
         let (width, height) = view.size(image.width, image.height);
@@ -65,7 +76,7 @@ pub fn averaged_probabilities(network: &Network, image: &RgbImage, views: Views)
         sources.iter().zip(&p.data).for_each(|(&i, p)| sum.data[i] += p);
     }
     let n = all.len() as f32;
-    Ok(sum.map(|p| p / n))
+    Ok(Some(sum.map(|p| p / n)))
 }
 
 #[cfg(test)]

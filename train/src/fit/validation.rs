@@ -10,7 +10,7 @@ use super::calibration::{Predicted, best_min_area, best_threshold};
 use crate::config::{EvaluationConfig, RunConfig, Validation, Views};
 use crate::data::Sample;
 use crate::evaluate::quantised;
-use crate::evaluate::views::averaged_probabilities;
+use crate::evaluate::views::{averaged_probabilities, averaged_unless};
 use crate::loss::cross_entropy;
 use crate::network::Network;
 
@@ -53,8 +53,8 @@ pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, stop: &
         }
         match config.data.validation {
             Validation::Masks if sample.labels.is_some() => {
-                let probability = quantised(&averaged_probabilities(network, &sample.image, views)?);
-                predicted.push(Predicted { sample, probability });
+                let Some(p) = averaged_unless(network, &sample.image, views, stop)? else { return Ok(Scored::Stopped) };
+                predicted.push(Predicted { sample, probability: quantised(&p) });
             }
             Validation::Scribbles => scores.push(scribble_score(network, sample, views)?),
             Validation::Masks | Validation::None => {}
