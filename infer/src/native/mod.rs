@@ -69,6 +69,8 @@ pub struct Native {
 impl Native {
     /// `threads` 0: as many as the machine has cores.
     pub fn new(program: Arc<Program>, threads: usize) -> Result<Self> {
+        // Counted here: rayon's own default listens to an environment variable.
+        let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { threads };
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("native {i}")).build();
         let threads = threads.map_err(Error::from).doing(|| "starting threads")?;
         Ok(Self { program, threads, room: Room::new() })
