@@ -40,12 +40,11 @@ unsafe fn write(map_type: DType, address: u64, values: &[f32]) {
     let narrow = |v: &f32| ((v.to_bits() + 0x7fff + (v.to_bits() >> 16 & 1)) >> 16) as u16;
     // SAFETY: as the caller says.
     unsafe {
-        match map_type {
-            DType::F32 => std::slice::from_raw_parts_mut(address as *mut f32, values.len()).copy_from_slice(values),
-            _ => {
-                let to = std::slice::from_raw_parts_mut(address as *mut u16, values.len());
-                to.iter_mut().zip(values).for_each(|(to, v)| *to = narrow(v));
-            }
+        if map_type == DType::F32 {
+            std::slice::from_raw_parts_mut(address as *mut f32, values.len()).copy_from_slice(values);
+        } else {
+            let to = std::slice::from_raw_parts_mut(address as *mut u16, values.len());
+            to.iter_mut().zip(values).for_each(|(to, v)| *to = narrow(v));
         }
     }
 }

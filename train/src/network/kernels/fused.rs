@@ -61,7 +61,7 @@ pub trait Fused: Send + Sync {
     fn blend(&self, pairs: &[(&Tensor, &Tensor, usize)], keep: f32) -> Result<()>;
     /// `running += momentum (batch - running)`, variances unbiased.
     fn follow(&self, statistics: &[Following], momentum: f64) -> Result<()>;
-    /// Cross-entropy (see [`crate::loss::cross_entropy`]) of one or two planes of labels: their values (f64), and the gradient of
+    /// Cross-entropy (see [`crate::loss::cross_entropy()`]) of one or two planes of labels: their values (f64), and the gradient of
     /// their sum with these weights at `logits`.
     fn cross_entropy(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)>;
     /// The most values that a vector of [`Fused::contrast`] may have.
