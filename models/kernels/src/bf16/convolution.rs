@@ -38,6 +38,9 @@ pub fn pays(conv: &Conv) -> bool {
 /// Bytes of a padded copy that stay in the second-level cache while groups of filters pass by.
 const CHUNK_BYTES: usize = 512 << 10;
 
+/// Positions that a task clears.
+const CLEARED: usize = 1024;
+
 /// Where sums go: some channels of a map.
 struct Target {
     values: Shared,
@@ -169,8 +172,8 @@ impl Bf16Convolution<'_> {
                     let block_of = Block { left, left_row, runs: &offsets, steps, rows: 2, right, columns, add: false };
                     // SAFETY: `Layout::all` covers what positions of the last block read, and the filter's size was asserted.
                     unsafe { self.unit.run(&block_of, &mut sums) };
-                    for (row, sums) in sums.0.iter().enumerate() {
-                        if let Some(pixel) = layout.pixel(block * rows + row).and_then(|place| pixels.index(place)) {
+                    for (sums, place) in sums.0.iter().zip(layout.pixels(block * rows)) {
+                        if let Some(pixel) = place.and_then(|place| pixels.index(place)) {
                             write(targets, pixel, group * 2 * TILE, &sums[..groups.width(group)]);
                         }
                     }
@@ -201,8 +204,8 @@ fn write(targets: &[Target], pixel: usize, mut channel: usize, mut values: &[f32
 /// Zeros where no tap reads.
 fn clear(layout: &Layout, pixels: &Pixels, targets: &[Target]) {
     for target in targets {
-        (0..layout.positions()).into_par_iter().with_min_len(1024).for_each(|position| {
-            if let Some(pixel) = layout.pixel(position).and_then(|place| pixels.index(place)) {
+        (0..layout.positions().div_ceil(CLEARED)).into_par_iter().for_each(|task| {
+            for pixel in layout.pixels(task * CLEARED).take(CLEARED).flatten().filter_map(|place| pixels.index(place)) {
                 // SAFETY: the pixel is inside the map and belongs to this task.
                 unsafe { std::slice::from_raw_parts_mut(target.values.get().add(pixel * target.channels), target.channels) }.fill(0.0);
             }

@@ -81,12 +81,23 @@ impl Layout {
         (kind * self.stride + dx.rem_euclid(stride) as usize, self.front() as isize + positions + dx.div_euclid(stride))
     }
 
-    /// The output pixel at a position, if it is none of a gap.
+    /// The output pixels `[image, y, x]` at a position and those behind it; none at gaps.
     #[inline]
-    pub fn pixel(&self, position: usize) -> Option<[usize; 3]> {
-        let (row, x) = (position / self.pitch, position % self.pitch);
-        let (image, y) = (row / self.image_rows, row % self.image_rows);
-        (image < self.batch && y < self.rows && x < self.columns).then_some([image, y, x])
+    pub fn pixels(&self, position: usize) -> impl Iterator<Item = Option<[usize; 3]>> {
+        let &Self { batch, rows, columns, pitch, image_rows, .. } = self;
+        let (row, mut x) = (position / pitch, position % pitch);
+        let (mut image, mut y) = (row / image_rows, row % image_rows);
+        std::iter::from_fn(move || {
+            let place = (image < batch && y < rows && x < columns).then_some([image, y, x]);
+            x += 1;
+            if x == pitch {
+                (x, y) = (0, y + 1);
+            }
+            if y == image_rows {
+                (y, image) = (0, image + 1);
+            }
+            Some(place)
+        })
     }
 
     /// The padded copy of a map whose channels are those of `parts`: `[row modulo stride][position][pixel][channel]`.

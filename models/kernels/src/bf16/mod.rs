@@ -2,14 +2,14 @@
 //! stays f32.
 //!
 //! bf16 is the upper half of an f32. Products of two are exact in f32; sums run in f32, in an order that depends on shapes
-//! alone. Every pass is a matrix product whose left rows are read straight from a padded copy of the map ([`layout`]), by blocks
-//! of 32 x 32 sums ([`block`]) on whatever [`Unit`] the processor has.
+//! alone. Every pass is a matrix product whose left rows are read straight from a padded copy of the map (`layout.rs`), by blocks
+//! of 32 x 32 sums (`block.rs`) on whatever [`Unit`] the processor has.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub mod block;
+mod block;
 mod convolution;
 mod filter;
 mod layout;

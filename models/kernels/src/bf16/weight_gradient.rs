@@ -64,9 +64,10 @@ impl Bf16Convolution<'_> {
         let target = SharedHalves::new(&mut pairs);
         let (height, width) = self.geometry.output();
         (0..steps).into_par_iter().for_each(|step| {
-            let pixels: [Option<usize>; STEP] = std::array::from_fn(|i| {
-                layout.pixel(step * STEP + i).map(|[image, y, x]| ((image * height + y) * width + x) * self.outputs)
-            });
+            let mut pixels = [None; STEP];
+            for (to, place) in pixels.iter_mut().zip(layout.pixels(step * STEP)) {
+                *to = place.map(|[image, y, x]| ((image * height + y) * width + x) * self.outputs);
+            }
             for panel in 0..self.outputs.div_ceil(WIDTH) {
                 let (group, tiles) = (panel / 2, groups.tiles(panel / 2));
                 let from = groups.offset(group, steps) + (step * tiles + panel % 2) * RIGHT_TILE;
