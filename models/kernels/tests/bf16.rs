@@ -160,7 +160,7 @@ fn rounded(operands: &Operands) -> Operands {
 #[test]
 fn every_unit_computes_every_pass_as_exactly_as_stated() {
     #[cfg(target_arch = "x86_64")]
-    for unit in [Unit::Amx, Unit::Avx512Bf16] {
+    for unit in [Unit::Amx, Unit::Avx512Bf16, Unit::Avx512] {
         if !Unit::available().contains(&unit) {
             eprintln!("SKIPPED: this processor has no {}, whose products are not tested", unit.name());
         }

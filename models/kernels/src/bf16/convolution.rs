@@ -167,7 +167,7 @@ impl Bf16Convolution<'_> {
             self.unit.prepared(|| {
                 for block in chunk_index * chunk..((chunk_index + 1) * chunk).min(blocks) {
                     let left = source[block * rows * left_row..].as_ptr();
-                    let right = filter[groups.offset(group, steps * runs.len())..].as_ptr();
+                    let right = filter[Groups::offset(group, steps * runs.len())..].as_ptr();
                     let columns = groups.tiles(group);
                     let block_of = Block { left, left_row, runs: &offsets, steps, rows: 2, right, columns, add: false };
                     // SAFETY: `Layout::all` covers what positions of the last block read, and the filter's size was asserted.

@@ -40,7 +40,7 @@ impl Groups {
     }
 
     /// Where a group begins in a right matrix of so many steps.
-    pub fn offset(self, group: usize, steps: usize) -> usize {
+    pub fn offset(group: usize, steps: usize) -> usize {
         group * 2 * steps * RIGHT_TILE
     }
 
@@ -68,7 +68,7 @@ pub fn pack(pool: &Pool, panels: &[f32], inputs: usize, taps: usize, outputs: us
         let tiles = groups.tiles(group);
         let len = steps(values) * tiles * RIGHT_TILE;
         // SAFETY: every task has a run of a group of its own.
-        let own = unsafe { target.part(groups.offset(group, all) + run * len, len) };
+        let own = unsafe { target.part(Groups::offset(group, all) + run * len, len) };
         for (index, tile) in own.chunks_exact_mut(RIGHT_TILE).enumerate() {
             let (step, panel) = (index / tiles, group * 2 + index % tiles);
             vectorised(

@@ -16,6 +16,8 @@ mod layout;
 mod transposed;
 mod unit;
 mod weight_gradient;
+#[cfg(target_arch = "x86_64")]
+mod widened;
 
 pub use convolution::{Bf16Convolution, pays};
 pub use unit::Unit;

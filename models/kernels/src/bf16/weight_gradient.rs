@@ -70,7 +70,7 @@ impl Bf16Convolution<'_> {
             }
             for panel in 0..self.outputs.div_ceil(WIDTH) {
                 let (group, tiles) = (panel / 2, groups.tiles(panel / 2));
-                let from = groups.offset(group, steps) + (step * tiles + panel % 2) * RIGHT_TILE;
+                let from = Groups::offset(group, steps) + (step * tiles + panel % 2) * RIGHT_TILE;
                 // SAFETY: every task has a step of its own.
                 let tile = unsafe { target.part(from, RIGHT_TILE) };
                 let lanes = WIDTH.min(self.outputs - panel * WIDTH);
@@ -127,7 +127,7 @@ impl Bf16Convolution<'_> {
         let tiles = groups.tiles(group);
         self.unit.prepared(|| {
             for from in range.clone().step_by(CHUNK) {
-                let right = right[groups.offset(group, *steps) + from * tiles * RIGHT_TILE..].as_ptr();
+                let right = right[Groups::offset(group, *steps) + from * tiles * RIGHT_TILE..].as_ptr();
                 for ((kind, offset), sums) in taps.iter().zip(sums.iter_mut()) {
                     let channel = kind * transposed::rows(self.inputs) + rows * 2 * TILE;
                     let block = Block {
