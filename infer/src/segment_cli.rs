@@ -88,9 +88,9 @@ pub enum Origin {
 /// [`Extra`] on the command line.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Also {
-    /// nuclei.parquet: the table for pandas, Arrow, `DuckDB`.
+    /// nuclei.parquet: the table for pandas, Arrow, DuckDB.
     Parquet,
-    /// nuclei.db: an annotation store for `TIAToolbox`.
+    /// nuclei.db: an annotation store for TIAToolbox.
     Tiatoolbox,
 }
 

@@ -1,14 +1,14 @@
 //! Every shape of operation that the default network has at batch 4, 256 x 256, against the roof of the machine: GFLOP/s beside
 //! those of a plain matrix product, GB/s beside those of a plain copy.
 //!
-//! `cargo bench -p train --bench operations`. GFLOP/s count the multiplications of the definition: forms that need fewer can
+//! `cargo bench -p train --bench operations [-- --precision bf16]`. GFLOP/s count the multiplications of the definition: forms that need fewer can
 //! be above the roof.
 
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use models::graph::Conv;
-use train::network::kernels::{Cpu, Kernels, Norm, NormPoint, Source};
+use train::network::kernels::{Cpu, Kernels, Norm, NormPoint, Source, Unit};
 use train::rng::Draw;
 
 const BATCH: usize = 4;
@@ -124,8 +124,10 @@ fn norms(kernels: &Cpu) {
 }
 
 fn main() {
-    let kernels = Cpu::default();
-    println!("{} threads, {:?}", rayon::current_num_threads(), kernels.isa());
+    let bf16 = std::env::args().any(|argument| argument == "bf16");
+    let kernels = if bf16 { Cpu::default().in_bf16(Unit::best().0) } else { Cpu::default() };
+    let unit = kernels.bf16().map_or(String::new(), |unit| format!(", convolutions in bf16 on {}", unit.name()));
+    println!("{} threads, {:?}{unit}", rayon::current_num_threads(), kernels.isa());
     println!("roof: {:.0} GFLOP/s in a matrix product, {:.0} GB/s in a copy", product_roof(), copy_roof());
     convolutions(&kernels);
     norms(&kernels);

@@ -10,7 +10,7 @@ use models::graph::Builder;
 use models::weights::Weights;
 use operations::{gradients, graphs, image, relative_error};
 use reference::{assert_close, f64s, u};
-use train::network::kernels::{Cpu, Isa, Kernels, Reference};
+use train::network::kernels::{Cpu, Isa, Kernels, Reference, Unit};
 use train::network::{Mode, Network};
 
 /// `sum(output * c)` for fixed c.
@@ -96,6 +96,24 @@ fn fast_kernels_equal_the_reference_on_every_instruction_set() {
     }
 }
 
+/// Rounding an operand to bf16 changes it by at most 2^-9 of itself, so that sums of products change by about 3e-3 of theirs.
+#[test]
+fn bf16_convolutions_are_near_the_reference_on_every_unit() {
+    for unit in Unit::available() {
+        for (name, graph) in graphs() {
+            let weights: Weights = reference::weights(3, &graph);
+            let reference = Network::new(graph.clone(), &weights, Arc::new(Reference::new(Device::Cpu, DType::F64))).unwrap();
+            let fast = Network::new(graph.clone(), &weights, Arc::new(Cpu::default().in_bf16(unit))).unwrap();
+            let image = image(&graph, 34, 32);
+            let (y, dx, dw) = gradients(&reference, &image, Mode::Frozen);
+            let (fast_y, fast_dx, fast_dw) = gradients(&fast, &image.to_dtype(DType::F32).unwrap(), Mode::Frozen);
+            let mut errors = vec![relative_error(&fast_y, &y), relative_error(&fast_dx, &dx)];
+            errors.extend(dw.iter().map(|(key, gradient)| relative_error(&fast_dw[key], gradient)));
+            assert!(errors.iter().all(|e| *e <= 4e-3), "{name} {unit:?}: {errors:?}");
+        }
+    }
+}
+
 /// The errors that `docs/speed.md` states for each form of convolution; run with `--nocapture` to see them.
 #[test]
 fn every_form_of_convolution_is_as_exact_as_stated() {
@@ -129,14 +147,17 @@ fn results_do_not_depend_on_the_number_of_threads() {
         models::unet::unet(&models::unet::UNetConfig { encoder_width: 16, decoder_channels: [64, 32, 32, 16, 16], ..Default::default() });
     let weights = reference::weights(3, &graph);
     let image = image(&graph, 64, 96).to_dtype(DType::F32).unwrap();
-    let run = |threads: usize| {
+    let run = |threads: usize, unit: Option<Unit>| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let network = Network::new(graph.clone(), &weights, Arc::new(Cpu::default())).unwrap();
+            let kernels = unit.map_or_else(Cpu::default, |unit| Cpu::default().in_bf16(unit));
+            let network = Network::new(graph.clone(), &weights, Arc::new(kernels)).unwrap();
             let (y, dx, dw) = gradients(&network, &image, Mode::Train);
             (f64s(&y), f64s(&dx), dw.values().map(f64s).collect::<Vec<_>>())
         })
     };
-    let one = run(1);
-    assert!(one == run(2) && one == run(3));
+    for unit in [None].into_iter().chain(Unit::available().into_iter().map(Some)) {
+        let one = run(1, unit);
+        assert!(one == run(2, unit) && one == run(3, unit), "{unit:?}");
+    }
 }

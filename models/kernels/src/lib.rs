@@ -3,6 +3,7 @@
 //! Feature maps are `[image][row][column][channel]`, weights lie in panels of sixteen output channels, and every sum runs in an
 //! order that depends on shapes alone: the same bits for any number of threads. Nothing here knows a tensor or a file.
 
+pub mod bf16;
 pub mod finish;
 pub mod gather;
 pub mod geometry;

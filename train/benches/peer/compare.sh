@@ -1,17 +1,17 @@
 #!/bin/sh
 # Runs our training step and PyTorch's alternately and prints the ratios, their spread and both peak memories.
-#   compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile]
+#   compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile|''] [OURS]
 # PYTHON is an interpreter that can import torch; DEVICE is cpu or cuda; `compile` gives PyTorch torch.compile.
-# On cuda both run in PRECISION, on the CPU ours in f32. Run it from the root of the repository, on a machine with nothing else to do.
+# On cuda both run in PRECISION, on the CPU ours in OURS (auto: f32). Run it from the root of the repository, on a machine with nothing else to do.
 set -eu
-python=${1:?usage: compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile]}
+python=${1:?usage: compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile] [OURS]}
 batch=${2:-4}
 rounds=${3:-5}
 precision=${4:-f32}
 device=${5:-cpu}
 compile=${6:+--compile}
 features=
-own=auto
+own=${7:-auto}
 if [ "$device" = cuda ]; then
     features="--features cuda"
     own=$precision

@@ -59,7 +59,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ("run.crop", "side of the square crops in pixels, a multiple of 32"),
     ("run.threads", "0: one per core"),
     ("run.device", "auto, cpu, cuda"),
-    ("run.precision", "what feature maps are in: auto (bf16 on GPUs that have it, else f32), f32, bf16"),
+    (
+        "run.precision",
+        "auto (bf16 on GPUs that have it, else f32), f32, bf16: on GPUs of feature maps, on the CPU of what convolutions multiply",
+    ),
     ("run.kernels", "fast, or reference (slow, to compare with)"),
     ("run.deterministic", "on a GPU: only algorithms that give the same bits in every run"),
     ("run.prefetch", "batches made ahead of the step"),

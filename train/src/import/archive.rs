@@ -110,8 +110,11 @@ fn described(values: &Values, id: Id) -> Result<Option<Described>> {
     Ok(Some(Described { storage, offset, shape, strides }))
 }
 
-/// How a storage holds its numbers.
-fn decoder(class: &str) -> Option<(usize, fn(&[u8]) -> f32)> {
+/// A number of its bytes.
+type Decode = fn(&[u8]) -> f32;
+
+/// How a storage holds its numbers: bytes of one, and how they are read.
+fn decoder(class: &str) -> Option<(usize, Decode)> {
     Some(match class {
         "torch.FloatStorage" => (4, |b| f32::from_le_bytes(b.try_into().expect("4 bytes"))),
         "torch.DoubleStorage" => (8, |b| f64::from_le_bytes(b.try_into().expect("8 bytes")) as f32),

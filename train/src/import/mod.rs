@@ -31,7 +31,7 @@ pub struct ImportArgs {
 /// Processor time that a child may use.
 const SECONDS: u64 = 60;
 /// How long a child may live.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Memory that a child may ask for, beyond a multiple of the file.
 const MEMORY: u64 = 1 << 30;
 

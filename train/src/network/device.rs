@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use models::{Result, bail};
 
-use super::kernels::{Cpu, Kernels, Reference};
+use super::kernels::{Cpu, Kernels, Reference, Unit};
 use crate::config::{DeviceChoice, KernelChoice, Precision, RunSettings};
 
 /// What decides which kernels run a network.
@@ -41,20 +41,38 @@ pub fn kernels(choice: impl Into<Choice>) -> Result<Arc<dyn Kernels>> {
     match choice.device {
         DeviceChoice::Cuda => cuda::kernels(choice),
         DeviceChoice::Auto if cuda::is_there() => cuda::kernels(choice),
-        DeviceChoice::Cpu | DeviceChoice::Auto => cpu(choice),
+        DeviceChoice::Cpu | DeviceChoice::Auto => Ok(cpu(choice)),
     }
 }
 
-fn cpu(choice: Choice) -> Result<Arc<dyn Kernels>> {
-    if choice.precision == Precision::Bf16 {
-        bail!("run.precision is bf16, which there are no kernels for on the processor"; hint: "use --set run.precision=f32, or auto");
-    }
+fn cpu(choice: Choice) -> Arc<dyn Kernels> {
     if choice.kernels == KernelChoice::Reference {
-        return Ok(reference(Device::Cpu, "the CPU"));
+        return reference(Device::Cpu, "the CPU");
     }
     let cpu = Cpu::default();
-    tracing::info!("training on the CPU in f32, kernels {:?}, {} threads", cpu.isa(), rayon::current_num_threads());
-    Ok(Arc::new(cpu))
+    let (isa, threads) = (cpu.isa(), rayon::current_num_threads());
+    if choice.precision == Precision::Bf16 {
+        let unit = bf16_unit();
+        tracing::info!("training on the CPU in bf16 on {}, the rest in f32, kernels {isa:?}, {threads} threads", unit.name());
+        return Arc::new(cpu.in_bf16(unit));
+    }
+    tracing::info!("training on the CPU in f32, kernels {isa:?}, {threads} threads");
+    Arc::new(cpu)
+}
+
+/// The best unit that passes its test.
+fn bf16_unit() -> Unit {
+    let (unit, wrong) = Unit::best();
+    for wrong in wrong {
+        tracing::warn!(
+            "{} multiplied some numbers wrongly and is not used; please report this with the model of your processor",
+            wrong.name()
+        );
+    }
+    if unit == Unit::Plain {
+        tracing::warn!("this processor has no bf16 instructions that can be used: run.precision=f32 is faster");
+    }
+    unit
 }
 
 fn reference(device: Device, name: &str) -> Arc<dyn Kernels> {
@@ -111,12 +129,10 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_an_error_with_a_hint() {
         let cpu = Choice::from(DeviceChoice::Cpu);
-        for choice in
-            [Choice { precision: Precision::Bf16, ..cpu }, Choice { precision: Precision::Bf16, kernels: KernelChoice::Reference, ..cpu }]
-        {
-            let Err(error) = kernels(choice) else { panic!("{choice:?}") };
-            assert!(error.to_string().contains("bf16") && error.hint_text().is_some(), "{error:?}");
-        }
+        let choice = Choice { precision: Precision::Bf16, kernels: KernelChoice::Reference, ..cpu };
+        let Err(error) = kernels(choice) else { panic!("{choice:?}") };
+        assert!(error.to_string().contains("bf16") && error.hint_text().is_some(), "{error:?}");
+        assert!(kernels(Choice { precision: Precision::Bf16, ..cpu }).is_ok());
         assert!(kernels(Choice { kernels: KernelChoice::Reference, ..cpu }).unwrap().fused().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! What a device must be able to do to run a network forward and backward.
 //!
 //! [`Reference`] says it in candle's tensor operations: any device, any float type, and the meaning of everything else.
-//! [`Cpu`] is the fast f32 path, [`cuda::Cuda`] that of NVIDIA GPUs. Each keeps feature maps and weights in the layout it likes;
+//! [`Cpu`] is the fast path of processors, [`cuda::Cuda`] that of NVIDIA GPUs. Each keeps feature maps and weights in the layout it likes;
 //! callers bring them in and out.
 
 mod cpu;
@@ -16,6 +16,7 @@ pub use cpu::Cpu;
 pub(crate) use cpu::tensors::{f32s, tensor};
 pub use fused::{Change, Following, Fused, Vectors};
 pub use kernels::Isa;
+pub use kernels::bf16::Unit;
 pub use reference::Reference;
 
 /// Mean and biased variance of each channel, `C` each.

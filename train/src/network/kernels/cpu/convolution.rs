@@ -11,6 +11,7 @@ use kernels::{Buffer, Shape, maps, panels};
 use models::graph::Conv;
 
 use super::Cpu;
+use super::bf16::with_parts;
 use super::tensors::{f32s, feature, shape, tensor, vector};
 use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
 
@@ -20,9 +21,9 @@ fn geometry(conv: &Conv, x: Shape) -> Geometry {
 }
 
 /// Shapes of the maps that are read, and whether the first stands for one twice as high and wide.
-struct Maps {
+pub(super) struct Maps {
     whole: Shape,
-    parts: Vec<(Shape, bool)>,
+    pub(super) parts: Vec<(Shape, bool)>,
 }
 
 fn maps_of(source: Source) -> Result<Maps> {
@@ -39,7 +40,7 @@ fn maps_of(source: Source) -> Result<Maps> {
 }
 
 /// The maps themselves, in the same order.
-fn tensors(source: Source<'_>) -> Vec<&Tensor> {
+pub(super) fn tensors(source: Source<'_>) -> Vec<&Tensor> {
     match source {
         Source::Map(x) => vec![x],
         Source::Upsampled { small, skip } => [Some(small), skip].into_iter().flatten().collect(),
@@ -63,7 +64,9 @@ impl Cpu {
         let (height, width) = geometry.output();
         let weights = f32s(weight)?;
         let mut out = self.pool.take(geometry.batch * height * width * conv.outputs);
-        if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
+        if let Some(convolution) = self.bf16_convolution(conv, geometry) {
+            with_parts(source, &maps, |parts| convolution.convolve(parts, &weights, &mut out))?;
+        } else if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
             let values = tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
             let parts: Vec<Part> = values
                 .iter()
@@ -100,6 +103,9 @@ impl Cpu {
     ) -> Result<ConvGradients> {
         let maps = maps_of(source)?;
         let geometry = geometry(conv, maps.whole);
+        if let Some(convolution) = self.bf16_convolution(conv, geometry) {
+            return self.backward_in_bf16(&convolution, source, &maps, weight, dy, wants_dx);
+        }
         match self.winograd(conv, &geometry, &maps) {
             Some(winograd) => self.backward_by_places(conv, &winograd, source, &maps, weight, dy, wants_dx),
             None => self.backward_directly(conv, geometry, source, &maps, weight, dy, wants_dx),

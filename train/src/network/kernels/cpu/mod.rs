@@ -1,9 +1,12 @@
-//! The fast f32 path: tensors brought to the slices of the crate `kernels` and back.
+//! The fast path of processors: tensors brought to the slices of the crate `kernels` and back. Maps and weights are f32; convolutions
+//! may round what they read to bf16.
 
+mod bf16;
 mod convolution;
 pub(crate) mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor};
+use kernels::bf16::Unit;
 use kernels::geometry::Cache;
 use kernels::{Isa, Pool, Shape, maps, norm, panels, pooling};
 use models::graph::Conv;
@@ -14,6 +17,7 @@ use tensors::{TakeBack, f32s, f64s, feature, like, shape, tensor, vector};
 /// Kernels for the processor at hand.
 pub struct Cpu {
     isa: Isa,
+    bf16: Option<Unit>,
     tables: Cache,
     pool: Pool,
 }
@@ -28,7 +32,7 @@ impl Cpu {
     /// Kernels that use one instruction set, which must be among [`Isa::available`].
     pub fn with_isa(isa: Isa) -> Self {
         assert!(Isa::available().contains(&isa), "this processor has no {isa:?}");
-        Self { isa, tables: Cache::default(), pool: Pool::new() }
+        Self { isa, bf16: None, tables: Cache::default(), pool: Pool::new() }
     }
 
     /// The instruction set in use.
