@@ -129,7 +129,11 @@ fn radam_on(kernels: &dyn Kernels) {
 
 fn small_config(sets: &[&str]) -> RunConfig {
     let sets: Vec<&str> =
-        ["method.name=both", "network.encoder_width=8", "network.decoder_channels=[16,8,8,8,16]"].iter().chain(sets).copied().collect();
+        ["method.name=both", "method.max_per_class=300", "network.encoder_width=8", "network.decoder_channels=[16,8,8,8,16]"]
+            .iter()
+            .chain(sets)
+            .copied()
+            .collect();
     RunConfig::from_toml("", train::config::Profile::Default, &sets).unwrap()
 }
 
