@@ -92,7 +92,8 @@ mod tests {
         assert_eq!(varint(128), [0x81, 0]);
         assert_eq!(varint(0x3fff), [0xff, 0x7f]);
         assert_eq!(varint(u64::MAX), [0xff; 9]);
-        assert_eq!(varint(1 << 56), [0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
+        assert_eq!(varint((1 << 56) - 1), [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        assert_eq!(varint(1 << 56), [0x80, 0xc0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
         assert_eq!([0, 1, 2, -1, 127, 128, -129, 1 << 23, 1 << 31, 1 << 47].map(int_bytes), [0, 0, 1, 1, 1, 2, 2, 4, 6, 8]);
         assert_eq!(encode(&[Value::Null, Value::Int(1), Value::Int(-2), Value::Text("ab")]), [5, 0, 9, 1, 17, 0xfe, b'a', b'b']);
     }
