@@ -46,7 +46,7 @@ impl Room {
 
 impl Program {
     /// Probabilities of images `batch * height * width * 3`, whose extents are multiples of the network's stride. They are to be given back
-    /// by [`Room::give`].
+    /// by `Room::give`.
     pub fn run(&self, images: &[u8], shape: [usize; 3], room: &mut Room) -> Buffer {
         let [batch, height, width] = shape;
         let mut maps: Vec<Option<Map>> = (0..self.values).map(|_| None).collect();

@@ -18,7 +18,7 @@ pub fn write(path: &Path, sample: &Sample, pseudo: Option<&Plane<u8>>, probabili
     artifact::write(path, &png_of_rgb(&of(sample, pseudo, probabilities, decoding))?)
 }
 
-/// The picture that [`write`] writes.
+/// The picture that [`write()`] writes.
 pub fn of(sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>, decoding: &Decoding) -> RgbImage {
     let predicted = instances(&quantised(probabilities), decoding);
     let scribbled = sample.scribble.data.iter().any(|&value| value != UNLABELLED);
