@@ -1,6 +1,7 @@
 //! Tests of the whole crate, in one program: they share the naive evaluator and link once.
 
 mod forms;
+mod mutations;
 mod native;
 mod passes;
 mod programs;
