@@ -1,4 +1,4 @@
-//! Damaged files by the ten thousand: none is taken, none panics, none takes long.
+//! Damaged files by the ten thousand: none is taken, none panics, none hangs.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use models::weights::WeightsFile;
 use crate::shipped::checkpoint;
 
 const COUNT: usize = 20_000;
-/// Longer than any of these files may take; a hundred times of what they do.
-const SLOW: Duration = Duration::from_millis(250);
+/// A file that takes so long hangs: a thousandth is usual.
+const HANGS: Duration = Duration::from_secs(10);
 
 /// Counted randomness: `splitmix64` (Steele, Lea, Flood 2014).
 struct Random(u64);
@@ -60,7 +60,7 @@ fn taken(bytes: &[u8], seed: u64, open: impl Fn(Vec<u8>) -> bool) -> usize {
             let differs = changed != bytes;
             let began = Instant::now();
             let is_taken = open(changed);
-            assert!(began.elapsed() < SLOW, "mutation {i} took {:?}", began.elapsed());
+            assert!(began.elapsed() < HANGS, "mutation {i} took {:?}", began.elapsed());
             differs && is_taken
         })
         .count()
