@@ -50,6 +50,9 @@ impl WeightsFile {
     /// Reads a file; every error names it.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = artifact::read(path, MAX_BYTES)?;
+        if bytes.starts_with(b"PK\x03\x04") {
+            bail!("reading {}: a zip archive, as PyTorch writes them, expected safetensors", path.display(); hint: "`train import FILE.pth -o FILE.safetensors` makes one of a PyTorch file");
+        }
         Self::from_bytes(&bytes)
             .doing(|| format!("reading {}", path.display()))
             .hint(|| "a safetensors file is expected; if it was copied, copy it again and compare sha256")

@@ -10,7 +10,7 @@ use train::network::{Mode, Network};
 use super::reference::{f64s, u};
 
 /// One small graph per operation (and per shape of convolution), by name.
-#[allow(clippy::redundant_closure_for_method_calls)] // the methods alone are not general enough in their lifetime
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the methods alone are not general enough in their lifetime")]
 pub fn graphs() -> BTreeMap<&'static str, Graph> {
     fn graph(build: impl for<'b> Fn(Wire<'b>) -> Wire<'b>, channels: usize) -> Graph {
         let builder = Builder::new();

@@ -1,15 +1,13 @@
 //! Convolutions with bf16 operands, where the precision and the shape allow.
 
 use candle_core::{Result, Tensor};
-use kernels::Buffer;
 use kernels::bf16::{self, Bf16Convolution, Unit};
 use kernels::geometry::Geometry;
-use kernels::winograd::{Part, PartBuffer};
 use models::graph::Conv;
 
 use super::Cpu;
-use super::convolution::Maps;
-use super::tensors::{f32s, feature, tensor};
+use super::parts::Maps;
+use super::tensors::{f32s, tensor};
 use crate::network::kernels::{ConvGradients, Source};
 
 impl Cpu {
@@ -42,32 +40,13 @@ impl Cpu {
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
-        let dweight = with_parts(source, maps, |parts| convolution.weight_gradient(parts, &gradient))?;
-        let mut found = Vec::new();
-        if wants_dx {
-            let mut buffers: Vec<Buffer> = maps.parts.iter().map(|(shape, _)| self.pool.take(shape.len())).collect();
-            let mut targets: Vec<PartBuffer> = buffers
-                .iter_mut()
-                .zip(&maps.parts)
-                .map(|(values, (shape, halved))| PartBuffer { values, channels: shape.channels, halved: *halved })
-                .collect();
-            convolution.data_gradient(&gradient, &f32s(weight)?, &mut targets);
-            for (values, (s, _)) in buffers.into_iter().zip(&maps.parts) {
-                found.push(feature(values, s.batch, s.height, s.width, s.channels)?);
-            }
-        }
-        let mut found = found.into_iter();
-        Ok(ConvGradients { dx: found.next(), dskip: found.next(), dweight: tensor(dweight)?, dbias: None })
+        let dweight = tensor(maps.read(source, |parts| convolution.weight_gradient(parts, &gradient))?)?;
+        let [dx, dskip] = if wants_dx {
+            let weight = f32s(weight)?;
+            maps.gradients(&self.pool, |targets| convolution.data_gradient(&gradient, &weight, targets))?
+        } else {
+            [None, None]
+        };
+        Ok(ConvGradients { dx, dskip, dweight, dbias: None })
     }
-}
-
-/// Does `work` with what a convolution reads.
-pub(super) fn with_parts<T>(source: Source, maps: &Maps, work: impl FnOnce(&[Part]) -> T) -> Result<T> {
-    let values = super::convolution::tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
-    let parts: Vec<Part> = values
-        .iter()
-        .zip(&maps.parts)
-        .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
-        .collect();
-    Ok(work(&parts))
 }

@@ -7,44 +7,17 @@ use kernels::geometry::Geometry;
 use kernels::patches::{self, Patches};
 use kernels::weight_gradient::Outer;
 use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
-use kernels::{Buffer, Shape, maps, panels};
+use kernels::{Shape, maps, panels};
 use models::graph::Conv;
 
 use super::Cpu;
-use super::bf16::with_parts;
-use super::tensors::{f32s, feature, shape, tensor, vector};
+use super::parts::Maps;
+use super::tensors::{f32s, feature, tensor, vector};
 use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
 
 fn geometry(conv: &Conv, x: Shape) -> Geometry {
     assert_eq!(x.channels, conv.inputs, "channels of the input");
     Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride }
-}
-
-/// Shapes of the maps that are read, and whether the first stands for one twice as high and wide.
-pub(super) struct Maps {
-    whole: Shape,
-    pub(super) parts: Vec<(Shape, bool)>,
-}
-
-fn maps_of(source: Source) -> Result<Maps> {
-    match source {
-        Source::Map(x) => Ok(Maps { whole: shape(x)?, parts: vec![(shape(x)?, false)] }),
-        Source::Upsampled { small, skip } => {
-            let first = shape(small)?;
-            let skip = skip.map(shape).transpose()?;
-            let channels = first.channels + skip.map_or(0, |skip| skip.channels);
-            let whole = Shape { batch: first.batch, height: 2 * first.height, width: 2 * first.width, channels };
-            Ok(Maps { whole, parts: [Some((first, true)), skip.map(|skip| (skip, false))].into_iter().flatten().collect() })
-        }
-    }
-}
-
-/// The maps themselves, in the same order.
-pub(super) fn tensors(source: Source<'_>) -> Vec<&Tensor> {
-    match source {
-        Source::Map(x) => vec![x],
-        Source::Upsampled { small, skip } => [Some(small), skip].into_iter().flatten().collect(),
-    }
 }
 
 impl Cpu {
@@ -59,22 +32,17 @@ impl Cpu {
     }
 
     pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let maps = maps_of(source)?;
+        let maps = Maps::of(source)?;
         let geometry = geometry(conv, maps.whole);
         let (height, width) = geometry.output();
         let weights = f32s(weight)?;
         let mut out = self.pool.take(geometry.batch * height * width * conv.outputs);
         if let Some(convolution) = self.bf16_convolution(conv, geometry) {
-            with_parts(source, &maps, |parts| convolution.convolve(parts, &weights, &mut out))?;
+            maps.read(source, |parts| convolution.convolve(parts, &weights, &mut out))?;
         } else if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
-            let values = tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
-            let parts: Vec<Part> = values
-                .iter()
-                .zip(&maps.parts)
-                .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
-                .collect();
             let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
-            winograd.convolve(&parts, filter, &mut [PartBuffer { values: &mut out, channels: conv.outputs, halved: false }]);
+            let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false };
+            maps.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
         } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
             self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Finish::default(), &mut out);
         } else {
@@ -101,7 +69,7 @@ impl Cpu {
         dy: &Tensor,
         wants_dx: bool,
     ) -> Result<ConvGradients> {
-        let maps = maps_of(source)?;
+        let maps = Maps::of(source)?;
         let geometry = geometry(conv, maps.whole);
         if let Some(convolution) = self.bf16_convolution(conv, geometry) {
             return self.backward_in_bf16(&convolution, source, &maps, weight, dy, wants_dx);
@@ -125,32 +93,16 @@ impl Cpu {
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
         let gradient = Part { values: &gradient, channels: conv.outputs, halved: false };
-        let values = tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
-        let parts: Vec<Part> = values
-            .iter()
-            .zip(&maps.parts)
-            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
-            .collect();
-        let dweight = tensor(winograd.weight_gradient(&parts, gradient))?;
-        let mut found = Vec::new();
-        if wants_dx {
-            let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, geometry_taps(conv)));
-            panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, geometry_taps(conv), &mut transposed);
-            let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, turned: true };
-            let mut buffers: Vec<Buffer> = values.iter().map(|values| self.pool.take(values.len())).collect();
-            let mut targets: Vec<PartBuffer> = buffers
-                .iter_mut()
-                .zip(&parts)
-                .map(|(values, part)| PartBuffer { values, channels: part.channels, halved: part.halved })
-                .collect();
-            winograd.convolve(&[gradient], filter, &mut targets);
-            self.pool.give(transposed);
-            for (values, (s, _)) in buffers.into_iter().zip(&maps.parts) {
-                found.push(feature(values, s.batch, s.height, s.width, s.channels)?);
-            }
+        let dweight = tensor(maps.read(source, |parts| winograd.weight_gradient(parts, gradient))?)?;
+        if !wants_dx {
+            return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias: None });
         }
-        let mut found = found.into_iter();
-        Ok(ConvGradients { dx: found.next(), dskip: found.next(), dweight, dbias: None })
+        let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, geometry_taps(conv)));
+        panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, geometry_taps(conv), &mut transposed);
+        let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, turned: true };
+        let [dx, dskip] = maps.gradients(&self.pool, |targets| winograd.convolve(&[gradient], filter, targets))?;
+        self.pool.give(transposed);
+        Ok(ConvGradients { dx, dskip, dweight, dbias: None })
     }
 
     #[expect(clippy::too_many_arguments, reason = "one convolution, its maps and its gradient")]

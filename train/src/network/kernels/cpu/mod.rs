@@ -3,6 +3,7 @@
 
 mod bf16;
 mod convolution;
+mod parts;
 pub(crate) mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor};

@@ -1,0 +1,65 @@
+//! What a convolution reads, as the kernels take it: one map, or a small map that stands for a larger one with another behind it.
+
+use candle_core::{Result, Tensor};
+use kernels::winograd::{Part, PartBuffer};
+use kernels::{Buffer, Pool, Shape};
+
+use super::tensors::{f32s, feature, shape};
+use crate::network::kernels::Source;
+
+/// Shapes of the maps that are read, and whether the first stands for one twice as high and wide.
+pub(super) struct Maps {
+    /// The map that they stand for together.
+    pub(super) whole: Shape,
+    /// Each map.
+    pub(super) parts: Vec<(Shape, bool)>,
+}
+
+impl Maps {
+    /// Those of a source.
+    pub(super) fn of(source: Source) -> Result<Self> {
+        match source {
+            Source::Map(x) => Ok(Self { whole: shape(x)?, parts: vec![(shape(x)?, false)] }),
+            Source::Upsampled { small, skip } => {
+                let first = shape(small)?;
+                let skip = skip.map(shape).transpose()?;
+                let channels = first.channels + skip.map_or(0, |skip| skip.channels);
+                let whole = Shape { batch: first.batch, height: 2 * first.height, width: 2 * first.width, channels };
+                Ok(Self { whole, parts: [Some((first, true)), skip.map(|skip| (skip, false))].into_iter().flatten().collect() })
+            }
+        }
+    }
+
+    /// Does `work` with the maps.
+    pub(super) fn read<T>(&self, source: Source, work: impl FnOnce(&[Part]) -> T) -> Result<T> {
+        let values = tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
+        let parts: Vec<Part> = values
+            .iter()
+            .zip(&self.parts)
+            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
+            .collect();
+        Ok(work(&parts))
+    }
+
+    /// Gradients at the maps, which `work` writes; there are one or two.
+    pub(super) fn gradients(&self, pool: &Pool, work: impl FnOnce(&mut [PartBuffer])) -> Result<[Option<Tensor>; 2]> {
+        let mut buffers: Vec<Buffer> = self.parts.iter().map(|(shape, _)| pool.take(shape.len())).collect();
+        let mut targets: Vec<PartBuffer> = buffers
+            .iter_mut()
+            .zip(&self.parts)
+            .map(|(values, (shape, halved))| PartBuffer { values, channels: shape.channels, halved: *halved })
+            .collect();
+        work(&mut targets);
+        let mut found =
+            buffers.into_iter().zip(&self.parts).map(|(values, (s, _))| feature(values, s.batch, s.height, s.width, s.channels));
+        Ok([found.next().transpose()?, found.next().transpose()?])
+    }
+}
+
+/// The maps themselves, in the same order.
+fn tensors(source: Source<'_>) -> Vec<&Tensor> {
+    match source {
+        Source::Map(x) => vec![x],
+        Source::Upsampled { small, skip } => [Some(small), skip].into_iter().flatten().collect(),
+    }
+}
