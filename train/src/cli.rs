@@ -10,7 +10,9 @@ use models::console::{self, Console};
 use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
-use crate::{check::CheckArgs, evaluate, export_scribbles, fit, folds, import, init, label_budget, make_scribbles, report, suggest};
+use crate::{
+    check::CheckArgs, compare, evaluate, export_scribbles, fit, folds, import, init, label_budget, make_scribbles, report, suggest,
+};
 
 /// Trains a nucleus segmentation network from scribbles.
 #[derive(Parser)]
@@ -48,6 +50,8 @@ enum Command {
     ExportScribbles(export_scribbles::ExportArgs),
     /// Score a trained network on images with instance labels.
     Evaluate(evaluate::command::EvaluateArgs),
+    /// Set trained networks side by side on labelled images: scores, differences, curves, and pictures like the paper's figure 2.
+    Compare(compare::CompareArgs),
     /// Turn a PyTorch state dict (.pth, .pt) into safetensors, to start from it or to export it.
     Import(import::ImportArgs),
     #[command(hide = true, about = "What `import` runs in a process of its own")]
@@ -96,6 +100,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::ExportScribbles(arguments) => export_scribbles::run(&arguments),
         Command::Evaluate(arguments) => evaluate::command::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::ReadPth(arguments) => import::read_pth(&arguments),
     };

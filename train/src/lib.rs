@@ -4,6 +4,7 @@ pub mod augment;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod evaluate;

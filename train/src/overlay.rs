@@ -37,7 +37,7 @@ pub struct Layers<'a> {
 /// The panels from left to right: image, scribbles, pseudo-labels, prediction, truth, with a thin white line between them.
 pub fn panels(layers: &Layers) -> RgbImage {
     let image = layers.image;
-    let factor = LEAST_SIDE_PX.div_ceil(image.width.min(image.height).max(1)).clamp(1, LARGEST_FACTOR);
+    let factor = factor(image);
     let plain = enlarged(image, factor);
     let mut panels = vec![plain.clone()];
     panels.extend(layers.scribble.map(|map| painted(&plain, map, factor, 1.0)));
@@ -45,6 +45,18 @@ pub fn panels(layers: &Layers) -> RgbImage {
     panels.extend(layers.prediction.map(|labels| outlined(&plain, labels, factor, PREDICTION_COLOUR)));
     panels.extend(layers.truth.map(|labels| outlined(&plain, labels, factor, TRUTH_COLOUR)));
     side_by_side(&panels)
+}
+
+/// The image, then the image with the outlines of each of `outlines` in its colour, in a row as of [`panels`].
+pub fn row(image: &RgbImage, outlines: &[(&Plane<u32>, [u8; 3])]) -> RgbImage {
+    let factor = factor(image);
+    let plain = enlarged(image, factor);
+    let drawn = outlines.iter().map(|(labels, colour)| outlined(&plain, labels, factor, *colour));
+    side_by_side(&std::iter::once(plain.clone()).chain(drawn).collect::<Vec<_>>())
+}
+
+fn factor(image: &RgbImage) -> usize {
+    LEAST_SIDE_PX.div_ceil(image.width.min(image.height).max(1)).clamp(1, LARGEST_FACTOR)
 }
 
 fn enlarged(image: &RgbImage, factor: usize) -> RgbImage {

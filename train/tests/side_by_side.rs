@@ -76,9 +76,11 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     assert_eq!(std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap(), finished);
     // Two means, four runs, and the papers' 24 rows for data of no known modality.
     assert_eq!(table.lines.len(), 2 + 24 + 4);
-    for name in ["table.md", "table.csv", "table.json"] {
+    for name in ["table.md", "table.csv", "table.json", "loss.svg", "validation.svg"] {
         assert!(arguments.out.join(name).is_file(), "{name}");
     }
+    assert_eq!(table.leads.iter().map(|lead| (lead.method.as_str(), lead.over.as_str())).collect::<Vec<_>>(), [("both", "pce")]);
+    assert!(std::fs::read_to_string(arguments.out.join("loss.svg")).unwrap().contains("both, fold 1"));
     let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
     assert_eq!(run(&arguments, &again, &stop).unwrap().as_ref(), Some(&table));
     assert_eq!(again.begun.load(Ordering::Relaxed), 0);
@@ -191,4 +193,40 @@ fn init_knows_other_programs_labels_and_writes_an_index() {
     assert!(code == 1 && stderr.contains("index.csv") && stderr.contains("hint: "), "{stderr}");
     let (code, _, stderr) = program(&["init", &data, "-o", "x.toml", "--labels-from", "napri"]);
     assert!(code == 2 && stderr.contains("did you mean \"napari\""), "{stderr}");
+}
+
+#[test]
+fn runs_are_set_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 5);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let file = settings(folder.path(), &data, &["run.iterations=2", "method.warmup_iterations=1"]).display().to_string();
+    for (out, method) in [("a", "pce"), ("b", "s2l")] {
+        let (code, _, stderr) = program(&["fit", &file, "-o", &at(out), "--set", &format!("method.name={method}")]);
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let data = data.display().to_string();
+    let given = ["compare", &data, &at("a"), &at("b"), "-o", &at("c")];
+    let (code, stdout, stderr) = program(&[&given[..], &["--names", "scribbles,both <stages>", "--images", "2"]].concat());
+    assert!(code == 0 && stdout.contains("Lead over scribbles") && stdout.contains("both <stages>"), "{stdout}{stderr}");
+    let html = std::fs::read_to_string(folder.path().join("c/compare.html")).unwrap();
+    assert!(html.contains("both &lt;stages&gt;") && html.contains("<svg") && !html.contains("<stages>"));
+    assert_eq!(html.matches("data:image/png;base64,").count(), 2);
+    // Image, truth and two networks, on an image of 70 x 70 enlarged four times.
+    let picture = image::open(folder.path().join("c/figures/p0.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (4 * 70 * 4 + 3 * 2, 70 * 4));
+    assert_eq!(std::fs::read_dir(folder.path().join("c/figures")).unwrap().count(), 5);
+    let scores = std::fs::read_to_string(folder.path().join("c/scores.csv")).unwrap();
+    assert_eq!(scores.lines().count(), 1 + 2 * 5 * 12);
+    // What `evaluate` says of a run is what stands here.
+    let (_, evaluated, _) = program(&["evaluate", &at("b"), &data, "--json"]);
+    let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
+    let iou = evaluated["images"][0][1]["iou"].as_f64().unwrap();
+    assert!(scores.contains(&format!("both <stages>,{},iou,{iou:.6}", evaluated["images"][0][0].as_str().unwrap())), "{scores}");
+
+    let (code, _, stderr) = program(&[&given[..], &["--names", "one"]].concat());
+    assert!(code == 1 && stderr.contains("1 names for 2 runs") && stderr.contains("hint"), "{stderr}");
+    let (code, _, stderr) = program(&["compare", &data, &at("a"), &at("a"), "-o", &at("c")]);
+    assert!(code == 1 && stderr.contains("two of the runs have one name"), "{stderr}");
 }

@@ -3,6 +3,7 @@
 //! `OUT/METHOD/fold-K/` is a run like any other; `scores.json` there says that it is finished. A command that was stopped goes on
 //! where it was when it is given again.
 
+mod differences;
 mod papers;
 mod table;
 
@@ -18,6 +19,7 @@ use crate::data::{Dataset, Folder, Sample, Split};
 use crate::evaluate::command::{Evaluation, open, score};
 use crate::fit::{self, Outcome, in_pool};
 
+pub use differences::Lead;
 pub use table::Table;
 
 /// Arguments of `train folds`.
@@ -60,7 +62,7 @@ pub struct FoldScores {
     pub test: Evaluation,
 }
 
-/// Runs what is not finished yet and writes `table.md`, `table.csv` and `table.json`; `None` if it was stopped.
+/// Runs what is not finished yet and writes `table.md`, `table.csv`, `table.json`, `loss.svg` and `validation.svg`; `None` if it was stopped.
 pub fn run(arguments: &FoldsArgs, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<Table>> {
     let base = RunConfig::load(&arguments.config, arguments.profile, &arguments.sets)?;
     let jobs = jobs(arguments, &base)?;
@@ -71,9 +73,14 @@ pub fn run(arguments: &FoldsArgs, report: &dyn Progress, stop: &AtomicBool) -> R
             Some(scores) => finished.push(scores),
             None => return Ok(None),
         }
-        Table::new(&finished, base.data.modality.as_deref()).write(&arguments.out)?;
+        table_of(&finished, &base).write(&arguments.out)?;
+        differences::write_curves(&finished, &arguments.out)?;
     }
-    Ok(Some(Table::new(&finished, base.data.modality.as_deref())))
+    Ok(Some(table_of(&finished, &base)))
+}
+
+fn table_of(finished: &[FoldScores], base: &RunConfig) -> Table {
+    Table::new(finished, base.data.modality.as_deref(), base.run.seed)
 }
 
 /// Folder and configuration of every run: all methods of a fold before the next fold, so that a part of the table compares like with like.

@@ -8,6 +8,7 @@ use models::{Result, artifact};
 use serde::Serialize;
 
 use super::FoldScores;
+use super::differences::{self, Lead, leads};
 use super::papers::{data_of, figures};
 use crate::config::Method;
 
@@ -45,11 +46,13 @@ pub struct Line {
 pub struct Table {
     /// In the order of the text.
     pub lines: Vec<Line>,
+    /// How far methods lie above one of them.
+    pub leads: Vec<Lead>,
 }
 
 impl Table {
-    /// The table of finished runs on images of one modality.
-    pub fn new(finished: &[FoldScores], modality: Option<&str>) -> Self {
+    /// The table of finished runs on images of one modality; `seed` is that of the intervals.
+    pub fn new(finished: &[FoldScores], modality: Option<&str>, seed: u64) -> Self {
         let data = modality.map_or_else(String::new, |modality| data_of(modality).map_or(modality, |known| known).to_owned());
         let of = |method: &Method| finished.iter().filter(|scores| scores.method == *method).collect::<Vec<_>>();
         let runs: Vec<(Method, Vec<&FoldScores>)> = Method::ALL.iter().map(|m| (*m, of(m))).filter(|(_, runs)| !runs.is_empty()).collect();
@@ -64,7 +67,7 @@ impl Table {
                 [("mdice_paper", figure.mdice), ("iou", figure.iou)].map(|(name, mean)| (name.to_owned(), Cell { mean, sd: None })).into(),
         }));
         lines.extend(runs.iter().flat_map(|(_, runs)| runs.iter().map(|scores| fold_line(scores, &data))));
-        Self { lines }
+        Self { lines, leads: leads(finished, seed) }
     }
 
     /// Writes `table.md`, `table.csv` and `table.json`.
@@ -87,7 +90,7 @@ impl Table {
             let _ =
                 writeln!(text, "| {} | {} | {} | {} | {images} | {} |", line.source, line.data, line.method, line.fold, cells.join(" | "));
         }
-        text
+        text + &differences::to_markdown(&self.leads)
     }
 
     fn to_csv(&self) -> Result<Vec<u8>> {
@@ -164,7 +167,7 @@ mod tests {
     #[test]
     fn means_spreads_and_the_papers_figures_stand_side_by_side() {
         let runs = [finished(Method::Both, 0, 10), finished(Method::Both, 1, 5), finished(Method::Pce, 0, 10)];
-        let table = Table::new(&runs, Some("fluorescence"));
+        let table = Table::new(&runs, Some("fluorescence"), 0);
         let text = table.to_markdown();
         // IoU 1 and .5: mean .75, standard deviation .3536.
         for part in [
@@ -173,6 +176,8 @@ mod tests {
             "| this run | DSB-Fluo | pce | 0 | 1 |",
             "| ISBI 2022 | DSB-Fluo | both |  |  | .8268 | .8570 | – |",
             "| MICCAI 2020 | DSB-Fluo | pce |  |  | .8380 | .8290 | – |",
+            "Lead over pce",
+            "| both | -0.250 [-0.250, -0.250] * |",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -181,6 +186,6 @@ mod tests {
         let csv = String::from_utf8(table.to_csv().unwrap()).unwrap();
         assert_eq!(csv.lines().count(), 14);
         assert!(csv.lines().nth(1).unwrap().starts_with("this run,DSB-Fluo,pce,mean of 1,1,"), "{csv}");
-        assert_eq!(Table::new(&runs, None).lines.len(), 2 + 24 + 3);
+        assert_eq!(Table::new(&runs, None, 0).lines.len(), 2 + 24 + 3);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod instance;
 mod overlap;
+pub mod paired;
 pub mod paper;
 pub mod pseudo;
 pub mod summary;

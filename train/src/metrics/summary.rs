@@ -23,6 +23,14 @@ pub struct Summary {
     pub high: f64,
 }
 
+impl Summary {
+    /// A difference for people: `+0.012 [+0.003, +0.020] *`, with a star where 0 is outside of the interval.
+    pub fn to_lead(&self) -> String {
+        let Self { mean, low, high, .. } = self;
+        format!("{mean:+.3} [{low:+.3}, {high:+.3}]{}", if *low > 0.0 || *high < 0.0 { " *" } else { "" })
+    }
+}
+
 /// Mean, spread and the percentile bootstrap interval (2.5 to 97.5 %, images drawn with replacement); the same for the same seed.
 pub fn summarise(values: &[f64], seed: u64) -> Summary {
     assert!(!values.is_empty(), "a summary of no values");

@@ -4,7 +4,7 @@ use models::Result;
 use plotters::prelude::*;
 
 /// A named curve.
-pub(super) struct Series {
+pub(crate) struct Series {
     name: String,
     points: Vec<(f64, f64)>,
 }
@@ -35,7 +35,7 @@ impl Series {
 }
 
 /// The curves over iterations; `None` if there is nothing to draw.
-pub(super) fn chart(title: &str, series: &[Series]) -> Result<Option<String>> {
+pub(crate) fn chart(title: &str, series: &[Series]) -> Result<Option<String>> {
     let points = || series.iter().flat_map(|series| &series.points);
     let Some(right) = points().map(|p| p.0).reduce(f64::max) else { return Ok(None) };
     let (low, high) = points().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, y)| (low.min(*y), high.max(*y)));

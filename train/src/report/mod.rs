@@ -1,7 +1,7 @@
 //! `report.html`: one page that holds everything needed to judge a run, made from the files in the run's folder.
 
-mod chart;
-mod page;
+pub(crate) mod chart;
+pub(crate) mod page;
 
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// The page as it grows.
-pub(super) struct Page {
+pub(crate) struct Page {
     html: String,
 }
 

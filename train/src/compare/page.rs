@@ -1,0 +1,106 @@
+//! Scores, differences and pictures of compared networks as text, CSV and one web page.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use models::Result;
+
+use super::Compared;
+use crate::metrics::paired::difference;
+use crate::report::chart::{Series, chart};
+use crate::report::page::Page;
+
+/// Scores that are shown, by their names in [`crate::metrics::Scores::named`].
+const SHOWN: [&str; 4] = ["iou", "mdice", "aji", "f1@.5"];
+
+/// The tables for a terminal.
+pub(super) fn text(compared: &[Compared], seed: u64) -> String {
+    let mut text = String::new();
+    let mut table = |title: &str, rows: Vec<Vec<String>>| {
+        let _ = writeln!(text, "{title}"); // writing to a String cannot fail
+        let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
+        for row in [head()].iter().chain(&rows) {
+            let cells: Vec<String> = row[1..].iter().map(|cell| format!("{cell:>26}")).collect();
+            let _ = writeln!(text, "{:<width$}{}", row[0], cells.concat());
+        }
+    };
+    table("mean over images [95 % bootstrap interval]", score_rows(compared));
+    if compared.len() > 1 {
+        table(&differences_title(compared), difference_rows(compared, seed));
+    }
+    text
+}
+
+/// Every score of every image and run.
+pub(super) fn scores_csv(compared: &[Compared]) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["run", "image", "score", "value"])?;
+    for run in compared {
+        for (image, scores) in &run.scores.images {
+            for (name, value) in scores.named() {
+                writer.write_record([&run.name, image, name, &format!("{value:.6}")])?;
+            }
+        }
+    }
+    Ok(writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
+}
+
+/// The page; `shown` are the images that it shows, by position and as PNG.
+pub(super) fn page(data: &Path, compared: &[Compared], shown: &[(usize, &[u8])], seed: u64) -> Result<String> {
+    let mut page = Page::new(&format!("Comparison on {}", data.display()));
+    let head = head();
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    page.section("Scores");
+    page.line("Mean over images [95 % bootstrap interval over images].");
+    page.table(&head, &score_rows(compared));
+    if compared.len() > 1 {
+        page.line(&differences_title(compared));
+        page.table(&head, &difference_rows(compared, seed));
+    }
+    page.section("Curves");
+    for (title, series) in [("cross-entropy on labels, training", losses(compared)), ("validation score", validations(compared))] {
+        page.figure(chart(title, &series)?.as_deref());
+    }
+    page.section("Images");
+    let names: Vec<&str> = compared.iter().map(|run| run.name.as_str()).collect();
+    page.line(&format!(
+        "From the best to the worst of {}. From left to right: image, truth (cyan), {}.",
+        names[names.len() - 1],
+        names.join(", ")
+    ));
+    for &(i, png) in shown {
+        let ious: Vec<String> = compared.iter().map(|run| format!("{} {:.3}", run.name, run.scores.images[i].1.iou)).collect();
+        page.picture(&format!("{}: IoU {}", compared[0].scores.images[i].0, ious.join(", ")), png);
+    }
+    Ok(page.finish())
+}
+
+fn head() -> Vec<String> {
+    [""].into_iter().chain(SHOWN).map(str::to_owned).collect()
+}
+
+fn differences_title(compared: &[Compared]) -> String {
+    format!("Lead over {}, of the same images [95 % bootstrap interval]; * where 0 is outside of it", compared[0].name)
+}
+
+fn score_rows(compared: &[Compared]) -> Vec<Vec<String>> {
+    let cell =
+        |run: &Compared, name| run.scores.get(name).map_or_else(String::new, |s| format!("{:.3} [{:.3}, {:.3}]", s.mean, s.low, s.high));
+    compared.iter().map(|run| [vec![run.name.clone()], SHOWN.map(|name| cell(run, name)).to_vec()].concat()).collect()
+}
+
+fn difference_rows(compared: &[Compared], seed: u64) -> Vec<Vec<String>> {
+    let cell =
+        |run: &Compared, name| difference(&[&run.scores], &[&compared[0].scores], name, seed).map_or_else(String::new, |d| d.to_lead());
+    compared[1..].iter().map(|run| [vec![run.name.clone()], SHOWN.map(|name| cell(run, name)).to_vec()].concat()).collect()
+}
+
+fn losses(compared: &[Compared]) -> Vec<Series> {
+    let of = |run: &Compared| run.log.rows().map(|row| (row.iteration as f64, row.scribble)).collect();
+    compared.iter().map(|run| Series::new(&run.name, of(run))).collect()
+}
+
+fn validations(compared: &[Compared]) -> Vec<Series> {
+    let of = |run: &Compared| run.log.rows().filter_map(|row| Some((row.iteration as f64, row.score?))).collect();
+    compared.iter().map(|run| Series::new(&run.name, of(run))).collect()
+}
