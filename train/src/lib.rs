@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod network;
 pub mod optimizer;
 pub mod overlay;
+pub mod parallel;
 pub mod pseudo_labels;
 pub mod report;
 pub mod rng;

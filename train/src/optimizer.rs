@@ -9,6 +9,7 @@ use kernels::Pool;
 use kernels::lanes::vectorised;
 use rayon::prelude::*;
 
+use crate::network::Network;
 use crate::network::kernels::{Change, Fused, tensor};
 
 const BETA1: f64 = 0.9;
@@ -81,6 +82,20 @@ impl RAdam {
         slot.second = ((&slot.second * BETA2)? + (gradient.sqr()? * (1.0 - BETA2))?)?;
         let direction = if update.adaptive { (&slot.first / (slot.second.sqrt()? + EPS)?)? } else { slot.first.clone() };
         (parameter * update.shrink)? - (direction * update.rate)?
+    }
+}
+
+impl RAdam {
+    /// Gives `to`, on other kernels, the state of a network's parameters.
+    pub fn copy_slots(&self, from: &Network, to: &Network, copies: &mut Self) -> models::Result<()> {
+        for name in from.learned() {
+            if let Some(slot) = self.slots.get(name) {
+                let moved = |moment: &Tensor| to.import(name, &from.export(name, moment)?);
+                let slot = Slot { steps: slot.steps, first: moved(&slot.first)?, second: moved(&slot.second)? };
+                copies.slots.insert(name.to_owned(), slot);
+            }
+        }
+        Ok(())
     }
 }
 

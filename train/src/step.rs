@@ -15,6 +15,7 @@ use crate::loss::{Contrast, IGNORE, Reading, Sampling, block_labels, contrast_on
 use crate::network::kernels::Kernels;
 use crate::network::{Gradients, Mode, Network, initial_weights};
 use crate::optimizer::{Part, RAdam, Rate};
+use crate::parallel::{Alone, Group, average};
 use crate::pseudo_labels::PseudoLabels;
 use crate::rng::Draw;
 use crate::weight_average::WeightAverage;
@@ -49,7 +50,8 @@ pub struct Trainer {
     pub optimizer: RAdam,
     /// Averaged weights, where the configuration asks for them.
     pub average: Option<WeightAverage>,
-    config: RunConfig,
+    pub(crate) config: RunConfig,
+    pub(crate) group: Arc<dyn Group>,
 }
 
 /// Values of the terms of one step.
@@ -96,7 +98,8 @@ impl Trainer {
         }
         let keep = config.optimizer.weight_average;
         let average = if keep > 0.0 { Some(WeightAverage::new(&network, keep)?) } else { None };
-        Ok((Self { network, heads, optimizer: RAdam::default(), average, config: config.clone() }, used))
+        let group = Arc::new(Alone);
+        Ok((Self { network, heads, optimizer: RAdam::default(), average, config: config.clone(), group }, used))
     }
 
     /// The network that is evaluated, predicts pseudo-labels and becomes the model: with averaged weights where there are any.
@@ -127,13 +130,14 @@ impl Trainer {
         }
         let dtaps: Vec<(&str, Tensor)> = dtaps.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let gradients = self.network.backward(&tape, Some(&dlogits), &dtaps, false)?;
+        average(&*self.group, &gradients, &tape)?;
         update(&mut self.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         self.network.follow_statistics(&tape, 0.1)?;
         if let Some(average) = &mut self.average {
             average.follow(&self.network)?;
         }
         // Read last: by now the device has all of the step's work before it.
-        self.read_losses(&classified, &contrasts)
+        self.read_losses(&classified, &contrasts)?.mean_over(&*self.group)
     }
 
     fn read_losses(&self, classified: &[Reading], contrasts: &[Reading]) -> Result<Losses> {
@@ -153,7 +157,8 @@ impl Trainer {
 
     /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
     ///
-    /// Where too few vectors have labels, the term is 0 and the head stays as it is: its first step is the first with a term.
+    /// Where too few vectors have labels (on every rank), the term is 0 and the head stays as it is: its first step is the first with
+    /// a term.
     fn contrast(
         &mut self,
         i: usize,
@@ -169,7 +174,10 @@ impl Trainer {
         let delta = head.term.delta;
         let mut labels = contrast_labels(method.label_source, method.block_rule, scribble, pseudo, [b, h * delta, w * delta], delta);
         let group = if method.scope == Scope::Image { h * w } else { b * h * w };
-        if !drop_poor_groups(&mut labels, group, head.term.least_vectors) {
+        let here = drop_poor_groups(&mut labels, group, head.term.least_vectors);
+        let mut ranks = [f64::from(u8::from(here))];
+        self.group.mean_of_numbers(&mut ranks)?;
+        if ranks[0] == 0.0 {
             return Ok((Reading::Here(0.0), tap.zeros_like()?));
         }
         let contrast =
@@ -177,8 +185,10 @@ impl Trainer {
         let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
         let tape = head.network.forward(tap, Mode::Train)?;
         let (kernels, z) = (head.network.kernels(), head.network.output(&tape)?);
+        // A rank without a term goes along with those that have one: its labels are all dropped, and its gradient is 0.
         let (value, gradient) = contrast_on(&**kernels, &contrast, &z, &labels, sampling, head.term.weight, draw)?;
         let gradients = head.network.backward(&tape, Some(&gradient), &[], true)?;
+        average(&*self.group, &gradients, &tape)?;
         update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         head.network.follow_statistics(&tape, 0.1)?;
         Ok((value, gradients.image.expect("was asked for")))

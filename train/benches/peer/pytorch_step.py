@@ -41,18 +41,18 @@ def triple(inputs, outputs):
 class UNet(nn.Module):
     """The network of `models::unet::unet`, 24.4 million parameters."""
 
-    def __init__(self, decoder=(256, 128, 64, 32, 16), classes=2):
+    def __init__(self, decoder=(256, 128, 64, 32, 16), classes=2, width=64):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         self.pool = nn.MaxPool2d(3, 2, 1)
-        widths, depths = (64, 128, 256, 512), (3, 4, 6, 3)
-        stages, inputs = [], 64
-        for width, depth in zip(widths, depths):
-            blocks = [Block(inputs, width, 1 if width == 64 else 2)] + [Block(width, width, 1) for _ in range(depth - 1)]
+        stages, inputs = [], width
+        for stage, depth in enumerate((3, 4, 6, 3)):
+            outputs = width << stage
+            blocks = [Block(inputs, outputs, 2 if stage else 1)] + [Block(outputs, outputs, 1) for _ in range(depth - 1)]
             stages.append(nn.Sequential(*blocks))
-            inputs = width
+            inputs = outputs
         self.stages = nn.ModuleList(stages)
-        skips = [256, 128, 64, 64, 0]
+        skips = [4 * width, 2 * width, width, width, 0]
         self.decoder = nn.ModuleList()
         for outputs, skip in zip(decoder, skips):
             self.decoder.append(nn.Sequential(triple(inputs + skip, outputs), triple(outputs, outputs)))

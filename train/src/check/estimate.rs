@@ -17,7 +17,7 @@ use crate::rng::Draw;
 use crate::scribble::UNLABELLED;
 use crate::step::{Batch, Stage, Trainer};
 
-/// Memory that a training run needs, in bytes.
+/// Memory that a training run needs on one device, in bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Memory {
     /// Images, scribbles, labels and pseudo-label maps.
@@ -37,7 +37,11 @@ impl Memory {
         let shapes = graph.shapes(config.run.crop, config.run.crop).unwrap_or_default();
         let features: usize = shapes.iter().map(|f| f.channels * f.height * f.width).sum();
         let weights: usize = graph.parameters().iter().map(Parameter::count).sum();
-        Self { data: BYTES_PER_PIXEL * pixels, features: 2 * 4 * (config.run.batch * features) as u64, weights: 4 * 4 * weights as u64 }
+        Self {
+            data: BYTES_PER_PIXEL * pixels,
+            features: 2 * 4 * (config.run.batch / config.run.devices * features) as u64,
+            weights: 4 * 4 * weights as u64,
+        }
     }
 }
 
@@ -64,7 +68,7 @@ pub fn time(images: &[ImageAudit], config: &RunConfig) -> Result<Time> {
     // Statistics are measured before each of them, with forward passes in training mode.
     let statistics = (config.run.recalibrate_batches * config.run.batch * config.run.crop.pow(2)) as f64;
     let seen = updates * (pixels(Split::Train) + statistics) + times(run.run.validate_every) * (pixels(Split::Val) + statistics);
-    let step = step * config.run.batch as f64;
+    let step = step * (config.run.batch / config.run.devices) as f64;
     let limit = config.run.minutes.map_or(f64::INFINITY, |minutes| 60.0 * minutes);
     Ok(Time { step, training: (step * run.run.iterations as f64).min(limit), predictions: (seen * per_pixel).min(limit) })
 }

@@ -59,6 +59,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("run.crop", "side of the square crops in pixels, a multiple of 32"),
     ("run.threads", "0: one per core"),
     ("run.device", "auto, cpu, cuda"),
+    ("run.devices", "GPUs that share every batch (needs a build with the feature nccl)"),
     (
         "run.precision",
         "auto (bf16 on GPUs that have it, else f32), f32, bf16: on GPUs of feature maps, on the CPU of what convolutions multiply",

@@ -6,7 +6,7 @@ use models::unet::{BLOCK_TAPS, unet};
 use models::{Error, Result, bail};
 
 use super::choice::unknown;
-use super::{ContrastTerm, DataConfig, MaxPerClass, Method, MethodConfig, OptimizerConfig, RunConfig, RunSettings};
+use super::{ContrastTerm, Count, DataConfig, MaxPerClass, Method, MethodConfig, OptimizerConfig, RunConfig, RunSettings};
 use crate::scribble::UNLABELLED;
 
 impl RunConfig {
@@ -142,12 +142,26 @@ impl RunSettings {
         if self.crop == 0 || !self.crop.is_multiple_of(stride) || self.crop > 8192 {
             bail!("run.crop: expected a multiple of {stride} up to 8192, found {}", self.crop; hint: "256 is the papers' value");
         }
+        self.check_devices()?;
         within("run.prefetch", self.prefetch as f64, 0.0, 64.0)?;
         within("run.save_minutes", self.save_minutes, 1e-3, 1e6)?;
         match self.minutes {
             Some(minutes) => within("run.minutes", minutes, 1e-3, 1e6),
             None => Ok(()),
         }
+    }
+}
+
+impl RunSettings {
+    fn check_devices(&self) -> Result<()> {
+        within("run.devices", self.devices as f64, 1.0, 64.0)?;
+        if !self.batch.is_multiple_of(self.devices) {
+            bail!("run.devices: expected a divisor of run.batch ({}), found {}", self.batch, self.devices; hint: "every GPU gets as many images of a batch as the others: set run.batch = {}", self.batch.next_multiple_of(self.devices));
+        }
+        if self.devices > 1 && self.count == Count::Epochs {
+            bail!("run.devices: with run.count = epochs the last batch of an epoch is smaller, and {} GPUs cannot share it evenly", self.devices; hint: "set run.count = iterations, or run.devices = 1");
+        }
+        Ok(())
     }
 }
 
@@ -196,6 +210,9 @@ mod tests {
             ("optimizer.groups=[{prefix='a',lr=7.0}]", "optimizer.groups.lr"),
             ("run.save_minutes=0", "run.save_minutes"),
             ("run.prefetch=65", "run.prefetch"),
+            ("run.devices=0", "run.devices"),
+            ("run.devices=3", "run.batch = 6"),
+            ("run={devices=2,count='epochs'}", "run.count = iterations"),
             ("run.precision=bf_16", "did you mean \"bf16\""),
             ("evaluation.threshold=1.5", "evaluation.threshold"),
             ("evaluation.views=four", "one, flips, all"),

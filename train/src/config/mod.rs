@@ -145,6 +145,8 @@ pub struct RunSettings {
     pub threads: usize,
     /// Where the network runs.
     pub device: DeviceChoice,
+    /// GPUs that share every batch; their gradients are averaged.
+    pub devices: usize,
     /// What feature maps are in.
     pub precision: Precision,
     /// Which program computes the network.

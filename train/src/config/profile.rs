@@ -107,6 +107,7 @@ fn default_profile() -> RunConfig {
             crop: 256,
             threads: 0,
             device: DeviceChoice::Auto,
+            devices: 1,
             precision: Precision::Auto,
             kernels: KernelChoice::Fast,
             deterministic: false,

@@ -1,5 +1,7 @@
 //! Batches: which images, cut and turned how. Everything is a function of the iteration.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use models::Result;
 use models::card::Normalisation;
@@ -18,6 +20,8 @@ pub struct Batches<'a> {
     dataset: &'a Dataset,
     training: Vec<usize>,
     recipe: Recipe,
+    /// Places of a batch that are made here: all, or the share of a rank.
+    places: Range<usize>,
 }
 
 impl<'a> Batches<'a> {
@@ -25,12 +29,19 @@ impl<'a> Batches<'a> {
     pub fn new(config: &'a RunConfig, dataset: &'a Dataset, training: &[usize]) -> Self {
         let DataConfig { augment: colour, gamma, zoom, .. } = config.data;
         let recipe = Recipe { crop: config.run.crop, colour, gamma, zoom, normalisation: Normalisation::IMAGENET };
-        Self { config, dataset, training: training.to_vec(), recipe }
+        Self { config, dataset, training: training.to_vec(), recipe, places: 0..config.run.batch }
+    }
+
+    /// The share of one of `ranks` ranks in every batch, which they divide evenly; together they make the batches of one device.
+    pub fn share(&self, rank: usize, ranks: usize) -> Self {
+        let each = self.config.run.batch / ranks;
+        let places = rank * each..(rank + 1) * each;
+        Self { config: self.config, dataset: self.dataset, training: self.training.clone(), recipe: self.recipe, places }
     }
 
     /// The batch of an iteration; `averages` stand in the order of the training images.
     pub fn get(&self, iteration: u64, averages: &[Plane<f32>], updates: u32) -> Result<Batch> {
-        let patches = self.patches("augment", iteration, averages);
+        let patches = self.patches("augment", iteration, averages, &self.places);
         let images: Vec<Vec<f32>> = patches.iter().map(|patch| patch.image.clone()).collect();
         let image = stack_images(&images, self.recipe.crop)?;
         Ok(Batch {
@@ -45,21 +56,21 @@ impl<'a> Batches<'a> {
     pub fn for_statistics(&self, iteration: u64) -> impl Iterator<Item = Result<Tensor>> + '_ {
         let count = self.config.run.recalibrate_batches as u64;
         let batch = move |i: u64| {
-            let patches = self.patches("recalibrate", iteration * count + i, &[]);
+            let patches = self.patches("recalibrate", iteration * count + i, &[], &(0..self.config.run.batch));
             let images: Vec<Vec<f32>> = patches.into_iter().map(|patch| patch.image).collect();
             stack_images(&images, self.recipe.crop)
         };
         (0..count).map(batch)
     }
 
-    fn patches(&self, purpose: &str, iteration: u64, averages: &[Plane<f32>]) -> Vec<Patch> {
+    fn patches(&self, purpose: &str, iteration: u64, averages: &[Plane<f32>], places: &Range<usize>) -> Vec<Patch> {
         let chosen = self.chosen(iteration);
         let make = |(place, &i): (usize, &usize)| {
             let sample = &self.dataset.samples[self.training[i]];
             let mut draw = Draw::new(self.config.run.seed, purpose, 0, iteration, place as u64);
             augment(&sample.image, &sample.scribble, averages.get(i), &self.recipe, &mut draw)
         };
-        chosen.par_iter().enumerate().map(make).collect()
+        chosen.par_iter().enumerate().filter(|(place, _)| places.contains(place)).map(make).collect()
     }
 
     /// Positions in the training set: shuffled passes one after the other. A run that counts epochs ends each with a partial

@@ -5,6 +5,7 @@ mod calibration;
 mod files;
 mod plan;
 mod prefetch;
+mod ranks;
 mod state;
 mod summary;
 mod validation;
@@ -19,12 +20,14 @@ use models::{Result, bail};
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
 use crate::data::Dataset;
-use crate::rng::Draw;
+use crate::network::device;
+use crate::parallel::Rank;
 use crate::step::{Losses, Stage};
 use batches::Batches;
 pub use files::Files;
 use plan::Plan;
 use prefetch::Prefetch;
+use ranks::{Others, Shared, contrast_draw};
 use state::State;
 pub use summary::DataSummary;
 pub use validation::Fitted;
@@ -52,11 +55,23 @@ pub struct Outcome {
 /// With `resume`, goes on from `last.safetensors` there to the same bits (on the CPU) as if it had never stopped. When `stop`
 /// becomes true, the run saves itself and ends after the step or the image it is at.
 pub fn fit(config: &RunConfig, out: &Path, resume: bool, report: &dyn Report, stop: &AtomicBool) -> Result<Outcome> {
+    fit_on(config, out, resume, report, stop, || device::ranks(&config.run))
+}
+
+/// [`fit`] on these ranks, which are asked for once the data is there: one, or as many as divide `run.batch`.
+pub fn fit_on(
+    config: &RunConfig,
+    out: &Path,
+    resume: bool,
+    report: &dyn Report,
+    stop: &AtomicBool,
+    ranks: impl FnOnce() -> Result<Vec<Rank>> + Send,
+) -> Result<Outcome> {
     config.check()?;
     let dataset = Dataset::load(config)?;
     let files = Files::open(out, config, resume)?;
     models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
-    in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop))
+    in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop, ranks()?))
 }
 
 /// Runs `work` on `threads` threads; 0 for one per core.
@@ -65,19 +80,31 @@ pub fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send)
     pool.install(work)
 }
 
-fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, report: &dyn Report, stop: &AtomicBool) -> Result<Outcome> {
-    let mut state = State::new(config, dataset, resume)?;
+fn run(
+    config: &RunConfig,
+    dataset: &Dataset,
+    files: &Files,
+    resume: bool,
+    report: &dyn Report,
+    stop: &AtomicBool,
+    mut ranks: Vec<Rank>,
+) -> Result<Outcome> {
+    let Rank { kernels, group } = ranks.remove(0);
+    let mut state = State::new(config, dataset, resume, &kernels)?;
     if resume {
         state.resume(files)?;
     }
     state.open_board(files)?;
     let plan = Plan::of(config, state.training.len());
     let batches = Batches::new(config, dataset, &state.training);
-    let kernels = state.trainer.network.kernels().clone();
+    let shares: Vec<Batches> = (0..group.size()).map(|rank| batches.share(rank, group.size())).collect();
     let (stopped, waited) = std::thread::scope(|scope| {
-        let mut ahead = Prefetch::new(scope, &batches, kernels, config.run.prefetch, config.run.threads)?;
-        let stopped = all_steps(config, &plan, &batches, &mut ahead, &mut state, files, report, stop)?;
-        Ok::<_, models::Error>((stopped, ahead.waited_share()))
+        let shared = Shared { config, plan: &plan, dataset, stop };
+        let others = Others::start(scope, shared, (&state.trainer, group.clone()), ranks, &shares[1..])?;
+        state.trainer.join(group.clone());
+        let mut ahead = Prefetch::new(scope, &shares[0], kernels, config.run.prefetch, config.run.threads)?;
+        let stopped = all_steps(shared, &batches, (&mut ahead, &others), &mut state, files, report);
+        others.end(stopped).map(|stopped| (stopped, ahead.waited_share()))
     })?;
     report.end();
     tracing::info!("steps waited for data for {:.2} % of their time", 100.0 * waited);
@@ -92,17 +119,15 @@ fn run(config: &RunConfig, dataset: &Dataset, files: &Files, resume: bool, repor
 }
 
 /// Every step, and what is due between them; whether the run was stopped from outside.
-#[expect(clippy::too_many_arguments, reason = "everything that a run is made of meets here")]
 fn all_steps(
-    config: &RunConfig,
-    plan: &Plan,
+    shared: Shared,
     batches: &Batches,
-    ahead: &mut Prefetch,
+    (ahead, others): (&mut Prefetch, &Others),
     state: &mut State,
     files: &Files,
     report: &dyn Report,
-    stop: &AtomicBool,
 ) -> Result<bool> {
+    let Shared { config, plan, stop, .. } = shared;
     let mut clock = Clock { began: Instant::now(), before: state.progress.seconds, saved: Instant::now() };
     let mut stopped = !state.score_start(stop)?;
     if stopped {
@@ -113,7 +138,8 @@ fn all_steps(
     while !stopped {
         let iteration = state.progress.iteration;
         let over = plan.is_over(iteration, state.progress.seconds);
-        stopped = plan.updates_averages(iteration) && state.progress.averaged != iteration && !state.update_averages(batches, stop)?;
+        stopped =
+            plan.updates_averages(iteration) && state.progress.averaged != iteration && !state.update_averages(batches, shared, others)?;
         let due = (over || plan.validates(iteration)) && state.progress.validated != iteration;
         stopped = stopped || (due && !state.validate(batches, files, stop)?) || (!over && stop.load(Ordering::Relaxed));
         if stopped || over || due || clock.saved.elapsed().as_secs_f64() > 60.0 * config.run.save_minutes {
@@ -124,7 +150,7 @@ fn all_steps(
             break;
         }
         let start = Instant::now();
-        step(config, plan, ahead, state, &clock, report)?;
+        step(config, plan, (ahead, others), state, &clock, report)?;
         ahead.step_took(start.elapsed());
     }
     Ok(stopped)
@@ -138,13 +164,20 @@ struct Clock {
 }
 
 /// One step of the optimiser, and its line in the log.
-fn step(config: &RunConfig, plan: &Plan, ahead: &mut Prefetch, state: &mut State, clock: &Clock, report: &dyn Report) -> Result<()> {
+fn step(
+    config: &RunConfig,
+    plan: &Plan,
+    (ahead, others): (&mut Prefetch, &Others),
+    state: &mut State,
+    clock: &Clock,
+    report: &dyn Report,
+) -> Result<()> {
     let (iteration, seconds) = (state.progress.iteration, state.progress.seconds);
     let stage = if plan.warms_up(iteration, seconds) { Stage::WarmUp } else { Stage::Full };
     let factor = plan.learning_rate_factor(iteration, seconds);
+    others.step(&ranks::Step { iteration, stage, factor, averages: state.averages.clone(), updates: state.progress.updates });
     let batch = ahead.get(iteration, plan, &state.averages, state.progress.updates)?;
-    let mut draw = Draw::new(config.run.seed, "contrast", 0, iteration, 0);
-    let losses = state.trainer.step(&batch, stage, factor, &mut draw)?;
+    let losses = state.trainer.step(&batch, stage, factor, &mut contrast_draw(config, iteration, 0))?;
     if !losses.total.is_finite() {
         bail!("the loss is {} after {} iterations", losses.total, iteration + 1; hint: "lower the learning rates: --set optimizer.lr_decoder=1e-3 --set optimizer.lr_encoder=1e-4");
     }

@@ -11,6 +11,7 @@ use models::{Result, artifact};
 
 use super::batches::Batches;
 use super::files::Files;
+use super::ranks::{Others, Shared};
 use super::validation::{Scored, describe, score};
 use crate::checkpoint::{self, Progress};
 use crate::config::RunConfig;
@@ -19,7 +20,7 @@ use crate::data::{Dataset, Sample, Split};
 use crate::evaluate::{picture, probabilities};
 use crate::log::Log;
 use crate::metrics::pseudo::Confusion;
-use crate::network::device::kernels;
+use crate::network::kernels::Kernels;
 use crate::step::Trainer;
 use crate::tensorboard::Board;
 
@@ -51,12 +52,12 @@ pub struct State<'a> {
 
 impl<'a> State<'a> {
     /// A run before its first step. One that goes on can do without the weights that it started from.
-    pub fn new(config: &'a RunConfig, dataset: &'a Dataset, goes_on: bool) -> Result<Self> {
+    pub fn new(config: &'a RunConfig, dataset: &'a Dataset, goes_on: bool, kernels: &Arc<dyn Kernels>) -> Result<Self> {
         let init = config.run.init.as_deref();
         let needed = init.filter(|path| !goes_on || path.exists());
         let given = needed.map(WeightsFile::read).transpose()?;
         let arrays = given.map_or_else(Weights::new, |file| crate::initial::with_encoder_prefix(file.arrays));
-        let (trainer, used) = Trainer::new(config, &arrays, &kernels(&config.run)?)?;
+        let (trainer, used) = Trainer::new(config, &arrays, kernels)?;
         let found = crate::initial::describe(needed, arrays.len(), used)?;
         let encoder_weights = found.or_else(|| Some(init?.file_name()?.to_string_lossy().into_owned()));
         let training: Vec<usize> = dataset.of(Split::Train).map(|(i, _)| i).collect();
@@ -131,17 +132,11 @@ impl<'a> State<'a> {
     }
 
     /// Moves every average towards the network's present prediction, all or none: `false` if `stop` came before the end.
-    pub fn update_averages(&mut self, batches: &Batches, stop: &AtomicBool) -> Result<bool> {
-        if !self.recalibrate(batches, stop)? {
+    pub fn update_averages(&mut self, batches: &Batches, shared: Shared, others: &Others) -> Result<bool> {
+        if !self.recalibrate(batches, shared.stop)? {
             return Ok(false);
         }
-        let mut predictions = Vec::with_capacity(self.training.len());
-        for &i in &self.training {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            predictions.push(probabilities(self.trainer.evaluated(), &self.dataset.samples[i].image)?.data);
-        }
+        let Some(predictions) = others.predictions(shared, self.trainer.evaluated(), &self.training)? else { return Ok(false) };
         let rule = self.trainer.pseudo_labels();
         for (average, prediction) in Arc::make_mut(&mut self.averages).iter_mut().zip(&predictions) {
             rule.update(&mut average.data, prediction);

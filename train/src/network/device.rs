@@ -7,6 +7,7 @@ use models::{Result, bail};
 
 use super::kernels::{Cpu, Kernels, Reference, Unit};
 use crate::config::{DeviceChoice, KernelChoice, Precision, RunSettings};
+use crate::parallel::{Alone, Rank};
 
 /// What decides which kernels run a network.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,18 @@ impl From<&RunSettings> for Choice {
     fn from(run: &RunSettings) -> Self {
         Self { device: run.device, precision: run.precision, kernels: run.kernels, deterministic: run.deterministic }
     }
+}
+
+/// The devices of a run: one, or `run.devices` GPUs.
+pub fn ranks(run: &RunSettings) -> Result<Vec<Rank>> {
+    if run.devices == 1 {
+        return Ok(vec![Rank { kernels: kernels(run)?, group: Arc::new(Alone) }]);
+    }
+    let choice = Choice::from(run);
+    if choice.device == DeviceChoice::Cpu || (choice.device == DeviceChoice::Auto && !cuda::is_there()) {
+        bail!("run.devices is {}, but training runs on the processor, which is one device", run.devices; hint: "use --set run.devices=1, or --set run.device=cuda on a machine with as many GPUs");
+    }
+    several::ranks(choice, run.devices)
 }
 
 /// The kernels for a device. `auto` takes a GPU if this program was built for one and one is there; asked for by name and
@@ -95,16 +108,21 @@ mod cuda {
         if choice.kernels == KernelChoice::Reference {
             return Ok(super::reference(Device::new_cuda(0).doing(|| "opening CUDA device 0")?, "the first CUDA device"));
         }
+        Ok(fused(choice, 0)?)
+    }
+
+    /// The fast kernels of the GPU of this number, tried out.
+    pub fn fused(choice: Choice, ordinal: usize) -> Result<Arc<Cuda<Gpu>>> {
         let bf16 = match choice.precision {
-            Precision::Auto => Gpu::has_bf16(0)?,
+            Precision::Auto => Gpu::has_bf16(ordinal)?,
             Precision::Bf16 => true,
             Precision::F32 => false,
         };
         let (map_type, name, tolerance) = if bf16 { (DType::BF16, "bf16", 5e-2) } else { (DType::F32, "f32", 1e-3) };
-        let gpu = Gpu::new(0, map_type, choice.deterministic)?;
+        let gpu = Gpu::new(ordinal, map_type, choice.deterministic)?;
         tracing::info!("training on {} in {name}, fused kernels and cuDNN", gpu.name());
-        let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(gpu));
-        self_check(&kernels, tolerance)?;
+        let kernels = Arc::new(Cuda::new(gpu));
+        self_check(&(kernels.clone() as Arc<dyn Kernels>), tolerance)?;
         Ok(kernels)
     }
 }
@@ -122,9 +140,42 @@ mod cuda {
     }
 }
 
+#[cfg(feature = "nccl")]
+mod several {
+    use super::super::kernels::cuda::{Gpu, Nccl};
+    use super::{Choice, KernelChoice, Rank, Result, bail, cuda};
+    use crate::parallel::Group;
+    use models::Context;
+    use std::sync::Arc;
+
+    pub fn ranks(choice: Choice, devices: usize) -> Result<Vec<Rank>> {
+        if choice.kernels == KernelChoice::Reference {
+            bail!("run.kernels is reference, which trains on one device, but run.devices is {devices}"; hint: "use --set run.kernels=fast or --set run.devices=1");
+        }
+        let there = Gpu::count().hint(|| "--set run.device=cpu --set run.devices=1 works without a GPU")?;
+        if there < devices {
+            bail!("run.devices is {devices}, but {there} CUDA devices are there"; hint: "use --set run.devices={}; CUDA_VISIBLE_DEVICES may hide some", there.max(1));
+        }
+        let kernels = (0..devices).map(|ordinal| cuda::fused(choice, ordinal)).collect::<Result<Vec<_>>>()?;
+        let groups = Nccl::join(&kernels.iter().map(|kernels| kernels.machine()).collect::<Vec<_>>())?;
+        tracing::info!("{devices} GPUs share every batch; their gradients are averaged by NCCL");
+        Ok(kernels.into_iter().zip(groups).map(|(kernels, group)| Rank { kernels, group: Arc::new(group) as Arc<dyn Group> }).collect())
+    }
+}
+
+#[cfg(not(feature = "nccl"))]
+mod several {
+    use super::{Choice, Rank, Result, bail};
+
+    pub fn ranks(_: Choice, devices: usize) -> Result<Vec<Rank>> {
+        bail!("run.devices is {devices}, but this program was built for one"; hint: "build it with `cargo build --release -p train --features nccl`, or use --set run.devices=1")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RunConfig;
 
     #[test]
     fn what_cannot_be_had_is_an_error_with_a_hint() {
@@ -134,5 +185,24 @@ mod tests {
         assert!(error.to_string().contains("bf16") && error.hint_text().is_some(), "{error:?}");
         assert!(kernels(Choice { precision: Precision::Bf16, ..cpu }).is_ok());
         assert!(kernels(Choice { kernels: KernelChoice::Reference, ..cpu }).unwrap().fused().is_none());
+    }
+
+    #[test]
+    fn several_devices_that_are_not_there_are_an_error_with_a_hint() {
+        let mut run = RunConfig::default().run;
+        run.devices = 2;
+        let mut message = |device| {
+            run.device = device;
+            let Err(error) = ranks(&run) else { panic!("{device:?}") };
+            assert!(error.hint_text().is_some(), "{error:?}");
+            format!("{error:?}")
+        };
+        assert!(message(DeviceChoice::Cpu).contains("the processor, which is one device"));
+        if !cfg!(feature = "nccl") {
+            assert!(message(DeviceChoice::Cuda).contains("built for one"));
+        }
+        run.devices = 1;
+        run.device = DeviceChoice::Cpu;
+        assert_eq!(ranks(&run).unwrap().len(), 1);
     }
 }

@@ -21,6 +21,8 @@ use models::graph::Conv;
 
 use super::{ConvGradients, Fused, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
 pub use check::self_check;
+#[cfg(feature = "nccl")]
+pub use gpu::Nccl;
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, peak_bytes};
 pub use machine::{Geometry, Machine, Pass, Value};

@@ -45,6 +45,9 @@ enum Algorithm {
     Filter(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
+/// An algorithm, its workspace, and the units that it multiplies on.
+type Found = (Algorithm, usize, sys::cudnnMathType_t);
+
 impl Convolutions {
     /// For maps of this type.
     pub fn new(cuda: &CudaDevice, map_type: DType, deterministic: bool) -> Result<Self> {
@@ -106,13 +109,7 @@ impl Convolutions {
         let w = Filter::new(self.dtype, geometry).map_err(Error::wrap)?;
         let convolution = Convolution::new(geometry, math).map_err(Error::wrap)?;
         // SAFETY: as the caller says.
-        let found = unsafe {
-            match pass {
-                Pass::Forward => self.forward(&x, &w, &convolution, &y, addresses)?.map(|c| with(c, Algorithm::Forward)),
-                Pass::Data => self.data(&x, &w, &convolution, &y, addresses)?.map(|c| with(c, Algorithm::Data)),
-                Pass::Filter => self.filter(&x, &w, &convolution, &y, addresses)?.map(|c| with(c, Algorithm::Filter)),
-            }
-        };
+        let found = unsafe { self.algorithm(pass, (&x, &w, &convolution, &y), addresses.map(pointer))? };
         let Some((algorithm, workspace, best)) = found else {
             tracing::warn!("cuDNN has no algorithm for {pass:?} of {geometry:?}: a slow kernel does it");
             return Ok(None);
@@ -122,79 +119,58 @@ impl Convolutions {
         Ok(Some(Plan { x, y, w, convolution, algorithm, workspace }))
     }
 
-    unsafe fn forward(
+    /// The algorithm of a pass, its workspace and its units; the addresses are those of `x`, `w` and `y`.
+    unsafe fn algorithm(
         &mut self,
-        x: &Map,
-        w: &Filter,
-        c: &Convolution,
-        y: &Map,
-        at: [u64; 3],
-    ) -> Result<Option<sys::cudnnConvolutionFwdAlgoPerf_t>> {
-        let (rule, handle) = (self.rule, self.handle);
-        let [px, pw, py] = at.map(pointer);
-        let room = self.trial_room()?;
-        // SAFETY: everything is alive; the trial writes `y`, which the convolution itself will write.
-        let found = choose(rule, |most, found, places| unsafe {
-            if rule.deterministic {
-                sys::cudnnGetConvolutionForwardAlgorithm_v7(handle, x.0, w.0, c.0, y.0, most, found, places)
-            } else {
-                sys::cudnnFindConvolutionForwardAlgorithmEx(handle, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, room, WORKSPACE)
+        pass: Pass,
+        (x, w, c, y): (&Map, &Filter, &Convolution, &Map),
+        [px, pw, py]: [*mut c_void; 3],
+    ) -> Result<Option<Found>> {
+        // SAFETY: everything is alive, and a trial writes what the pass itself will write.
+        unsafe {
+            match pass {
+                Pass::Forward => self.search(
+                    Algorithm::Forward,
+                    |h, most, found, places| sys::cudnnGetConvolutionForwardAlgorithm_v7(h, x.0, w.0, c.0, y.0, most, found, places),
+                    |h, most, found, places, room, bytes| {
+                        sys::cudnnFindConvolutionForwardAlgorithmEx(h, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, room, bytes)
+                    },
+                ),
+                Pass::Data => self.search(
+                    Algorithm::Data,
+                    |h, most, found, places| sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(h, w.0, y.0, c.0, x.0, most, found, places),
+                    |h, most, found, places, room, bytes| {
+                        sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
+                            h, w.0, pw, y.0, py, c.0, x.0, px, most, found, places, room, bytes,
+                        )
+                    },
+                ),
+                Pass::Filter => self.search(
+                    Algorithm::Filter,
+                    |h, most, found, places| sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(h, x.0, y.0, c.0, w.0, most, found, places),
+                    |h, most, found, places, room, bytes| {
+                        sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
+                            h, x.0, px, y.0, py, c.0, w.0, pw, most, found, places, room, bytes,
+                        )
+                    },
+                ),
             }
-        });
-        unless_unsupported(found)
+        }
     }
 
-    unsafe fn data(
+    /// The first of cuDNN's list that the rule allows: listed by its rules alone where the same bits are wanted, else tried out.
+    fn search<C: Candidate>(
         &mut self,
-        x: &Map,
-        w: &Filter,
-        c: &Convolution,
-        y: &Map,
-        at: [u64; 3],
-    ) -> Result<Option<sys::cudnnConvolutionBwdDataAlgoPerf_t>> {
+        name: impl Fn(C::Algorithm) -> Algorithm,
+        by_rules: impl FnOnce(sys::cudnnHandle_t, i32, *mut i32, *mut C) -> sys::cudnnStatus_t,
+        by_trial: impl FnOnce(sys::cudnnHandle_t, i32, *mut i32, *mut C, *mut c_void, usize) -> sys::cudnnStatus_t,
+    ) -> Result<Option<Found>> {
         let (rule, handle) = (self.rule, self.handle);
-        let [px, pw, py] = at.map(pointer);
-        let room = self.trial_room()?;
-        // SAFETY: as above; the trial writes `x`.
-        let found = choose(rule, |most, found, places| unsafe {
-            if rule.deterministic {
-                sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w.0, y.0, c.0, x.0, most, found, places)
-            } else {
-                sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
-                    handle, w.0, pw, y.0, py, c.0, x.0, px, most, found, places, room, WORKSPACE,
-                )
-            }
+        let room = self.room(if rule.deterministic { 0 } else { WORKSPACE })?;
+        let found = choose(rule, |most, found, places| {
+            if rule.deterministic { by_rules(handle, most, found, places) } else { by_trial(handle, most, found, places, room, WORKSPACE) }
         });
-        unless_unsupported(found)
-    }
-
-    unsafe fn filter(
-        &mut self,
-        x: &Map,
-        w: &Filter,
-        c: &Convolution,
-        y: &Map,
-        at: [u64; 3],
-    ) -> Result<Option<sys::cudnnConvolutionBwdFilterAlgoPerf_t>> {
-        let (rule, handle) = (self.rule, self.handle);
-        let [px, pw, py] = at.map(pointer);
-        let room = self.trial_room()?;
-        // SAFETY: as above; the trial writes `w`.
-        let found = choose(rule, |most, found, places| unsafe {
-            if rule.deterministic {
-                sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x.0, y.0, c.0, w.0, most, found, places)
-            } else {
-                sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
-                    handle, x.0, px, y.0, py, c.0, w.0, pw, most, found, places, room, WORKSPACE,
-                )
-            }
-        });
-        unless_unsupported(found)
-    }
-
-    /// Room in which algorithms are tried out.
-    fn trial_room(&mut self) -> Result<*mut c_void> {
-        self.room(if self.rule.deterministic { 0 } else { WORKSPACE })
+        Ok(unless_unsupported(found)?.map(|c| (name(c.algorithm()), c.workspace(), c.math())))
     }
 }
 
@@ -217,10 +193,6 @@ fn unless_unsupported<C>(found: std::result::Result<Option<C>, CudnnError>) -> R
 
 fn pointer(address: u64) -> *mut c_void {
     address as *mut c_void
-}
-
-fn with<C: Candidate>(found: C, name: impl Fn(C::Algorithm) -> Algorithm) -> (Algorithm, usize, sys::cudnnMathType_t) {
-    (name(found.algorithm()), found.workspace(), found.math())
 }
 
 unsafe fn launch(handle: sys::cudnnHandle_t, plan: &Plan, [x, w, y]: [*mut c_void; 3], workspace: *mut c_void) -> Result<()> {

@@ -4,6 +4,8 @@ mod algorithm;
 mod cudnn;
 mod descriptor;
 mod memory;
+#[cfg(feature = "nccl")]
+mod nccl;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,6 +20,8 @@ use super::source;
 use cudnn::Convolutions;
 use memory::Staging;
 pub use memory::peak_bytes;
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 
 /// The least compute capability that multiplies bf16.
 const BF16_SINCE: (i32, i32) = (8, 0);
@@ -40,6 +44,12 @@ impl Gpu {
         let doing = || format!("asking for CUDA device {ordinal}");
         let context = CudaContext::new(ordinal).doing(doing)?;
         Ok(context.compute_capability().doing(doing)? >= BF16_SINCE)
+    }
+
+    /// How many there are.
+    #[cfg(feature = "nccl")]
+    pub fn count() -> models::Result<usize> {
+        Ok(CudaContext::device_count().doing(|| "counting CUDA devices")? as usize)
     }
 
     /// Opens the GPU of this number for maps in f32 or bf16; `deterministic` takes only algorithms that give the same bits in

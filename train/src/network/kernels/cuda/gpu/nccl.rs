@@ -1,0 +1,96 @@
+//! Ranks on GPUs of this machine: means over them by NCCL, on the stream that everything else is on.
+
+use std::sync::Arc;
+
+use candle_core::cuda_backend::cudarc::driver::CudaStream;
+use candle_core::cuda_backend::cudarc::nccl::result::{NcclError, all_reduce, comm_abort, comm_init_all, group_end, group_start};
+use candle_core::cuda_backend::cudarc::nccl::sys;
+use candle_core::{DType, Error, Tensor};
+use models::{Context, Result};
+
+use super::{Gpu, memory};
+use crate::parallel::{Group, Meeting, Seat};
+
+/// A GPU's way to the others.
+pub struct Nccl {
+    seat: Seat,
+    communicator: sys::ncclComm_t,
+    stream: Arc<CudaStream>,
+}
+
+// SAFETY: NCCL allows a communicator on any thread as long as one uses it at a time, and each rank is one thread.
+unsafe impl Send for Nccl {}
+// SAFETY: as above.
+unsafe impl Sync for Nccl {}
+
+impl Nccl {
+    /// Brings GPUs together, each to be driven by a thread of its own; in their order.
+    pub fn join(gpus: &[&Gpu]) -> Result<Vec<Self>> {
+        let ordinals: Vec<i32> = gpus.iter().map(|gpu| gpu.stream.context().ordinal() as i32).collect();
+        let mut communicators = vec![std::ptr::null_mut(); gpus.len()];
+        // SAFETY: both arrays have a place for every GPU.
+        unsafe { comm_init_all(communicators.as_mut_ptr(), ordinals.len() as i32, ordinals.as_ptr()) }
+            .map_err(wrap)
+            .doing(|| format!("bringing {} GPUs together by NCCL", gpus.len()))
+            .hint(|| "libnccl must be on LD_LIBRARY_PATH; NCCL_DEBUG=INFO says more; --set run.devices=1 works without")?;
+        let ranks = Meeting::seats(gpus.len()).into_iter().zip(communicators).zip(gpus);
+        Ok(ranks.map(|((seat, communicator), gpu)| Self { seat, communicator, stream: gpu.stream.clone() }).collect())
+    }
+
+    fn start(&self, tensor: &Tensor) -> candle_core::Result<()> {
+        let dtype = match tensor.dtype() {
+            DType::BF16 => sys::ncclDataType_t::ncclBfloat16,
+            DType::F32 => sys::ncclDataType_t::ncclFloat32,
+            DType::F64 => sys::ncclDataType_t::ncclFloat64,
+            other => candle_core::bail!("no gradient or statistic is {other:?}"),
+        };
+        let at = memory::address(&self.stream, tensor)? as *mut std::ffi::c_void;
+        let stream = self.stream.cu_stream().cast();
+        // SAFETY: the tensor has as many values, and the stream is that of its device.
+        unsafe { all_reduce(at, at, tensor.elem_count(), dtype, sys::ncclRedOp_t::ncclAvg, self.communicator, stream) }.map_err(wrap)?;
+        Ok(())
+    }
+}
+
+impl Group for Nccl {
+    fn rank(&self) -> usize {
+        self.seat.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.seat.size()
+    }
+
+    fn mean_of_numbers(&self, numbers: &mut [f64]) -> Result<()> {
+        self.seat.mean(numbers)
+    }
+
+    fn mean(&self, tensors: &[&Tensor]) -> Result<()> {
+        // Whoever starts without the others would wait on the device for ever.
+        self.seat.exchange(Vec::new())?;
+        self.stream.context().bind_to_thread().map_err(Error::wrap)?;
+        group_start().map_err(wrap)?;
+        let started = tensors.iter().try_for_each(|tensor| self.start(tensor));
+        group_end().map_err(wrap)?;
+        Ok(started?)
+    }
+
+    fn leave(&self) {
+        self.seat.leave();
+    }
+
+    fn first_to_leave(&self) -> Option<usize> {
+        self.seat.first_to_leave()
+    }
+}
+
+impl Drop for Nccl {
+    fn drop(&mut self) {
+        // SAFETY: nobody else ends it. An error at the end can be passed to nobody.
+        let _ = unsafe { comm_abort(self.communicator) };
+    }
+}
+
+fn wrap(NcclError(status): NcclError) -> Error {
+    Error::Msg(format!("NCCL says {status:?}"))
+}
