@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`graph`] | the network as data: [`graph::Op`], [`graph::Graph`] and what can be read off it |
-//! | [`unet`], [`resnet`] | the architectures, as functions that build a graph |
+//! | [`unet`], [`resnet`], [`mobilenet`] | the architectures, as functions that build a graph |
 //! | [`weights`] | named arrays and the strict safetensors file that holds them |
 //! | [`card`] | the model card that travels inside the ONNX file |
 //! | [`decode`] | probability map to instances: one meaning for training scores and slides |
@@ -18,6 +18,7 @@ pub mod decode;
 pub mod distance;
 pub mod error;
 pub mod graph;
+pub mod mobilenet;
 pub mod plane;
 pub mod resnet;
 pub mod split;
