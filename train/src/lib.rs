@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod network;
 pub mod optimizer;
 pub mod overlay;
+pub mod pretrained;
 pub mod pseudo_labels;
 pub mod report;
 pub mod rng;
