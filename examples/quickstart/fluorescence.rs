@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use infer::wheel;
 use models::decode::instances_of_mask;
 use models::plane::Plane;
+use models::wheel;
 use models::{Context, Result, artifact};
 use train::config::ColourChange;
 use train::data::{RgbImage, image_file};

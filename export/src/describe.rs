@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use models::card::{ModelCard, Precision, Target};
+use models::unet::Encoder;
 use serde_json::{Value, json};
 
 /// The card as Markdown: readable as it stands.
@@ -93,12 +94,18 @@ fn halos(card: &ModelCard) -> String {
     text
 }
 
+/// The encoder that the training's configuration names; those of older programs name none.
+fn encoder(card: &ModelCard) -> &str {
+    let named = card.training.config.lines().find_map(|line| line.strip_prefix("encoder = "));
+    named.map_or(Encoder::ResNet34.name(), |name| name.trim().trim_matches('"'))
+}
+
 /// The keys of `WSInfer`'s `config.json` that have a meaning here. `tile` is the side of the windows in pixels.
 pub fn wsinfer(card: &ModelCard, tile: usize) -> Value {
     let names: Vec<&str> = card.classes.iter().map(|class| class.name.as_str()).collect();
     json!({
         "spec_version": "1.0",
-        "architecture": "unet-resnet34",
+        "architecture": format!("unet-{}", encoder(card)),
         "num_classes": names.len(),
         "class_names": names,
         "name": card.name,

@@ -5,7 +5,7 @@ use std::path::Path;
 use models::card::{Class, Training};
 use models::decode::Decoding;
 use models::graph::Graph;
-use models::unet::{UNetConfig, unet};
+use models::unet::{Encoder, UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile, select};
 use models::{Context, Error, Result, artifact, bail};
 use serde::Deserialize;
@@ -100,7 +100,7 @@ impl Checkpoint {
         check_config(&config)?;
         let graph = unet(&config).only_output();
         let weights = select(&graph, &weights)
-            .hint(|| "a U-Net with a ResNet-34 encoder, without attention, is expected; names are those of segmentation_models.pytorch")?;
+            .hint(|| "a U-Net with a ResNet-34 or MobileNetV2 encoder, without attention, is expected; names are those of segmentation_models.pytorch")?;
         if !force {
             check_finite(&weights)?;
         }
@@ -131,10 +131,14 @@ fn infer_config(weights: &Weights) -> Result<UNetConfig> {
         Some(shape) if shape.len() == 4 => Ok(shape[axis]),
         Some(shape) => Err(Error::new(format!("{name}: expected four extents, found {shape:?}"))),
         None => Err(Error::new(format!("{name}: missing, and the file does not say which network it is for"))
-            .hint("a safetensors file of a segmentation_models.pytorch U-Net with a ResNet-34 encoder is expected")),
+            .hint("a safetensors file of a segmentation_models.pytorch U-Net with the encoder resnet34 or mobilenet_v2 is expected")),
     };
+    // The channels of the first convolution of a published encoder.
+    let (encoder, first) =
+        if weights.contains_key(Encoder::MobileNetV2.first_parameter()) { (Encoder::MobileNetV2, 32) } else { (Encoder::ResNet34, 64) };
     let mut config = UNetConfig {
-        encoder_width: extent("encoder.conv1.weight".into(), 0)?,
+        encoder,
+        encoder_width: extent(encoder.first_parameter().into(), 0)? * 64 / first,
         classes: extent("segmentation_head.0.weight".into(), 0)?,
         head_kernel: extent("segmentation_head.0.weight".into(), 2)?,
         ..UNetConfig::default()
@@ -162,7 +166,7 @@ fn one_logit_to_two(mut config: UNetConfig, weights: &mut Weights) -> UNetConfig
 }
 
 fn check_config(config: &UNetConfig) -> Result<()> {
-    let UNetConfig { encoder_width, decoder_channels, classes, head_kernel } = config;
+    let UNetConfig { encoder: _, encoder_width, decoder_channels, classes, head_kernel } = config;
     let plausible = |n: &usize| (1..=4096).contains(n);
     if !plausible(encoder_width) || !decoder_channels.iter().all(plausible) || head_kernel % 2 == 0 || *head_kernel > 15 {
         bail!("the network's shape is not plausible: {config:?}");
@@ -194,7 +198,7 @@ mod tests {
     use super::*;
 
     fn tiny() -> UNetConfig {
-        UNetConfig { encoder_width: 2, decoder_channels: [3, 4, 5, 6, 7], classes: 2, head_kernel: 3 }
+        UNetConfig { encoder_width: 2, decoder_channels: [3, 4, 5, 6, 7], head_kernel: 3, ..UNetConfig::default() }
     }
 
     fn zeros(config: &UNetConfig) -> Weights {

@@ -16,7 +16,6 @@
 //! | [`signature`] | who made it? |
 //! | [`runtime`] | native libraries: found, installed, loaded; devices |
 //! | [`watcher`] | inner values of a network, for the exporter |
-//! | [`wheel`] | pinned packages that carry the libraries and sample images |
 //! | [`onnx_proto`] | the part of the ONNX format that is written and checked here |
 
 pub mod certificate;
@@ -40,4 +39,3 @@ pub mod timing;
 pub mod tissue;
 pub mod verify;
 pub mod watcher;
-pub mod wheel;

@@ -19,11 +19,12 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// The metadata key of the seal.
 pub const SEAL_KEY: &str = "contents_sha256";
 /// The operators that models of this project are made of; nothing else is run.
-pub const OPERATORS: [&str; 20] = [
+pub const OPERATORS: [&str; 21] = [
     "Add",
     "BatchNormalization",
     "Cast",
     "Concat",
+    "Clip",
     "Conv",
     "ConvTranspose",
     "DepthToSpace",

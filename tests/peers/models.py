@@ -25,10 +25,10 @@ SIDE = 96
 TOLERANCE = {"f32": 1e-4, "f16": 2e-2, "int8": 1.0}
 
 
-def network(classes: int) -> torch.nn.Module:
+def network(encoder: str, classes: int) -> torch.nn.Module:
     """Random weights, statistics of batch normalisation that are not 0 and 1, probabilities on both sides of a half."""
     torch.manual_seed(classes)
-    model = smp.Unet("resnet34", encoder_weights=None, classes=classes).eval()
+    model = smp.Unet(encoder, encoder_weights=None, classes=classes).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)
@@ -100,13 +100,13 @@ def checked(path: Path) -> str:
 def main() -> int:
     programs = Path(sys.argv[1])
     image, faults = picture(1), 0
-    print("| logits | target | precision | onnx.checker, shapes |", *(f" {name} |" for name in READERS), sep="")
-    print("|---" * (4 + len(READERS)), "|", sep="")
+    print("| encoder | logits | target | precision | onnx.checker, shapes |", *(f" {name} |" for name in READERS), sep="")
+    print("|---" * (5 + len(READERS)), "|", sep="")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         Image.fromarray(picture(2)[0]).save(folder / "tile.png")
-        for classes in (2, 1):
-            model = network(classes)
+        for encoder, classes in (("resnet34", 2), ("resnet34", 1), ("mobilenet_v2", 2), ("mobilenet_v2", 1)):
+            model = network(encoder, classes)
             expected = torch_probability(model, image)
             torch.save(model.state_dict(), folder / "model.pth")
             run(programs / "train", "import", folder / "model.pth", "-o", folder / "model.safetensors")
@@ -126,7 +126,7 @@ def main() -> int:
                         cells.append("loads" if probability is None else f"{difference:.1e}")
                     except Exception as error:  # what a reader cannot do is part of the answer
                         cells.append(f"refused: {str(error).strip().splitlines()[0][:80]}")
-                print(f"| {classes} | {target} | {precision} |", *(f" {cell} |" for cell in cells), sep="", flush=True)
+                print(f"| {encoder} | {classes} | {target} | {precision} |", *(f" {cell} |" for cell in cells), sep="", flush=True)
             spread = np.percentile(expected, [1, 50, 99])
             print(f"PyTorch's probabilities, 1st, 50th and 99th of a hundred: {spread.round(3)}", file=sys.stderr)
     return int(faults > 0)

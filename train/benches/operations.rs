@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use models::graph::Conv;
-use train::network::kernels::{Cpu, Kernels, Norm, NormPoint, Source, Unit};
+use train::network::kernels::{Activation, Cpu, Kernels, Norm, NormPoint, Source, Unit};
 use train::rng::Draw;
 
 const BATCH: usize = 4;
@@ -101,7 +101,7 @@ fn norms(kernels: &Cpu) {
     for (channels, side, count) in [(64, 128, 1), (64, 64, 8), (128, 32, 11), (256, 16, 15), (512, 8, 7), (32, 128, 2), (16, 256, 2)] {
         let (x, dy) = (feature(kernels, "x", channels, side), feature(kernels, "dy", channels, side));
         let (scale, shift) = (random("scale", &[channels]), random("shift", &[channels]));
-        let norm = Norm { scale: &scale, shift: &shift, eps: 1e-5, relu: true };
+        let norm = Norm { scale: &scale, shift: &shift, eps: 1e-5, activation: Activation::Relu };
         let moments = kernels.moments(&x).unwrap();
         let y = kernels.norm(norm, &x, None, &moments).unwrap();
         let at = NormPoint { x: &x, y: Some(&y), moments: &moments, batch_statistics: true, wants_dplus: false };

@@ -1,6 +1,7 @@
 //! Seconds of a training step of the default network at 256 x 256, and of a contrastive term with 6000 vectors a class.
 //!
-//! `cargo bench -p train --bench step -- [--batch 4] [--threads 2] [--repeats 8] [--only step] [--device cpu] [--precision auto]`;
+//! `cargo bench -p train --bench step -- [--batch 4] [--threads 2] [--repeats 8] [--only step] [--device cpu] [--precision auto]
+//! [--encoder mobilenet_v2]`;
 //! figures belong into `docs/speed.md` with the machine they were measured on. `--only step` prints the line that
 //! `benches/peer/compare.sh` reads. A GPU needs `--features cuda` and `--device cuda`.
 
@@ -71,8 +72,10 @@ fn peak_mib() -> Option<u64> {
 /// The configuration that the command line asks for.
 fn config() -> RunConfig {
     let set = |name: &str, default: &str| format!("run.{name}={}", argument(&format!("--{name}")).unwrap_or_else(|| default.into()));
+    let encoder = argument("--encoder").unwrap_or_else(|| "resnet34".into());
     let sets = [
         "method.name=both".to_owned(),
+        format!("network.encoder={encoder}"),
         set("device", "cpu"),
         set("precision", "auto"),
         set("kernels", "fast"),

@@ -11,7 +11,8 @@ use models::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
 use crate::{
-    check::CheckArgs, compare, evaluate, export_scribbles, fit, folds, import, init, label_budget, make_scribbles, report, suggest,
+    check::CheckArgs, compare, evaluate, export_scribbles, fit, folds, import, init, label_budget, make_scribbles, pretrained, report,
+    suggest,
 };
 
 /// Trains a nucleus segmentation network from scribbles.
@@ -54,6 +55,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Turn a PyTorch state dict (.pth, .pt) into safetensors, to start from it or to export it.
     Import(import::ImportArgs),
+    /// Fetch the pretrained weights of an encoder, to start from them.
+    Weights(pretrained::WeightsArgs),
     #[command(hide = true, about = "What `import` runs in a process of its own")]
     ReadPth(import::ImportArgs),
 }
@@ -102,6 +105,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Evaluate(arguments) => evaluate::command::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Weights(arguments) => pretrained::run(&arguments),
         Command::ReadPth(arguments) => import::read_pth(&arguments),
     };
     console::exit(result.map(|text| print!("{text}")))

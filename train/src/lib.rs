@@ -23,6 +23,7 @@ pub mod network;
 pub mod optimizer;
 pub mod overlay;
 pub mod parallel;
+pub mod pretrained;
 pub mod pseudo_labels;
 pub mod report;
 pub mod rng;

@@ -6,7 +6,8 @@ mod reference;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use models::graph::Builder;
+use models::graph::{Builder, Graph};
+use models::unet::{Encoder, UNetConfig, unet};
 use models::weights::Weights;
 use operations::{gradients, graphs, image, relative_error};
 use reference::{assert_close, f64s, u};
@@ -143,10 +144,19 @@ fn every_form_of_convolution_is_as_exact_as_stated() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let graph =
-        models::unet::unet(&models::unet::UNetConfig { encoder_width: 16, decoder_channels: [64, 32, 32, 16, 16], ..Default::default() });
-    let weights = reference::weights(3, &graph);
-    let image = image(&graph, 64, 96).to_dtype(DType::F32).unwrap();
+    for encoder in [Encoder::ResNet34, Encoder::MobileNetV2] {
+        same_for_any_number_of_threads(&unet(&UNetConfig {
+            encoder,
+            encoder_width: 16,
+            decoder_channels: [64, 32, 32, 16, 16],
+            ..Default::default()
+        }));
+    }
+}
+
+fn same_for_any_number_of_threads(graph: &Graph) {
+    let weights = reference::weights(3, graph);
+    let image = image(graph, 64, 96).to_dtype(DType::F32).unwrap();
     let run = |threads: usize, unit: Option<Unit>| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

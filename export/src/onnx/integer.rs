@@ -21,14 +21,14 @@ fn scale_and_zero([low, high]: [f32; 2]) -> (f32, u8) {
     (scale, (-low / f64::from(scale)).round().clamp(0.0, VALUE_LEVELS) as u8)
 }
 
-/// The nodes whose values are held in 8 bits, all but those that a `Relu` alone reads (then its value is) and the logits.
+/// The nodes whose values are held in 8 bits, all but those that an activation alone reads (then its value is) and the logits.
 pub fn integer_values(graph: &Graph) -> Vec<NodeId> {
     let readers = |id: NodeId| graph.nodes.iter().filter(move |node| node.inputs.contains(&id));
-    let only_relu = |id| readers(id).count() == 1 && readers(id).all(|node| matches!(node.op, Op::Relu));
+    let only_relu = |id| readers(id).count() == 1 && readers(id).all(|node| matches!(node.op, Op::Relu | Op::Relu6));
     let is_logit = |id| id == graph.output || readers(id).any(|node| matches!(node.op, Op::Probability));
     let held = |(id, node): (NodeId, &models::graph::Node)| match &node.op {
-        Op::InputImage { .. } | Op::MaxPool | Op::Upsample | Op::Concat | Op::Relu => !is_logit(id),
-        Op::Conv(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::Add => !is_logit(id) && !only_relu(id),
+        Op::InputImage { .. } | Op::MaxPool | Op::Upsample | Op::Concat | Op::Relu | Op::Relu6 => !is_logit(id),
+        Op::Conv(_) | Op::Depthwise(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::Add => !is_logit(id) && !only_relu(id),
         Op::Input { .. } | Op::Probability | Op::Quantise => false,
     };
     graph.iter().filter(|&(id, node)| held((id, node))).map(|(id, _)| id).collect()
@@ -65,8 +65,8 @@ impl Writer<'_> {
     pub(super) fn integer_weights(&mut self, id: NodeId) -> Option<Vec<String>> {
         let node = self.graph.node(id);
         let (input_scale, _) = scale_and_zero(self.range(node.inputs[0])?);
-        let makes_logits =
-            self.range(id).is_none() && !self.graph.nodes.iter().any(|reader| reader.inputs == [id] && matches!(reader.op, Op::Relu));
+        let makes_logits = self.range(id).is_none()
+            && !self.graph.nodes.iter().any(|reader| reader.inputs == [id] && matches!(reader.op, Op::Relu | Op::Relu6));
         if makes_logits {
             return None;
         }

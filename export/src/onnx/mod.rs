@@ -91,9 +91,11 @@ fn inputs(graph: &Graph) -> Vec<ValueInfoProto> {
         Op::Input { channels } => Some(value(FEATURES, FLOAT, &[named("N"), fixed(*channels), named("H"), named("W")])),
         Op::InputImage { .. } => Some(value(INPUT, UINT8, &[named("N"), named("H"), named("W"), fixed(3)])),
         Op::Conv(_)
+        | Op::Depthwise(_)
         | Op::UpConv(_)
         | Op::BatchNorm { .. }
         | Op::Relu
+        | Op::Relu6
         | Op::Add
         | Op::MaxPool
         | Op::Upsample
@@ -113,9 +115,11 @@ fn outputs(writer: &Writer<'_>) -> Vec<ValueInfoProto> {
         Op::Input { .. }
         | Op::InputImage { .. }
         | Op::Conv(_)
+        | Op::Depthwise(_)
         | Op::UpConv(_)
         | Op::BatchNorm { .. }
         | Op::Relu
+        | Op::Relu6
         | Op::Add
         | Op::MaxPool
         | Op::Upsample

@@ -2,7 +2,7 @@
 
 use infer::onnx_proto::{FLOAT, FLOAT16, NodeProto, TensorProto, UINT8};
 use infer::segmenter::INPUT;
-use models::graph::{Conv, Feature, Graph, NodeId, Op, UpConv, UpConvForm};
+use models::graph::{Conv, Depthwise, Feature, Graph, NodeId, Op, UpConv, UpConvForm};
 use models::weights::Weights;
 
 use super::proto::{float, floats, halves, int, integers, ints, node, text};
@@ -29,7 +29,7 @@ impl Writer<'_> {
         match &node.op {
             Op::Input { .. } => self.features(),
             Op::InputImage { mean, std } => self.image(output, *mean, *std),
-            Op::Conv(conv) => self.convolution(id, conv, x, output),
+            Op::Conv(_) | Op::Depthwise(_) => self.convolution(id, x, output),
             Op::UpConv(conv) => match conv.form {
                 UpConvForm::Transposed => self.transposed(conv, x, output),
                 UpConvForm::Phases => self.phases(conv, x, output),
@@ -40,6 +40,7 @@ impl Writer<'_> {
                 self.node("BatchNormalization", &[x, scale, shift, mean, var], output, vec![float("epsilon", *eps as f32)]);
             }
             Op::Relu => self.node("Relu", &[x], output, vec![]),
+            Op::Relu6 => self.clip(x, output),
             Op::Add => self.node("Add", &[x, &inputs[1]], output, vec![]),
             Op::MaxPool => {
                 let window = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1; 4]), ints("strides", &[2, 2])];
@@ -106,18 +107,35 @@ impl Writer<'_> {
         }
     }
 
-    fn convolution(&mut self, id: NodeId, conv: &Conv, x: &str, name: &str) {
+    /// A convolution, of each channel by itself if the node is such.
+    fn convolution(&mut self, id: NodeId, x: &str, name: &str) {
+        let (kernel, stride, groups, bias) = match self.graph.node(id).op {
+            Op::Conv(Conv { kernel, stride, bias, .. }) => (kernel, stride, 1, bias),
+            Op::Depthwise(Depthwise { channels, stride, bias }) => (3, stride, channels, bias),
+            _ => unreachable!("{name} is a convolution"),
+        };
         let mut inputs = vec![x.to_owned()];
         if let Some(names) = self.integer_weights(id) {
             inputs.extend(names);
         } else {
             inputs.push(self.parameter(name, "weight"));
-            inputs.extend(conv.bias.then(|| self.parameter(name, "bias")));
+            inputs.extend(bias.then(|| self.parameter(name, "bias")));
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let attributes =
-            vec![ints("kernel_shape", &[conv.kernel; 2]), ints("pads", &[conv.kernel / 2; 4]), ints("strides", &[conv.stride; 2])];
+        let mut attributes = vec![ints("kernel_shape", &[kernel; 2]), ints("pads", &[kernel / 2; 4]), ints("strides", &[stride; 2])];
+        if groups > 1 {
+            attributes.push(int("group", groups as i64));
+        }
         self.node("Conv", &inputs, name, attributes);
+    }
+
+    /// `min(max(x, 0), 6)`; the two ends are constants that all such nodes share.
+    fn clip(&mut self, x: &str, output: &str) {
+        const ENDS: [(&str, f32); 2] = [("clip.low", 0.0), ("clip.high", 6.0)];
+        if self.constants.iter().all(|constant| constant.name != ENDS[0].0) {
+            ENDS.iter().for_each(|(name, value)| self.constant(name, &[], &[*value]));
+        }
+        self.node("Clip", &[x, ENDS[0].0, ENDS[1].0], output, vec![]);
     }
 
     fn transposed(&mut self, conv: &UpConv, x: &str, name: &str) {
@@ -203,9 +221,11 @@ pub fn value_name(graph: &Graph, id: NodeId, arithmetic: &Arithmetic) -> String 
         Op::Input { .. } => FEATURES.to_owned(),
         Op::InputImage { .. } => format!("{INPUT}.normalised"),
         Op::Conv(_)
+        | Op::Depthwise(_)
         | Op::UpConv(_)
         | Op::BatchNorm { .. }
         | Op::Relu
+        | Op::Relu6
         | Op::Add
         | Op::MaxPool
         | Op::Upsample

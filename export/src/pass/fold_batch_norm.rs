@@ -11,8 +11,10 @@ use super::{Model, bypass, uses};
 pub fn fold_batch_norm((mut graph, mut weights): Model) -> Model {
     while let Some((conv, norm)) = next(&graph) {
         fold(&graph, conv, norm, &mut weights);
-        if let Op::Conv(conv) = &mut graph.nodes[conv.0].op {
-            conv.bias = true;
+        match &mut graph.nodes[conv.0].op {
+            Op::Conv(conv) => conv.bias = true,
+            Op::Depthwise(conv) => conv.bias = true,
+            _ => unreachable!("only convolutions are folded"),
         }
         bypass(&mut graph, norm, conv);
     }
@@ -22,7 +24,7 @@ pub fn fold_batch_norm((mut graph, mut weights): Model) -> Model {
 fn next(graph: &Graph) -> Option<(NodeId, NodeId)> {
     let uses = uses(graph);
     graph.iter().find_map(|(id, node)| {
-        let foldable = |conv: NodeId| matches!(graph.node(conv).op, Op::Conv(_)) && uses[conv.0] == 1;
+        let foldable = |conv: NodeId| matches!(graph.node(conv).op, Op::Conv(_) | Op::Depthwise(_)) && uses[conv.0] == 1;
         (matches!(node.op, Op::BatchNorm { .. }) && foldable(node.inputs[0])).then(|| (node.inputs[0], id))
     })
 }

@@ -29,7 +29,7 @@ pub fn graph(steps: &[u8]) -> Graph {
 }
 
 fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
-    match kind % 11 {
+    match kind % 13 {
         0 => x.conv(name, 4, 3, 1).norm(format!("{name}.norm")).relu(),
         1 => x.conv_bias(name, 3, 5, 2).norm(format!("{name}.norm")),
         2 => x.norm(name), // may follow what is no convolution
@@ -46,7 +46,14 @@ fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
             let skip = x.conv(format!("{name}.other"), 2, 1, 1).upsample();
             x.upsample().concat(skip).conv(name, 4, 3, 1).norm(format!("{name}.norm")).relu()
         }
-        _ => x.relu(),
+        10 => x.relu(),
+        11 => x
+            .conv(name, 16, 1, 1)
+            .norm(format!("{name}.norm"))
+            .relu6()
+            .depthwise(format!("{name}.depthwise"), 1)
+            .norm(format!("{name}.norm2")),
+        _ => x.depthwise(name, 2).norm(format!("{name}.norm")).relu6(),
     }
 }
 

@@ -44,12 +44,22 @@ pub fn evaluate(graph: &Graph, weights: &Weights, input: &Map) -> Map {
                 Map::from_fn(shape, |c, y, x| (input.at(c, y, x).unwrap() / 255.0 - f64::from(mean[c])) / f64::from(std[c]))
             }
             Op::Conv(conv) => convolve(conv, of(0), shape, weight),
+            Op::Depthwise(conv) => Map::from_fn(shape, |c, y, x| {
+                let taps = (0..3).flat_map(|i| (0..3).map(move |j| (i, j)));
+                let stride = conv.stride as isize;
+                let products = taps.filter_map(|(i, j)| {
+                    let value = of(0).at(c, y * stride + i - 1, x * stride + j - 1)?;
+                    Some(value * weight("weight", 9 * c + (3 * i + j) as usize))
+                });
+                products.sum::<f64>() + if conv.bias { weight("bias", c) } else { 0.0 }
+            }),
             Op::UpConv(conv) => up_convolve(conv, of(0), shape, weight),
             Op::BatchNorm { eps, .. } => Map::from_fn(shape, |c, y, x| {
                 let unit = (of(0).at(c, y, x).unwrap() - weight("running_mean", c)) / (weight("running_var", c) + eps).sqrt();
                 weight("weight", c) * unit + weight("bias", c)
             }),
             Op::Relu => Map::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap().max(0.0)),
+            Op::Relu6 => Map::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap().clamp(0.0, 6.0)),
             Op::Add => Map::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap() + of(1).at(c, y, x).unwrap()),
             Op::MaxPool => Map::from_fn(shape, |c, y, x| {
                 let window = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (2 * y + dy, 2 * x + dx)));

@@ -1,5 +1,7 @@
 //! Passes over a [`Net`] that leave its output as it is and make it cheaper to run; then its nodes as stages that are run at once.
 
+use kernels::Activation;
+
 use super::net::{Conv, Net, Node, Op};
 
 /// Where channels of a convolution come from.
@@ -22,8 +24,8 @@ pub struct Stage {
     pub sources: Vec<Source>,
     /// A map that is added to the result.
     pub plus: Option<usize>,
-    /// Whether `max(., 0)` comes last.
-    pub relu: bool,
+    /// What comes last.
+    pub activation: Activation,
 }
 
 /// Normalisations into the convolutions before them, sums of convolutions into one, concatenations into who reads them.
@@ -41,15 +43,22 @@ pub fn simplify(net: &mut Net) {
 fn fold_affine(net: &mut Net, id: usize, is_private: &impl Fn(usize) -> bool) {
     let Op::Affine { gain, offset } = &net.nodes[id].op else { return };
     let before = &net.nodes[net.nodes[id].inputs[0]];
-    let (Op::Conv(conv), true) = (&before.op, is_private(net.nodes[id].inputs[0])) else { return };
-    let mut conv = conv.clone();
-    let per_output = conv.weight.len() / conv.outputs;
-    for (output, filter) in conv.weight.chunks_exact_mut(per_output).enumerate() {
+    let mut op = before.op.clone();
+    let (weight, bias) = match &mut op {
+        Op::Conv(conv) => (&mut conv.weight, &mut conv.bias),
+        Op::Depthwise(conv) => (&mut conv.weight, &mut conv.bias),
+        _ => return,
+    };
+    if !is_private(net.nodes[id].inputs[0]) {
+        return;
+    }
+    let per_output = weight.len() / bias.len();
+    for (output, filter) in weight.chunks_exact_mut(per_output).enumerate() {
         filter.iter_mut().for_each(|v| *v = (f64::from(*v) * f64::from(gain[output])) as f32);
-        conv.bias[output] = (f64::from(conv.bias[output]) * f64::from(gain[output]) + f64::from(offset[output])) as f32;
+        bias[output] = (f64::from(bias[output]) * f64::from(gain[output]) + f64::from(offset[output])) as f32;
     }
     let inputs = before.inputs.clone();
-    (net.nodes[id].op, net.nodes[id].inputs) = (Op::Conv(conv), inputs);
+    (net.nodes[id].op, net.nodes[id].inputs) = (op, inputs);
 }
 
 /// The sum of two convolutions of one kernel is the convolution of both maps together.
@@ -112,20 +121,30 @@ fn needed_readers(net: &Net) -> Vec<usize> {
 
 fn stage(net: &Net, id: usize, readers: &[usize]) -> Stage {
     let node = &net.nodes[id];
-    let own = |main: usize, plus: Option<usize>, relu: bool| Stage { value: id, main, sources: sources(net, main), plus, relu };
+    let own = |main: usize, plus: Option<usize>, activation| Stage { value: id, main, sources: sources(net, main), plus, activation };
     match &node.op {
-        Op::Relu => {
+        Op::Relu | Op::Relu6 => {
+            let activation = if node.op == Op::Relu { Activation::Relu } else { Activation::Relu6 };
             let x = node.inputs[0];
             match (&net.nodes[x].op, readers[x] == 1) {
-                (Op::Conv(_) | Op::Affine { .. }, true) => own(x, None, true),
-                (Op::Add, true) => addend(net, x, readers).map_or_else(|| own(id, None, false), |(conv, plus)| own(conv, Some(plus), true)),
-                _ => own(id, None, false),
+                (Op::Conv(_) | Op::Depthwise(_) | Op::Affine { .. }, true) => own(x, None, activation),
+                (Op::Add, true) => {
+                    addend(net, x, readers).map_or_else(|| own(id, None, activation), |(conv, plus)| own(conv, Some(plus), activation))
+                }
+                _ => own(id, None, activation),
             }
         }
-        Op::Add => addend(net, id, readers).map_or_else(|| own(id, None, false), |(conv, plus)| own(conv, Some(plus), false)),
-        Op::Image { .. } | Op::Conv(_) | Op::Affine { .. } | Op::MaxPool | Op::Upsample | Op::Concat | Op::Difference => {
-            own(id, None, false)
+        Op::Add => {
+            addend(net, id, readers).map_or_else(|| own(id, None, Activation::None), |(conv, plus)| own(conv, Some(plus), Activation::None))
         }
+        Op::Image { .. }
+        | Op::Conv(_)
+        | Op::Depthwise(_)
+        | Op::Affine { .. }
+        | Op::MaxPool
+        | Op::Upsample
+        | Op::Concat
+        | Op::Difference => own(id, None, Activation::None),
     }
 }
 

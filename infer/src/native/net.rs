@@ -17,6 +17,8 @@ pub enum Op {
     },
     /// Convolution of the channels of all inputs, one after the other.
     Conv(Conv),
+    /// 3x3 convolution of each channel by itself, zero padding 1.
+    Depthwise(Depthwise),
     /// `x * gain + offset`, by channel.
     Affine {
         /// One for each channel.
@@ -26,6 +28,8 @@ pub enum Op {
     },
     /// `max(x, 0)`.
     Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
     /// Sum of two maps.
     Add,
     /// Maximum over 3x3 windows, stride 2, padding 1.
@@ -50,6 +54,17 @@ pub struct Conv {
     /// `O I K K`.
     pub weight: Vec<f32>,
     /// One for each channel out.
+    pub bias: Vec<f32>,
+}
+
+/// One 3x3 filter for each channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Depthwise {
+    /// 1 or 2.
+    pub stride: usize,
+    /// `C 1 3 3`.
+    pub weight: Vec<f32>,
+    /// One for each channel.
     pub bias: Vec<f32>,
 }
 
@@ -94,9 +109,17 @@ impl Net {
                 bail!("the node {name:?} reads maps of several sizes");
             }
             let own = match op {
-                Op::Conv(Conv { stride: 2, .. }) | Op::MaxPool => first - 1,
+                Op::Conv(Conv { stride: 2, .. }) | Op::Depthwise(Depthwise { stride: 2, .. }) | Op::MaxPool => first - 1,
                 Op::Upsample => first + 1,
-                Op::Image { .. } | Op::Conv(_) | Op::Affine { .. } | Op::Relu | Op::Add | Op::Concat | Op::Difference => first,
+                Op::Image { .. }
+                | Op::Conv(_)
+                | Op::Depthwise(_)
+                | Op::Affine { .. }
+                | Op::Relu
+                | Op::Relu6
+                | Op::Add
+                | Op::Concat
+                | Op::Difference => first,
             };
             if own > MOST_DOUBLINGS || (own < 0 && !stride.is_multiple_of(1 << own.unsigned_abs().min(30))) {
                 bail!("the node {name:?} gives maps of another size than a stride of {stride} allows");

@@ -1,7 +1,7 @@
 //! A network made ready: for each stage the kernel that runs it and its weights in that kernel's order.
 
 use kernels::winograd::Prepared;
-use kernels::{Buffer, Isa, panels};
+use kernels::{Activation, Buffer, Isa, depthwise, panels};
 
 use super::fuse::{self, Source, Stage};
 use super::layout::Layout;
@@ -22,7 +22,7 @@ pub(super) struct Step {
     pub work: Work,
     pub sources: Vec<Source>,
     pub plus: Option<usize>,
-    pub relu: bool,
+    pub activation: Activation,
     pub value: usize,
     /// Values in a pixel of the result.
     pub width: usize,
@@ -37,11 +37,18 @@ pub(super) enum Work {
         scale: [f32; 3],
     },
     Conv(Convolution),
+    /// Weights `[tap][value of a pixel]`, and a bias for each value of a pixel.
+    Depthwise {
+        stride: usize,
+        weights: Vec<f32>,
+        bias: Vec<f32>,
+    },
     Affine {
         gain: Vec<f32>,
         offset: Vec<f32>,
     },
-    Relu,
+    /// The step's activation and nothing else.
+    Activate,
     /// With the places of each map's channels.
     Add([Vec<usize>; 2]),
     MaxPool,
@@ -91,7 +98,7 @@ impl Program {
                 work: work(&net, stage, &reads, &layout, isa),
                 sources: stage.sources.clone(),
                 plus: stage.plus,
-                relu: stage.relu,
+                activation: stage.activation,
                 value: stage.value,
                 width: layout.width,
                 ends: ends(&net, &stages, at),
@@ -122,12 +129,14 @@ fn join_logit(steps: &mut Vec<Step>) {
         return;
     }
     let (last, before) = (steps.pop(), steps.pop());
-    if let (Some(Step { work: Work::Conv(last), value, width, .. }), Some(Step { work: Work::Conv(before), sources, plus, relu, ends, .. })) =
-        (last, before)
+    if let (
+        Some(Step { work: Work::Conv(last), value, width, .. }),
+        Some(Step { work: Work::Conv(before), sources, plus, activation, ends, .. }),
+    ) = (last, before)
         && let (Form::Single(weights), Form::Winograd(filter)) = (last.form, before.form)
     {
         let conv = Convolution { form: Form::Logit(filter, weights, last.bias[0]), ..before };
-        steps.push(Step { work: Work::Conv(conv), sources, plus, relu, value, width, ends });
+        steps.push(Step { work: Work::Conv(conv), sources, plus, activation, value, width, ends });
     }
 }
 
@@ -149,7 +158,7 @@ fn layout(net: &Net, stages: &[Stage], stage: &Stage, reads: &[&Layout], plus: O
         Op::Image { .. } => Layout::padded(3),
         Op::Conv(conv) if is_single(net, stage, reads) => Layout::tight(conv.outputs),
         Op::Conv(conv) => plus.cloned().unwrap_or_else(|| Layout::padded(conv.outputs)),
-        Op::Affine { .. } | Op::Relu | Op::Add | Op::MaxPool | Op::Upsample => reads[0].clone(),
+        Op::Depthwise(_) | Op::Affine { .. } | Op::Relu | Op::Relu6 | Op::Add | Op::MaxPool | Op::Upsample => reads[0].clone(),
         Op::Concat => Layout::of_all(reads.iter().copied()),
         Op::Difference => Layout::tight(1),
     }
@@ -168,7 +177,10 @@ fn is_narrow(net: &Net, stages: &[Stage], image: usize) -> bool {
 fn is_single(net: &Net, stage: &Stage, reads: &[&Layout]) -> bool {
     let whole = reads.len() == 1 && reads[0].width.is_multiple_of(16) && !stage.sources[0].halved;
     match &net.nodes[stage.main].op {
-        Op::Conv(conv) => conv.outputs == 1 && conv.stride == 1 && stage.value == net.logit && stage.plus.is_none() && !stage.relu && whole,
+        Op::Conv(conv) => {
+            let is_plain = stage.plus.is_none() && stage.activation == Activation::None;
+            conv.outputs == 1 && conv.stride == 1 && stage.value == net.logit && is_plain && whole
+        }
         _ => false,
     }
 }
@@ -178,7 +190,12 @@ fn work(net: &Net, stage: &Stage, reads: &[&Layout], layout: &Layout, isa: Isa) 
         Op::Image { mean, scale } => Work::Image { mean: *mean, scale: *scale },
         Op::Conv(conv) => Work::Conv(convolution(conv, reads, layout, is_single(net, stage, reads), isa)),
         Op::Affine { gain, offset } => Work::Affine { gain: layout.spread(gain), offset: layout.spread(offset) },
-        Op::Relu => Work::Relu,
+        Op::Depthwise(conv) => {
+            let taps = depthwise::turned(&conv.weight, conv.bias.len(), 9);
+            let weights = taps.chunks_exact(conv.bias.len()).flat_map(|tap| layout.spread(tap)).collect();
+            Work::Depthwise { stride: conv.stride, weights, bias: layout.spread(&conv.bias) }
+        }
+        Op::Relu | Op::Relu6 => Work::Activate,
         Op::Add => Work::Add([reads[0].places.clone(), reads[1].places.clone()]),
         Op::MaxPool => Work::MaxPool,
         Op::Upsample => Work::Upsample,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kernels::depthwise::Depthwise;
 use kernels::finish::Finish;
 use kernels::gather::{Class, Gather};
 use kernels::geometry::Geometry;
@@ -73,12 +74,13 @@ impl Program {
         let (values, shape) = match work {
             Work::Image { .. } => unreachable!("images come from outside"),
             Work::Conv(conv) => return self.convolve(step, conv, maps, room),
+            Work::Depthwise { stride, weights, bias } => return self.depthwise(step, first, *stride, [weights, bias], &room.pool),
             Work::Affine { gain, offset } => {
                 let mut y = pool.take(first.values.len());
-                norm::affine(self.isa, &first.values, None, [gain, offset], step.relu, &mut y);
+                norm::affine(self.isa, &first.values, None, [gain, offset], step.activation, &mut y);
                 (y, shape)
             }
-            Work::Relu => (maps::map(pool, &first.values, |v| if v < 0.0 { 0.0 } else { v }), shape),
+            Work::Activate => (maps::map(pool, &first.values, |v| step.activation.of(v)), shape),
             Work::Add(places) => (sum(pool, first, of(step.sources[1].value), places), shape),
             Work::MaxPool => {
                 let halved = Shape { height: shape.height.div_ceil(2), width: shape.width.div_ceil(2), ..shape };
@@ -101,6 +103,17 @@ impl Program {
         Map { values, shape }
     }
 
+    fn depthwise(&self, step: &Step, x: &Map, stride: usize, [weights, bias]: [&[f32]; 2], pool: &Pool) -> Map {
+        let Shape { batch, height, width, channels } = x.shape;
+        let geometry = Geometry { batch, height, width, kernel: 3, stride };
+        let (height, width) = geometry.output();
+        let shape = Shape { height, width, ..x.shape };
+        let mut values = pool.take(shape.len());
+        let finish = Finish { bias: Some(bias), plus: None, activation: step.activation };
+        Depthwise { isa: self.isa, pool, geometry, channels }.convolve(&x.values, weights, finish, &mut values);
+        Map { values, shape }
+    }
+
     fn convolve(&self, step: &Step, conv: &Convolution, maps: &[Option<Map>], room: &mut Room) -> Map {
         let of = |value: usize| maps[value].as_ref().expect("values live until their last reader");
         let whole = |source: &Source| {
@@ -113,7 +126,7 @@ impl Program {
         let (rows, columns) = geometry.output();
         let shape = Shape { batch, height: rows, width: columns, channels: step.width };
         let mut out = room.pool.take(shape.len());
-        let finish = Finish { bias: Some(&conv.bias), plus: step.plus.map(|plus| &*of(plus).values), relu: step.relu };
+        let finish = Finish { bias: Some(&conv.bias), plus: step.plus.map(|plus| &*of(plus).values), activation: step.activation };
         let x = of(step.sources[0].value);
         match &conv.form {
             Form::Winograd(filter) | Form::Logit(filter, ..) => {

@@ -3,7 +3,7 @@
 use models::Error;
 
 use super::{Library, load, loaded, locate};
-use crate::wheel;
+use models::wheel;
 
 /// One thing that was looked at.
 #[derive(Debug)]

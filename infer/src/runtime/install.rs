@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use models::{Result, artifact, bail};
 
 use super::Library;
-use crate::wheel;
+use models::wheel;
 
 const MAX_LIBRARY_BYTES: u64 = 256 << 20;
 

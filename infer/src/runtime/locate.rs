@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use models::{Result, bail};
 
-use crate::wheel::{self, Wheel};
+use models::wheel::{self, Wheel};
 
 /// A native library that is loaded at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

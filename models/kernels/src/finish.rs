@@ -2,15 +2,66 @@
 
 use crate::lanes::Lanes;
 
-/// A bias, a map that is added, a ReLU: each where there is one, in this order.
+/// What cuts off values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(., 0)`.
+    Relu,
+    /// `min(max(., 0), 6)`.
+    Relu6,
+}
+
+impl Activation {
+    /// What values are cut off to: lowest and highest.
+    pub fn range(self) -> [f32; 2] {
+        match self {
+            Self::None => [f32::NEG_INFINITY, f32::INFINITY],
+            Self::Relu => [0.0, f32::INFINITY],
+            Self::Relu6 => [0.0, 6.0],
+        }
+    }
+
+    /// Of one value; a NaN stays one.
+    pub fn of(self, value: f32) -> f32 {
+        match self {
+            Self::None => value,
+            Self::Relu if value < 0.0 => 0.0,
+            Self::Relu6 if value < 0.0 => 0.0,
+            Self::Relu6 if value > 6.0 => 6.0,
+            Self::Relu | Self::Relu6 => value,
+        }
+    }
+
+    /// Of sixteen values; a NaN stays one, which is why the constant comes first.
+    ///
+    /// # Safety
+    /// The instruction set of `L`.
+    #[inline(always)]
+    pub(crate) unsafe fn lanes<L: Lanes>(self, value: L) -> L {
+        const SIX: f32 = 6.0;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::None => value,
+                Self::Relu => L::zero().larger(value),
+                Self::Relu6 => L::splat(&SIX).smaller(L::zero().larger(value)),
+            }
+        }
+    }
+}
+
+/// A bias, a map that is added, an activation: each where there is one, in this order.
 #[derive(Clone, Copy, Default)]
 pub struct Finish<'a> {
     /// One value for each output channel.
     pub bias: Option<&'a [f32]>,
     /// A map of the shape of the result.
     pub plus: Option<&'a [f32]>,
-    /// Whether `max(., 0)` follows.
-    pub relu: bool,
+    /// What comes last.
+    pub activation: Activation,
 }
 
 impl Finish<'_> {
@@ -35,8 +86,7 @@ impl Finish<'_> {
             if let Some(plus) = self.plus {
                 value = value.plus(L::load(plus.as_ptr().add(at)));
             }
-            // Zero comes first, so that a NaN stays one.
-            if self.relu { L::zero().larger(value) } else { value }
+            self.activation.lanes(value)
         }
     }
 
@@ -50,8 +100,8 @@ impl Finish<'_> {
         if let Some(plus) = self.plus {
             out.iter_mut().zip(&plus[at..]).for_each(|(out, plus)| *out += plus);
         }
-        if self.relu {
-            out.iter_mut().for_each(|out| *out = if *out < 0.0 { 0.0 } else { *out });
+        if self.activation != Activation::None {
+            out.iter_mut().for_each(|out| *out = self.activation.of(*out));
         }
     }
 }

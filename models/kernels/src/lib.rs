@@ -4,6 +4,7 @@
 //! order that depends on shapes alone: the same bits for any number of threads. Nothing here knows a tensor or a file.
 
 pub mod bf16;
+pub mod depthwise;
 pub mod finish;
 pub mod gather;
 pub mod geometry;
@@ -21,6 +22,7 @@ mod strips;
 pub mod weight_gradient;
 pub mod winograd;
 
+pub use finish::Activation;
 pub use lanes::Isa;
 pub use maps::Shape;
 pub use scratch::{Buffer, Pool};

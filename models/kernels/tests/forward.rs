@@ -7,7 +7,7 @@ use kernels::head::Single;
 use kernels::panels::pack_at;
 use kernels::patches::Patches;
 use kernels::winograd::{Grid, Logit, Part, Prepared, Winograd};
-use kernels::{Isa, Pool, Shape, pooling};
+use kernels::{Activation, Isa, Pool, Shape, pooling};
 
 /// Values in -1..1 that follow from a seed.
 fn values(seed: u32, count: usize) -> Vec<f32> {
@@ -47,7 +47,7 @@ impl Case {
     }
 
     fn finish(&self) -> Finish<'_> {
-        Finish { bias: Some(&self.bias), plus: Some(&self.plus), relu: true }
+        Finish { bias: Some(&self.bias), plus: Some(&self.plus), activation: Activation::Relu }
     }
 
     fn panels(&self) -> kernels::Buffer {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::{Conv, Graph, Node, NodeId, Op, Tap};
+use super::{Conv, Depthwise, Graph, Node, NodeId, Op, Tap};
 
 /// Collects nodes; [`Wire`]s are the values between them.
 #[derive(Default)]
@@ -68,6 +68,15 @@ impl Wire<'_> {
         self.builder.push(name, Op::Conv(conv), &[self.id], outputs)
     }
 
+    /// 3x3 convolution of each channel by itself, without bias, zero padding 1.
+    #[must_use]
+    pub fn depthwise(self, name: impl Into<String>, stride: usize) -> Self {
+        let name = name.into();
+        assert!(stride == 1 || stride == 2, "{name}: stride {stride}");
+        let conv = Depthwise { channels: self.channels, stride, bias: false };
+        self.builder.push(name, Op::Depthwise(conv), &[self.id], self.channels)
+    }
+
     /// Batch normalisation with eps 1e-5.
     #[must_use]
     pub fn norm(self, name: impl Into<String>) -> Self {
@@ -79,6 +88,12 @@ impl Wire<'_> {
     #[must_use]
     pub fn relu(self) -> Self {
         self.unary("relu", Op::Relu)
+    }
+
+    /// `min(max(x, 0), 6)`.
+    #[must_use]
+    pub fn relu6(self) -> Self {
+        self.unary("relu6", Op::Relu6)
     }
 
     /// Maximum over 3x3, stride 2.

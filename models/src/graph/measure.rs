@@ -70,6 +70,12 @@ impl Graph {
                         add("bias", vec![conv.outputs], Role::Bias);
                     }
                 }
+                Op::Depthwise(conv) => {
+                    add("weight", vec![conv.channels, 1, 3, 3], Role::Weight);
+                    if conv.bias {
+                        add("bias", vec![conv.channels], Role::Bias);
+                    }
+                }
                 Op::UpConv(conv) => {
                     add("weight", vec![conv.inputs, conv.outputs, 4, 4], Role::Weight);
                     if conv.bias {
@@ -85,6 +91,7 @@ impl Graph {
                 Op::Input { .. }
                 | Op::InputImage { .. }
                 | Op::Relu
+                | Op::Relu6
                 | Op::Add
                 | Op::MaxPool
                 | Op::Upsample
@@ -111,7 +118,10 @@ impl Graph {
                 Op::Conv(conv) => {
                     Feature { channels: conv.outputs, height: of(0).height.div_ceil(conv.stride), width: of(0).width.div_ceil(conv.stride) }
                 }
-                Op::BatchNorm { .. } | Op::Relu | Op::Quantise => of(0),
+                Op::Depthwise(conv) => {
+                    Feature { height: of(0).height.div_ceil(conv.stride), width: of(0).width.div_ceil(conv.stride), ..of(0) }
+                }
+                Op::BatchNorm { .. } | Op::Relu | Op::Relu6 | Op::Quantise => of(0),
                 Op::Add if of(0) == of(1) => of(0),
                 Op::Add => bail!("{}: sum of {:?} and {:?}", node.name, of(0), of(1)),
                 Op::MaxPool => Feature { height: of(0).height.div_ceil(2), width: of(0).width.div_ceil(2), ..of(0) },
@@ -133,11 +143,13 @@ impl Graph {
         let shapes = self.shapes(height, width)?;
         let each = self.nodes.iter().zip(&shapes).map(|(node, shape)| match &node.op {
             Op::Conv(conv) => (shape.height * shape.width * conv.outputs * conv.inputs * conv.kernel * conv.kernel) as u64,
+            Op::Depthwise(conv) => (shape.height * shape.width * conv.channels * 9) as u64,
             Op::UpConv(conv) => (shape.height * shape.width * conv.outputs * conv.inputs * 4) as u64,
             Op::Input { .. }
             | Op::InputImage { .. }
             | Op::BatchNorm { .. }
             | Op::Relu
+            | Op::Relu6
             | Op::Add
             | Op::MaxPool
             | Op::Upsample

@@ -22,8 +22,10 @@ pub enum Op {
         /// Standard deviation of each channel.
         std: [f32; 3],
     },
-    /// Convolution, zero padding of `kernel / 2`. Parameters `weight` (`out in/groups k k`) and, with `bias`, `bias` (`out`).
+    /// Convolution, zero padding of `kernel / 2`. Parameters `weight` (`out in k k`) and, with `bias`, `bias` (`out`).
     Conv(Conv),
+    /// 3x3 convolution of each channel by itself, zero padding of 1. Parameters `weight` (`C 1 3 3`) and, with `bias`, `bias` (`C`).
+    Depthwise(Depthwise),
     /// 3x3 convolution of the map enlarged by [`Op::Upsample`], in one: made by the exporter, not trained.
     UpConv(UpConv),
     /// Batch normalisation: `weight`, `bias`, `running_mean`, `running_var`, each `C`.
@@ -35,6 +37,8 @@ pub enum Op {
     },
     /// `max(x, 0)`.
     Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
     /// Sum of two maps of one shape.
     Add,
     /// Maximum over 3x3 windows, stride 2, padding 1 (never counted).
@@ -58,6 +62,17 @@ pub struct Conv {
     pub outputs: usize,
     /// Kernel side, odd; padding is `kernel / 2`.
     pub kernel: usize,
+    /// 1 or 2.
+    pub stride: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+/// A 3x3 convolution of each channel by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depthwise {
+    /// Channels in and out.
+    pub channels: usize,
     /// 1 or 2.
     pub stride: usize,
     /// Whether a bias is added.

@@ -24,9 +24,10 @@ impl Graph {
             scale.push(match &node.op {
                 Op::Input { .. } | Op::InputImage { .. } => 1,
                 Op::Conv(conv) => of(0) * conv.stride,
+                Op::Depthwise(conv) => of(0) * conv.stride,
                 Op::MaxPool => of(0) * 2,
                 Op::Upsample | Op::UpConv(_) => (of(0) / 2).max(1),
-                Op::BatchNorm { .. } | Op::Relu | Op::Add | Op::Concat | Op::Probability | Op::Quantise => of(0),
+                Op::BatchNorm { .. } | Op::Relu | Op::Relu6 | Op::Add | Op::Concat | Op::Probability | Op::Quantise => of(0),
             });
         }
         scale.into_iter().max().unwrap_or(1)
@@ -49,10 +50,11 @@ impl Graph {
                     continue;
                 }
                 Op::Conv(conv) => window(low, high, conv.kernel as i64, conv.stride as i64),
+                Op::Depthwise(conv) => window(low, high, 3, conv.stride as i64),
                 Op::MaxPool => window(low, high, 3, 2),
                 Op::Upsample => Span { low: low.div_euclid(2), high: high.div_euclid(2) },
                 Op::UpConv(_) => Span { low: (low - 1).div_euclid(2), high: (high + 1).div_euclid(2) },
-                Op::BatchNorm { .. } | Op::Relu | Op::Add | Op::Concat | Op::Probability | Op::Quantise => Span { low, high },
+                Op::BatchNorm { .. } | Op::Relu | Op::Relu6 | Op::Add | Op::Concat | Op::Probability | Op::Quantise => Span { low, high },
             };
             for input in &node.inputs {
                 needed[input.0] = Some(before.with(needed[input.0]));

@@ -18,7 +18,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("data.label_map", "what the values in scribble files mean; in napari, ilastik and Labkit 0 is unlabelled"),
     ("data.geojson", "strokes drawn in QuPath: width of lines, and the class names that mean background and nucleus"),
     ("data.imagej", "ImageJ selections (.roi, .zip): the names, or the groups, that mean background and nucleus"),
-    ("network", "U-Net with a ResNet-34 encoder"),
+    ("network", "U-Net; encoder = \"resnet34\" or \"mobilenet_v2\", encoder_width = 64 is the published one"),
     ("method.name", "pce (scribbles only), s2l (and pseudo-labels), r1, r4, both (and contrast), full (complete masks)"),
     ("method.warmup_iterations", "stage 1, scribbles only; in the unit of run.count"),
     ("method.ema_period", "distance of two updates of the pseudo-label maps"),

@@ -26,7 +26,7 @@ impl RunConfig {
     fn check_network(&self) -> Result<()> {
         let network = &self.network;
         if network.encoder_width == 0 || network.encoder_width % 2 == 1 || network.encoder_width > 1024 {
-            bail!("network.encoder_width: expected an even number from 2 to 1024, found {}", network.encoder_width);
+            bail!("network.encoder_width: expected an even number from 2 to 1024, found {}", network.encoder_width; hint: "64 stands for the published width of either encoder");
         }
         if network.decoder_channels.iter().any(|&c| c == 0 || c > 4096) {
             bail!("network.decoder_channels: expected five numbers from 1 to 4096, found {:?}", network.decoder_channels);

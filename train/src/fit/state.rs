@@ -58,7 +58,7 @@ impl<'a> State<'a> {
         let given = needed.map(WeightsFile::read).transpose()?;
         let arrays = given.map_or_else(Weights::new, |file| crate::initial::with_encoder_prefix(file.arrays));
         let (trainer, used) = Trainer::new(config, &arrays, kernels)?;
-        let found = crate::initial::describe(needed, arrays.len(), used)?;
+        let found = crate::initial::describe(needed, &arrays, trainer.network.graph(), used)?;
         let encoder_weights = found.or_else(|| Some(init?.file_name()?.to_string_lossy().into_owned()));
         let training: Vec<usize> = dataset.of(Split::Train).map(|(i, _)| i).collect();
         let averaged = training.iter().filter(|_| config.method.uses_pseudo_labels());

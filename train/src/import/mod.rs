@@ -42,20 +42,25 @@ const MEMORY: u64 = 1 << 30;
 pub fn run(arguments: &ImportArgs) -> Result<String> {
     let doing = || format!("importing {}", arguments.file.display());
     let sha256 = artifact::sha256_of_file(&arguments.file).doing(doing)?;
-    let folder = tempfile::tempdir()?;
-    let read = folder.path().join("read.safetensors");
-    let mut file = read_in_child(arguments, &read).and_then(|()| WeightsFile::read(&read)).doing(doing)?;
+    let mut file = read(&arguments.file, arguments.key.as_deref()).doing(doing)?;
     file.metadata.insert("imported_sha256".into(), sha256);
     file.write(&arguments.output)?;
     let numbers: usize = file.arrays.values().map(|array| array.data.len()).sum();
     Ok(format!("{}\t{} arrays, {numbers} numbers\n", arguments.output.display(), file.arrays.len()))
 }
 
-fn read_in_child(arguments: &ImportArgs, output: &Path) -> Result<()> {
+/// Reads a file of `torch.save` in a child process.
+pub(crate) fn read(file: &Path, key: Option<&str>) -> Result<WeightsFile> {
+    let folder = tempfile::tempdir()?;
+    let read = folder.path().join("read.safetensors");
+    read_in_child(file, key, &read).and_then(|()| WeightsFile::read(&read))
+}
+
+fn read_in_child(file: &Path, key: Option<&str>, output: &Path) -> Result<()> {
     let program = std::env::current_exe()?;
     let mut command = Command::new(&program);
-    command.arg("read-pth").arg(&arguments.file).arg("-o").arg(output);
-    if let Some(key) = &arguments.key {
+    command.arg("read-pth").arg(file).arg("-o").arg(output);
+    if let Some(key) = key {
         command.args(["--key", key]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
-use models::graph::{Conv, NodeId, Op};
+use kernels::Activation;
+use models::graph::{Conv, Depthwise, NodeId, Op};
 
 use super::Network;
 use super::forward::{Mode, Tape};
@@ -49,7 +50,7 @@ impl Network {
         for (id, node) in self.graph.iter().rev() {
             if let Some(dy) = walk.arrived[id.0].take() {
                 match self.schedule.steps[id.0] {
-                    Step::NormRelu { norm, plus } => walk.norm(norm, id, plus, &dy)?,
+                    Step::NormRelu { norm, plus, activation } => walk.norm(norm, id, (plus, activation), &dy)?,
                     step => walk.back(id, &node.op, step, &dy)?,
                 }
             }
@@ -79,8 +80,10 @@ impl Walk<'_> {
             Op::Input { .. } if self.wants_image => self.gradients.image = Some(k.export_feature(dy)?),
             Op::Input { .. } => {}
             Op::Conv(conv) => self.conv(id, conv, step, dy)?,
-            Op::BatchNorm { .. } => self.norm(id, id, None, dy)?,
-            Op::Relu => self.arrive(inputs[0], k.relu_backward(self.tape.value(id), dy)?)?,
+            Op::Depthwise(conv) => self.depthwise(id, conv, dy)?,
+            Op::BatchNorm { .. } => self.norm(id, id, (None, Activation::None), dy)?,
+            Op::Relu => self.arrive(inputs[0], k.activate_backward(Activation::Relu, self.tape.value(id), dy)?)?,
+            Op::Relu6 => self.arrive(inputs[0], k.activate_backward(Activation::Relu6, self.tape.value(id), dy)?)?,
             Op::Add => {
                 self.arrive_shared(inputs[0], dy.clone())?;
                 self.arrive_shared(inputs[1], dy.clone())?;
@@ -102,7 +105,7 @@ impl Walk<'_> {
     fn conv(&mut self, id: NodeId, conv: &Conv, step: Step, dy: &Tensor) -> Result<()> {
         let network = self.network;
         let input = network.graph.node(id).inputs[0];
-        let wants_dx = self.wants_image || !matches!(network.graph.node(input).op, Op::Input { .. });
+        let wants_dx = self.wants_gradient(input);
         let source = self.tape.source(input, step);
         let g = network.kernels.conv_backward(conv, source, network.parameter(id, "weight"), dy, wants_dx)?;
         self.keep(id, "weight", g.dweight);
@@ -122,14 +125,28 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Through the normalisation `id`, whose result (after the addition of `plus` and a ReLU) is the value of `result`.
-    fn norm(&mut self, id: NodeId, result: NodeId, plus: Option<NodeId>, dy: &Tensor) -> Result<()> {
+    fn depthwise(&mut self, id: NodeId, conv: &Depthwise, dy: &Tensor) -> Result<()> {
+        let network = self.network;
+        let input = network.graph.node(id).inputs[0];
+        let wants_dx = self.wants_gradient(input);
+        let g = network.kernels.depthwise_backward(conv, self.tape.value(input), network.parameter(id, "weight"), dy, wants_dx)?;
+        self.keep(id, "weight", g.dweight);
+        g.dbias.into_iter().for_each(|dbias| self.keep(id, "bias", dbias));
+        g.dx.map_or(Ok(()), |dx| self.arrive(input, dx))
+    }
+
+    fn wants_gradient(&self, id: NodeId) -> bool {
+        self.wants_image || !matches!(self.network.graph.node(id).op, Op::Input { .. })
+    }
+
+    /// Through the normalisation `id`, whose result (after the addition of `plus` and the activation) is the value of `result`.
+    fn norm(&mut self, id: NodeId, result: NodeId, (plus, activation): (Option<NodeId>, Activation), dy: &Tensor) -> Result<()> {
         let (network, tape) = (self.network, self.tape);
         let input = network.graph.node(id).inputs[0];
-        let norm = network.norm_at(id, result != id);
+        let norm = network.norm_at(id, activation);
         let at = NormPoint {
             x: tape.value(input),
-            y: norm.relu.then(|| tape.value(result)),
+            y: (activation != Activation::None).then(|| tape.value(result)),
             moments: &tape.moments[&id],
             batch_statistics: tape.mode == Mode::Train,
             wants_dplus: plus.is_some(),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, bail};
-use models::graph::{Conv, NodeId, Op};
+use kernels::Activation;
+use models::graph::{NodeId, Op};
 
 use super::Network;
 use super::kernels::{Moments, Norm, Source};
@@ -62,7 +63,7 @@ impl Network {
         for (id, node) in self.graph.iter() {
             let value = match self.schedule.steps[id.0] {
                 Step::Absorbed => continue,
-                Step::NormRelu { norm, plus } => self.run_norm(norm, plus, true, &mut tape)?,
+                Step::NormRelu { norm, plus, activation } => self.run_norm(norm, plus, activation, &mut tape)?,
                 step => self.run(id, &node.op, step, image, &mut tape)?,
             };
             tape.values[id.0] = Some(Value::new(value, &self.kernels));
@@ -92,9 +93,11 @@ impl Network {
         let inputs = &self.graph.node(id).inputs;
         match op {
             Op::Input { .. } => k.import_feature(image),
-            Op::Conv(conv) => k.conv(conv, tape.source(inputs[0], step), self.parameter(id, "weight"), self.bias(id, conv)),
-            Op::BatchNorm { .. } => self.run_norm(id, None, false, tape),
-            Op::Relu => k.relu(tape.value(inputs[0])),
+            Op::Conv(conv) => k.conv(conv, tape.source(inputs[0], step), self.parameter(id, "weight"), self.bias(id, conv.bias)),
+            Op::Depthwise(conv) => k.depthwise(conv, tape.value(inputs[0]), self.parameter(id, "weight"), self.bias(id, conv.bias)),
+            Op::BatchNorm { .. } => self.run_norm(id, None, Activation::None, tape),
+            Op::Relu => k.activate(Activation::Relu, tape.value(inputs[0])),
+            Op::Relu6 => k.activate(Activation::Relu6, tape.value(inputs[0])),
             Op::Add => k.add(tape.value(inputs[0]), tape.value(inputs[1])),
             Op::MaxPool => k.max_pool(tape.value(inputs[0])),
             Op::Upsample => k.upsample(tape.value(inputs[0])),
@@ -105,26 +108,26 @@ impl Network {
         }
     }
 
-    fn bias(&self, id: NodeId, conv: &Conv) -> Option<&Tensor> {
-        conv.bias.then(|| self.parameter(id, "bias"))
+    fn bias(&self, id: NodeId, has_bias: bool) -> Option<&Tensor> {
+        has_bias.then(|| self.parameter(id, "bias"))
     }
 
-    fn run_norm(&self, id: NodeId, plus: Option<NodeId>, relu: bool, tape: &mut Tape) -> Result<Tensor> {
+    fn run_norm(&self, id: NodeId, plus: Option<NodeId>, activation: Activation, tape: &mut Tape) -> Result<Tensor> {
         let x = tape.value(self.graph.node(id).inputs[0]);
         let moments = match tape.mode {
             Mode::Train => self.kernels.moments(x)?,
             Mode::Frozen | Mode::Eval => self.running_moments(id)?,
         };
-        let y = self.kernels.norm(self.norm_at(id, relu), x, plus.map(|plus| tape.value(plus)), &moments)?;
+        let y = self.kernels.norm(self.norm_at(id, activation), x, plus.map(|plus| tape.value(plus)), &moments)?;
         let pixels = x.elem_count() / self.parameter(id, "weight").elem_count();
         tape.pixels.insert(id, pixels);
         tape.moments.insert(id, moments);
         Ok(y)
     }
 
-    pub(super) fn norm_at(&self, id: NodeId, relu: bool) -> Norm<'_> {
+    pub(super) fn norm_at(&self, id: NodeId, activation: Activation) -> Norm<'_> {
         let Op::BatchNorm { eps, .. } = self.graph.node(id).op else { panic!("node {} is a normalisation", id.0) };
-        Norm { scale: self.parameter(id, "weight"), shift: self.parameter(id, "bias"), eps, relu }
+        Norm { scale: self.parameter(id, "weight"), shift: self.parameter(id, "bias"), eps, activation }
     }
 
     fn running_moments(&self, id: NodeId) -> Result<Moments> {

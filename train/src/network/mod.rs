@@ -24,12 +24,23 @@ pub use forward::{Mode, Tape};
 pub use initial::initial_weights;
 pub use value::Value;
 
+/// Whose weight a parameter is: kernels keep them in orders of their own.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// Of a convolution.
+    Conv(Conv),
+    /// Of a convolution of each channel by itself.
+    Depthwise,
+    /// No filter.
+    Plain,
+}
+
 /// A network on a device.
 pub struct Network {
     graph: Graph,
     kernels: Arc<dyn Kernels>,
     parameters: BTreeMap<String, Tensor>,
-    roles: BTreeMap<String, (Role, Option<Conv>)>,
+    roles: BTreeMap<String, (Role, Layout)>,
     schedule: schedule::Schedule,
     /// Channels of every node's value.
     channels: Vec<usize>,
@@ -93,7 +104,7 @@ impl Network {
     /// Values of a parameter; in the layout of the kernels there may be more.
     pub fn count(&self, name: &str) -> usize {
         match self.roles[name] {
-            (Role::Weight, Some(conv)) => conv.outputs * conv.inputs * conv.kernel * conv.kernel,
+            (Role::Weight, Layout::Conv(conv)) => conv.outputs * conv.inputs * conv.kernel * conv.kernel,
             _ => self.parameters[name].elem_count(),
         }
     }
@@ -106,7 +117,8 @@ impl Network {
     /// A value of a parameter's shape (its gradient, the optimiser's state) as an array, weights as `O I K K`.
     pub fn export(&self, name: &str, tensor: &Tensor) -> Result<Array> {
         let tensor = match self.roles[name] {
-            (Role::Weight, Some(conv)) => self.kernels.export_weight(&conv, tensor)?,
+            (Role::Weight, Layout::Conv(conv)) => self.kernels.export_weight(&conv, tensor)?,
+            (Role::Weight, Layout::Depthwise) => self.kernels.export_depthwise(tensor)?,
             _ => tensor.clone(),
         };
         let shape = tensor.dims().to_vec();
@@ -117,7 +129,8 @@ impl Network {
     pub fn import(&self, name: &str, array: &Array) -> Result<Tensor> {
         let tensor = Tensor::from_slice(&array.data, array.shape.as_slice(), &Device::Cpu)?;
         match self.roles[name] {
-            (Role::Weight, Some(conv)) => self.kernels.import_weight(&conv, &tensor),
+            (Role::Weight, Layout::Conv(conv)) => self.kernels.import_weight(&conv, &tensor),
+            (Role::Weight, Layout::Depthwise) => self.kernels.import_depthwise(&tensor),
             _ => tensor.to_device(self.device())?.to_dtype(self.kernels.dtype()),
         }
     }
@@ -158,9 +171,13 @@ impl Network {
     }
 }
 
-fn roles(graph: &Graph) -> BTreeMap<String, (Role, Option<Conv>)> {
-    let convs: BTreeMap<&str, Conv> =
-        graph.nodes.iter().filter_map(|node| if let Op::Conv(conv) = node.op { Some((node.name.as_str(), conv)) } else { None }).collect();
-    let of = |parameter: &Parameter| parameter.name.rsplit_once('.').and_then(|(node, _)| convs.get(node).copied());
+fn roles(graph: &Graph) -> BTreeMap<String, (Role, Layout)> {
+    let layout = |op: &Op| match op {
+        Op::Conv(conv) => Layout::Conv(*conv),
+        Op::Depthwise(_) => Layout::Depthwise,
+        _ => Layout::Plain,
+    };
+    let layouts: BTreeMap<&str, Layout> = graph.nodes.iter().map(|node| (node.name.as_str(), layout(&node.op))).collect();
+    let of = |parameter: &Parameter| parameter.name.rsplit_once('.').map_or(Layout::Plain, |(node, _)| layouts[node]);
     graph.parameters().into_iter().map(|parameter| (parameter.name.clone(), (parameter.role, of(&parameter)))).collect()
 }

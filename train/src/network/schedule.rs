@@ -1,5 +1,6 @@
 //! What can be known before any value is: which nodes are computed together, and when values may go.
 
+use kernels::Activation;
 use models::graph::{Conv, Graph, NodeId, Op};
 
 /// What a node does once the nodes that it absorbs are part of it.
@@ -9,8 +10,8 @@ pub(super) enum Step {
     Own,
     /// Nothing: the node that reads it computes it along the way.
     Absorbed,
-    /// A ReLU with the normalisation before it and the map that was added between the two.
-    NormRelu { norm: NodeId, plus: Option<NodeId> },
+    /// An activation with the normalisation before it and the map that was added between the two.
+    NormRelu { norm: NodeId, plus: Option<NodeId>, activation: Activation },
     /// A convolution of an upsampled map and the channels that were put behind it.
     Upsampled { small: NodeId, skip: Option<NodeId> },
 }
@@ -35,7 +36,8 @@ impl Schedule {
         let mut schedule = Self { steps: vec![Step::Own; n], last_use: vec![usize::MAX; n], kept: vec![false; n] };
         for (id, node) in graph.iter() {
             let (step, absorbed) = match &node.op {
-                Op::Relu => norm_relu(graph, node.inputs[0], &private),
+                Op::Relu => norm_relu(graph, Activation::Relu, node.inputs[0], &private),
+                Op::Relu6 => norm_relu(graph, Activation::Relu6, node.inputs[0], &private),
                 Op::Conv(conv) => upsampled(graph, conv, node.inputs[0], &private),
                 _ => (Step::Own, Vec::new()),
             };
@@ -54,17 +56,17 @@ impl Schedule {
     }
 }
 
-/// A ReLU of a normalisation, or of the sum of one with something else, when nobody else reads what lies between.
-fn norm_relu(graph: &Graph, input: NodeId, private: &impl Fn(NodeId) -> bool) -> (Step, Vec<NodeId>) {
+/// An activation of a normalisation, or of the sum of one with something else, when nobody else reads what lies between.
+fn norm_relu(graph: &Graph, activation: Activation, input: NodeId, private: &impl Fn(NodeId) -> bool) -> (Step, Vec<NodeId>) {
     let is_norm = |id: NodeId| matches!(graph.node(id).op, Op::BatchNorm { .. }) && private(id);
     if is_norm(input) {
-        return (Step::NormRelu { norm: input, plus: None }, vec![input]);
+        return (Step::NormRelu { norm: input, plus: None, activation }, vec![input]);
     }
     if graph.node(input).op == Op::Add && private(input) {
         let (a, b) = (graph.node(input).inputs[0], graph.node(input).inputs[1]);
         for (norm, plus) in [(a, b), (b, a)] {
             if is_norm(norm) {
-                return (Step::NormRelu { norm, plus: Some(plus) }, vec![input, norm]);
+                return (Step::NormRelu { norm, plus: Some(plus), activation }, vec![input, norm]);
             }
         }
     }
@@ -93,7 +95,7 @@ fn upsampled(graph: &Graph, conv: &Conv, input: NodeId, private: &impl Fn(NodeId
 fn reads(graph: &Graph, id: NodeId, step: Step) -> Vec<(NodeId, bool)> {
     match step {
         Step::Absorbed => Vec::new(),
-        Step::NormRelu { norm, plus } => {
+        Step::NormRelu { norm, plus, .. } => {
             let x = graph.node(norm).inputs[0];
             [Some((x, true)), plus.map(|plus| (plus, false))].into_iter().flatten().collect()
         }
@@ -105,16 +107,25 @@ fn reads(graph: &Graph, id: NodeId, step: Step) -> Vec<(NodeId, bool)> {
 /// Whether an operation's gradient needs what went in.
 fn reads_input(op: &Op) -> bool {
     match op {
-        Op::Conv(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
-        Op::Input { .. } | Op::InputImage { .. } | Op::Relu | Op::Add | Op::Upsample | Op::Concat | Op::Probability | Op::Quantise => false,
+        Op::Conv(_) | Op::Depthwise(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
+        Op::Input { .. }
+        | Op::InputImage { .. }
+        | Op::Relu
+        | Op::Relu6
+        | Op::Add
+        | Op::Upsample
+        | Op::Concat
+        | Op::Probability
+        | Op::Quantise => false,
     }
 }
 
 /// Whether an operation's gradient needs what came out.
 fn reads_output(op: &Op) -> bool {
     match op {
-        Op::Relu | Op::MaxPool => true,
+        Op::Relu | Op::Relu6 | Op::MaxPool => true,
         Op::Conv(_)
+        | Op::Depthwise(_)
         | Op::UpConv(_)
         | Op::BatchNorm { .. }
         | Op::Input { .. }

@@ -17,6 +17,10 @@ pub fn graphs() -> BTreeMap<&'static str, Graph> {
         let output = build(builder.input(channels));
         builder.finish(output, &[])
     }
+    /// So that some values lie above 6.
+    fn eight_times(x: Wire<'_>) -> Wire<'_> {
+        (0..3).fold(x, |x, _| x.plus(x))
+    }
     let mut all: BTreeMap<&'static str, Graph> = BTreeMap::new();
     all.insert("conv 3x3", graph(|x| x.conv("c", 5, 3, 1), 3));
     all.insert("conv 3x3, 16 to 32", graph(|x| x.conv("c", 32, 3, 1), 16));
@@ -25,6 +29,15 @@ pub fn graphs() -> BTreeMap<&'static str, Graph> {
     all.insert("conv 1x1", graph(|x| x.conv("c", 48, 1, 1), 9));
     all.insert("conv 1x1 stride 2", graph(|x| x.conv("c", 6, 1, 2), 4));
     all.insert("conv with bias", graph(|x| x.conv_bias("c", 2, 3, 1), 16));
+    all.insert("depthwise", graph(|x| x.depthwise("d", 1), 5));
+    all.insert("depthwise, 48 channels", graph(|x| x.depthwise("d", 1), 48));
+    all.insert("depthwise stride 2", graph(|x| x.depthwise("d", 2), 20));
+    all.insert("norm and relu6", graph(|x| eight_times(x).norm("n").relu6(), 5));
+    all.insert("relu6", graph(|x| eight_times(x).relu6(), 4));
+    all.insert(
+        "inverted residual",
+        graph(|x| x.conv("a", 32, 1, 1).norm("n").relu6().depthwise("d", 1).norm("m").relu6().conv("b", 4, 1, 1).norm("o").plus(x), 4),
+    );
     all.insert("norm", graph(|x| x.norm("n"), 5));
     all.insert("norm and relu", graph(|x| x.norm("n").relu(), 5));
     all.insert("norm of an odd number of channels", graph(|x| x.norm("n").relu(), 23));

@@ -4,7 +4,7 @@ use models::{Result, bail};
 
 use super::{Phase, Reader, Value};
 use crate::native::attributes::{Attributes, floats};
-use crate::native::net::{Conv, Op};
+use crate::native::net::{Conv, Depthwise, Op};
 use crate::native::up;
 use crate::onnx_proto::NodeProto;
 
@@ -14,8 +14,11 @@ impl Reader<'_> {
         let kernel = floats(self.tensor(node, 1)?)?;
         let &[outputs, inputs, side, across] = kernel.shape.as_slice() else { bail!("its weight has the shape {:?}", kernel.shape) };
         let (sides, pads, strides) = (attributes.ints("kernel_shape")?, attributes.ints("pads")?, attributes.ints("strides")?);
-        if kernel.values.is_empty() || side != across || sides != [side as i64; 2] || inputs != self.nodes[id].channels {
-            bail!("a kernel of {:?} on {} channels has no kernel here", kernel.shape, self.nodes[id].channels);
+        let (groups, channels) = (attributes.int("group", 1)?, self.nodes[id].channels);
+        let is_depthwise = groups == channels as i64 && groups > 1 && kernel.shape == [channels, 1, 3, 3];
+        let is_whole = groups == 1 && inputs == channels;
+        if kernel.values.is_empty() || side != across || sides != [side as i64; 2] || !(is_whole || is_depthwise) {
+            bail!("a kernel of {:?} on {channels} channels in {groups} groups has no kernel here", kernel.shape);
         }
         let bias = self.vector(node, 2, outputs)?;
         if side == 2 && strides == [1; 2] {
@@ -24,7 +27,11 @@ impl Reader<'_> {
         if side % 2 == 0 || pads != [side as i64 / 2; 4] || (strides != [1; 2] && strides != [2; 2]) {
             bail!("a kernel of {side} with the strides {strides:?} and the padding {pads:?} has no kernel here");
         }
-        let conv = Conv { outputs, kernel: side, stride: strides[0] as usize, weight: kernel.values, bias };
+        let stride = strides[0] as usize;
+        if is_depthwise {
+            return Ok(self.named(node, Op::Depthwise(Depthwise { stride, weight: kernel.values, bias }), vec![id], outputs));
+        }
+        let conv = Conv { outputs, kernel: side, stride, weight: kernel.values, bias };
         Ok(self.named(node, Op::Conv(conv), vec![id], outputs))
     }
 

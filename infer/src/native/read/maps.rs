@@ -18,6 +18,17 @@ impl Reader<'_> {
         Ok(self.named(node, op, inputs, channels))
     }
 
+    pub(super) fn clip(&mut self, node: &NodeProto) -> Result<Value> {
+        let id = self.map(node, 0)?;
+        let ends = [1, 2].map(|input| self.tensor(node, input).and_then(floats));
+        let [low, high] = ends;
+        if node.input.len() != 3 || low?.values != [0.0] || high?.values != [6.0] {
+            bail!("expected values to be cut off at 0 and 6");
+        }
+        let channels = self.nodes[id].channels;
+        Ok(self.named(node, Op::Relu6, vec![id], channels))
+    }
+
     pub(super) fn concat(&mut self, node: &NodeProto, attributes: &mut Attributes) -> Result<Value> {
         if attributes.int("axis", 0)? != 1 {
             bail!("only channels are put together here");

@@ -97,6 +97,7 @@ impl<'a> Reader<'a> {
             "DepthToSpace" => self.weave(node, &mut attributes)?,
             "BatchNormalization" => self.norm(node, &mut attributes)?,
             "Relu" => self.simple(node, Op::Relu)?,
+            "Clip" => self.clip(node)?,
             "Add" => self.simple(node, Op::Add)?,
             "Concat" => self.concat(node, &mut attributes)?,
             "MaxPool" => self.max_pool(node, &mut attributes)?,

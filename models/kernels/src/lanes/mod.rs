@@ -42,6 +42,8 @@ pub trait Lanes: Copy {
     unsafe fn sum(self) -> f32;
     /// The larger of the two; `other` where either is NaN.
     unsafe fn larger(self, other: Self) -> Self;
+    /// The smaller of the two; `other` where either is NaN.
+    unsafe fn smaller(self, other: Self) -> Self;
     /// `self` where `test` is positive, else 0.
     unsafe fn where_positive(self, test: Self) -> Self;
     /// `self` where `a` equals `b`, else 0.

@@ -79,6 +79,10 @@ impl Lanes for Plain {
         self.each(other, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
+    unsafe fn smaller(self, other: Self) -> Self {
+        self.each(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
     unsafe fn where_positive(self, test: Self) -> Self {
         self.each(test, |v, test| if test > 0.0 { v } else { 0.0 })
     }

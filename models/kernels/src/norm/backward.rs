@@ -1,4 +1,4 @@
-//! Gradients of batch normalisation, through the ReLU behind it.
+//! Gradients of batch normalisation, through the activation behind it.
 
 use super::{Each, Pair, for_each, sum_pairs};
 use crate::lanes::{Isa, Lanes};
@@ -15,12 +15,12 @@ pub struct Gradients {
 /// What decides which gradients pass.
 #[derive(Clone, Copy)]
 pub enum Gate<'a> {
-    /// No ReLU: all of them.
+    /// No activation: all of them.
     Open,
-    /// A ReLU of the result, which is computed again: that is cheaper than reading it.
-    Own,
-    /// A ReLU behind the addition of something else: its output is this.
-    Output(&'a [f32]),
+    /// An activation of the result, which is computed again: that is cheaper than reading it. Below its ceiling gradients pass.
+    Own(f32),
+    /// An activation behind the addition of something else: its output is this, then its ceiling.
+    Output(&'a [f32], f32),
 }
 
 /// `gain` and `offset` such that `x * gain + offset` is the normalisation of `x`.
@@ -56,10 +56,10 @@ pub fn backward(isa: Isa, point: &Point, dy: &[f32], dx: &mut [f32], dplus: Opti
     match (point.gate, dplus) {
         (Gate::Open, None) => through::<OPEN, false>(isa, point, &[], dy, dx, &mut []),
         (Gate::Open, Some(dplus)) => through::<OPEN, true>(isa, point, &[], dy, dx, dplus),
-        (Gate::Own, None) => through::<OWN, false>(isa, point, &[], dy, dx, &mut []),
-        (Gate::Own, Some(dplus)) => through::<OWN, true>(isa, point, &[], dy, dx, dplus),
-        (Gate::Output(y), None) => through::<OUTPUT, false>(isa, point, y, dy, dx, &mut []),
-        (Gate::Output(y), Some(dplus)) => through::<OUTPUT, true>(isa, point, y, dy, dx, dplus),
+        (Gate::Own(_), None) => through::<OWN, false>(isa, point, &[], dy, dx, &mut []),
+        (Gate::Own(_), Some(dplus)) => through::<OWN, true>(isa, point, &[], dy, dx, dplus),
+        (Gate::Output(y, _), None) => through::<OUTPUT, false>(isa, point, y, dy, dx, &mut []),
+        (Gate::Output(y, _), Some(dplus)) => through::<OUTPUT, true>(isa, point, y, dy, dx, dplus),
     }
 }
 
@@ -68,7 +68,7 @@ const OPEN: u8 = 0;
 const OWN: u8 = 1;
 const OUTPUT: u8 = 2;
 
-/// `dx = gain (d - a - (x - mean) b)`, where `d` is `dy` behind the ReLU.
+/// `dx = gain (d - a - (x - mean) b)`, where `d` is `dy` behind the activation.
 struct Line<'a, const GATE: u8, const PLUS: bool> {
     x: &'a [f32],
     y: &'a [f32],
@@ -78,6 +78,7 @@ struct Line<'a, const GATE: u8, const PLUS: bool> {
     offset: Vec<f32>,
     a: Vec<f32>,
     b: Vec<f32>,
+    ceiling: f32,
     dx: Shared,
     dplus: Shared,
 }
@@ -96,7 +97,12 @@ fn through<const GATE: u8, const PLUS: bool>(
     let [gain, offset] = line(point.scale, point.shift, point.mean, point.inverse_std);
     let mean = point.mean.iter().map(|v| *v as f32).collect();
     let (dx, dplus) = (Shared::new(dx), Shared::new(dplus));
-    let mut line = Line::<GATE, PLUS> { x: point.x, y, dy, mean, gain, offset, a: vec![0.0; channels], b: vec![0.0; channels], dx, dplus };
+    let ceiling = match point.gate {
+        Gate::Open => f32::INFINITY,
+        Gate::Own(ceiling) | Gate::Output(_, ceiling) => ceiling,
+    };
+    let (a, b) = (vec![0.0; channels], vec![0.0; channels]);
+    let mut line = Line::<GATE, PLUS> { x: point.x, y, dy, mean, gain, offset, a, b, ceiling, dx, dplus };
     let [sum_dy, sum_dy_x] = sum_pairs(isa, pixels, channels, &line);
     let dscale: Vec<f64> = sum_dy_x.iter().zip(point.inverse_std).map(|(s, i)| s * i).collect();
     if point.batch_statistics {
@@ -120,21 +126,28 @@ impl<const GATE: u8, const PLUS: bool> Line<'_, GATE, PLUS> {
                 OWN => {
                     // As in the forward pass, to the last bit.
                     let (x, gain) = (L::load(self.x.as_ptr().add(at)), L::load(self.gain.as_ptr().add(c)));
-                    d.where_positive(L::load(self.offset.as_ptr().add(c)).plus_product(x, gain))
+                    self.passing(d, L::load(self.offset.as_ptr().add(c)).plus_product(x, gain))
                 }
-                OUTPUT => d.where_positive(L::load(self.y.as_ptr().add(at))),
+                OUTPUT => self.passing(d, L::load(self.y.as_ptr().add(at))),
                 _ => d,
             }
         }
     }
 
+    /// `d` where `0 < value < ceiling`, else 0. Without a ceiling the product is infinite or, at 0, NaN: positive where the value is.
+    #[inline(always)]
+    unsafe fn passing<L: Lanes>(&self, d: L, value: L) -> L {
+        // SAFETY: the instruction set is the caller's.
+        unsafe { d.where_positive(value.times(L::splat(&raw const self.ceiling).minus(value))) }
+    }
+
     fn behind_one(&self, at: usize, c: usize) -> f32 {
-        let passes = match GATE {
-            OWN => self.x[at] * self.gain[c] + self.offset[c] > 0.0,
-            OUTPUT => self.y[at] > 0.0,
-            _ => true,
+        let value = match GATE {
+            OWN => self.x[at] * self.gain[c] + self.offset[c],
+            OUTPUT => self.y[at],
+            _ => return self.dy[at],
         };
-        if passes { self.dy[at] } else { 0.0 }
+        if value > 0.0 && value < self.ceiling { self.dy[at] } else { 0.0 }
     }
 }
 

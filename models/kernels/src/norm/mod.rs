@@ -4,6 +4,7 @@ mod backward;
 
 use rayon::prelude::*;
 
+use super::finish::Activation;
 use super::lanes::{Isa, Lanes, Work, run_on};
 use super::scratch::Shared;
 pub use backward::{Gate, Point, backward, line};
@@ -156,7 +157,9 @@ struct Affine<'a, const PLUS: bool> {
     plus: &'a [f32],
     gain: &'a [f32],
     offset: &'a [f32],
+    /// What values are cut off to.
     low: f32,
+    high: f32,
     y: Shared,
 }
 
@@ -170,24 +173,24 @@ impl<const PLUS: bool> Each for Affine<'_, PLUS> {
             if PLUS {
                 y = y.plus(L::load(self.plus.as_ptr().add(at)));
             }
-            y.larger(L::splat(&raw const self.low)).store(self.y.get().add(at));
+            y.larger(L::splat(&raw const self.low)).smaller(L::splat(&raw const self.high)).store(self.y.get().add(at));
         }
     }
     unsafe fn one(&self, at: usize, c: usize) {
         let y = self.x[at] * self.gain[c] + self.offset[c] + if PLUS { self.plus[at] } else { 0.0 };
         // SAFETY: as above.
-        unsafe { *self.y.get().add(at) = y.max(self.low) };
+        unsafe { *self.y.get().add(at) = y.max(self.low).min(self.high) };
     }
 }
 
-/// `x * gain + offset + plus` per channel, then `max(., 0)` if `relu`.
-pub fn affine(isa: Isa, x: &[f32], plus: Option<&[f32]>, [gain, offset]: [&[f32]; 2], relu: bool, y: &mut [f32]) {
+/// `x * gain + offset + plus` per channel, then the activation.
+pub fn affine(isa: Isa, x: &[f32], plus: Option<&[f32]>, [gain, offset]: [&[f32]; 2], activation: Activation, y: &mut [f32]) {
     let channels = gain.len();
     assert!(x.len() == y.len() && plus.is_none_or(|plus| plus.len() == x.len()) && offset.len() == channels);
-    let low = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let [low, high] = activation.range();
     let (pixels, y) = (x.len() / channels, Shared::new(y));
     match plus {
-        Some(plus) => for_each(isa, pixels, channels, &Affine::<true> { x, plus, gain, offset, low, y }),
-        None => for_each(isa, pixels, channels, &Affine::<false> { x, plus: &[], gain, offset, low, y }),
+        Some(plus) => for_each(isa, pixels, channels, &Affine::<true> { x, plus, gain, offset, low, high, y }),
+        None => for_each(isa, pixels, channels, &Affine::<false> { x, plus: &[], gain, offset, low, high, y }),
     }
 }

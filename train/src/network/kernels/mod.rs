@@ -10,13 +10,13 @@ mod fused;
 mod reference;
 
 use candle_core::{DType, Device, Result, Tensor};
-use models::graph::Conv;
+use models::graph::{Conv, Depthwise};
 
 pub use cpu::Cpu;
 pub(crate) use cpu::tensors::{f32s, tensor};
 pub use fused::{Change, Following, Fused, Vectors};
-pub use kernels::Isa;
 pub use kernels::bf16::Unit;
+pub use kernels::{Activation, Isa};
 pub use reference::Reference;
 
 /// Mean and biased variance of each channel, `C` each.
@@ -28,7 +28,7 @@ pub struct Moments {
     pub variance: Tensor,
 }
 
-/// A batch normalisation, with the ReLU that follows it where there is one.
+/// A batch normalisation, with the activation that follows it where there is one.
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
     /// Scale, `C`.
@@ -37,8 +37,8 @@ pub struct Norm<'a> {
     pub shift: &'a Tensor,
     /// Added to the variance.
     pub eps: f64,
-    /// Whether `max(., 0)` follows.
-    pub relu: bool,
+    /// What follows.
+    pub activation: Activation,
 }
 
 /// What a convolution reads.
@@ -72,13 +72,13 @@ pub struct ConvGradients {
 pub struct NormPoint<'a> {
     /// Its input.
     pub x: &'a Tensor,
-    /// Its result; needed with a ReLU only.
+    /// Its result; needed with an activation only.
     pub y: Option<&'a Tensor>,
     /// The moments that were used.
     pub moments: &'a Moments,
     /// Whether they came from `x` itself, so that gradients flow through them.
     pub batch_statistics: bool,
-    /// Whether a map was added before the ReLU; its gradient is given then.
+    /// Whether a map was added before the activation; its gradient is given then.
     pub wants_dplus: bool,
 }
 
@@ -110,6 +110,10 @@ pub trait Kernels: Send + Sync {
     fn import_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
     /// A convolution weight, or its gradient, as `O I K K`.
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
+    /// `C 1 3 3` to the layout of these kernels.
+    fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor>;
+    /// A depthwise weight, or its gradient, as `C 1 3 3`.
+    fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor>;
 
     /// Whether feature maps are f32 or wider, so that results agree with other programs to the last digits that these show.
     fn is_exact(&self) -> bool {
@@ -127,18 +131,22 @@ pub trait Kernels: Send + Sync {
     fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>;
     /// Its gradients; those at the maps only if `wants_dx`.
     fn conv_backward(&self, conv: &Conv, source: Source, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients>;
+    /// 3x3 convolution of each channel by itself, zero padding 1.
+    fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>;
+    /// Its gradients; that at the map only if `wants_dx`.
+    fn depthwise_backward(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients>;
     /// Mean and biased variance over batch, rows and columns.
     fn moments(&self, x: &Tensor) -> Result<Moments>;
     /// A running statistic in the type of [`Moments`].
     fn moments_from(&self, running: &Tensor) -> Result<Tensor>;
-    /// `(x - mean) / sqrt(variance + eps) * scale + shift + plus`, then the ReLU.
+    /// `(x - mean) / sqrt(variance + eps) * scale + shift + plus`, then the activation.
     fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor>;
-    /// Its gradients; `y` is the result of [`Kernels::norm`] and needed with a ReLU only.
+    /// Its gradients; `y` is the result of [`Kernels::norm`] and needed with an activation only.
     fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients>;
-    /// `max(x, 0)`.
-    fn relu(&self, x: &Tensor) -> Result<Tensor>;
-    /// `dy` where the result `y` is positive, else 0.
-    fn relu_backward(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor>;
+    /// The activation.
+    fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor>;
+    /// `dy` where the result `y` is inside the activation's range, else 0.
+    fn activate_backward(&self, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor>;
     /// Sum of two maps or of two gradients.
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
     /// Maximum over 3x3, stride 2, padding 1.

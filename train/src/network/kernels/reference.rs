@@ -3,9 +3,9 @@
 //! Gradients are written out here: candle's own are wrong for nearest upsampling and max pooling (as of 0.11.1).
 
 use candle_core::{DType, Device, Result, Tensor};
-use models::graph::Conv;
+use models::graph::{Conv, Depthwise};
 
-use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source, assembled, disassembled};
+use super::{Activation, ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source, assembled, disassembled};
 
 /// Kernels of candle operations.
 pub struct Reference {
@@ -70,6 +70,24 @@ fn windows(x: &Tensor) -> Result<Vec<Tensor>> {
     Ok(values)
 }
 
+/// What tap `(i, j)` of a 3x3 window reads for each of `rows x columns` results. Zeros stand around the map.
+fn read_by_tap(x: &Tensor, stride: usize, [i, j]: [usize; 2], [rows, columns]: [usize; 2]) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    let padded = x.pad_with_zeros(2, 1, stride * rows + 1 - h)?.pad_with_zeros(3, 1, stride * columns + 1 - w)?;
+    let steps = padded.narrow(2, i, stride * rows)?.narrow(3, j, stride * columns)?.contiguous()?;
+    steps.reshape((b, c, rows, stride, columns, stride))?.narrow(3, 0, 1)?.narrow(5, 0, 1)?.reshape((b, c, rows, columns))
+}
+
+/// The opposite: what tap `(i, j)` gives to each pixel of a map of `h x w`.
+fn given_by_tap(dy: &Tensor, stride: usize, [i, j]: [usize; 2], [h, w]: [usize; 2]) -> Result<Tensor> {
+    let (b, c, rows, columns) = dy.dims4()?;
+    let steps = dy.reshape((b, c, rows, 1, columns, 1))?.pad_with_zeros(3, 0, stride - 1)?.pad_with_zeros(5, 0, stride - 1)?;
+    let steps = steps.reshape((b, c, stride * rows, stride * columns))?;
+    steps.pad_with_zeros(2, i, 2 - i)?.pad_with_zeros(3, j, 2 - j)?.narrow(2, 1, h)?.narrow(3, 1, w)
+}
+
+const TAPS: [[usize; 2]; 9] = [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]];
+
 impl Kernels for Reference {
     fn device(&self) -> &Device {
         &self.device
@@ -93,6 +111,38 @@ impl Kernels for Reference {
 
     fn export_weight(&self, _: &Conv, weight: &Tensor) -> Result<Tensor> {
         Ok(weight.clone())
+    }
+
+    fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+        self.import_feature(weight)
+    }
+
+    fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+        Ok(weight.clone())
+    }
+
+    fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (_, _, h, w) = x.dims4()?;
+        let result = [h.div_ceil(conv.stride), w.div_ceil(conv.stride)];
+        let product = |[i, j]: [usize; 2]| {
+            read_by_tap(x, conv.stride, [i, j], result)?.broadcast_mul(&over_pixels(&weight.narrow(2, i, 1)?.narrow(3, j, 1)?)?)
+        };
+        let y = TAPS[1..].iter().try_fold(product(TAPS[0])?, |sum, tap| sum + product(*tap)?)?;
+        bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(&over_pixels(bias)?))
+    }
+
+    fn depthwise_backward(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+        let (_, _, h, w) = x.dims4()?;
+        let (_, _, rows, columns) = dy.dims4()?;
+        let of_tap = |tap: &[usize; 2]| sum_over_pixels(&(read_by_tap(x, conv.stride, *tap, [rows, columns])? * dy)?);
+        let dweight = Tensor::stack(&TAPS.iter().map(of_tap).collect::<Result<Vec<_>>>()?, 1)?.reshape((conv.channels, 1, 3, 3))?;
+        let given = |[i, j]: [usize; 2]| {
+            let dy = dy.broadcast_mul(&over_pixels(&weight.narrow(2, i, 1)?.narrow(3, j, 1)?)?)?;
+            given_by_tap(&dy, conv.stride, [i, j], [h, w])
+        };
+        let dx = wants_dx.then(|| TAPS[1..].iter().try_fold(given(TAPS[0])?, |sum, tap| sum + given(*tap)?)).transpose()?;
+        let dbias = conv.bias.then(|| sum_over_pixels(dy)).transpose()?;
+        Ok(ConvGradients { dx, dskip: None, dweight, dbias })
     }
 
     fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -140,7 +190,7 @@ impl Kernels for Reference {
         let unit = x.broadcast_sub(&over_pixels(&moments.mean)?)?.broadcast_mul(&inverse_std(moments, norm.eps)?)?;
         let y = unit.broadcast_mul(&over_pixels(norm.scale)?)?.broadcast_add(&over_pixels(norm.shift)?)?;
         let y = plus.map_or(Ok(y.clone()), |plus| y + plus)?;
-        if norm.relu { y.relu() } else { Ok(y) }
+        self.activate(norm.activation, &y)
     }
 
     fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
@@ -148,8 +198,8 @@ impl Kernels for Reference {
         let (b, _, h, w) = x.dims4()?;
         let count = (b * h * w) as f64;
         let dy = match y {
-            Some(y) if norm.relu => self.relu_backward(y, dy)?,
-            _ => dy.clone(),
+            Some(y) => self.activate_backward(norm.activation, y, dy)?,
+            None => dy.clone(),
         };
         let dplus = wants_dplus.then(|| dy.clone());
         let inverse_std = inverse_std(moments, norm.eps)?;
@@ -165,12 +215,20 @@ impl Kernels for Reference {
         Ok(NormGradients { dx: centred.broadcast_mul(&gain)?, dscale, dshift, dplus })
     }
 
-    fn relu(&self, x: &Tensor) -> Result<Tensor> {
-        x.relu()
+    fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {
+        match activation {
+            Activation::None => Ok(x.clone()),
+            Activation::Relu => x.relu(),
+            Activation::Relu6 => x.relu()?.minimum(6.0),
+        }
     }
 
-    fn relu_backward(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        dy * indicator(&y.gt(0.0)?, dy)?
+    fn activate_backward(&self, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        match activation {
+            Activation::None => Ok(dy.clone()),
+            Activation::Relu => dy * indicator(&y.gt(0.0)?, dy)?,
+            Activation::Relu6 => (dy * indicator(&y.gt(0.0)?, dy)?)? * indicator(&y.lt(6.0)?, dy)?,
+        }
     }
 
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {

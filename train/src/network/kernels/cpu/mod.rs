@@ -3,14 +3,15 @@
 
 mod bf16;
 mod convolution;
+mod depthwise;
 mod parts;
 pub(crate) mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor};
 use kernels::bf16::Unit;
 use kernels::geometry::Cache;
-use kernels::{Isa, Pool, Shape, maps, norm, panels, pooling};
-use models::graph::Conv;
+use kernels::{Activation, Isa, Pool, Shape, maps, norm, panels, pooling};
+use models::graph::{Conv, Depthwise};
 
 use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
 use tensors::{TakeBack, f32s, f64s, feature, like, shape, tensor, vector};
@@ -87,6 +88,22 @@ impl Kernels for Cpu {
         Tensor::from_vec(values, (conv.outputs, conv.inputs, conv.kernel, conv.kernel), &Device::Cpu)
     }
 
+    fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+        self.bring_in_depthwise(weight)
+    }
+
+    fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+        depthwise::bring_out(weight)
+    }
+
+    fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.convolve_depthwise(conv, x, weight, bias)
+    }
+
+    fn depthwise_backward(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+        self.convolve_depthwise_backward(conv, x, weight, dy, wants_dx)
+    }
+
     fn recycle(&self, tensor: &Tensor) {
         // It cannot fail on a tensor of these kernels; of another kind nothing is to be had.
         let _ = tensor.inplace_op1(&TakeBack(&self.pool));
@@ -115,17 +132,18 @@ impl Kernels for Cpu {
         let [gain, offset] = norm::line(&scale, &shift, &mean, &inverse_std(moments, norm.eps)?);
         let (x_values, plus) = (f32s(x)?, plus.map(f32s).transpose()?);
         let mut y = self.pool.take(x_values.len());
-        norm::affine(self.isa, &x_values, plus.as_deref(), [&gain, &offset], norm.relu, &mut y);
+        norm::affine(self.isa, &x_values, plus.as_deref(), [&gain, &offset], norm.activation, &mut y);
         like(y, x)
     }
 
     fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
         let (x, scale, shift, mean) = (f32s(at.x)?, f32s(norm.scale)?, f32s(norm.shift)?, f64s(&at.moments.mean)?);
         let y = if at.wants_dplus { at.y.map(f32s).transpose()? } else { None };
+        let [_, ceiling] = norm.activation.range();
         let gate = match &y {
-            _ if !norm.relu => norm::Gate::Open,
-            Some(y) => norm::Gate::Output(y),
-            None => norm::Gate::Own,
+            _ if norm.activation == Activation::None => norm::Gate::Open,
+            Some(y) => norm::Gate::Output(y, ceiling),
+            None => norm::Gate::Own(ceiling),
         };
         let point = norm::Point {
             x: &x,
@@ -142,12 +160,14 @@ impl Kernels for Cpu {
         Ok(NormGradients { dx: like(dx, at.x)?, dscale: vector(gradients.dscale)?, dshift: vector(gradients.dshift)?, dplus })
     }
 
-    fn relu(&self, x: &Tensor) -> Result<Tensor> {
-        like(maps::map(&self.pool, &f32s(x)?, |v| v.max(0.0)), x)
+    fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {
+        let [low, high] = activation.range();
+        like(maps::map(&self.pool, &f32s(x)?, |v| v.max(low).min(high)), x)
     }
 
-    fn relu_backward(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        like(maps::zip(&self.pool, &f32s(y)?, &f32s(dy)?, |y, d| if y > 0.0 { d } else { 0.0 }), y)
+    fn activate_backward(&self, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let [low, high] = activation.range();
+        like(maps::zip(&self.pool, &f32s(y)?, &f32s(dy)?, |y, d| if y > low && y < high { d } else { 0.0 }), y)
     }
 
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {

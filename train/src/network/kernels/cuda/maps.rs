@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{int, long, over};
+use super::launch::{Arg, int, long, over};
 use super::{Cuda, Machine};
 
 impl<M: Machine> Cuda<M> {
@@ -25,14 +25,15 @@ impl<M: Machine> Cuda<M> {
         values.permute((0, 3, 1, 2))
     }
 
-    /// A kernel of one or two maps of one shape, value by value.
-    pub(super) fn value_by_value(&self, kernel: &str, maps: &[&Tensor]) -> Result<Tensor> {
+    /// A kernel of one or two maps of one shape, value by value, with further arguments.
+    pub(super) fn value_by_value(&self, kernel: &str, maps: &[&Tensor], further: &[Arg]) -> Result<Tensor> {
         let n = maps[0].elem_count();
         assert!(maps.iter().all(|map| map.elem_count() == n), "maps of one size");
         let result = self.map(maps[0].dims())?;
         let (width, ending) = self.width(&[n]);
         let mut args: Vec<_> = maps.iter().map(|map| (*map).into()).collect();
         args.extend([(&result).into(), long(n)]);
+        args.extend_from_slice(further);
         self.run(&format!("{kernel}_{ending}"), over(n / width), &args)?;
         Ok(result)
     }

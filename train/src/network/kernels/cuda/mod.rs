@@ -5,6 +5,7 @@
 
 mod check;
 mod convolution;
+mod depthwise;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod launch;
@@ -17,9 +18,11 @@ mod step;
 mod updates;
 
 use candle_core::{DType, Device, Result, Tensor};
-use models::graph::Conv;
+use models::graph::{Conv, Depthwise};
 
-use super::{ConvGradients, Fused, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
+use launch::int;
+
+use super::{Activation, ConvGradients, Fused, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
 pub use check::self_check;
 #[cfg(feature = "nccl")]
 pub use gpu::Nccl;
@@ -78,6 +81,22 @@ impl<M: Machine> Kernels for Cuda<M> {
         convolution::bring_out_weight(conv, weight)
     }
 
+    fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+        self.bring_in_depthwise(weight)
+    }
+
+    fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+        depthwise::bring_out(weight)
+    }
+
+    fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.convolve_depthwise(conv, x, weight, bias)
+    }
+
+    fn depthwise_backward(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+        self.convolve_depthwise_backward(conv, x, weight, dy, wants_dx)
+    }
+
     fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         self.convolve(conv, source, weight, bias)
     }
@@ -102,16 +121,16 @@ impl<M: Machine> Kernels for Cuda<M> {
         self.normalise_backward(norm, at, dy)
     }
 
-    fn relu(&self, x: &Tensor) -> Result<Tensor> {
-        self.value_by_value("relu", &[x])
+    fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {
+        self.value_by_value("activate", &[x], &[int(activation as i32)])
     }
 
-    fn relu_backward(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        self.value_by_value("relu_backward", &[y, dy])
+    fn activate_backward(&self, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        self.value_by_value("activate_backward", &[y, dy], &[int(activation as i32)])
     }
 
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        self.value_by_value("add", &[a, b])
+        self.value_by_value("add", &[a, b], &[])
     }
 
     fn max_pool(&self, x: &Tensor) -> Result<Tensor> {

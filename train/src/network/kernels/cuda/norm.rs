@@ -42,7 +42,7 @@ impl<M: Machine> Cuda<M> {
     pub(super) fn normalise_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
         let NormPoint { x, y, moments, batch_statistics, wants_dplus } = at;
         let channels = x.dim(3)?;
-        // What the ReLU let pass follows from x, unless a map was added before it.
+        // What the activation let pass follows from x, unless a map was added before it.
         let y = y.filter(|_| wants_dplus);
         let rows = self.rows("norm_sums", x)?;
         let (chunk, chunks) = rows.parts();
@@ -81,14 +81,14 @@ impl<M: Machine> Cuda<M> {
     }
 
     /// Sums over the parts `[part][channel]`.
-    fn put_together(&self, sums: &Tensor, products: Option<&Tensor>, sum: &Tensor, product: Option<&Tensor>) -> Result<()> {
+    pub(super) fn put_together(&self, sums: &Tensor, products: Option<&Tensor>, sum: &Tensor, product: Option<&Tensor>) -> Result<()> {
         let (chunks, channels) = sums.dims2()?;
         let args = [sums.into(), products.into(), int(channels), int(chunks), sum.into(), product.into()];
         self.run("whole_sums", over_channels(channels), &args)
     }
 }
 
-/// Moments, scale, shift, eps and the ReLU, as the kernels take them.
+/// Moments, scale, shift, eps and the activation (0, 1 for ReLU, 2 for ReLU6), as the kernels take them.
 fn line<'a>(norm: Norm<'a>, moments: &'a Moments) -> [Arg<'a>; 6] {
     [
         (&moments.mean).into(),
@@ -96,7 +96,7 @@ fn line<'a>(norm: Norm<'a>, moments: &'a Moments) -> [Arg<'a>; 6] {
         norm.scale.into(),
         norm.shift.into(),
         float(norm.eps as f32),
-        int(i32::from(norm.relu)),
+        int(norm.activation as i32),
     ]
 }
 

@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use crate::loss::IGNORE;
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     include_str!("cu/common.cu"),
     include_str!("cu/maps.cu"),
     include_str!("cu/pool.cu"),
@@ -13,6 +13,7 @@ const PARTS: [&str; 8] = [
     include_str!("cu/follow.cu"),
     include_str!("cu/contrast.cu"),
     include_str!("cu/direct.cu"),
+    include_str!("cu/depthwise.cu"),
 ];
 
 /// The program for feature maps of this type, f32 or bf16.
@@ -46,9 +47,9 @@ const SINGLE: [&str; 20] = [
 ];
 
 /// Names of kernels that come with `_wide` (16 bytes at a time) and `_one` (value by value) behind them.
-const DOUBLE: [&str; 13] = [
-    "relu",
-    "relu_backward",
+const DOUBLE: [&str; 16] = [
+    "activate",
+    "activate_backward",
     "add",
     "assemble",
     "first_part",
@@ -60,6 +61,9 @@ const DOUBLE: [&str; 13] = [
     "norm_sums",
     "norm_backward",
     "bias_sums",
+    "depthwise_forward",
+    "depthwise_data",
+    "depthwise_filter",
 ];
 
 /// Names of all kernels.

@@ -36,6 +36,16 @@ __device__ inline void narrow(float v, bf16& to) {
 #endif
 }
 
+// What follows a value: nothing (0), ReLU (1), or ReLU6 (2); and whether a gradient passes it, seen from its input or its result.
+__device__ inline float activated(float v, int activation) {
+    if (activation) v = fmaxf(v, 0.0f);
+    return activation == 2 ? fminf(v, 6.0f) : v;
+}
+
+__device__ inline bool passes(float v, int activation) {
+    return v > 0.0f && (activation != 2 || v < 6.0f);
+}
+
 template <int N>
 struct alignas(N * sizeof(MAP)) Pack {
     MAP at[N];

@@ -22,27 +22,27 @@ extern "C" __global__ void copy_weight(const float* from, MAP* to, i64 n) {
 }
 
 template <int N>
-__device__ inline void relu(const MAP* x, MAP* y, i64 n) {
+__device__ inline void activate(const MAP* x, MAP* y, i64 n, int activation) {
     EACH(i, n / N) {
         float v[N];
         load<N>(x + i * N, v);
-        for (int k = 0; k < N; k++) v[k] = fmaxf(v[k], 0.0f);
+        for (int k = 0; k < N; k++) v[k] = activated(v[k], activation);
         store<N>(v, y + i * N);
     }
 }
-WIDE_AND_ONE(relu, (const MAP* x, MAP* y, i64 n), (x, y, n))
+WIDE_AND_ONE(activate, (const MAP* x, MAP* y, i64 n, int activation), (x, y, n, activation))
 
 template <int N>
-__device__ inline void relu_backward(const MAP* y, const MAP* dy, MAP* dx, i64 n) {
+__device__ inline void activate_backward(const MAP* y, const MAP* dy, MAP* dx, i64 n, int activation) {
     EACH(i, n / N) {
         float v[N], d[N];
         load<N>(y + i * N, v);
         load<N>(dy + i * N, d);
-        for (int k = 0; k < N; k++) d[k] = v[k] > 0.0f ? d[k] : 0.0f;
+        for (int k = 0; k < N; k++) d[k] = passes(v[k], activation) ? d[k] : 0.0f;
         store<N>(d, dx + i * N);
     }
 }
-WIDE_AND_ONE(relu_backward, (const MAP* y, const MAP* dy, MAP* dx, i64 n), (y, dy, dx, n))
+WIDE_AND_ONE(activate_backward, (const MAP* y, const MAP* dy, MAP* dx, i64 n, int activation), (y, dy, dx, n, activation))
 
 template <int N>
 __device__ inline void add(const MAP* a, const MAP* b, MAP* sum, i64 n) {

@@ -87,10 +87,10 @@ struct Line {
     }
 };
 
-// y = line(x) + plus, then the ReLU; `plus` may be absent.
+// y = line(x) + plus, then the activation; `plus` may be absent.
 template <int N>
 __device__ inline void norm(const MAP* x, const MAP* plus, MAP* y, const float* mean, const float* variance, const float* scale,
-                            const float* shift, float eps, int relu, i64 rows, int channels) {
+                            const float* shift, float eps, int activation, i64 rows, int channels) {
     Place<N> place(channels);
     Line<N> line(mean, variance, scale, shift, eps, place);
     if (!place.on) return;
@@ -103,32 +103,31 @@ __device__ inline void norm(const MAP* x, const MAP* plus, MAP* y, const float* 
             load<N>(plus + at, p);
             for (int k = 0; k < N; k++) v[k] += p[k];
         }
-        if (relu)
-            for (int k = 0; k < N; k++) v[k] = fmaxf(v[k], 0.0f);
+        for (int k = 0; k < N; k++) v[k] = activated(v[k], activation);
         store<N>(v, y + at);
     }
 }
 WIDE_AND_ONE(norm,
              (const MAP* x, const MAP* plus, MAP* y, const float* mean, const float* variance, const float* scale, const float* shift,
-              float eps, int relu, i64 rows, int channels),
-             (x, plus, y, mean, variance, scale, shift, eps, relu, rows, channels))
+              float eps, int activation, i64 rows, int channels),
+             (x, plus, y, mean, variance, scale, shift, eps, activation, rows, channels))
 
-// The gradient behind the ReLU: what it let pass is seen from its result where that is given, else computed again.
+// The gradient behind the activation: what it let pass is seen from its result where that is given, else computed again.
 template <int N>
-__device__ inline void gate(const Line<N>& line, const float (&x)[N], const MAP* y, i64 at, int relu, float (&d)[N]) {
-    if (!relu) return;
+__device__ inline void gate(const Line<N>& line, const float (&x)[N], const MAP* y, i64 at, int activation, float (&d)[N]) {
+    if (!activation) return;
     float v[N];
     if (y)
         load<N>(y + at, v);
     else
         for (int k = 0; k < N; k++) v[k] = line.at(k, x[k]);
-    for (int k = 0; k < N; k++) d[k] = v[k] > 0.0f ? d[k] : 0.0f;
+    for (int k = 0; k < N; k++) d[k] = passes(v[k], activation) ? d[k] : 0.0f;
 }
 
 // Sums of the gradient, and of it times the normalised value, over the rows of each block.
 template <int N>
 __device__ inline void norm_sums(const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale,
-                                 const float* shift, float eps, int relu, i64 rows, int channels, i64 chunk, float* sums, float* products) {
+                                 const float* shift, float eps, int activation, i64 rows, int channels, i64 chunk, float* sums, float* products) {
     __shared__ float room[THREADS * WIDE];
     Place<N> place(channels);
     Line<N> line(mean, variance, scale, shift, eps, place);
@@ -140,7 +139,7 @@ __device__ inline void norm_sums(const MAP* x, const MAP* y, const MAP* dy, cons
             i64 at = r * channels + place.channel;
             load<N>(x + at, v);
             load<N>(dy + at, d);
-            gate<N>(line, v, y, at, relu, d);
+            gate<N>(line, v, y, at, activation, d);
             for (int k = 0; k < N; k++) {
                 sum[k] += d[k];
                 product[k] += d[k] * ((v[k] - line.mean[k]) * line.inverse[k]);
@@ -157,8 +156,8 @@ __device__ inline void norm_sums(const MAP* x, const MAP* y, const MAP* dy, cons
 }
 WIDE_AND_ONE(norm_sums,
              (const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale, const float* shift,
-              float eps, int relu, i64 rows, int channels, i64 chunk, float* sums, float* products),
-             (x, y, dy, mean, variance, scale, shift, eps, relu, rows, channels, chunk, sums, products))
+              float eps, int activation, i64 rows, int channels, i64 chunk, float* sums, float* products),
+             (x, y, dy, mean, variance, scale, shift, eps, activation, rows, channels, chunk, sums, products))
 
 // Sums of the gradient over the rows of each block: of a bias.
 template <int N>
@@ -200,7 +199,7 @@ extern "C" __global__ void whole_sums(const float* sums, const float* products, 
 // dx = gain * (d - dshift / rows - unit * dscale / rows), or gain * d where the moments were given; d goes to `dplus` if it is asked for.
 template <int N>
 __device__ inline void norm_backward(const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale,
-                                     const float* shift, float eps, int relu, const float* dshift, const float* dscale, int own_moments,
+                                     const float* shift, float eps, int activation, const float* dshift, const float* dscale, int own_moments,
                                      i64 rows, int channels, MAP* dx, MAP* dplus) {
     Place<N> place(channels);
     Line<N> line(mean, variance, scale, shift, eps, place);
@@ -215,7 +214,7 @@ __device__ inline void norm_backward(const MAP* x, const MAP* y, const MAP* dy, 
         float v[N], d[N];
         load<N>(x + at, v);
         load<N>(dy + at, d);
-        gate<N>(line, v, y, at, relu, d);
+        gate<N>(line, v, y, at, activation, d);
         if (dplus) store<N>(d, dplus + at);
         for (int k = 0; k < N; k++) d[k] = line.gain[k] * (d[k] - level[k] - (v[k] - line.mean[k]) * line.inverse[k] * slope[k]);
         store<N>(d, dx + at);
@@ -223,5 +222,5 @@ __device__ inline void norm_backward(const MAP* x, const MAP* y, const MAP* dy, 
 }
 WIDE_AND_ONE(norm_backward,
              (const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale, const float* shift,
-              float eps, int relu, const float* dshift, const float* dscale, int own_moments, i64 rows, int channels, MAP* dx, MAP* dplus),
-             (x, y, dy, mean, variance, scale, shift, eps, relu, dshift, dscale, own_moments, rows, channels, dx, dplus))
+              float eps, int activation, const float* dshift, const float* dscale, int own_moments, i64 rows, int channels, MAP* dx, MAP* dplus),
+             (x, y, dy, mean, variance, scale, shift, eps, activation, dshift, dscale, own_moments, rows, channels, dx, dplus))

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use models::{Context, Error, Result, artifact, bail};
+use crate::{Context, Error, Result, artifact, bail};
 
 /// The folder for downloaded files, instead of `nuclei` in `XDG_CACHE_HOME` or `~/.cache`.
 pub const CACHE_VARIABLE: &str = "NUCLEI_CACHE";

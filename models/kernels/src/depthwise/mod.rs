@@ -1,0 +1,216 @@
+//! 3x3 convolutions of each channel by itself (the depthwise part of Sandler et al., CVPR 2018): little arithmetic, so that each map is
+//! read and written once.
+
+mod weight_gradient;
+
+use rayon::prelude::*;
+
+use crate::finish::Finish;
+use crate::geometry::Geometry;
+use crate::lanes::{Isa, Lanes, Work, run_on};
+use crate::scratch::{Buffer, Pool, Shared};
+
+/// A 3x3 filter for each channel, zero padding 1. Weights are `[tap][channel]`.
+pub struct Depthwise<'a> {
+    /// Instruction set.
+    pub isa: Isa,
+    /// Where buffers come from.
+    pub pool: &'a Pool,
+    /// Sizes; the kernel is 3.
+    pub geometry: Geometry,
+    /// Channels in and out.
+    pub channels: usize,
+}
+
+/// `C 1 3 3` (9 `taps`) to `[tap][channel]`, or back with `taps` and `channels` exchanged.
+pub fn turned(weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
+    assert_eq!(weight.len(), channels * taps);
+    (0..taps).flat_map(|tap| (0..channels).map(move |c| weight[c * taps + tap])).collect()
+}
+
+/// Which of three taps read which row (or column) of the source, by ascending row; up to three.
+#[derive(Clone, Copy, Default)]
+struct Reads {
+    tap: [usize; 3],
+    source: [usize; 3],
+    count: usize,
+}
+
+impl Reads {
+    fn of(pairs: impl Iterator<Item = (usize, usize)>) -> Self {
+        let mut reads = Self::default();
+        for (tap, source) in pairs {
+            (reads.tap[reads.count], reads.source[reads.count]) = (tap, source);
+            reads.count += 1;
+        }
+        reads
+    }
+
+    /// For output `at` of a convolution of `size` rows.
+    fn forward(at: usize, stride: usize, size: usize) -> Self {
+        Self::of((0..3).map(|tap| (tap, (at * stride + tap).wrapping_sub(1))).filter(|&(_, source)| source < size))
+    }
+
+    /// The gradients, of `size` rows, to which input row `at` contributed.
+    fn backward(at: usize, stride: usize, size: usize) -> Self {
+        let twice = |tap: usize| (tap, (at + 1).wrapping_sub(tap));
+        let reached = (0..3).rev().map(twice).filter(|&(_, source)| source.is_multiple_of(stride) && source / stride < size);
+        Self::of(reached.map(|(tap, source)| (tap, source / stride)))
+    }
+}
+
+impl Depthwise<'_> {
+    /// The convolution of `x`, finished.
+    pub fn convolve(&self, x: &[f32], weights: &[f32], finish: Finish, out: &mut [f32]) {
+        let Geometry { batch, height, width, stride, .. } = self.geometry;
+        let (rows, columns) = self.geometry.output();
+        assert!(x.len() == batch * height * width * self.channels && out.len() == batch * rows * columns * self.channels);
+        let reads =
+            [(0..rows, height), (0..columns, width)].map(|(range, size)| range.map(|at| Reads::forward(at, stride, size)).collect());
+        self.apply(x, [height, width], weights, &reads, finish, out);
+    }
+
+    /// The gradient at the input.
+    pub fn data_gradient(&self, dy: &[f32], weights: &[f32], dx: &mut [f32]) {
+        let Geometry { batch, height, width, stride, .. } = self.geometry;
+        let (rows, columns) = self.geometry.output();
+        assert!(dx.len() == batch * height * width * self.channels && dy.len() == batch * rows * columns * self.channels);
+        let reads =
+            [(0..height, rows), (0..width, columns)].map(|(range, size)| range.map(|at| Reads::backward(at, stride, size)).collect());
+        self.apply(dy, [rows, columns], weights, &reads, Finish::default(), dx);
+    }
+
+    fn apply(&self, from: &[f32], extents: [usize; 2], weights: &[f32], reads: &[Vec<Reads>; 2], finish: Finish, to: &mut [f32]) {
+        assert!(self.geometry.kernel == 3 && weights.len() == 9 * self.channels);
+        finish.check(self.channels, to.len());
+        let [rows, columns] = reads;
+        let len = columns.len() * self.channels;
+        let target = Shared::new(to);
+        (0..self.geometry.batch * rows.len()).into_par_iter().for_each(|row| {
+            let image = &from[row / rows.len() * extents[0] * extents[1] * self.channels..][..extents[0] * extents[1] * self.channels];
+            let rows = rows[row % rows.len()];
+            run_on(
+                self.isa,
+                Row { image, width: extents[1], weights, rows, columns, channels: self.channels, finish, at: row * len, target },
+            );
+        });
+    }
+
+    /// The gradient of the weights, `[tap][channel]`.
+    pub fn weight_gradient(&self, x: &[f32], dy: &[f32]) -> Buffer {
+        weight_gradient::weight_gradient(self, x, dy)
+    }
+}
+
+/// One row of results.
+struct Row<'a> {
+    image: &'a [f32],
+    /// Columns of the image.
+    width: usize,
+    weights: &'a [f32],
+    rows: Reads,
+    columns: &'a [Reads],
+    channels: usize,
+    finish: Finish<'a>,
+    /// Where the row begins in the result.
+    at: usize,
+    target: Shared,
+}
+
+impl Work for Row<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let whole = self.channels / 16 * 16;
+        // SAFETY: taps read rows and columns inside the image; tasks write different rows.
+        unsafe {
+            for c in (0..whole).step_by(16) {
+                self.sixteen::<L>(c);
+            }
+            for c in whole..self.channels {
+                self.one(c);
+            }
+        }
+    }
+}
+
+impl Row<'_> {
+    /// Channels `c..c + 16` of all columns.
+    #[inline(always)]
+    unsafe fn sixteen<L: Lanes>(&self, c: usize) {
+        let mut filter = None;
+        for (column, reads) in self.columns.iter().enumerate() {
+            let at = self.at + column * self.channels + c;
+            // SAFETY: as in `run`.
+            unsafe {
+                let sum = if self.rows.count == 3 && reads.count == 3 {
+                    let filter = *filter.get_or_insert_with(|| self.filter::<L>(reads, c));
+                    self.whole(filter, reads.source[0], c)
+                } else {
+                    self.partial(reads, c)
+                };
+                self.finish.lanes(sum, c, at).store(self.target.get().add(at));
+            }
+        }
+    }
+
+    /// The weights in the order in which whole windows meet them.
+    #[inline(always)]
+    unsafe fn filter<L: Lanes>(&self, columns: &Reads, c: usize) -> [L; 9] {
+        // SAFETY: nine times `channels` weights.
+        std::array::from_fn(|i| unsafe { self.weight(self.rows.tap[i / 3], columns.tap[i % 3], c) })
+    }
+
+    #[inline(always)]
+    unsafe fn weight<L: Lanes>(&self, row: usize, column: usize, c: usize) -> L {
+        // SAFETY: as above.
+        unsafe { L::load(self.weights.as_ptr().add((3 * row + column) * self.channels + c)) }
+    }
+
+    /// Three rows of three pixels side by side.
+    #[inline(always)]
+    unsafe fn whole<L: Lanes>(&self, filter: [L; 9], first: usize, c: usize) -> L {
+        // SAFETY: as in `run`; a sum for each row, so that they do not wait for each other.
+        unsafe {
+            let mut sums = [L::zero(); 3];
+            for i in 0..3 {
+                let from = self.image.as_ptr().add((self.rows.source[i] * self.width + first) * self.channels + c);
+                for j in 0..3 {
+                    sums[i] = sums[i].plus_product(L::load(from.add(j * self.channels)), filter[3 * i + j]);
+                }
+            }
+            sums[0].plus(sums[1]).plus(sums[2])
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn partial<L: Lanes>(&self, columns: &Reads, c: usize) -> L {
+        // SAFETY: as in `run`.
+        unsafe {
+            let mut sum = L::zero();
+            for i in 0..self.rows.count {
+                for j in 0..columns.count {
+                    let pixel = self.rows.source[i] * self.width + columns.source[j];
+                    let value = L::load(self.image.as_ptr().add(pixel * self.channels + c));
+                    sum = sum.plus_product(value, self.weight(self.rows.tap[i], columns.tap[j], c));
+                }
+            }
+            sum
+        }
+    }
+
+    /// One channel of all columns.
+    unsafe fn one(&self, c: usize) {
+        for (column, reads) in self.columns.iter().enumerate() {
+            let mut sum = 0.0;
+            for i in 0..self.rows.count {
+                for j in 0..reads.count {
+                    let pixel = self.rows.source[i] * self.width + reads.source[j];
+                    sum += self.image[pixel * self.channels + c] * self.weights[(3 * self.rows.tap[i] + reads.tap[j]) * self.channels + c];
+                }
+            }
+            let at = self.at + column * self.channels + c;
+            // SAFETY: inside the result, in this task's row.
+            self.finish.write(&[sum], c, at, unsafe { std::slice::from_raw_parts_mut(self.target.get().add(at), 1) });
+        }
+    }
+}
