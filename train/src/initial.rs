@@ -14,7 +14,7 @@ const CLASSIFIERS: [&str; 2] = ["fc.", "classifier."];
 const FLAT: &str = "features.2.conv.6.weight";
 
 /// `features.2.conv.3.weight` to torchvision's `features.2.conv.1.0.weight`.
-fn from_flat(arrays: Weights) -> Weights {
+fn from_flat(arrays: &Weights) -> Weights {
     const EXPANDED: [(&str, &str); 6] = [("0", "0.0"), ("1", "0.1"), ("3", "1.0"), ("4", "1.1"), ("6", "2"), ("7", "3")];
     const PLAIN: [(&str, &str); 4] = [("0", "0.0"), ("1", "0.1"), ("3", "1"), ("4", "2")];
     let renamed = |name: &str| -> Option<String> {
@@ -30,10 +30,10 @@ fn from_flat(arrays: Weights) -> Weights {
 /// torchvision calls the encoder's weights `layer1.0.conv1.weight` or `features.1.conv.0.0.weight`; here and in smp they begin with
 /// `encoder.`.
 pub fn with_encoder_prefix(arrays: Weights) -> Weights {
-    let arrays = if arrays.contains_key(FLAT) { from_flat(arrays) } else { arrays };
+    let arrays = if arrays.contains_key(FLAT) { from_flat(&arrays) } else { arrays };
     let firsts = [Encoder::ResNet34, Encoder::MobileNetV2].map(Encoder::first_parameter);
     let is_torchvision = |name: &&str| arrays.contains_key(name.trim_start_matches("encoder.")) && !arrays.contains_key(*name);
-    if !firsts.iter().any(|name| is_torchvision(&name)) {
+    if !firsts.iter().any(is_torchvision) {
         return arrays;
     }
     let is_kept = |name: &str| !CLASSIFIERS.iter().any(|prefix| name.starts_with(prefix));

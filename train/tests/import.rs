@@ -35,7 +35,7 @@ fn ramp(shape: &[usize]) -> Array {
 #[test]
 fn state_dicts_of_every_kind_are_read_exactly() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["plain.pth", "wrapped.pth"] {
+    for name in ["plain.pth", "wrapped.pth", "legacy.pth"] {
         let output = folder.path().join("out.safetensors");
         let result = import(&fixture(name), &output, &[]);
         assert!(result.status.success(), "{result:?}");

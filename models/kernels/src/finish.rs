@@ -26,12 +26,13 @@ impl Activation {
 
     /// Of one value; a NaN stays one.
     pub fn of(self, value: f32) -> f32 {
-        match self {
-            Self::None => value,
-            Self::Relu if value < 0.0 => 0.0,
-            Self::Relu6 if value < 0.0 => 0.0,
-            Self::Relu6 if value > 6.0 => 6.0,
-            Self::Relu | Self::Relu6 => value,
+        let [low, high] = self.range();
+        if value < low {
+            low
+        } else if value > high {
+            high
+        } else {
+            value
         }
     }
 

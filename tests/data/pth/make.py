@@ -31,6 +31,7 @@ def main() -> None:
         num_batches_tracked=torch.tensor(7),
     )
     torch.save(arrays, HERE / "plain.pth")
+    torch.save(arrays, HERE / "legacy.pth", _use_new_zipfile_serialization=False)
     wrapped = OrderedDict((f"module.{name}", tensor) for name, tensor in arrays.items())
     torch.save({"epoch": 3, "optimizer": {"lr": 1e-3}, "state_dict": wrapped}, HERE / "wrapped.pth")
     torch.save(torch.nn.Linear(2, 1), HERE / "whole_model.pth")

@@ -1,4 +1,4 @@
-//! A PyTorch file (`torch.save`, version 1.6 and later): a zip archive of one pickle and the storages that it names.
+//! A PyTorch file (`torch.save`): a zip archive of one pickle and the storages that it names, or [`legacy`] from before version 1.6.
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
@@ -8,6 +8,7 @@ use models::weights::{Array, Weights};
 use models::{Context, Error, Result, bail};
 use zip::{CompressionMethod, ZipArchive};
 
+use super::legacy;
 use super::pickle::{self, Id, Value, Values};
 
 /// Where programs keep the state dict in a file that holds more.
@@ -24,15 +25,14 @@ const MAX_ARRAYS: usize = 4096;
 /// # Errors
 /// A file of another kind, an object in place of a state dict, an array that its storage does not hold.
 pub fn read(bytes: &[u8], key: Option<&str>) -> Result<Weights> {
-    let mut archive = Archive::open(bytes)?;
-    let values = pickle::read(&archive.entry("data.pkl")?)?;
+    let (mut storages, values) = open(bytes)?;
     let entries = state_dict(&values, key)?;
     if entries.len() > MAX_ARRAYS {
         bail!("the state dict has {} entries, more than the {MAX_ARRAYS} that are allowed", entries.len());
     }
     let mut weights = Weights::new();
     for (name, tensor) in entries {
-        if let Some(array) = archive.array(&values, &tensor).doing(|| format!("reading {name}"))? {
+        if let Some(array) = array(&mut storages, &values, &tensor).doing(|| format!("reading {name}"))? {
             weights.insert(name, array);
         }
     }
@@ -114,7 +114,7 @@ fn described(values: &Values, id: Id) -> Result<Option<Described>> {
 type Decode = fn(&[u8]) -> f32;
 
 /// How a storage holds its numbers: bytes of one, and how they are read.
-fn decoder(class: &str) -> Option<(usize, Decode)> {
+pub(super) fn decoder(class: &str) -> Option<(usize, Decode)> {
     Some(match class {
         "torch.FloatStorage" => (4, |b| f32::from_le_bytes(b.try_into().expect("4 bytes"))),
         "torch.DoubleStorage" => (8, |b| f64::from_le_bytes(b.try_into().expect("8 bytes")) as f32),
@@ -122,6 +122,24 @@ fn decoder(class: &str) -> Option<(usize, Decode)> {
         "torch.BFloat16Storage" => (2, |b| bf16::from_le_bytes(b.try_into().expect("2 bytes")).to_f32()),
         _ => return None,
     })
+}
+
+/// Bytes of a storage by its name.
+type Storages<'a> = Box<dyn FnMut(&str) -> Result<Cow<'a, [u8]>> + 'a>;
+
+fn open(bytes: &[u8]) -> Result<(Storages<'_>, Values)> {
+    if legacy::is_legacy(bytes) {
+        let legacy = legacy::read(bytes)?;
+        let storages = legacy.storages;
+        let storage = move |key: &str| match storages.get(key) {
+            Some(range) => Ok(Cow::Borrowed(&bytes[range.clone()])),
+            None => bail!("the file has no storage {key}"),
+        };
+        return Ok((Box::new(storage), legacy.values));
+    }
+    let mut archive = Archive::open(bytes)?;
+    let values = pickle::read(&archive.entry("data.pkl")?)?;
+    Ok((Box::new(move |key| archive.entry(&format!("data/{key}")).map(Cow::Owned)), values))
 }
 
 struct Archive<'a> {
@@ -133,8 +151,8 @@ struct Archive<'a> {
 impl<'a> Archive<'a> {
     fn open(bytes: &'a [u8]) -> Result<Self> {
         let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
-            Error::new(format!("not a PyTorch file of version 1.6 or later: {error}"))
-                .hint("load it with a newer PyTorch and save `model.state_dict()` again with torch.save")
+            Error::new(format!("not a PyTorch file: {error}"))
+                .hint("load it with PyTorch and save `model.state_dict()` again with torch.save")
         })?;
         let folder = |name: Cow<str>| Some(name.strip_suffix("data.pkl")?.to_owned());
         let Some(folder) = zip.file_names().find_map(|name| folder(name.ok()?)) else {
@@ -158,34 +176,29 @@ impl<'a> Archive<'a> {
         entry.read_to_end(&mut bytes).doing(|| format!("reading {path} in the archive"))?;
         Ok(bytes)
     }
+}
 
-    /// The tensor's numbers in row-major order; `None` for integers.
-    fn array(&mut self, values: &Values, tensor: &Described) -> Result<Option<Array>> {
-        let &Value::Outside(id) = values.get(tensor.storage) else { bail!("its storage is not outside the pickle") };
-        let Some(&[_, class, key, ..]) = values.sequence(id) else { bail!("its storage is described in an unknown way") };
-        let (Some(class), Some(key)) = (values.global(class), values.text(key)) else { bail!("its storage has no type or name") };
-        let Some((width, decode)) = decoder(class) else { return Ok(None) };
-        let bytes = self.entry(&format!("data/{key}"))?;
-        let count = tensor.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
-        let last = tensor
-            .shape
-            .iter()
-            .zip(&tensor.strides)
-            .try_fold(tensor.offset, |at, (&extent, &stride)| at.checked_add(extent.saturating_sub(1).checked_mul(stride)?));
-        let held = bytes.len() / width;
-        let (Some(count), Some(last)) = (count, last) else { bail!("its shape {:?} is too large", tensor.shape) };
-        if count > held || (count > 0 && last >= held) {
-            bail!(
-                "shape {:?} with strides {:?} at {} does not fit its storage of {held} numbers",
-                tensor.shape,
-                tensor.strides,
-                tensor.offset
-            );
-        }
-        let at = |index: usize| decode(&bytes[index * width..(index + 1) * width]);
-        let data = (0..count).map(|i| at(place(i, tensor))).collect();
-        Ok(Some(Array::new(tensor.shape.clone(), data)))
+/// The tensor's numbers in row-major order; `None` for integers.
+fn array(storages: &mut Storages<'_>, values: &Values, tensor: &Described) -> Result<Option<Array>> {
+    let &Value::Outside(id) = values.get(tensor.storage) else { bail!("its storage is not outside the pickle") };
+    let Some(&[_, class, key, ..]) = values.sequence(id) else { bail!("its storage is described in an unknown way") };
+    let (Some(class), Some(key)) = (values.global(class), values.text(key)) else { bail!("its storage has no type or name") };
+    let Some((width, decode)) = decoder(class) else { return Ok(None) };
+    let bytes = storages(key)?;
+    let count = tensor.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+    let last = tensor
+        .shape
+        .iter()
+        .zip(&tensor.strides)
+        .try_fold(tensor.offset, |at, (&extent, &stride)| at.checked_add(extent.saturating_sub(1).checked_mul(stride)?));
+    let held = bytes.len() / width;
+    let (Some(count), Some(last)) = (count, last) else { bail!("its shape {:?} is too large", tensor.shape) };
+    if count > held || (count > 0 && last >= held) {
+        bail!("shape {:?} with strides {:?} at {} does not fit its storage of {held} numbers", tensor.shape, tensor.strides, tensor.offset);
     }
+    let at = |index: usize| decode(&bytes[index * width..(index + 1) * width]);
+    let data = (0..count).map(|i| at(place(i, tensor))).collect();
+    Ok(Some(Array::new(tensor.shape.clone(), data)))
 }
 
 /// Where in its storage the `i`-th number of a tensor lies.

@@ -4,6 +4,7 @@
 //! `export` and `infer` never see one.
 
 mod archive;
+mod legacy;
 mod pickle;
 
 use std::path::{Path, PathBuf};

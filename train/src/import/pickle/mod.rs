@@ -45,6 +45,11 @@ pub struct Values {
 }
 
 impl Values {
+    /// Every value.
+    pub fn iter(&self) -> impl Iterator<Item = &Value> {
+        self.all.iter()
+    }
+
     /// A value.
     pub fn get(&self, id: Id) -> &Value {
         &self.all[id]
@@ -82,13 +87,18 @@ impl Values {
 /// # Errors
 /// An operation that state dicts do not need, a value of another kind than an operation takes, or bytes that end early; with the offset.
 pub fn read(bytes: &[u8]) -> Result<Values> {
+    read_first(bytes).map(|(values, _)| values)
+}
+
+/// The same for a pickle that others may follow, with its length.
+pub fn read_first(bytes: &[u8]) -> Result<(Values, usize)> {
     let mut machine = Machine::over(bytes);
     loop {
         let at = machine.at;
         let operation = machine.byte()?;
         if operation == b'.' {
             let root = machine.pop()?;
-            return Ok(Values { all: machine.all, root });
+            return Ok((Values { all: machine.all, root }, machine.at));
         }
         if let Err(error) = machine.run(operation) {
             bail!("the pickle at offset {at}, operation {operation:#04x}: {error}");

@@ -88,7 +88,7 @@ impl<M: Machine> Cuda<M> {
     }
 }
 
-/// Moments, scale, shift, eps and the activation (0, 1 for ReLU, 2 for ReLU6), as the kernels take them.
+/// Moments, scale, shift, eps and the activation (0, 1 for ReLU, 2 for `ReLU6`), as the kernels take them.
 fn line<'a>(norm: Norm<'a>, moments: &'a Moments) -> [Arg<'a>; 6] {
     [
         (&moments.mean).into(),
