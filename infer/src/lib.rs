@@ -11,6 +11,7 @@
 //! | [`native`] | models run by this program's own kernels |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
+//! | [`memory`] | large blocks go back to the system at once |
 //! | [`choose`] | the device that `auto` stands for here |
 //! | [`verify`], [`golden`], [`certificate`] | does this file give sound results on this machine? |
 //! | [`signature`] | who made it? |
@@ -23,6 +24,7 @@ pub mod choose;
 pub mod cohort;
 pub mod golden;
 pub mod instances;
+pub mod memory;
 pub mod model;
 pub mod native;
 pub mod onnx_proto;

@@ -40,7 +40,8 @@ impl PyramidWriter {
         let mut levels = Vec::new();
         let (mut w, mut h) = (width, height);
         loop {
-            levels.push(Level { width: w, height: h, rows_taken: 0, rows: Vec::new(), waiting: None, tiles: Vec::new() });
+            let rows = Vec::with_capacity(w * samples * h.min(TILE));
+            levels.push(Level { width: w, height: h, rows_taken: 0, rows, waiting: None, tiles: Vec::new() });
             if w <= TILE && h <= TILE {
                 break;
             }
@@ -109,13 +110,15 @@ impl PyramidWriter {
     /// Compresses the waiting rows of a level as one row of tiles; the border is repeated into what no pixel fills.
     fn write_tiles(&mut self, level: usize) -> Result<()> {
         let (width, samples) = (self.levels[level].width, self.samples);
-        let rows = std::mem::take(&mut self.levels[level].rows);
+        let mut rows = std::mem::take(&mut self.levels[level].rows);
         let tiles: Vec<Vec<u8>> =
             (0..width.div_ceil(TILE)).into_par_iter().map(|column| compress(&tile(&rows, width, samples, column))).collect();
         for bytes in tiles {
             self.levels[level].tiles.push((self.position, bytes.len() as u64));
             self.put(&bytes)?;
         }
+        rows.clear();
+        self.levels[level].rows = rows;
         Ok(())
     }
 

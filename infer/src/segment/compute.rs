@@ -24,6 +24,9 @@ use crate::segmenter::Network;
 use crate::slide::{LostTile, ScaledSlide};
 use crate::timing::Busy;
 
+/// Bytes of bands of which one more may wait before each writer.
+const SMALL_BAND: usize = 4 << 20;
+
 /// What came of a slide.
 pub(super) struct Computed {
     pub(super) nuclei: NucleusFacts,
@@ -56,9 +59,10 @@ impl Plan<'_> {
         let found = Mutex::new(0);
         let began = Instant::now();
         let (probability, writers) = thread::scope(|scope| {
-            let (map_in, map) = sync_channel::<Arc<Band>>(1);
-            let (bands_in, bands) = sync_channel::<Arc<Band>>(1);
-            let (store_in, to_store) = sync_channel::<Arc<Band>>(1);
+            let room = self.bands_that_wait();
+            let (map_in, map) = sync_channel::<Arc<Band>>(room);
+            let (bands_in, bands) = sync_channel::<Arc<Band>>(room);
+            let (store_in, to_store) = sync_channel::<Arc<Band>>(room);
             let (harvests_in, harvests) = sync_channel::<Harvest>(2);
             let busy = self.busy;
             let map = scope.spawn(move || write_map(probability, &map, busy));
@@ -95,6 +99,12 @@ impl Plan<'_> {
         let mut lost = lost.into_inner().expect("no panic while noting lost tiles");
         lost.extend(self.lost_tiles());
         Ok(Computed { nuclei, note, lost: lost.into_iter().collect(), seconds })
+    }
+
+    /// Bands that may wait before each writer beside the one it works on: of large ones none.
+    fn bands_that_wait(&self) -> usize {
+        let rows = self.grid.bands().iter().map(|band| band.core_length).max().unwrap_or(0);
+        usize::from(rows * self.grid.image[0] <= SMALL_BAND)
     }
 
     /// Computes and stores the bands of a shard that are not stored yet.
