@@ -11,6 +11,7 @@ use clap::Parser;
 use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
 use infer::cohort::{self, Cohort};
+use infer::golden;
 use infer::output::summary::{Proof, Status};
 use infer::runtime::{self, Device, Library};
 use infer::segment_cli::{INCOMPLETE, Ready};
@@ -87,6 +88,7 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
         sha256: &model.sha256,
         networks: &mut networks,
         device,
+        expected_entropy: golden::mean_entropy(&model.golden)?,
         proof: Proof { golden, signed },
         slide_server: std::env::current_exe().ok(),
         stop: stop.clone(),

@@ -112,6 +112,8 @@ pub struct Ready<'a> {
     pub networks: &'a mut [Box<dyn Network>],
     /// Device, runtime and versions, for summaries.
     pub device: String,
+    /// Mean entropy of its golden tiles, if it has some.
+    pub expected_entropy: Option<f64>,
     /// What is known of the model on it.
     pub proof: Proof,
     /// See [`Options::slide_server`].
@@ -148,6 +150,7 @@ impl SegmentArgs {
             extra: self.also.iter().map(|also| also.extra()).collect(),
             outlines: Outlines { shard_px: self.geojson_shards, simplify_px: self.simplify },
             device: ready.device.clone(),
+            expected_entropy: ready.expected_entropy,
             proof: ready.proof.clone(),
             slide_server: ready.slide_server.clone(),
             regions: match &self.tissue {

@@ -35,6 +35,12 @@ static ENTROPY: LazyLock<[u64; 256]> = LazyLock::new(|| {
     std::array::from_fn(|v| ((part(v as f64 / 255.0) + part(1.0 - v as f64 / 255.0)) * f64::from(1 << 20)).round() as u64)
 });
 
+/// Mean entropy in bits of probabilities `round(255 p)`; 0 of none.
+pub fn mean_entropy(probabilities: &[u8]) -> f64 {
+    let sum: u64 = probabilities.iter().map(|&v| ENTROPY[usize::from(v)]).sum();
+    sum as f64 / f64::from(1 << 20) / probabilities.len().max(1) as f64
+}
+
 /// Measures some columns of a strip.
 pub(super) fn figures(strip: &Strip, width: usize, columns: Range<usize>, trained_on: Option<&ColourStatistics>) -> Figures {
     let (mut entropy, mut stained) = (0, ColourSum::default());

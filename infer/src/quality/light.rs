@@ -13,8 +13,10 @@ pub struct Limits {
     pub red: f64,
 }
 
-/// Mean entropy in bits, upwards.
-pub const ENTROPY: Limits = Limits { amber: 0.4, red: 0.6 };
+/// Mean entropy in bits above that of the model's golden tiles, upwards: how sure a model is, its training decides.
+pub const ENTROPY: Limits = Limits { amber: 0.25, red: 0.45 };
+/// The mean entropy that is expected of a model without golden tiles.
+pub const USUAL_ENTROPY: f64 = 0.15;
 /// Focus, downwards. On H&E at 0.5 µm per pixel 99 % of cells in focus lie above 0.07; blurred by a Gaussian of 1.5 px half lie below 0.03.
 pub const FOCUS: Limits = Limits { amber: 0.06, red: 0.02 };
 /// Distance of the colour in deviations, upwards.
@@ -35,6 +37,10 @@ pub enum Light {
 }
 
 impl Limits {
+    fn above(self, value: f64) -> Self {
+        Self { amber: value + self.amber, red: value + self.red }
+    }
+
     fn upwards(self, value: f64) -> Light {
         if value >= self.red {
             Light::Red
@@ -125,8 +131,9 @@ impl Facts {
 }
 
 /// Cells counted so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
+    entropy_limits: Limits,
     all: Cells,
     entropy: Count,
     focus: Count,
@@ -155,9 +162,15 @@ impl Count {
 }
 
 impl Counts {
+    /// None yet, for a model with so much entropy on its golden tiles.
+    pub(super) fn new(expected_entropy: Option<f64>) -> Self {
+        let entropy_limits = ENTROPY.above(expected_entropy.unwrap_or(USUAL_ENTROPY));
+        Self { entropy_limits, all: Cells::default(), entropy: Count::default(), focus: Count::default(), stain: Count::default() }
+    }
+
     /// Adds a cell; to be called in one order, for means are sums of floats.
     pub(super) fn add(&mut self, figures: &Figures) {
-        let entropy = self.entropy.add(figures.entropy, ENTROPY.upwards(figures.entropy));
+        let entropy = self.entropy.add(figures.entropy, self.entropy_limits.upwards(figures.entropy));
         let focus = figures.focus.map(|v| self.focus.add(v, FOCUS.downwards(v)));
         let stain = figures.stain.map(|v| self.stain.add(v, STAIN.upwards(v)));
         let worst = [Some(entropy), focus, stain].into_iter().flatten().max();
@@ -165,7 +178,7 @@ impl Counts {
     }
 
     pub(super) fn facts(&self, stain_is_known: bool) -> Facts {
-        let (entropy, focus) = (self.entropy.figure(ENTROPY), self.focus.figure(FOCUS));
+        let (entropy, focus) = (self.entropy.figure(self.entropy_limits), self.focus.figure(FOCUS));
         let stain = stain_is_known.then(|| self.stain.figure(STAIN));
         let light = entropy.light.max(focus.light).max(stain.map_or(Light::Green, |stain| stain.light));
         Facts { light, slide_limits: SLIDE, cell_px: models::colour::CELL, cells: self.all, entropy, focus, stain }
@@ -179,7 +192,7 @@ mod tests {
     #[test]
     fn a_fifth_of_the_cells_decides_and_what_is_not_known_does_not_count() {
         let facts = |red: usize, amber: usize, stain: Option<f64>| {
-            let mut counts = Counts::default();
+            let mut counts = Counts::new(None);
             for i in 0..100 {
                 let focus = if i < red {
                     Some(0.01)
@@ -198,6 +211,12 @@ mod tests {
         assert_eq!((facts(20, 0, None).light, facts(20, 0, None).cells.red), (Light::Red, 20));
         assert_eq!((facts(0, 0, Some(4.0)).light, facts(0, 0, Some(9.0)).light), (Light::Amber, Light::Red));
         assert!(facts(0, 0, None).stain.is_none() && facts(0, 0, None).doubts().is_empty());
+        let unsure = |expected| {
+            let mut counts = Counts::new(expected);
+            counts.add(&Figures { entropy: 0.5, focus: None, stain: None });
+            counts.facts(false).light
+        };
+        assert_eq!([None, Some(0.0), Some(0.3)].map(unsure), [Light::Amber, Light::Red, Light::Green]);
         assert_eq!(facts(20, 0, Some(4.0)).doubts(), "focus red, colour amber");
     }
 }

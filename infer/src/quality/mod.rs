@@ -39,9 +39,10 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// For an image of `width` columns; `trained_on`: what the model card says of the training images' colours.
-    pub fn new(width: usize, trained_on: Option<ColourStatistics>) -> Self {
-        Self { width, trained_on, counts: Counts::default(), map: Vec::new() }
+    /// For an image of `width` columns; `trained_on`: what the model card says of the training images' colours; `expected_entropy`: the mean
+    /// entropy of the model's golden tiles in bits.
+    pub fn new(width: usize, trained_on: Option<ColourStatistics>, expected_entropy: Option<f64>) -> Self {
+        Self { width, trained_on, counts: Counts::new(expected_entropy), map: Vec::new() }
     }
 
     /// Judges a row of cells; `analysed`: which of them are looked at.

@@ -75,7 +75,7 @@ impl Plan<'_> {
             let found = &found;
             let (strips_in, strips) = sync_channel::<Strip>(0);
             let looked = scope.spawn(move || {
-                let mut quality = Quality::new(width, card.training.colours.clone());
+                let mut quality = Quality::new(width, card.training.colours.clone(), self.expected_entropy);
                 self.cut(&bands, &mut quality, |strip| strips_in.send(strip).is_ok()).map(|()| quality)
             });
             let extraction = scope.spawn(move || {

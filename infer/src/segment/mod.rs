@@ -139,6 +139,8 @@ pub struct Options {
     pub stop: Arc<AtomicUsize>,
     /// What runs the network, for the summary.
     pub device: String,
+    /// Mean entropy of the model's golden tiles in bits, which that of a slide is held against; `None`: it has none.
+    pub expected_entropy: Option<f64>,
     /// What is known of the model on it, for the summary.
     pub proof: Proof,
 }

@@ -63,6 +63,9 @@ fn a_blurred_and_a_recoloured_slide_are_flagged_and_the_original_is_not() {
     let green = map(&picture, |[r, g, b]| [g, b, r]);
     let found = judge(&green, &known);
     assert_eq!((found.light, found.stain.unwrap().light, found.focus.light), (Light::Red, Light::Red, Light::Green), "{found:?}");
+    let options = Options { expected_entropy: Some(0.5), out: folder.path().to_owned(), ..Options::default() };
+    let used_to_doubt = segment(&folder.path().join("a.tif"), &known, "ab", &mut [Box::new(Sure)], &options, &Silent).unwrap().quality;
+    assert_eq!((used_to_doubt.entropy.limits.amber, used_to_doubt.entropy.light), (0.75, Light::Green));
     let unknown = judge(&green, &card(Some(0.5)));
     assert_eq!((unknown.light, unknown.stain), (Light::Green, None));
     let text = std::fs::read_to_string(folder.path().join("a/summary.json")).unwrap();
