@@ -190,10 +190,14 @@ mod tests {
         let colours = [[0.2, 0.4, 0.2], [0.4, 0.8, 0.4], [0.3, 0.6, 0.3], [0.3, 0.6, 0.5]];
         let statistics = ColourStatistics::of_colours(&colours).unwrap();
         assert!(statistics.distance(statistics.mean) < 1e-9);
-        // Along what varies a step is short, across it long.
-        let [along, across] =
-            [[0.1, 0.2, 0.1], [0.1, -0.1, 0.0]].map(|step: [f64; 3]| statistics.distance([0, 1, 2].map(|c| statistics.mean[c] + step[c])));
-        assert!(along < 1.5 && across > 2.0 * along, "{along} {across}");
+        // A step of the widened covariance times w is as long as w is by that matrix.
+        let mut wide = statistics.covariance;
+        (0..3).for_each(|c| wide[c][c] += 0.0025);
+        for w in [[1.0, 0.0, 0.0], [3.0, -7.0, 2.0], [0.2, 0.1, -9.0], [-4.0, 4.0, 4.0]] {
+            let step = wide.map(|row| dot(row, w));
+            let found = statistics.distance([0, 1, 2].map(|c| statistics.mean[c] + step[c]));
+            assert!((found - dot(step, w).sqrt()).abs() < 1e-9, "{w:?}: {found}");
+        }
         let one = ColourStatistics::of_colours(&colours[..1]).unwrap();
         assert!((one.distance([0.3, 0.4, 0.2]) - 2.0).abs() < 1e-9);
         assert_eq!(ColourStatistics::of_colours(&[]), None);
