@@ -30,9 +30,9 @@ pub struct Cli {
 pub enum Command {
     /// Find every nucleus of slides.
     ///
-    /// Writes OUT/SLIDE/ with nuclei.geojson.gz (QuPath), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png and, last,
-    /// summary.json.
-    Segment(SegmentCommand),
+    /// Writes OUT/SLIDE/ with nuclei.geojson.gz (QuPath), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png, quality.tif
+    /// and, last, summary.json.
+    Segment(Box<SegmentCommand>),
     /// Put the results of many slides into one table: OUT/cohort.csv, and Markdown on stdout.
     ///
     /// Exit code 3 where a slide is incomplete or not finished.
@@ -46,7 +46,11 @@ pub enum Command {
     #[command(subcommand)]
     Runtime(RuntimeCommand),
     /// Say what is here, what is missing and what to type.
-    Doctor,
+    Doctor {
+        /// Run this model for a minute too: how fast is each stage of a slide here, and which one limits?
+        #[arg(long, value_name = "MODEL")]
+        speed: Option<PathBuf>,
+    },
     /// Read a slide by OpenSlide for another process, over stdin and stdout.
     #[command(hide = true)]
     SlideServer {

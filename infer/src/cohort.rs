@@ -75,10 +75,11 @@ impl Cohort {
             "model",
             "model_sha256",
             "slide_sha256",
+            "doubts",
         ])?;
         let number = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.4}"));
         for (name, summary) in &self.done {
-            let Summary { model, slide, run, areas, nuclei, timings, .. } = summary;
+            let Summary { model, slide, run, areas, nuclei, quality, timings, .. } = summary;
             csv.write_record([
                 name.clone(),
                 status(summary.status).to_owned(),
@@ -94,10 +95,11 @@ impl Cohort {
                 model.name.clone(),
                 model.sha256.clone(),
                 slide.sha256.clone(),
+                quality.doubts(),
             ])?;
         }
         for name in &self.unfinished {
-            let mut record = vec![String::new(); 14];
+            let mut record = vec![String::new(); 15];
             (record[0], record[1]) = (name.clone(), "unfinished".to_owned());
             csv.write_record(record)?;
         }

@@ -12,6 +12,7 @@ use models::plane::Plane;
 use models::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::quality::cell;
 use crate::runtime::{Device, Precision};
 use crate::segmenter::Network;
 
@@ -96,6 +97,15 @@ pub fn run(tiles: &[GoldenTile], card: &ModelCard, network: &mut dyn Network) ->
     }
     let level = card.decoding.first_foreground_level();
     Ok((!tiles.is_empty()).then(|| Outcome { tiles: tiles.len(), difference: compare(&expected, &seen, level), nuclei, nuclei_found }))
+}
+
+/// Mean entropy in bits of what the tiles' probabilities are to be; `None` where there are no tiles.
+pub fn mean_entropy(tiles: &[GoldenTile]) -> Result<Option<f64>> {
+    let mut all = Vec::new();
+    for tile in tiles {
+        all.extend_from_slice(tile.probability()?.as_raw());
+    }
+    Ok((!tiles.is_empty()).then(|| cell::mean_entropy(&all)))
 }
 
 /// Two maps of quantised probabilities; `level` is the first that counts as nucleus.

@@ -11,6 +11,9 @@
 //! | [`native`] | models run by this program's own kernels |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
+//! | [`memory`] | large blocks go back to the system at once |
+//! | [`quality`] | is the slide what the model was made for? |
+//! | [`speed`] | how fast each stage is on this machine |
 //! | [`choose`] | the device that `auto` stands for here |
 //! | [`verify`], [`golden`], [`certificate`] | does this file give sound results on this machine? |
 //! | [`signature`] | who made it? |
@@ -23,17 +26,20 @@ pub mod choose;
 pub mod cohort;
 pub mod golden;
 pub mod instances;
+pub mod memory;
 pub mod model;
 pub mod native;
 pub mod onnx_proto;
 pub mod output;
 pub mod pipeline;
+pub mod quality;
 pub mod runtime;
 pub mod segment;
 pub mod segment_cli;
 pub mod segmenter;
 pub mod signature;
 pub mod slide;
+pub mod speed;
 pub mod tile;
 pub mod timing;
 pub mod tissue;

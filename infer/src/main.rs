@@ -11,11 +11,13 @@ use clap::Parser;
 use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
 use infer::cohort::{self, Cohort};
+use infer::golden;
 use infer::output::summary::{Proof, Status};
 use infer::runtime::{self, Device, Library};
 use infer::segment_cli::{INCOMPLETE, Ready};
 use infer::segmenter::{Model, Network, Options};
 use infer::signature;
+use infer::speed::Speed;
 use models::card::Parity;
 use models::console::Console;
 use models::{Result, artifact, bail, console};
@@ -25,6 +27,7 @@ use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     console::start_logging(cli.verbose, cli.quiet);
+    infer::memory::give_back_large_blocks();
     match run(&cli.command) {
         Ok(code) => code,
         Err(error) => console::exit(Err(error)),
@@ -48,7 +51,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             }
         }
         Command::Runtime(RuntimeCommand::List) => list()?,
-        Command::Doctor => doctor()?,
+        Command::Doctor { speed } => doctor(speed.as_deref())?,
         Command::SlideServer { slide, openslide } => serve(slide, openslide.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -85,6 +88,7 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
         sha256: &model.sha256,
         networks: &mut networks,
         device,
+        expected_entropy: golden::mean_entropy(&model.golden)?,
         proof: Proof { golden, signed },
         slide_server: std::env::current_exe().ok(),
         stop: stop.clone(),
@@ -178,7 +182,7 @@ fn list() -> Result<()> {
     missing.map_or(Ok(()), Err)
 }
 
-fn doctor() -> Result<()> {
+fn doctor(model: Option<&Path>) -> Result<()> {
     let mut faults = 0;
     for finding in runtime::doctor() {
         match &finding.state {
@@ -193,6 +197,25 @@ fn doctor() -> Result<()> {
     }
     if faults > 0 {
         bail!("{faults} of the things that are needed are missing");
+    }
+    model.map_or(Ok(()), speed)
+}
+
+fn speed(model: &Path) -> Result<()> {
+    let speeds = infer::speed::measure(model)?;
+    println!("\nmegapixels a second on a slide made here, {} and each stage by itself:", model.display());
+    let lines = speeds.stages.iter().map(|speed| ("", speed)).chain(speeds.devices.iter().map(|speed| ("network, ", speed)));
+    for (kind, Speed { what, rate }) in lines {
+        match rate {
+            Ok(rate) => println!("{rate:9.2} {kind}{what}"),
+            Err(error) => {
+                println!("        - {kind}{what}: {error}");
+                error.hint_text().inspect(|hint| println!("          {hint}"));
+            }
+        }
+    }
+    if let (Some(limit), Some(device)) = (speeds.limit(), speeds.best_device()) {
+        println!("limit: {}; the fastest device is {1}: infer segment MODEL SLIDE -o OUT --device {1}", limit.what, device.what);
     }
     Ok(())
 }

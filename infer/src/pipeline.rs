@@ -6,6 +6,7 @@
 //! All queues are bounded, and no window is read more than `BANDS_AHEAD` bands ahead, so that memory does not grow with the
 //! slide. Windows that are not wanted are neither read nor computed. What comes out depends neither on the numbers of threads nor on the batch.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -144,12 +145,9 @@ fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Rea
             let (width, height) = (batch[0].1.width, batch[0].1.height);
             // Where all windows have one size, batches have one too.
             let size = if job.grid.windows == Windows::OneSize { job.batch } else { batch.len() };
-            let mut images = Vec::with_capacity(size * width * height * 3);
-            for (_, pixels) in batch {
-                images.extend_from_slice(&pixels.data);
-            }
-            images.resize(size * width * height * 3, 0);
+            let images = together(batch, size * width * height * 3);
             let probabilities = job.busy.network.time(|| network.quantised(&images, size, height, width))?;
+            drop(images);
             assert_eq!(probabilities.len(), size * width * height, "a network answers every pixel");
             for ((index, _), answer) in batch.iter().zip(probabilities.chunks_exact(width * height)) {
                 if out.send((*index, answer.to_vec())).is_err() {
@@ -158,6 +156,21 @@ fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Rea
             }
         }
     }
+}
+
+/// The pixels of a batch, filled up with black to `length` bytes.
+fn together(batch: &[Read], length: usize) -> Cow<'_, [u8]> {
+    if let [(_, only)] = batch
+        && only.data.len() == length
+    {
+        return Cow::Borrowed(&only.data);
+    }
+    let mut images = Vec::with_capacity(length);
+    for (_, pixels) in batch {
+        images.extend_from_slice(&pixels.data);
+    }
+    images.resize(length, 0);
+    Cow::Owned(images)
 }
 
 /// Up to `size` windows; none: there are no more. Fewer than `size` come where readers are slow or held back.

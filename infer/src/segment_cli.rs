@@ -12,7 +12,7 @@ use models::console::Progress;
 use models::{Result, bail};
 
 use crate::output::summary::{Proof, Status};
-use crate::output::{Extra, Summary};
+use crate::output::{Extra, Outlines};
 use crate::segment::{self, Halo, Options, Regions, Shard, folder, segment, segment_shard};
 use crate::segmenter::Network;
 
@@ -21,8 +21,8 @@ pub const INCOMPLETE: u8 = 3;
 
 /// Find every nucleus of slides.
 ///
-/// Writes OUT/SLIDE/ with nuclei.geojson.gz (QuPath), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png and, last,
-/// summary.json. Exit code 0: done; 1: an error; 3: done, but more than 5 % of a slide could not be read; 130 or 143: stopped by a
+/// Writes OUT/SLIDE/ with nuclei.geojson.gz (QuPath), nuclei.csv, mask.tif, probability.tif, labels.png, overlay.png, quality.tif and,
+/// last, summary.json. Exit code 0: done; 1: an error; 3: done, but more than 5 % of a slide could not be read; 130 or 143: stopped by a
 /// signal, to be gone on from with --resume.
 #[derive(Args, Clone, Debug)]
 pub struct SegmentArgs {
@@ -55,6 +55,12 @@ pub struct SegmentArgs {
     /// Write these files too; may be repeated.
     #[arg(long, value_enum, value_name = "FILE")]
     pub also: Vec<Also>,
+    /// One GeoJSON file for every square of so many level-0 pixels, in place of one for the slide: `nuclei_x0_y4096.geojson.gz` ...
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(256..))]
+    pub geojson_shards: Option<u32>,
+    /// Leave out corners of GeoJSON rings that lie at most so many of the network's pixels from the lines between others; rings never cross.
+    #[arg(long, value_name = "PX", default_value_t = 0.0, value_parser = parse_simplify)]
+    pub simplify: f64,
     /// What positions in the files count from: the corner of the slide, or of its scanned part as QuPath shows it.
     #[arg(long, value_enum, default_value_t = Origin::Full)]
     pub origin: Origin,
@@ -92,6 +98,8 @@ pub enum Also {
     Parquet,
     /// nuclei.db: an annotation store for TIAToolbox.
     Tiatoolbox,
+    /// labels.ome.tif: the number of the nucleus in every pixel, 32-bit, an OME-TIFF pyramid.
+    Labels,
 }
 
 /// A model that is ready: what [`segment()`] needs beside the slide.
@@ -104,6 +112,8 @@ pub struct Ready<'a> {
     pub networks: &'a mut [Box<dyn Network>],
     /// Device, runtime and versions, for summaries.
     pub device: String,
+    /// Mean entropy of its golden tiles, if it has some.
+    pub expected_entropy: Option<f64>,
     /// What is known of the model on it.
     pub proof: Proof,
     /// See [`Options::slide_server`].
@@ -117,6 +127,7 @@ impl Also {
         match self {
             Self::Parquet => Extra::Parquet,
             Self::Tiatoolbox => Extra::AnnotationStore,
+            Self::Labels => Extra::Labels,
         }
     }
 }
@@ -137,7 +148,9 @@ impl SegmentArgs {
                 Origin::Bounds => segment::Origin::Bounds,
             },
             extra: self.also.iter().map(|also| also.extra()).collect(),
+            outlines: Outlines { shard_px: self.geojson_shards, simplify_px: self.simplify },
             device: ready.device.clone(),
+            expected_entropy: ready.expected_entropy,
             proof: ready.proof.clone(),
             slide_server: ready.slide_server.clone(),
             regions: match &self.tissue {
@@ -172,7 +185,7 @@ impl SegmentArgs {
             match segment(slide, ready.card, ready.sha256, ready.networks, &options, progress) {
                 Ok(summary) => {
                     if !self.json {
-                        println!("{}", line(&summary));
+                        println!("{}", summary.line());
                     }
                     summaries.push(summary);
                 }
@@ -217,30 +230,17 @@ impl SegmentArgs {
     }
 }
 
-/// One slide in a line for a person.
-fn line(summary: &Summary) -> String {
-    let density = summary.nuclei.per_mm2.map_or_else(String::new, |density| format!(", {density:.0} per mm²"));
-    let lost = &summary.areas;
-    let skipped = summary.areas.skipped_px as f64 / (summary.areas.skipped_px + summary.areas.analysed_px) as f64;
-    let skipped = if skipped > 0.0 { format!("; {:.0} % skipped as glass", skipped * 100.0) } else { String::new() };
-    let lost = if lost.lost_tiles.is_empty() {
-        String::new()
-    } else {
-        format!("; {} tiles could not be read, {:.1} % of the area", lost.lost_tiles.len(), lost.lost_share * 100.0)
-    };
-    let scale = summary.scale.read_at.effective_mpp.map_or_else(|| "unknown scale".to_owned(), |[x, _]| format!("{x:.4} µm/px"));
-    format!(
-        "{}: {} nuclei{density} at {scale}, {:.1} s, {:.2} Mpx/s{skipped}{lost}",
-        summary.slide.file, summary.nuclei.count, summary.timings.wall_seconds, summary.timings.megapixels_per_second
-    )
-}
-
 fn parse_shard(text: &str) -> Result<Shard, String> {
     let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
     match parts {
         Some((k, n)) if (1..=n).contains(&k) => Ok(Shard { index: k - 1, count: n }),
         _ => Err(format!("expected K/N with K from 1 to N, for example 2/8, found {text:?}")),
     }
+}
+
+fn parse_simplify(text: &str) -> Result<f64, String> {
+    let pixels = text.parse().ok().filter(|pixels| (0.0..=16.0).contains(pixels));
+    pixels.ok_or_else(|| format!("expected a number of pixels from 0 to 16, found {text:?}"))
 }
 
 fn parse_halo(text: &str) -> Result<Halo, String> {

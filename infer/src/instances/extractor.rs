@@ -62,15 +62,15 @@ impl Extractor {
         self.width
     }
 
-    /// Takes the next rows, `n * width` values `round(255 p)`.
-    pub fn push(&mut self, rows: &[u8]) -> Harvest {
-        assert_eq!(rows.len() % self.width, 0, "rows are taken whole");
+    /// Takes the next rows, `n * width` values `round(255 p)`, and the colours of their pixels, three bytes each.
+    pub fn push(&mut self, rows: &[u8], colours: &[u8]) -> Harvest {
+        assert_eq!((rows.len() % self.width, colours.len()), (0, 3 * rows.len()), "rows are taken whole, with their colours");
         let mut found = Vec::new();
         let mut runs = Vec::new();
-        for row in rows.chunks_exact(self.width) {
+        for (row, colours) in rows.chunks_exact(self.width).zip(colours.chunks_exact(3 * self.width)) {
             runs.clear();
             of_row(self.row, row, self.level, |run| runs.push(run));
-            self.open.push_row(&runs, row);
+            self.open.push_row(&runs, row, colours);
             self.finish_row(&mut found);
             self.row += 1;
         }
@@ -81,7 +81,7 @@ impl Extractor {
     pub fn finish(mut self) -> Harvest {
         assert_eq!(self.row, self.height, "the image ends after its last row");
         let mut found = Vec::new();
-        self.open.push_row(&[], &[]);
+        self.open.push_row(&[], &[], &[]);
         self.finish_row(&mut found);
         assert!(self.pending.is_empty(), "no component is open, so none can enclose another");
         Harvest { instances: found, settled_rows: self.height, rows_taken: self.height }

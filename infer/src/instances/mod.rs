@@ -20,6 +20,7 @@ pub use extractor::{Extractor, Harvest};
 pub use runs::Run;
 
 use boundary::Ring;
+use models::colour::ColourSum;
 
 /// One finished nucleus at the model's scale. Its order among others depends on the image only, never on how it was cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub struct Instance {
     pub foreground_px: u64,
     /// Sum of their quantised probabilities, `round(255 p)`.
     pub probability_sum: u64,
+    /// Sum of their colours.
+    pub colour: ColourSum,
     /// Whether it reaches the border of the image.
     pub touches_border: bool,
 }

@@ -1,5 +1,6 @@
 //! The nuclei of a finished component: holes filled, touching ones cut apart, boundaries drawn.
 
+use models::colour::ColourSum;
 use models::decode::Decoding;
 use models::plane::Plane;
 use models::split::{self, Split};
@@ -8,6 +9,13 @@ use super::Instance;
 use super::boundary::{Ring, filled, rings};
 use super::open::Component;
 use super::runs::Run;
+
+/// What is summed over the pixels of a nucleus that are above the threshold.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    probability: u64,
+    colour: ColourSum,
+}
 
 /// How components become nuclei.
 pub struct Nuclei {
@@ -32,22 +40,22 @@ impl Nuclei {
                 let size = [component.right - component.left, component.last_row + 1 - component.top];
                 self.cut(&component.runs, &values, corner, size, split)
             }
-            _ => vec![self.whole(component.runs, foreground_px, component.probability_sum)],
+            _ => vec![self.whole(component.runs, Sums { probability: component.probability_sum, colour: component.colour })],
         }
     }
 
-    fn whole(&self, mut runs: Vec<Run>, foreground_px: u64, probability_sum: u64) -> Instance {
+    fn whole(&self, mut runs: Vec<Run>, sums: Sums) -> Instance {
         runs.sort_unstable();
         let mut boundary: Vec<Ring> = rings(&runs);
         if self.decoding.fill_holes && boundary.len() > 1 {
             runs = filled(&runs);
             boundary = rings(&runs);
         }
-        self.instance(runs, boundary, foreground_px, probability_sum)
+        self.instance(runs, boundary, sums)
     }
 
     /// `corner` and `size` are those of the component's box.
-    fn cut(&self, runs: &[Run], values: &[u8], corner: [u32; 2], size: [u32; 2], split: &Split) -> Vec<Instance> {
+    fn cut(&self, runs: &[Run], values: &[[u8; 4]], corner: [u32; 2], size: [u32; 2], split: &Split) -> Vec<Instance> {
         let [width, height] = size.map(|side| side as usize);
         let mut mask = Plane::filled(width, height, false);
         for run in runs {
@@ -55,28 +63,30 @@ impl Nuclei {
         }
         let labels = split::nuclei(&mask, split, self.decoding.fill_holes);
         let count = labels.data.iter().copied().max().unwrap_or(0) as usize;
-        let mut sums = vec![(0, 0); count + 1];
+        let mut sums = vec![Sums::default(); count + 1];
         let mut values = values.iter();
         for run in runs {
             let row = &labels.row((run.y - corner[1]) as usize)[span(run, corner[0])];
-            for (&label, &value) in row.iter().zip(&mut values) {
-                let (pixels, sum) = &mut sums[label as usize];
-                (*pixels, *sum) = (*pixels + 1, *sum + u64::from(value));
+            for (&label, &[value, ref colour @ ..]) in row.iter().zip(&mut values) {
+                let sums = &mut sums[label as usize];
+                sums.probability += u64::from(value);
+                sums.colour.add(colour);
             }
         }
         let nuclei = runs_by_label(&labels, count, corner).into_iter().zip(sums).skip(1);
         nuclei
-            .map(|(runs, (pixels, sum))| {
+            .map(|(runs, sums)| {
                 let boundary = rings(&runs);
-                self.instance(runs, boundary, pixels, sum)
+                self.instance(runs, boundary, sums)
             })
             .collect()
     }
 
-    fn instance(&self, runs: Vec<Run>, rings: Vec<Ring>, foreground_px: u64, probability_sum: u64) -> Instance {
+    fn instance(&self, runs: Vec<Run>, rings: Vec<Ring>, sums: Sums) -> Instance {
+        let Sums { probability: probability_sum, colour } = sums;
         let at_border = |run: &Run| run.y == 0 || run.y + 1 == self.height || run.x0 == 0 || run.x1 == self.width;
         let touches_border = runs.iter().any(at_border);
-        Instance { id: 0, runs, rings, foreground_px, probability_sum, touches_border }
+        Instance { id: 0, runs, rings, foreground_px: colour.pixels, probability_sum, colour, touches_border }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Components that the current row may still grow.
 
+use models::colour::ColourSum;
 use models::distance::LARGEST_BOX_PX;
 
 use super::runs::Run;
@@ -9,8 +10,10 @@ use super::runs::Run;
 pub struct Component {
     /// Its runs, in no order.
     pub runs: Vec<Run>,
-    /// Quantised probabilities of the pixels, run after run; `None`: it will not be cut apart.
-    pub values: Option<Vec<u8>>,
+    /// Quantised probability, red, green and blue of the pixels, run after run; `None`: it will not be cut apart.
+    pub values: Option<Vec<[u8; 4]>>,
+    /// Sum of their colours.
+    pub colour: ColourSum,
     /// Sum of quantised probabilities.
     pub probability_sum: u64,
     /// First row.
@@ -26,7 +29,7 @@ pub struct Component {
 }
 
 impl Component {
-    fn add(&mut self, run: Run, values: &[u8]) {
+    fn add(&mut self, run: Run, values: &[u8], colours: &[u8]) {
         if self.runs.is_empty() {
             (self.top, self.left, self.right) = (run.y, run.x0, run.x1);
         }
@@ -34,9 +37,10 @@ impl Component {
         self.right = self.right.max(run.x1);
         self.last_row = run.y;
         self.probability_sum += values.iter().map(|&value| u64::from(value)).sum::<u64>();
+        self.colour.add(colours);
         self.runs.push(run);
         if let Some(all) = &mut self.values {
-            all.extend_from_slice(values);
+            all.extend(values.iter().zip(colours.as_chunks::<3>().0).map(|(&value, &[r, g, b])| [value, r, g, b]));
         }
         self.forget_values_where_too_large();
     }
@@ -59,6 +63,7 @@ impl Component {
         });
         self.waiting.append(&mut other.waiting);
         self.probability_sum += other.probability_sum;
+        self.colour += other.colour;
         self.top = self.top.min(other.top);
         self.left = self.left.min(other.left);
         self.right = self.right.max(other.right);
@@ -91,7 +96,7 @@ impl OpenComponents {
     }
 
     /// Adds the runs of the next row, from left to right.
-    pub fn push_row(&mut self, runs: &[Run], row: &[u8]) {
+    pub fn push_row(&mut self, runs: &[Run], row: &[u8], colours: &[u8]) {
         self.current.clear();
         let mut first = 0;
         for &run in runs {
@@ -102,7 +107,8 @@ impl OpenComponents {
             let touching = self.previous[first..].iter().take_while(|(above, _)| above.x0 <= run.x1).count();
             let above: Vec<usize> = self.previous[first..first + touching].iter().map(|&(_, slot)| slot).collect();
             let slot = above.into_iter().fold(None, |slot, other| Some(self.merge(slot, other))).unwrap_or_else(|| self.new_slot());
-            self.component(slot).add(run, &row[run.x0 as usize..run.x1 as usize]);
+            let (x0, x1) = (run.x0 as usize, run.x1 as usize);
+            self.component(slot).add(run, &row[x0..x1], &colours[3 * x0..3 * x1]);
             self.current.push((run, slot));
         }
     }

@@ -26,6 +26,8 @@ struct Map {
 pub struct Room {
     pool: Pool,
     tables: HashMap<Geometry, Arc<Class>>,
+    /// Pixels of the largest images so far.
+    largest: usize,
 }
 
 /// Tables that are kept; images of more sizes than that take turns.
@@ -34,7 +36,13 @@ const TABLES: usize = 64;
 impl Room {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self { pool: Pool::new(), tables: HashMap::new() }
+        Self { pool: Pool::new(), tables: HashMap::new(), largest: 0 }
+    }
+
+    /// The next images have so many pixels together.
+    fn prepare(&mut self, pixels: usize) {
+        self.largest = self.largest.max(pixels);
+        self.pool.expect_shorter(self.largest as f32 / pixels.max(1) as f32);
     }
 
     fn table(&mut self, geometry: Geometry) -> Arc<Class> {
@@ -50,6 +58,7 @@ impl Program {
     /// by `Room::give`.
     pub fn run(&self, images: &[u8], shape: [usize; 3], room: &mut Room) -> Buffer {
         let [batch, height, width] = shape;
+        room.prepare(batch * height * width);
         let mut maps: Vec<Option<Map>> = (0..self.values).map(|_| None).collect();
         for step in &self.steps {
             let map = match &step.work {

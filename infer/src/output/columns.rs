@@ -80,7 +80,7 @@ fn physical(field: Field) -> Type {
         Field::Count => Type::INT64,
         Field::Truth => Type::BOOLEAN,
         Field::Position => Type::DOUBLE,
-        Field::Length | Field::Share => Type::FLOAT,
+        Field::Length | Field::Colour | Field::Share => Type::FLOAT,
     }
 }
 

@@ -18,31 +18,32 @@ fn name_space() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"nucleus.scribbles-to-slides")
 }
 
-/// Writes features as they come.
-pub struct GeoJsonWriter {
-    gzip: GzEncoder<AtomicFile>,
+/// Nuclei as features.
+pub struct Features {
     /// Hashes of slide and model, which every id depends on.
     source: String,
     classification: String,
     unit: &'static str,
+}
+
+/// A file of features that are written as they come.
+pub struct Collection {
+    gzip: GzEncoder<AtomicFile>,
     features: u64,
 }
 
-impl GeoJsonWriter {
-    /// Starts a file; `unit` is `µm` or `px`.
-    pub fn new(file: AtomicFile, slide_sha256: &str, model_sha256: &str, class: &Class, unit: &'static str) -> Result<Self> {
+impl Features {
+    /// Of a slide and a model; `unit` is `µm` or `px`.
+    pub fn new(slide_sha256: &str, model_sha256: &str, class: &Class, unit: &'static str) -> Self {
         let classification = json!({ "name": class.name, "color": class.colour }).to_string();
-        // A gzip header without time or name makes the bytes depend on the content only.
-        let gzip = GzEncoder::new(file, Compression::new(3));
-        let mut writer = Self { gzip, source: format!("{slide_sha256} {model_sha256} "), classification, unit, features: 0 };
-        writer.put("{\"type\":\"FeatureCollection\",\"features\":[")?;
-        Ok(writer)
+        Self { source: format!("{slide_sha256} {model_sha256} "), classification, unit }
     }
 
-    /// A nucleus as a feature, and its id; any thread may make it.
-    pub fn feature(&self, nucleus: &Nucleus) -> (Uuid, String) {
-        let geometry = geometry(nucleus);
+    /// A nucleus as a feature, and its id, which depends on its exact rings; `drawn` are those of the feature, if others.
+    pub fn feature(&self, nucleus: &Nucleus, drawn: Option<&[Vec<[f64; 2]>]>) -> (Uuid, String) {
+        let geometry = polygon(&nucleus.rings);
         let id = Uuid::new_v5(&name_space(), format!("{}{geometry}", self.source).as_bytes());
+        let geometry = drawn.map_or(geometry, polygon);
         let (shape, unit) = (&nucleus.shape, self.unit);
         let measurements = json!({
             format!("Area {unit}^2"): number(shape.area),
@@ -52,12 +53,26 @@ impl GeoJsonWriter {
             "Eccentricity": number(shape.eccentricity),
             "Solidity": number(shape.solidity),
             "Probability": number(nucleus.mean_probability),
+            "Mean red": number(nucleus.mean_rgb[0]),
+            "Mean green": number(nucleus.mean_rgb[1]),
+            "Mean blue": number(nucleus.mean_rgb[2]),
+            "Hematoxylin OD mean": number(nucleus.hematoxylin),
         });
         let feature = format!(
             "{{\"type\":\"Feature\",\"id\":\"{id}\",\"geometry\":{geometry},\"properties\":{{\"objectType\":\"detection\",\"classification\":{},\"measurements\":{measurements}}}}}",
             self.classification
         );
         (id, feature)
+    }
+}
+
+impl Collection {
+    /// Starts a file.
+    pub fn new(file: AtomicFile) -> Result<Self> {
+        // A gzip header without time or name makes the bytes depend on the content only.
+        let mut collection = Self { gzip: GzEncoder::new(file, Compression::new(3)), features: 0 };
+        collection.put("{\"type\":\"FeatureCollection\",\"features\":[")?;
+        Ok(collection)
     }
 
     /// Adds a feature.
@@ -81,9 +96,9 @@ impl GeoJsonWriter {
 }
 
 /// A GeoJSON polygon: rings closed, level-0 pixels with two decimals.
-fn geometry(nucleus: &Nucleus) -> String {
+fn polygon(rings: &[Vec<[f64; 2]>]) -> String {
     let mut text = String::from("{\"type\":\"Polygon\",\"coordinates\":[");
-    for (i, ring) in nucleus.rings.iter().enumerate() {
+    for (i, ring) in rings.iter().enumerate() {
         text.push_str(if i == 0 { "[" } else { ",[" });
         for (k, [x, y]) in ring.iter().chain(ring.first()).enumerate() {
             text.push_str(if k == 0 { "[" } else { ",[" });

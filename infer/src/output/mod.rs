@@ -3,27 +3,32 @@
 //! | module | what |
 //! |---|---|
 //! | [`nucleus`] | a nucleus in the slide's coordinates and units |
-//! | [`geojson`], [`table`] | `nuclei.geojson.gz` for QuPath, `nuclei.csv` |
+//! | [`geojson`], [`collections`], [`simplify`] | `nuclei.geojson.gz` for QuPath, in one file or many, rings exact or thinned |
+//! | [`table`] | `nuclei.csv` |
 //! | [`columns`], [`annotation_store`] | on demand: `nuclei.parquet`; `nuclei.db` for TIAToolbox, a database file by [`sqlite`] |
 //! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written row of tiles by row of tiles |
 //! | [`unsettled`] | rows that a later nucleus may still change |
-//! | [`labels`], [`overlay`] | `labels.png`, `overlay.png` |
+//! | [`labels`], [`overlay`], [`ome`] | `labels.png`, `overlay.png`; on demand `labels.ome.tif` |
 //! | [`writers`] | all files of nuclei, fed from one stream |
 //! | [`summary`] | `summary.json`: provenance, areas, counts, timings |
 //!
 //! Every file is written under a temporary name; [`Files::commit`] gives the final names when all are whole, the summary last.
 
 pub mod annotation_store;
+pub mod collections;
 pub mod columns;
 pub mod geojson;
 pub mod labels;
 pub mod mask;
 pub mod nucleus;
+pub mod ome;
 pub mod overlay;
 pub mod pyramid;
+pub mod simplify;
 pub mod sqlite;
 pub mod summary;
 pub mod table;
+mod tiles;
 pub mod unsettled;
 pub mod writers;
 
@@ -32,6 +37,7 @@ use std::path::{Path, PathBuf};
 use models::artifact::{self, AtomicFile};
 use models::{Context, Result};
 
+pub use collections::Outlines;
 pub use nucleus::{Frame, Nucleus};
 pub use summary::Summary;
 
@@ -42,6 +48,8 @@ pub enum Extra {
     Parquet,
     /// An `AnnotationStore` of TIAToolbox, `nuclei.db`.
     AnnotationStore,
+    /// 32-bit labels as an OME-TIFF pyramid, `labels.ome.tif`.
+    Labels,
 }
 
 impl Extra {
@@ -50,6 +58,7 @@ impl Extra {
         match self {
             Self::Parquet => "nuclei.parquet",
             Self::AnnotationStore => "nuclei.db",
+            Self::Labels => "labels.ome.tif",
         }
     }
 }
@@ -79,6 +88,11 @@ impl Files {
         artifact::create_folder(folder)?;
         remove_unfinished(folder)?;
         Ok(Self { folder: folder.to_owned(), written: Vec::new() })
+    }
+
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Starts a file of the folder.

@@ -1,7 +1,7 @@
 //! A nucleus in the slide's coordinates and units.
 
 use crate::instances::Instance;
-use crate::instances::boundary::QUARTERS;
+use crate::instances::boundary::{QUARTERS, Ring};
 use crate::instances::shape::Shape;
 use crate::slide::scaled::Scale;
 
@@ -26,6 +26,12 @@ impl Frame {
     /// A position at the model's scale in level-0 pixels from the origin.
     pub fn slide_from_model(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         [x * self.slide_from_model[0] - self.origin[0], y * self.slide_from_model[1] - self.origin[1]]
+    }
+
+    /// Rings in quarters of a model pixel as level-0 pixels from the origin.
+    pub fn place(&self, rings: &[Ring]) -> Vec<Vec<[f64; 2]>> {
+        let place = |&[x, y]: &[i64; 2]| self.slide_from_model([x as f64 / QUARTERS as f64, y as f64 / QUARTERS as f64]);
+        rings.iter().map(|ring| ring.iter().map(place).collect()).collect()
     }
 
     /// Sides of a model pixel in µm, or in level-0 pixels where the scale is not known.
@@ -57,6 +63,10 @@ pub struct Nucleus {
     pub box_px: [f64; 4],
     /// Mean probability of the pixels above the threshold.
     pub mean_probability: f64,
+    /// Mean red, green and blue of those pixels.
+    pub mean_rgb: [f64; 3],
+    /// Their mean optical density of hematoxylin, see [`models::colour::ColourSum::hematoxylin`].
+    pub hematoxylin: f64,
     /// Whether it reaches the border of the image, so that a part of it may be missing.
     pub touches_border: bool,
 }
@@ -64,8 +74,7 @@ pub struct Nucleus {
 impl Nucleus {
     /// An instance in the frame of its slide.
     pub fn new(instance: &Instance, frame: &Frame) -> Self {
-        let place = |&[x, y]: &[i64; 2]| frame.slide_from_model([x as f64 / QUARTERS as f64, y as f64 / QUARTERS as f64]);
-        let rings: Vec<Vec<[f64; 2]>> = instance.rings.iter().map(|ring| ring.iter().map(place).collect()).collect();
+        let rings = frame.place(&instance.rings);
         let pixel = frame.pixel_sides();
         let shape = Shape::of(instance, pixel);
         let centroid_px = frame.slide_from_model([shape.centroid[0] / pixel[0], shape.centroid[1] / pixel[1]]);
@@ -78,6 +87,8 @@ impl Nucleus {
             centroid_px,
             box_px: [smallest(0), smallest(1), largest(0), largest(1)],
             mean_probability: instance.mean_probability(),
+            mean_rgb: instance.colour.mean_rgb(),
+            hematoxylin: instance.colour.hematoxylin(),
             touches_border: instance.touches_border,
             rings,
         }

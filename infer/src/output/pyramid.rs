@@ -5,10 +5,12 @@
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 
-use flate2::Compression;
 use models::Result;
 use models::artifact::AtomicFile;
 use rayon::prelude::*;
+
+use super::ome::description;
+use super::tiles::{compress, halved, tile};
 
 /// Side of tiles.
 pub const TILE: usize = 512;
@@ -17,11 +19,18 @@ pub const TILE: usize = 512;
 pub struct PyramidWriter {
     file: BufWriter<AtomicFile>,
     position: u64,
+    /// Bytes of a pixel.
     samples: usize,
+    /// Whether a pixel is one number, which is never mixed with others.
+    is_labels: bool,
+    um_per_pixel: Option<[f64; 2]>,
     /// Pixels per cm of level 0 along x and y.
     per_cm: Option<[f64; 2]>,
     levels: Vec<Level>,
 }
+
+/// Tag, type, number of values, and the values or where they stand.
+type Field = (u16, u16, u64, u64);
 
 struct Level {
     width: usize,
@@ -37,17 +46,29 @@ struct Level {
 impl PyramidWriter {
     /// Starts a file of `width * height` pixels with sides of `um_per_pixel`.
     pub fn new(file: AtomicFile, width: usize, height: usize, samples: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
+        Self::start(file, [width, height], samples, false, um_per_pixel)
+    }
+
+    /// Starts an OME-TIFF file of one little-endian u32 a pixel. Reduced levels stand in `SubIFDs`, as OME-TIFF has them, and are the upper left
+    /// ones of 2 x 2 pixels.
+    pub fn of_labels(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
+        Self::start(file, [width, height], 4, true, um_per_pixel)
+    }
+
+    fn start(file: AtomicFile, size: [usize; 2], samples: usize, is_labels: bool, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
+        let [width, height] = size;
         let mut levels = Vec::new();
         let (mut w, mut h) = (width, height);
         loop {
-            levels.push(Level { width: w, height: h, rows_taken: 0, rows: Vec::new(), waiting: None, tiles: Vec::new() });
+            let rows = Vec::with_capacity(w * samples * h.min(TILE));
+            levels.push(Level { width: w, height: h, rows_taken: 0, rows, waiting: None, tiles: Vec::new() });
             if w <= TILE && h <= TILE {
                 break;
             }
             (w, h) = (w.div_ceil(2), h.div_ceil(2));
         }
         let per_cm = um_per_pixel.map(|um| um.map(|um| 1e4 / um));
-        let mut writer = Self { file: BufWriter::new(file), position: 0, samples, per_cm, levels };
+        let mut writer = Self { file: BufWriter::new(file), position: 0, samples, is_labels, um_per_pixel, per_cm, levels };
         // Little endian, BigTIFF, offsets of 8 bytes; where the first directory is follows at the end.
         writer.put(&[b'I', b'I', 43, 0, 8, 0, 0, 0])?;
         writer.put(&0u64.to_le_bytes())?;
@@ -65,7 +86,17 @@ impl PyramidWriter {
     /// Ends the file, which must have got all its rows.
     pub fn finish(mut self) -> Result<AtomicFile> {
         assert_eq!(self.levels[0].rows_taken, self.levels[0].height, "a picture ends after its last row");
-        let directories: Vec<Vec<u8>> = (0..self.levels.len()).map(|level| self.directory(level)).collect::<Result<_>>()?;
+        let first = if self.is_labels { self.nest()? } else { self.chain()? };
+        let path = self.file.get_ref().path().to_owned();
+        let told = |error: std::io::Error| models::Error::from(error).during(format!("writing {}", path.display()));
+        let mut file = self.file.into_inner().map_err(|error| told(error.into_error()))?;
+        file.seek(SeekFrom::Start(8)).and_then(|_| file.write_all(&first.to_le_bytes())).map_err(|error| file.failed(error))?;
+        Ok(file)
+    }
+
+    /// Writes the directories of all levels one after another; where the first is.
+    fn chain(&mut self) -> Result<u64> {
+        let directories: Vec<Vec<u8>> = (0..self.levels.len()).map(|level| self.directory(level, Vec::new())).collect::<Result<_>>()?;
         let mut at = self.position;
         let first = at;
         for (i, mut directory) in directories.iter().cloned().enumerate() {
@@ -74,11 +105,28 @@ impl PyramidWriter {
             directory.extend(next.to_le_bytes());
             self.put(&directory)?;
         }
-        let path = self.file.get_ref().path().to_owned();
-        let told = |error: std::io::Error| models::Error::from(error).during(format!("writing {}", path.display()));
-        let mut file = self.file.into_inner().map_err(|error| told(error.into_error()))?;
-        file.seek(SeekFrom::Start(8)).and_then(|_| file.write_all(&first.to_le_bytes())).map_err(|error| file.failed(error))?;
-        Ok(file)
+        Ok(first)
+    }
+
+    /// Writes the directories of reduced levels, then that of the first level, which names them.
+    fn nest(&mut self) -> Result<u64> {
+        const IFD8: u16 = 18;
+        let mut reduced = Vec::new();
+        for level in 1..self.levels.len() {
+            let directory = self.directory(level, Vec::new())?;
+            reduced.push(self.position);
+            self.put(&[directory, vec![0; 8]].concat())?;
+        }
+        let text = description(self.levels[0].width, self.levels[0].height, self.um_per_pixel) + "\0";
+        let mut own = vec![(270, 2, text.len() as u64, self.position)];
+        self.put(text.as_bytes())?;
+        if !reduced.is_empty() {
+            own.push((330, IFD8, reduced.len() as u64, self.list(&reduced)?));
+        }
+        let directory = self.directory(0, own)?;
+        let first = self.position;
+        self.put(&[directory, vec![0; 8]].concat())?;
+        Ok(first)
     }
 
     fn push_row(&mut self, level: usize, row: &[u8]) -> Result<()> {
@@ -96,47 +144,57 @@ impl PyramidWriter {
         let this = &mut self.levels[level];
         let Some(above) = this.waiting.take() else {
             if at_end {
-                let halved = halved(row, row, self.samples);
+                let halved = self.halved(row, row);
                 return self.push_row(level + 1, &halved);
             }
             this.waiting = Some(row.to_vec());
             return Ok(());
         };
-        let halved = halved(&above, row, self.samples);
+        let halved = self.halved(&above, row);
         self.push_row(level + 1, &halved)
+    }
+
+    fn halved(&self, above: &[u8], below: &[u8]) -> Vec<u8> {
+        if self.is_labels {
+            return above.chunks_exact(self.samples).step_by(2).flatten().copied().collect();
+        }
+        halved(above, below, self.samples)
     }
 
     /// Compresses the waiting rows of a level as one row of tiles; the border is repeated into what no pixel fills.
     fn write_tiles(&mut self, level: usize) -> Result<()> {
         let (width, samples) = (self.levels[level].width, self.samples);
-        let rows = std::mem::take(&mut self.levels[level].rows);
+        let mut rows = std::mem::take(&mut self.levels[level].rows);
         let tiles: Vec<Vec<u8>> =
             (0..width.div_ceil(TILE)).into_par_iter().map(|column| compress(&tile(&rows, width, samples, column))).collect();
         for bytes in tiles {
             self.levels[level].tiles.push((self.position, bytes.len() as u64));
             self.put(&bytes)?;
         }
+        rows.clear();
+        self.levels[level].rows = rows;
         Ok(())
     }
 
     /// The fields of a level's directory, after writing the lists that do not fit into it.
-    fn directory(&mut self, level: usize) -> Result<Vec<u8>> {
+    fn directory(&mut self, level: usize, further: Vec<Field>) -> Result<Vec<u8>> {
         const SHORT: u16 = 3;
         const LONG: u16 = 4;
         const LONG8: u16 = 16;
         let (width, height) = (self.levels[level].width as u64, self.levels[level].height as u64);
         let offsets: Vec<u64> = self.levels[level].tiles.iter().map(|tile| tile.0).collect();
         let counts: Vec<u64> = self.levels[level].tiles.iter().map(|tile| tile.1).collect();
-        let bits = (0..self.samples).fold(0, |bits, i| bits | 8u64 << (16 * i));
-        let photometric = if self.samples == 1 { 1 } else { 2 };
-        let mut fields = vec![
+        let samples = if self.is_labels { 1 } else { self.samples as u64 };
+        let bits = if self.is_labels { 32 } else { (0..samples).fold(0, |bits, i| bits | 8u64 << (16 * i)) };
+        let photometric = if samples == 1 { 1 } else { 2 };
+        let mut fields: Vec<Field> = vec![
             (254, LONG, 1, u64::from(level > 0)),
             (256, LONG, 1, width),
             (257, LONG, 1, height),
-            (258, SHORT, self.samples as u64, bits),
+            (258, SHORT, samples, bits),
             (259, SHORT, 1, 8),
             (262, SHORT, 1, photometric),
-            (277, SHORT, 1, self.samples as u64),
+            (277, SHORT, 1, samples),
             (284, SHORT, 1, 1),
             (322, LONG, 1, TILE as u64),
             (323, LONG, 1, TILE as u64),
@@ -149,6 +207,7 @@ impl PyramidWriter {
             let y = rational(per_cm[1] * height as f64 / size[1]);
             fields.extend([(282, 5, 1, x), (283, 5, 1, y), (296, SHORT, 1, 3)]);
         }
+        fields.extend(further);
         fields.sort_by_key(|field| field.0);
         let mut directory = (fields.len() as u64).to_le_bytes().to_vec();
         for (tag, kind, count, value) in fields {
@@ -181,38 +240,4 @@ fn rational(value: f64) -> u64 {
     let denominator = 10_000u64;
     let numerator = ((value * denominator as f64).round() as u64).min(u64::from(u32::MAX));
     denominator << 32 | numerator
-}
-
-/// The rounded means of 2 x 2 pixels; an odd last column stands for its missing neighbour.
-fn halved(above: &[u8], below: &[u8], samples: usize) -> Vec<u8> {
-    let width = above.len() / samples;
-    let mut row = Vec::with_capacity(width.div_ceil(2) * samples);
-    for x in (0..width).step_by(2) {
-        for c in 0..samples {
-            let (left, right) = (x * samples + c, (x + 1).min(width - 1) * samples + c);
-            let sum: u16 = [above[left], above[right], below[left], below[right]].into_iter().map(u16::from).sum();
-            row.push(((sum + 2) / 4) as u8);
-        }
-    }
-    row
-}
-
-/// One tile of a row of tiles.
-fn tile(rows: &[u8], width: usize, samples: usize, column: usize) -> Vec<u8> {
-    let (bytes, height) = (width * samples, rows.len() / (width * samples));
-    let (from, to) = (column * TILE * samples, ((column + 1) * TILE).min(width) * samples);
-    let mut tile = Vec::with_capacity(TILE * TILE * samples);
-    for y in 0..TILE {
-        let row = &rows[y.min(height - 1) * bytes..][from..to];
-        tile.extend_from_slice(row);
-        for _ in (to - from) / samples..TILE {
-            tile.extend_from_slice(&row[row.len() - samples..]);
-        }
-    }
-    tile
-}
-
-fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::new(3));
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing into memory does not fail")
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::golden::Outcome;
+use crate::quality::light::Facts;
 use crate::slide::scaled::Scale;
 use crate::slide::{LostTile, Mpp};
 
@@ -34,12 +35,36 @@ pub struct Summary {
     pub areas: Areas,
     /// What was found.
     pub nuclei: NucleusFacts,
+    /// Whether the slide is what the model was made for.
+    pub quality: Facts,
     /// How long it took.
     pub timings: Timings,
     /// What the user should know.
     pub notes: Vec<String>,
     /// Files beside this one.
     pub outputs: Vec<String>,
+}
+
+impl Summary {
+    /// One slide in a line for a person.
+    pub fn line(&self) -> String {
+        let density = self.nuclei.per_mm2.map_or_else(String::new, |density| format!(", {density:.0} per mm²"));
+        let lost = &self.areas;
+        let skipped = self.areas.skipped_px as f64 / (self.areas.skipped_px + self.areas.analysed_px) as f64;
+        let skipped = if skipped > 0.0 { format!("; {:.0} % skipped as glass", skipped * 100.0) } else { String::new() };
+        let lost = if lost.lost_tiles.is_empty() {
+            String::new()
+        } else {
+            format!("; {} tiles could not be read, {:.1} % of the area", lost.lost_tiles.len(), lost.lost_share * 100.0)
+        };
+        let doubts = self.quality.doubts();
+        let doubts = if doubts.is_empty() { doubts } else { format!("; to be looked at: {doubts}") };
+        let scale = self.scale.read_at.effective_mpp.map_or_else(|| "unknown scale".to_owned(), |[x, _]| format!("{x:.4} µm/px"));
+        format!(
+            "{}: {} nuclei{density} at {scale}, {:.1} s, {:.2} Mpx/s{skipped}{lost}{doubts}",
+            self.slide.file, self.nuclei.count, self.timings.wall_seconds, self.timings.megapixels_per_second
+        )
+    }
 }
 
 /// Whether the result can stand for the slide.

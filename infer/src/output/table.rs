@@ -16,7 +16,9 @@ pub enum Field {
     Position,
     /// A length or an area.
     Length,
-    /// A number between 0 and 1.
+    /// A mean of bytes.
+    Colour,
+    /// A number between 0 and 1, or an optical density.
     Share,
     /// Yes or no.
     Truth,
@@ -26,7 +28,7 @@ impl Field {
     fn text(self, value: f64) -> String {
         match self {
             Self::Count | Self::Truth => format!("{value:.0}"),
-            Self::Position => format!("{value:.2}"),
+            Self::Position | Self::Colour => format!("{value:.2}"),
             Self::Length => format!("{value:.3}"),
             Self::Share => format!("{value:.4}"),
         }
@@ -44,12 +46,14 @@ pub fn fields(frame: &Frame) -> Vec<(String, Field)> {
     fields.push(("area_model_px".to_owned(), Field::Count));
     fields.extend(lengths.map(|name| (length(name), Field::Length)));
     fields.extend(["eccentricity", "solidity", "mean_probability"].map(|name| (name.to_owned(), Field::Share)));
+    fields.extend(["mean_red", "mean_green", "mean_blue"].map(|name| (name.to_owned(), Field::Colour)));
+    fields.push(("hematoxylin_od".to_owned(), Field::Share));
     fields.push(("touches_border".to_owned(), Field::Truth));
     fields
 }
 
 /// The values of a nucleus, one for each of [`fields`].
-pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 18] {
+pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 22] {
     let shape = &nucleus.shape;
     let um = frame.microns_per_pixel.unwrap_or([1.0; 2]);
     let [x, y] = nucleus.centroid_px;
@@ -72,6 +76,10 @@ pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 18] {
         shape.eccentricity,
         shape.solidity,
         nucleus.mean_probability,
+        nucleus.mean_rgb[0],
+        nucleus.mean_rgb[1],
+        nucleus.mean_rgb[2],
+        nucleus.hematoxylin,
         f64::from(u8::from(nucleus.touches_border)),
     ]
 }

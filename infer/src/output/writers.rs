@@ -5,15 +5,18 @@ use models::card::Class;
 use rayon::prelude::*;
 
 use super::annotation_store::AnnotationStore;
+use super::collections::Collections;
 use super::columns::ParquetWriter;
-use super::geojson::GeoJsonWriter;
+use super::geojson::Features;
 use super::labels::Labels;
 use super::mask::MaskWriter;
+use super::ome::OmeLabels;
 use super::overlay::Overlay;
 use super::pyramid::PyramidWriter;
+use super::simplify::simplified;
 use super::summary::NucleusFacts;
 use super::table::TableWriter;
-use super::{Extra, Files, Frame, Nucleus};
+use super::{Extra, Files, Frame, Nucleus, Outlines};
 use crate::instances::Harvest;
 use crate::slide::scaled::Scale;
 
@@ -27,15 +30,26 @@ pub struct Source<'a> {
     pub class: &'a Class,
 }
 
-/// GeoJSON, CSV, mask, labels and overlay; Parquet and an annotation store on demand.
+/// What is written beyond what is always written, and how.
+pub struct Wanted<'a> {
+    /// Files on demand.
+    pub extra: &'a [Extra],
+    /// How outlines are written.
+    pub outlines: &'a Outlines,
+}
+
+/// GeoJSON, CSV, mask, labels and overlay; Parquet, an annotation store and OME labels on demand.
 pub struct Writers {
     frame: Frame,
-    geojson: GeoJsonWriter,
+    features: Features,
+    collections: Collections,
+    simplify_px: f64,
     table: TableWriter,
     parquet: Option<ParquetWriter>,
     store: Option<AnnotationStore>,
     mask: MaskWriter,
     labels: Labels,
+    ome: Option<OmeLabels>,
     overlay: Overlay,
     colour: [u8; 3],
     facts: NucleusFacts,
@@ -44,19 +58,22 @@ pub struct Writers {
 
 impl Writers {
     /// Starts all files.
-    pub fn new(files: &Files, extra: &[Extra], source: &Source<'_>, scale: &Scale, frame: Frame, overlay: Overlay) -> Result<Self> {
+    pub fn new(files: &Files, wanted: &Wanted<'_>, source: &Source<'_>, scale: &Scale, frame: Frame, overlay: Overlay) -> Result<Self> {
         let [width, height] = scale.size_px;
-        let geojson = files.create("nuclei.geojson.gz")?;
+        let Wanted { extra, outlines } = wanted;
         let on_demand = |kind: Extra| extra.contains(&kind).then(|| files.create(kind.file())).transpose();
         let pyramid = PyramidWriter::new(files.create("mask.tif")?, width, height, 1, scale.effective_mpp)?;
         Ok(Self {
             frame,
-            geojson: GeoJsonWriter::new(geojson, source.slide_sha256, source.model_sha256, source.class, frame.unit())?,
+            features: Features::new(source.slide_sha256, source.model_sha256, source.class, frame.unit()),
+            collections: Collections::new(files, outlines)?,
+            simplify_px: outlines.simplify_px,
             table: TableWriter::new(files.create("nuclei.csv")?, frame)?,
             parquet: on_demand(Extra::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
             store: on_demand(Extra::AnnotationStore)?.map(|file| AnnotationStore::new(file, source.class)).transpose()?,
             mask: MaskWriter::new(pyramid, width, height),
             labels: Labels::new(width, height, || files.create("labels.png"))?,
+            ome: on_demand(Extra::Labels)?.map(|file| OmeLabels::new(file, width, height, scale.effective_mpp)).transpose()?,
             overlay,
             colour: source.class.colour,
             facts: NucleusFacts::default(),
@@ -68,13 +85,14 @@ impl Writers {
     pub fn add(&mut self, harvest: &Harvest) -> Result<()> {
         let made = harvest.instances.par_iter().map(|instance| {
             let nucleus = Nucleus::new(instance, &self.frame);
-            let (id, feature) = self.geojson.feature(&nucleus);
+            let drawn = (self.simplify_px > 0.0).then(|| self.frame.place(&simplified(&instance.rings, self.simplify_px)));
+            let (id, feature) = self.features.feature(&nucleus, drawn.as_deref());
             let annotation = self.store.as_ref().map(|store| store.annotation(&nucleus, id)).transpose()?;
             Ok((nucleus, feature, annotation))
         });
         let made: Vec<_> = made.collect::<Result<_>>()?;
         for (instance, (nucleus, feature, annotation)) in harvest.instances.iter().zip(made) {
-            self.geojson.add(&feature)?;
+            self.collections.add(&nucleus, &feature)?;
             self.table.add(&nucleus)?;
             if let Some(parquet) = &mut self.parquet {
                 parquet.add(&nucleus)?;
@@ -84,24 +102,31 @@ impl Writers {
             }
             self.mask.add(&instance.runs);
             self.labels.add(instance);
+            self.ome.iter_mut().for_each(|ome| ome.add(instance));
             self.overlay.add_outline(instance);
             self.facts.count += 1;
             self.facts.touching_border += u64::from(nucleus.touches_border);
             self.area_sum += nucleus.shape.area;
         }
-        self.labels.settle(harvest.settled_rows as usize)?;
-        self.mask.settle(harvest.settled_rows as usize)
+        let rows = harvest.settled_rows as usize;
+        self.collections.settle(rows, &self.frame)?;
+        self.labels.settle(rows)?;
+        self.ome.iter_mut().try_for_each(|ome| ome.settle(rows))?;
+        self.mask.settle(rows)
     }
 
     /// Ends all files; the text says why there is no label image.
     pub fn finish(self, files: &mut Files) -> Result<(NucleusFacts, Option<String>)> {
-        files.add(self.geojson.finish()?);
+        self.collections.finish()?.into_iter().for_each(|file| files.add(file));
         files.add(self.table.finish()?);
         if let Some(parquet) = self.parquet {
             files.add(parquet.finish()?);
         }
         if let Some(store) = self.store {
             files.add(store.finish()?);
+        }
+        if let Some(ome) = self.ome {
+            files.add(ome.finish()?);
         }
         files.add(self.mask.finish()?);
         let note = match self.labels.finish()? {

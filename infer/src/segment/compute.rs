@@ -18,15 +18,21 @@ use crate::output::Files;
 use crate::output::overlay::Overlay;
 use crate::output::pyramid::PyramidWriter;
 use crate::output::summary::NucleusFacts;
-use crate::output::writers::{Source, Writers};
+use crate::output::writers::{Source, Wanted, Writers};
 use crate::pipeline::{self, Band, Job};
+use crate::quality::light::Facts as QualityFacts;
+use crate::quality::{Quality, Strip};
 use crate::segmenter::Network;
 use crate::slide::{LostTile, ScaledSlide};
 use crate::timing::Busy;
 
+/// Bytes of bands of which one more may wait before each writer.
+const SMALL_BAND: usize = 4 << 20;
+
 /// What came of a slide.
 pub(super) struct Computed {
     pub(super) nuclei: NucleusFacts,
+    pub(super) quality: QualityFacts,
     /// What was not written, in words.
     pub(super) note: Option<String>,
     /// Tiles that could not be read, by this run or by those it goes on from.
@@ -49,24 +55,31 @@ impl Plan<'_> {
         let [width, height] = self.scale.size_px;
         let probability = PyramidWriter::new(files.create("probability.tif")?, width, height, 1, self.scale.effective_mpp)?;
         let overlay = Overlay::new([width, height], self.picture.clone());
-        let writers = Writers::new(files, self.extra, source, &self.scale, self.frame, overlay)?;
+        let writers =
+            Writers::new(files, &Wanted { extra: self.extra, outlines: self.outlines }, source, &self.scale, self.frame, overlay)?;
         let extractor = Extractor::new(width, height, &card.decoding);
         let missing: Vec<usize> = (0..self.grid.bands().len()).filter(|&band| store.get(band).is_none()).collect();
         let lost = Mutex::new(BTreeSet::new());
         let found = Mutex::new(0);
         let began = Instant::now();
-        let (probability, writers) = thread::scope(|scope| {
-            let (map_in, map) = sync_channel::<Arc<Band>>(1);
-            let (bands_in, bands) = sync_channel::<Arc<Band>>(1);
-            let (store_in, to_store) = sync_channel::<Arc<Band>>(1);
+        let (probability, writers, quality) = thread::scope(|scope| {
+            let room = self.bands_that_wait();
+            let (map_in, map) = sync_channel::<Arc<Band>>(room);
+            let (bands_in, bands) = sync_channel::<Arc<Band>>(room);
+            let (store_in, to_store) = sync_channel::<Arc<Band>>(room);
             let (harvests_in, harvests) = sync_channel::<Harvest>(2);
             let busy = self.busy;
             let map = scope.spawn(move || write_map(probability, &map, busy));
             let nuclei = scope.spawn(move || write_nuclei(writers, &harvests, busy));
             let stored = scope.spawn(move || to_store.iter().try_for_each(|band| self.put(store, &band)));
             let found = &found;
+            let (strips_in, strips) = sync_channel::<Strip>(0);
+            let looked = scope.spawn(move || {
+                let mut quality = Quality::new(width, card.training.colours.clone(), self.expected_entropy);
+                self.cut(&bands, &mut quality, |strip| strips_in.send(strip).is_ok()).map(|()| quality)
+            });
             let extraction = scope.spawn(move || {
-                extract(extractor, height, &bands, busy, |harvest| {
+                extract(extractor, height, &strips, busy, |harvest| {
                     *found.lock().expect("no panic while counting") += harvest.instances.len();
                     harvests_in.send(harvest).is_ok()
                 });
@@ -85,16 +98,24 @@ impl Plan<'_> {
             let computed = computed.and_then(|()| sinks.stored_until(self.grid.bands().len()));
             drop((sinks, store_in));
             joined(extraction);
-            let (probability, writers, stored) = (joined(map), joined(nuclei), joined(stored));
-            let (probability, writers) = (probability?, writers?);
-            stored.and(computed).map(|()| (probability, writers))
+            let (probability, writers, quality, stored) = (joined(map), joined(nuclei), joined(looked), joined(stored));
+            let (probability, writers, quality) = (probability?, writers?, quality?);
+            stored.and(computed).map(|()| (probability, writers, quality))
         })?;
         let seconds = began.elapsed().as_secs_f64();
         files.add(probability.finish()?);
         let (nuclei, note) = writers.finish(files)?;
+        let (map, quality) = quality.finish(files.create("quality.tif")?, self.scale.effective_mpp)?;
+        files.add(map);
         let mut lost = lost.into_inner().expect("no panic while noting lost tiles");
         lost.extend(self.lost_tiles());
-        Ok(Computed { nuclei, note, lost: lost.into_iter().collect(), seconds })
+        Ok(Computed { nuclei, quality, note, lost: lost.into_iter().collect(), seconds })
+    }
+
+    /// Bands that may wait before each writer beside the one it works on: of large ones none.
+    fn bands_that_wait(&self) -> usize {
+        let rows = self.grid.bands().iter().map(|band| band.core_length).max().unwrap_or(0);
+        usize::from(rows * self.grid.image[0] <= SMALL_BAND)
     }
 
     /// Computes and stores the bands of a shard that are not stored yet.
@@ -195,19 +216,15 @@ fn write_nuclei(mut writers: Writers, harvests: &Receiver<Harvest>, busy: &Busy)
     Ok(writers)
 }
 
-/// Rows given to the extractor at once: the nuclei of more rows need not be in memory together.
-const ROWS: usize = 128;
-
-/// Hands on what every few rows finished; an image whose last rows never come is not ended.
-fn extract(mut extractor: Extractor, height: usize, bands: &Receiver<Arc<Band>>, busy: &Busy, mut found: impl FnMut(Harvest) -> bool) {
+/// Hands on what each strip finished; an image whose last rows never come is not ended.
+fn extract(mut extractor: Extractor, height: usize, strips: &Receiver<Strip>, busy: &Busy, mut found: impl FnMut(Harvest) -> bool) {
     let mut rows = 0;
-    for band in bands {
-        for part in band.rows.chunks(extractor.width() * ROWS) {
-            let harvest = busy.instances.time(|| extractor.push(part));
-            rows = harvest.rows_taken as usize;
-            if !found(harvest) {
-                return;
-            }
+    for strip in strips {
+        let harvest = busy.instances.time(|| extractor.push(&strip.probabilities, &strip.colours));
+        drop(strip);
+        rows = harvest.rows_taken as usize;
+        if !found(harvest) {
+            return;
         }
     }
     if rows == height {

@@ -3,12 +3,16 @@
 //! | module | what |
 //! |---|---|
 //! | `plan` | everything that is decided before the first pixel is read, and the summary of it |
+//! | `look` | the slide made small, its tissue |
 //! | `compute` | the threads between the slide and its files |
+//! | `strips` | bands with their pixels, for colours and quality |
 //! | `store` | bands that are done, on disk: resuming and shards |
 
 mod compute;
+mod look;
 mod plan;
 mod store;
+mod strips;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +27,7 @@ use crate::output::summary::Proof;
 #[cfg(doc)]
 use crate::output::summary::Status;
 use crate::output::writers::Source;
-use crate::output::{Extra, Files, SUMMARY, Summary};
+use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
 use crate::segmenter::Network;
 use crate::slide::{self, Access};
 use crate::tile::TileGrid;
@@ -125,6 +129,8 @@ pub struct Options {
     pub origin: Origin,
     /// Files that are written on demand.
     pub extra: Vec<Extra>,
+    /// How outlines are written.
+    pub outlines: Outlines,
     /// Where it is looked at.
     pub regions: Regions,
     /// Go on from the bands that a run of the same key has stored; a slide that is done stays as it is.
@@ -133,6 +139,8 @@ pub struct Options {
     pub stop: Arc<AtomicUsize>,
     /// What runs the network, for the summary.
     pub device: String,
+    /// Mean entropy of the model's golden tiles in bits, which that of a slide is held against; `None`: it has none.
+    pub expected_entropy: Option<f64>,
     /// What is known of the model on it, for the summary.
     pub proof: Proof,
 }

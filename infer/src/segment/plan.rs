@@ -11,18 +11,18 @@ use models::{Result, artifact};
 use serde_json::json;
 
 use super::compute::Computed;
+use super::look::{check_shards, make_small};
 use super::{Options, Origin, Regions, folder};
-use crate::output::overlay::Overlay;
 use crate::output::summary::{
     Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, Proof, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
-use crate::output::{Extra, Files, Frame};
+use crate::output::{Extra, Files, Frame, Outlines};
 use crate::slide::scaled::Scale;
-use crate::slide::{LostTile, Mpp, Rgb, Slide, small};
+use crate::slide::{LostTile, Mpp, Rgb, Slide};
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::Busy;
-use crate::tissue::{Tissue, detect, given};
+use crate::tissue::{Tissue, given};
 
 /// Everything that is decided before the first pixel is read.
 pub(super) struct Plan<'a> {
@@ -35,8 +35,10 @@ pub(super) struct Plan<'a> {
     pub(super) batch: usize,
     pub(super) readers: usize,
     pub(super) device: &'a str,
+    pub(super) expected_entropy: Option<f64>,
     pub(super) proof: &'a Proof,
     pub(super) extra: &'a [Extra],
+    pub(super) outlines: &'a Outlines,
     pub(super) stop: &'a AtomicUsize,
     pub(super) busy: &'a Busy,
     /// The slide made small for the overlay.
@@ -68,6 +70,7 @@ impl<'a> Plan<'a> {
             (Origin::Bounds, Some(bounds)) => [bounds.x as f64, bounds.y as f64],
             _ => [0.0; 2],
         };
+        check_shards(&options.outlines, slide)?;
         let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (picture, found) = busy.small.time(|| make_small(slide, &scale, &options.regions))?;
         let (tissue, regions) = match (&options.regions, found) {
@@ -82,7 +85,7 @@ impl<'a> Plan<'a> {
         let key = json!({
             "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
             "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": options.batch.max(1), "device": options.device, "origin": origin,
-            "tissue": artifact::sha256(&tissue.bytes()),
+            "outlines": options.outlines, "tissue": artifact::sha256(&tissue.bytes()),
         });
         Ok(Self {
             slide,
@@ -94,8 +97,10 @@ impl<'a> Plan<'a> {
             batch: options.batch.max(1),
             readers: if options.readers == 0 { cores.clamp(2, 8) } else { options.readers },
             device: &options.device,
+            expected_entropy: options.expected_entropy,
             proof: &options.proof,
             extra: &options.extra,
+            outlines: &options.outlines,
             stop: &options.stop,
             busy,
             picture,
@@ -128,7 +133,7 @@ impl<'a> Plan<'a> {
     ) -> Summary {
         let facts = self.slide.facts();
         let areas = self.areas(computed.lost);
-        let nuclei = computed.nuclei;
+        let (nuclei, quality) = (computed.nuclei, computed.quality);
         let timings = self.timings(began, computed.seconds, networks, &areas);
         let per_mm2 = areas.analysed_mm2.map(|mm2| nuclei.count as f64 / mm2);
         let status = if areas.lost_share > COMPLETE_WITHIN { Status::Incomplete } else { Status::Complete };
@@ -159,6 +164,7 @@ impl<'a> Plan<'a> {
             run: RunFacts { device: self.device.to_owned(), batch: self.batch, networks, readers: self.readers, proof: self.proof.clone() },
             areas,
             nuclei: NucleusFacts { per_mm2, ..nuclei },
+            quality,
             timings,
             notes: self.notes(card).into_iter().chain(computed.note).collect(),
             outputs: files.names(),
@@ -218,43 +224,5 @@ impl<'a> Plan<'a> {
             notes.push("the scale of the slide is not known: lengths and areas are in level-0 pixels".to_owned());
         }
         notes
-    }
-}
-
-/// The slide made small for the overlay, and where its tissue is, if that is asked for and it has a light background.
-fn make_small(slide: &dyn Slide, scale: &Scale, regions: &Regions) -> Result<(Rgb, Option<Tissue>)> {
-    let image = scale.size_px;
-    let overlay = small::size_of(image, Overlay::shrink(image));
-    if *regions != Regions::Found {
-        return Ok((small::read(slide, scale, overlay)?, None));
-    }
-    // The slide is read once: the smaller picture is made from the larger one.
-    let seen = small::size_of(image, detect::SHRINK);
-    let (picture, looked_at) = if overlay[0] * overlay[1] >= seen[0] * seen[1] {
-        let picture = small::read(slide, scale, overlay)?;
-        let looked_at = small::shrink(&picture, seen);
-        (picture, looked_at)
-    } else {
-        let looked_at = small::read(slide, scale, seen)?;
-        (small::shrink(&looked_at, overlay), looked_at)
-    };
-    let mut tissue = detect::tissue(&looked_at, image, slide.facts().background);
-    if let Some(tissue) = &mut tissue {
-        add_lost(tissue, slide, scale);
-    }
-    Ok((picture, tissue))
-}
-
-/// A tile that could not be read while looking for tissue may hold some.
-fn add_lost(tissue: &mut Tissue, slide: &dyn Slide, scale: &Scale) {
-    let base = slide.levels()[0];
-    for tile in slide.lost_tiles() {
-        let level = slide.levels()[tile.level];
-        let factor = [base.width as f64 / level.width as f64, base.height as f64 / level.height as f64];
-        let span = |axis: usize, from: u64, length: u64| {
-            let model = |at: u64| at as f64 * factor[axis] / scale.slide_from_model[axis];
-            model(from) as usize..model(from + length).ceil() as usize
-        };
-        tissue.add(span(0, tile.x, tile.width), span(1, tile.y, tile.height));
     }
 }

@@ -8,8 +8,7 @@
 pub mod detect;
 pub mod given;
 
-/// Side of a cell in pixels at the model's scale.
-pub const CELL: usize = 128;
+pub use models::colour::CELL;
 
 /// The cells that are analysed. In all others the probability is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +43,13 @@ impl Tissue {
     /// Sets probabilities to 0 where nothing is analysed; `rows` are whole rows from row `y` of the image on.
     pub fn clear(&self, y: usize, rows: &mut [u8]) {
         for (y, row) in (y..).zip(rows.chunks_exact_mut(self.image[0])) {
-            let cells = &self.cells[y / CELL * self.columns..][..self.columns];
-            row.chunks_mut(CELL).zip(cells).filter(|(_, analysed)| !**analysed).for_each(|(pixels, _)| pixels.fill(0));
+            row.chunks_mut(CELL).zip(self.row(y)).filter(|(_, analysed)| !**analysed).for_each(|(pixels, _)| pixels.fill(0));
         }
+    }
+
+    /// Which cells of the row of cells at row `y` of the image are analysed.
+    pub fn row(&self, y: usize) -> &[bool] {
+        &self.cells[y / CELL * self.columns..][..self.columns]
     }
 
     /// Every cell next to an analysed one is analysed too.

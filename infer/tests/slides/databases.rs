@@ -110,7 +110,18 @@ fn nucleus(id: u64, corners: usize, random: &mut Random) -> Nucleus {
     let side = |axis: usize, pick: fn(f64, f64) -> f64| ring.iter().map(|p| p[axis]).reduce(pick).unwrap();
     let box_px = [side(0, f64::min), side(1, f64::min), side(0, f64::max), side(1, f64::max)];
     let shape = Shape { area: 9.0, perimeter: 9.0, centroid: [x, y], major_axis: 3.0, minor_axis: 3.0, eccentricity: 0.0, solidity: 1.0 };
-    Nucleus { id, rings: vec![ring], area_px: 9, shape, centroid_px: [x, y], box_px, mean_probability: 0.75, touches_border: false }
+    Nucleus {
+        id,
+        rings: vec![ring],
+        area_px: 9,
+        shape,
+        centroid_px: [x, y],
+        box_px,
+        mean_probability: 0.75,
+        mean_rgb: [90.0; 3],
+        hematoxylin: 0.5,
+        touches_border: false,
+    }
 }
 
 fn store_of(path: &Path, count: u64, corners: impl Fn(u64) -> usize) {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use infer::instances::Extractor;
 use infer::output::overlay::Overlay;
 use infer::output::pyramid::PyramidWriter;
-use infer::output::writers::{Source, Writers};
-use infer::output::{Files, Frame};
+use infer::output::writers::{Source, Wanted, Writers};
+use infer::output::{Files, Frame, Outlines};
 use infer::segment::{Halo, Options, segment};
 use infer::segmenter::Network;
 use infer::slide::Rgb;
@@ -74,15 +74,16 @@ fn five_million_nuclei_in_less_than_a_gigabyte() {
         Scale { level: 0, level_from_model: [1.0; 2], slide_from_model: [1.0; 2], size_px: [width, height], effective_mpp: Some([0.5; 2]) };
     let mut files = Files::new(folder.path()).unwrap();
     let overlay = Overlay::new([width, height], Rgb::filled(2048, 1638, [255; 3]));
+    let wanted = Wanted { extra: &[], outlines: &Outlines::default() };
     let source = Source { slide_sha256: "ab", model_sha256: "cd", class: &card.classes[0] };
-    let mut writers = Writers::new(&files, &[], &source, &scale, Frame::new(&scale, [0.0; 2]), overlay).unwrap();
+    let mut writers = Writers::new(&files, &wanted, &source, &scale, Frame::new(&scale, [0.0; 2]), overlay).unwrap();
     let mut extractor = Extractor::new(width, height, &Decoding::splitting());
     let began = Instant::now();
-    let mut rows = vec![0; width * 128];
+    let (mut rows, colours) = (vec![0; width * 128], vec![99; width * 128 * 3]);
     for y in (0..height).step_by(128) {
         let rows = &mut rows[..width * 128.min(height - y)];
         five_million(y, rows);
-        writers.add(&extractor.push(rows)).unwrap();
+        writers.add(&extractor.push(rows, &colours[..3 * rows.len()])).unwrap();
     }
     writers.add(&extractor.finish()).unwrap();
     let (facts, note) = writers.finish(&mut files).unwrap();
@@ -95,10 +96,11 @@ fn five_million_nuclei_in_less_than_a_gigabyte() {
 }
 
 #[test]
-#[ignore = "a minute and two gigabytes of disk; by itself, for it looks at the memory of the process"]
+#[ignore = "ten minutes and some gigabytes of disk; by itself, for it looks at the memory of the process"]
 fn memory_is_flat_in_the_size_of_the_slide() {
+    infer::memory::give_back_large_blocks();
     let picture = tissue(&mut Random(31), 1024, 1024);
-    for repeats in [4, 8, 16] {
+    for repeats in [4, 8, 16, 32] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("large.tif");
         let file = AtomicFile::create(&path).unwrap();

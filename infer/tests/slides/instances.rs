@@ -1,6 +1,7 @@
 //! Streamed instances against `models::decode`, which defines them, and the validity of their rings.
 
 use infer::instances::{Extractor, Instance};
+use models::colour::ColourSum;
 use models::decode::{self, Decoding};
 use models::plane::Plane;
 use models::split::Split;
@@ -67,6 +68,11 @@ fn draw_rings(random: &mut Random, map: &mut Plane<u8>) {
     }
 }
 
+/// Some colour for every pixel.
+fn colour(pixel: usize) -> [u8; 3] {
+    [(pixel * 7) as u8, (pixel / 3 * 11) as u8, (pixel % 251) as u8]
+}
+
 /// Pushes the map in bands of random heights.
 fn stream(map: &Plane<u8>, decoding: &Decoding, random: &mut Random) -> Vec<Instance> {
     let mut extractor = Extractor::new(map.width, map.height, decoding);
@@ -74,7 +80,8 @@ fn stream(map: &Plane<u8>, decoding: &Decoding, random: &mut Random) -> Vec<Inst
     let (mut y, mut settled) = (0, 0);
     while y < map.height {
         let rows = random.between(1, 17).min(map.height - y);
-        let harvest = extractor.push(&map.data[y * map.width..(y + rows) * map.width]);
+        let colours: Vec<u8> = (y * map.width..(y + rows) * map.width).flat_map(colour).collect();
+        let harvest = extractor.push(&map.data[y * map.width..(y + rows) * map.width], &colours);
         assert!(harvest.instances.iter().all(|instance| instance.runs[0].y >= settled), "a settled row changed");
         settled = harvest.settled_rows;
         instances.extend(harvest.instances);
@@ -132,8 +139,22 @@ fn streamed_instances_are_those_of_the_definition_whatever_the_bands() {
         let defined = decode::instances(&map, &decoding);
         let labels = painted(&streamed, width, height);
         assert_eq!(renumbered(&labels), renumbered(&defined), "round {round}: {decoding:?}, {width} x {height}");
+        assert_colours(&streamed, &map, &decoding);
         assert_eq!(streamed, stream(&map, &decoding, &mut random), "round {round}: the bands changed the order or a measurement");
         assert!(streamed.iter().map(|instance| instance.id).eq(1..=streamed.len() as u64));
+    }
+}
+
+/// Sums of colours are those of the pixels above the threshold.
+fn assert_colours(instances: &[Instance], map: &Plane<u8>, decoding: &Decoding) {
+    for instance in instances {
+        let pixels = instance.runs.iter().flat_map(|run| (run.x0..run.x1).map(|x| run.y as usize * map.width + x as usize));
+        let above: Vec<usize> = pixels.filter(|&pixel| map.data[pixel] >= decoding.first_foreground_level()).collect();
+        let mut sum = ColourSum::default();
+        above.iter().for_each(|&pixel| sum.add(&colour(pixel)));
+        // Where holes are filled, what lies in them is not of the nucleus.
+        assert!(instance.colour == sum || decoding.fill_holes && instance.colour.pixels < sum.pixels);
+        assert_eq!(instance.colour.pixels, instance.foreground_px);
     }
 }
 
@@ -141,7 +162,7 @@ fn streamed_instances_are_those_of_the_definition_whatever_the_bands() {
 fn probabilities_are_those_of_the_pixels_before_filling() {
     let map = Plane::new(4, 3, vec![200, 200, 200, 0, 200, 7, 130, 0, 200, 200, 200, 255]).unwrap();
     let mut extractor = Extractor::new(4, 3, &Decoding { min_area_px: 1, ..Decoding::default() });
-    extractor.push(&map.data);
+    extractor.push(&map.data, &(0..12).flat_map(colour).collect::<Vec<u8>>());
     let found = extractor.finish().instances;
     assert_eq!((found.len(), found[0].area_px(), found[0].foreground_px), (1, 10, 9));
     assert_eq!(found[0].probability_sum, 7 * 200 + 130 + 255);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::picture::{Darkness, card, run, save_tiff, shared, tissue};
 use crate::random::Random;
 
-const FILES: [&str; 6] = ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png"];
+const FILES: [&str; 7] = ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png", "quality.tif"];
 
 fn geojson(folder: &Path) -> Value {
     let file = std::fs::File::open(folder.join("nuclei.geojson.gz")).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use infer::output::Summary;
+use infer::output::{Extra, Summary};
 use infer::segment::{Options, Regions, Shard, segment, segment_shard};
 use infer::segmenter::Network;
 use models::Result;
@@ -15,7 +15,8 @@ use models::console::Silent;
 use crate::picture::{Darkness, card, save_tiff, tissue};
 use crate::random::Random;
 
-const FILES: [&str; 6] = ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png"];
+const FILES: [&str; 8] =
+    ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png", "quality.tif", "labels.ome.tif"];
 
 /// Counts windows, raises `stop` at one of them, and takes its time.
 struct Watched {
@@ -42,7 +43,7 @@ fn slide(folder: &Path) -> PathBuf {
 }
 
 fn options(out: &Path, resume: bool) -> Options {
-    Options { out: out.to_owned(), tile: Some(112), regions: Regions::Found, resume, ..Options::default() }
+    Options { out: out.to_owned(), tile: Some(112), regions: Regions::Found, extra: vec![Extra::Labels], resume, ..Options::default() }
 }
 
 /// Runs with a network that raises the stop flag at window `stop_at`; the result and the number of windows computed.

@@ -13,10 +13,12 @@ struct Shelves {
     by_length: BTreeMap<usize, Shelf>,
     /// Buffers asked for so far.
     asked: u64,
+    /// How many times as long as asked for a buffer may be.
+    longest: f32,
 }
 
 impl Shelves {
-    const EMPTY: Self = Self { by_length: BTreeMap::new(), asked: 0 };
+    const EMPTY: Self = Self { by_length: BTreeMap::new(), asked: 0, longest: NEARLY };
 }
 
 /// Free buffers of one length, how many are in use, and when one was last asked for.
@@ -29,6 +31,9 @@ struct Shelf {
 
 /// After so many requests a shelf that was not used is emptied: some training steps, or a few images of other sizes.
 const PATIENCE: u64 = 2000;
+
+/// How many times as long as asked for a buffer may be where nothing else is said.
+const NEARLY: f32 = 1.25;
 
 /// Values in memory, from the beginning of a cache line on: vectors that lie across two lines would take twice as long.
 pub struct Buffer {
@@ -68,6 +73,12 @@ impl Pool {
         Self(Mutex::new(Shelves::EMPTY))
     }
 
+    /// For images so many times smaller than those before: all their buffers may come from those of the larger ones, so that
+    /// images of several sizes need no more memory than the largest.
+    pub fn expect_shorter(&self, times: f32) {
+        self.0.lock().expect("nothing panics under this lock").longest = NEARLY * times.max(1.0);
+    }
+
     /// A buffer of this length with arbitrary values.
     pub fn take(&self, len: usize) -> Buffer {
         let whole = self.find(len + LINE);
@@ -97,7 +108,7 @@ impl Pool {
         }
     }
 
-    /// A free buffer of this length, or one that is at most a quarter longer, cut; or a new one.
+    /// A free buffer of this length, or the shortest of those that are not much longer, cut; or a new one.
     fn find(&self, len: usize) -> Vec<f32> {
         let mut shelves = self.0.lock().expect("nothing panics under this lock");
         shelves.asked += 1;
@@ -105,7 +116,8 @@ impl Pool {
         if now.is_multiple_of(PATIENCE / 8) {
             shelves.by_length.retain(|_, shelf| now - shelf.used < PATIENCE);
         }
-        let free = shelves.by_length.range_mut(len..=len + len / 4).map(|(_, shelf)| shelf).find(|shelf| !shelf.buffers.is_empty());
+        let longest = (len as f64 * f64::from(shelves.longest)) as usize;
+        let free = shelves.by_length.range_mut(len..=longest).map(|(_, shelf)| shelf).find(|shelf| !shelf.buffers.is_empty());
         if let Some(shelf) = free {
             (shelf.lent, shelf.used) = (shelf.lent + 1, now);
             let mut buffer = shelf.buffers.pop().expect("was just seen");
@@ -188,6 +200,23 @@ mod tests {
         }
         let shelves = pool.0.lock().unwrap();
         assert!(shelves.by_length.iter().all(|(len, shelf)| *len < 100 || shelf.buffers.is_empty()));
+    }
+
+    #[test]
+    fn a_smaller_image_takes_the_buffers_of_the_larger_one() {
+        let pool = Pool::new();
+        let [large, small] = [pool.take(4000), pool.take(400)];
+        let places = [large.as_ptr(), small.as_ptr()];
+        pool.give(large);
+        pool.give(small);
+        pool.expect_shorter(4.0);
+        let [half, tenth] = [pool.take(1000), pool.take(100)];
+        assert_eq!([half.as_ptr(), tenth.as_ptr()], places);
+        assert_eq!((half.len(), tenth.len()), (1000, 100));
+        pool.give(half);
+        pool.expect_shorter(1.0);
+        assert_ne!(pool.take(1000).as_ptr(), places[0]);
+        assert_eq!(pool.take(4000).as_ptr(), places[0]);
     }
 
     #[test]

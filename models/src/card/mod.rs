@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::colour::ColourStatistics;
 use crate::decode::Decoding;
 use crate::{Context, Result, bail};
 
@@ -147,6 +148,9 @@ pub struct Training {
     pub images: usize,
     /// Share of training pixels that were labelled.
     pub labelled_share: f64,
+    /// What the colours of the training images are like; `None` in older checkpoints, and where no image is stained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colours: Option<ColourStatistics>,
     /// Where the encoder's weights came from; `None`: from scratch.
     pub encoder_weights: Option<String>,
     /// SHA-256 of `config`; empty in cards of version 1.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use models::card::{Metric, Training};
+use models::colour::ColourStatistics;
 use models::plane::Plane;
 use models::weights::{Weights, WeightsFile};
 use models::{Result, artifact};
@@ -44,6 +45,8 @@ pub struct State<'a> {
     /// The event file for TensorBoard, if asked for.
     board: Option<Board>,
     encoder_weights: Option<String>,
+    /// What the training images' colours are like.
+    colours: Option<ColourStatistics>,
     /// Whether training starts from a whole network, so that it has a score before its first step.
     starts_trained: bool,
     /// The iteration whose weights the present `BatchNorm` statistics were measured with.
@@ -61,6 +64,8 @@ impl<'a> State<'a> {
         let found = crate::initial::describe(needed, &arrays, trainer.network.graph(), used)?;
         let encoder_weights = found.or_else(|| Some(init?.file_name()?.to_string_lossy().into_owned()));
         let training: Vec<usize> = dataset.of(Split::Train).map(|(i, _)| i).collect();
+        let images = training.iter().map(|&i| &dataset.samples[i].image);
+        let colours = ColourStatistics::of_images(images.map(|image| (image.data.as_slice(), image.width)));
         let averaged = training.iter().filter(|_| config.method.uses_pseudo_labels());
         let averages = Arc::new(averaged.map(|&i| dataset.samples[i].scribble.map(|_| 0.0)).collect::<Vec<_>>());
         let validation: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
@@ -87,6 +92,7 @@ impl<'a> State<'a> {
             steps_here: 0,
             board: None,
             encoder_weights,
+            colours,
             starts_trained,
             recalibrated: None,
         })
@@ -250,6 +256,7 @@ impl<'a> State<'a> {
             iterations: self.progress.iteration,
             images: self.training.len(),
             labelled_share: counts.labelled() as f64 / pixels.max(1) as f64,
+            colours: self.colours.clone(),
             encoder_weights: self.encoder_weights.clone(),
             metrics: self.progress.best.map(metric).into_iter().collect(),
             config_sha256: String::new(),

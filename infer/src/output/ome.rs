@@ -1,0 +1,53 @@
+//! `labels.ome.tif`: the number of the nucleus in every pixel, 32-bit, as an OME-TIFF pyramid, for slides of any size.
+
+use models::Result;
+use models::artifact::AtomicFile;
+
+use super::pyramid::PyramidWriter;
+use super::unsettled::Unsettled;
+use crate::instances::Instance;
+
+/// Writes rows as they are settled.
+pub struct OmeLabels {
+    pyramid: PyramidWriter,
+    height: usize,
+    rows: Unsettled<u32>,
+}
+
+impl OmeLabels {
+    /// Labels of an image of `width * height` pixels with sides of `um_per_pixel`.
+    pub fn new(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
+        Ok(Self { pyramid: PyramidWriter::of_labels(file, width, height, um_per_pixel)?, height, rows: Unsettled::new(width) })
+    }
+
+    /// Adds the pixels of a nucleus.
+    pub fn add(&mut self, instance: &Instance) {
+        self.rows.add(&instance.runs, instance.id as u32);
+    }
+
+    /// Rows above `row` will not change any more.
+    pub fn settle(&mut self, row: usize) -> Result<()> {
+        while let Some(rows) = self.rows.next_before(row) {
+            self.pyramid.push(&rows.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<u8>>())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub fn finish(mut self) -> Result<AtomicFile> {
+        self.settle(self.height)?;
+        self.pyramid.finish()
+    }
+}
+
+/// The description that makes a TIFF file an OME-TIFF file (schema 2016-06): one plane of u32, pixel sides in µm.
+pub(super) fn description(width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> String {
+    let sides = um_per_pixel.map_or_else(String::new, |[x, y]| format!(" PhysicalSizeX=\"{x}\" PhysicalSizeY=\"{y}\""));
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><OME xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\" \
+         xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:schemaLocation=\"http://www.openmicroscopy.org/Schemas/OME/2016-06 \
+         http://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd\"><Image ID=\"Image:0\" Name=\"nuclei\"><Pixels ID=\"Pixels:0\" \
+         DimensionOrder=\"XYCZT\" Type=\"uint32\" BigEndian=\"false\" SizeX=\"{width}\" SizeY=\"{height}\" SizeC=\"1\" SizeZ=\"1\" SizeT=\"1\"{sides}>\
+         <Channel ID=\"Channel:0:0\" SamplesPerPixel=\"1\"/><TiffData IFD=\"0\" PlaneCount=\"1\"/></Pixels></Image></OME>"
+    )
+}

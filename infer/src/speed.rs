@@ -1,0 +1,137 @@
+//! How fast each stage of a slide is on this machine, each by itself: a minute that says what limits.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use models::artifact::AtomicFile;
+use models::console::Silent;
+use models::{Context, Error, Result};
+
+use crate::output::pyramid::PyramidWriter;
+use crate::runtime::{self, Device};
+use crate::segment::{self, Halo, segment};
+use crate::segmenter::{Model, Network, Options, Segmenter};
+
+/// Side of the slide that is made for it.
+const SIDE: usize = 4096;
+/// Side of windows.
+const TILE: usize = 1024;
+/// How long each device runs at least.
+const LONG_ENOUGH: Duration = Duration::from_secs(4);
+
+/// What a stage or a device does.
+#[derive(Debug)]
+pub struct Speed {
+    /// The stage, as `summary.json` calls it, or the device.
+    pub what: String,
+    /// Megapixels at the model's scale a second, all threads together, or why there are none.
+    pub rate: Result<f64, Error>,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub struct Speeds {
+    /// Everything but the network: reading, decoding, nuclei, files.
+    pub stages: Vec<Speed>,
+    /// The network on every device.
+    pub devices: Vec<Speed>,
+}
+
+impl Speeds {
+    /// The fastest device that works.
+    pub fn best_device(&self) -> Option<&Speed> {
+        let rate = |speed: &&Speed| *speed.rate.as_ref().unwrap_or(&0.0);
+        self.devices.iter().filter(|speed| speed.rate.is_ok()).max_by(|a, b| rate(a).total_cmp(&rate(b)))
+    }
+
+    /// The slowest among the stages and the best device.
+    pub fn limit(&self) -> Option<&Speed> {
+        let rate = |speed: &&Speed| *speed.rate.as_ref().unwrap_or(&f64::INFINITY);
+        self.stages.iter().chain(self.best_device()).min_by(|a, b| rate(a).total_cmp(&rate(b)))
+    }
+}
+
+/// Measures every stage on a slide made for it in a temporary folder, and the model on every device that is here.
+pub fn measure(model: &Path) -> Result<Speeds> {
+    let model = Model::open(model)?;
+    let folder = tempfile::tempdir().doing(|| "making a temporary folder")?;
+    let slide = folder.path().join("speed.tif");
+    make_slide(&slide, model.card.microns_per_pixel).doing(|| "making a slide in the temporary folder")?;
+    let stages = stages(&slide, &model, folder.path())?;
+    let devices = [Device::Native, Device::Cpu, Device::OpenVino, Device::Cuda, Device::TensorRt];
+    let devices = devices.map(|device| Speed { what: device.name().to_owned(), rate: network(&model, device) });
+    Ok(Speeds { stages, devices: devices.into() })
+}
+
+/// Dark discs on a light ground, each pixel a function of its place, as a pyramid.
+fn make_slide(path: &Path, um_per_pixel: Option<f64>) -> Result<()> {
+    let mut writer = PyramidWriter::new(AtomicFile::create(path)?, SIDE, SIDE, 3, um_per_pixel.map(|um| [um; 2]))?;
+    for y in 0..SIDE {
+        let row: Vec<u8> = (0..SIDE).flat_map(|x| pixel(x, y)).collect();
+        writer.push(&row)?;
+    }
+    writer.finish()?.commit()
+}
+
+fn pixel(x: usize, y: usize) -> [u8; 3] {
+    const CELL: usize = 40;
+    let noise = (x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca77)).wrapping_mul(0xc2b2_ae3d) >> 24 & 15;
+    let radius = 6 + (x / CELL * 7 + y / CELL * 13) % 9;
+    let is_nucleus = (x % CELL).abs_diff(CELL / 2).pow(2) + (y % CELL).abs_diff(CELL / 2).pow(2) <= radius * radius;
+    let [r, g, b] = if is_nucleus { [90, 60, 130] } else { [225, 170, 205] };
+    [r + noise as u8, g + noise as u8, b + noise as u8]
+}
+
+/// Dark is nucleus: costs next to nothing.
+struct Dark;
+
+impl Network for Dark {
+    fn quantised(&mut self, images: &[u8], _: usize, _: usize, _: usize) -> Result<Vec<u8>> {
+        Ok(images.as_chunks::<3>().0.iter().map(|pixel| if pixel[0] < 150 { 250 } else { 2 }).collect())
+    }
+}
+
+/// Rates of what a run does beside the network; each stage's threads are counted together.
+fn stages(slide: &Path, model: &Model, out: &Path) -> Result<Vec<Speed>> {
+    let options = segment::Options { out: out.join("out"), tile: Some(TILE), halo: Halo::Px(64), ..segment::Options::default() };
+    let summary = segment(slide, &model.card, &model.sha256, &mut [Box::new(Dark)], &options, &Silent)?;
+    let megapixels = (SIDE * SIDE) as f64 / 1e6;
+    let threads = |stage: &str| if stage == "read" { summary.run.readers as f64 } else { 1.0 };
+    let timed = summary.timings.busy_seconds.iter().filter(|(stage, seconds)| *stage != "network" && **seconds > 0.0);
+    Ok(timed.map(|(stage, seconds)| Speed { what: stage.clone(), rate: Ok(megapixels / seconds * threads(stage)) }).collect())
+}
+
+fn network(model: &Model, device: Device) -> Result<f64> {
+    if matches!(device, Device::Cuda | Device::TensorRt) && !runtime::has_nvidia() {
+        return Err(Error::new("there is no NVIDIA driver here"));
+    }
+    let mut segmenter = Segmenter::new(model, &Options { device, ..Options::default() })?;
+    let side = TILE.next_multiple_of(model.card.stride);
+    let image: Vec<u8> = (0..side * side).flat_map(|i| pixel(i % side, i / side)).collect();
+    // The first run plans and allocates.
+    segmenter.quantised(&image, 1, side, side)?;
+    let (began, mut runs) = (Instant::now(), 0);
+    while began.elapsed() < LONG_ENOUGH {
+        segmenter.quantised(&image, 1, side, side)?;
+        runs += 1;
+    }
+    Ok((runs * side * side) as f64 / 1e6 / began.elapsed().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_stage_or_the_best_device_limits() {
+        let speed = |what: &str, rate| Speed { what: what.into(), rate };
+        let speeds = Speeds {
+            stages: vec![speed("read", Ok(50.0)), speed("nuclei", Ok(20.0))],
+            devices: vec![speed("native", Ok(6.0)), speed("cpu", Ok(2.0)), speed("cuda", Err(Error::new("none")))],
+        };
+        assert_eq!(speeds.best_device().unwrap().what, "native");
+        assert_eq!(speeds.limit().unwrap().what, "native");
+        let fast = Speeds { devices: vec![speed("cuda", Ok(90.0))], ..speeds };
+        assert_eq!(fast.limit().unwrap().what, "nuclei");
+    }
+}
