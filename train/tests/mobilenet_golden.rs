@@ -1,4 +1,4 @@
-//! A U-Net on MobileNetV2, forward and backward, against PyTorch's f64 results (`tests/data/mobilenet/README.md`).
+//! A U-Net on `MobileNetV2`, forward and backward, against PyTorch's f64 results (`tests/data/mobilenet/README.md`).
 
 mod reference;
 
@@ -26,7 +26,8 @@ fn formula(name: &str, scale: f64, shape: [usize; 4]) -> Tensor {
 }
 
 /// Deviations of the logits, of the worst gradient (the image's among them) and of the worst statistic.
-fn deviations(kernels: Arc<dyn Kernels>, mode: Mode) -> (f64, f64, f64) {
+fn deviations(kernels: impl Kernels + 'static, mode: Mode) -> (f64, f64, f64) {
+    let kernels: Arc<dyn Kernels> = Arc::new(kernels);
     let graph = unet(&UNetConfig { encoder: Encoder::MobileNetV2, ..UNetConfig::default() });
     let mut network = Network::new(graph.clone(), &reference::weights(SEED, &graph), kernels.clone()).unwrap();
     let golden = vectors();
@@ -64,7 +65,7 @@ fn deviations(kernels: Arc<dyn Kernels>, mode: Mode) -> (f64, f64, f64) {
 #[test]
 fn in_f64_it_is_pytorch_s() {
     for mode in [Mode::Frozen, Mode::Train] {
-        let (logits, gradients, statistics) = deviations(Arc::new(Reference::new(Device::Cpu, DType::F64)), mode);
+        let (logits, gradients, statistics) = deviations(Reference::new(Device::Cpu, DType::F64), mode);
         // What is compared was rounded to f32.
         assert!(logits <= 1e-6 && gradients <= 1e-6 && statistics <= 1e-6, "{mode:?}: {logits:.1e}, {gradients:.1e}, {statistics:.1e}");
     }
@@ -74,7 +75,7 @@ fn in_f64_it_is_pytorch_s() {
 #[test]
 fn the_fast_path_agrees() {
     for (mode, forward, backward) in [(Mode::Frozen, 1e-4, 2e-2), (Mode::Train, 2e-4, 5e-2)] {
-        let (logits, gradients, statistics) = deviations(Arc::new(Cpu::default()), mode);
+        let (logits, gradients, statistics) = deviations(Cpu::default(), mode);
         println!("{mode:?}: logits {logits:.1e}, gradients {gradients:.1e}, statistics {statistics:.1e}");
         assert!(
             logits <= forward && gradients <= backward && statistics <= forward,

@@ -87,7 +87,7 @@ fn what_follows_is_done_in_the_same_pass() {
     {
         let expected: Vec<f64> =
             (0..sums.len()).map(|i| (sums[i] + f64::from(bias[i % channels]) + f64::from(plus[i])).clamp(low, high)).collect();
-        assert!(expected.iter().any(|v| *v == high) || high > 6.0);
+        assert!(expected.contains(&high) || high > 6.0);
         for isa in Isa::available() {
             let mut y = vec![f32::NAN; sums.len()];
             let finish = Finish { bias: Some(&bias), plus: Some(&plus), activation };

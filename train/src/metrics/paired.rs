@@ -33,7 +33,7 @@ mod tests {
     use super::*;
     use crate::metrics::Scores;
 
-    /// Images on which `found[i]` of ten columns of a nucleus are found: IoU `found / 10`.
+    /// Images on which `found[i]` of ten columns of a nucleus are found: `IoU` `found / 10`.
     fn table(found: &[u32]) -> ScoreTable {
         let mask = |columns: u32| Plane::new(20, 10, (0..200).map(|i| u32::from(i % 20 < columns)).collect()).unwrap();
         let of = |(i, &columns): (usize, &u32)| (format!("image {i}"), Scores::of_instances(&mask(10), &mask(columns), None));
