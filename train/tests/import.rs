@@ -62,7 +62,7 @@ fn what_is_no_state_dict_is_said_with_what_to_do() {
     let said = refused(&copy);
     assert!(said.contains("torch.nn.modules.linear.Linear") && said.contains("hint: ") && said.contains("model.state_dict()"), "{said}");
     std::fs::write(&copy, b"\x80\x02}q\x00.").unwrap();
-    assert!(refused(&copy).contains("not a PyTorch file of version 1.6 or later"));
+    assert!(refused(&copy).contains("not a PyTorch file"));
     let error = WeightsFile::read(&fixture("plain.pth")).unwrap_err();
     assert!(error.to_string().contains("plain.pth") && error.hint_text().unwrap().contains("train import"), "{error}");
     let missing = import(&folder.path().join("none.pth"), &copy, &[]);
