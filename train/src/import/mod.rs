@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use models::weights::{MAX_BYTES, WeightsFile};
+use models::weights::{MAX_BYTES, Weights, WeightsFile};
 use models::{Context, Error, Result, artifact, bail};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -50,8 +50,13 @@ pub fn run(arguments: &ImportArgs) -> Result<String> {
     Ok(format!("{}\t{} arrays, {numbers} numbers\n", arguments.output.display(), file.arrays.len()))
 }
 
+/// Reads a file of `torch.save` whose hash is known, so that no child has to stand between.
+pub(crate) fn read_known(bytes: &[u8]) -> Result<Weights> {
+    archive::read(bytes, None)
+}
+
 /// Reads a file of `torch.save` in a child process.
-pub(crate) fn read(file: &Path, key: Option<&str>) -> Result<WeightsFile> {
+fn read(file: &Path, key: Option<&str>) -> Result<WeightsFile> {
     let folder = tempfile::tempdir()?;
     let read = folder.path().join("read.safetensors");
     read_in_child(file, key, &read).and_then(|()| WeightsFile::read(&read))
