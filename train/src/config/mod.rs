@@ -22,7 +22,7 @@ pub use method::{
     BlockRule, ContrastTerm, EmaStart, LabelSource, MaxPerClass, Method, MethodConfig, PairRule, Reduction, Scope, Unbounded,
 };
 pub use optimizer::{Group, OptimizerConfig, Schedule};
-pub use profile::Profile;
+pub use profile::{IMAGENET, Profile};
 
 /// Everything that decides what a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use models::unet::UNetConfig;
+use models::unet::{Encoder, UNetConfig};
 
 use super::choice::choice;
 use super::{
@@ -11,11 +11,16 @@ use super::{
     RunSettings, Schedule, Scope, Sides, Validation, Views,
 };
 
+/// `run.init` that stands for the encoder's weights of `ImageNet`, out of a pinned package.
+pub const IMAGENET: &str = "imagenet";
+
 choice! {
     /// A complete set of values to start from.
     Profile {
         /// What a user gets: the method with its known faults mended and what did not help left out, sized for an afternoon on a workstation.
         Default = "default",
+        /// The same on `MobileNetV2`, which starts from its `ImageNet` weights: better masks from few images and short runs.
+        Pretrained = "pretrained",
         /// What the authors ran on DSB2018.
         Paper = "paper",
         /// What the authors ran on `MoNuSeg`.
@@ -28,6 +33,7 @@ impl Profile {
     pub fn config(self) -> RunConfig {
         match self {
             Self::Default => default_profile(),
+            Self::Pretrained => pretrained(),
             Self::Paper => paper(),
             Self::PaperMonuseg => paper_monuseg(),
         }
@@ -122,6 +128,14 @@ fn default_profile() -> RunConfig {
     }
 }
 
+fn pretrained() -> RunConfig {
+    let mut config = default_profile();
+    config.network.encoder = Encoder::MobileNetV2;
+    config.optimizer.lr_encoder = 3e-4;
+    config.run.init = Some(PathBuf::from(IMAGENET));
+    config
+}
+
 /// Oh, Lee, Jeong, ISBI 2022, after its published code.
 fn paper() -> RunConfig {
     let mut config = default_profile();
@@ -179,5 +193,12 @@ mod tests {
         assert_eq!((paper.data.validation, paper.run.recalibrate_batches, paper.evaluation.paper_clip), (Validation::Masks, 0, 255));
         let monuseg = paper_monuseg();
         assert_eq!((monuseg.method.ema_alpha, monuseg.method.threshold, monuseg.data.augment), (0.1, 0.95, ColourChange::ColourJitter));
+    }
+
+    #[test]
+    fn pretrained_differs_from_default_in_the_encoder_alone() {
+        let changed = default_profile().differences(&pretrained());
+        let keys: Vec<&str> = changed.iter().map(|change| change.split(' ').next().unwrap()).collect();
+        assert_eq!(keys, ["network.encoder", "optimizer.lr_encoder", "run.init"], "{changed:?}");
     }
 }

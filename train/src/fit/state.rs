@@ -22,6 +22,7 @@ use crate::evaluate::{picture, probabilities};
 use crate::log::Log;
 use crate::metrics::pseudo::Confusion;
 use crate::network::kernels::Kernels;
+use crate::pretrained;
 use crate::step::Trainer;
 use crate::tensorboard::Board;
 
@@ -58,7 +59,8 @@ impl<'a> State<'a> {
     pub fn new(config: &'a RunConfig, dataset: &'a Dataset, goes_on: bool, kernels: &Arc<dyn Kernels>) -> Result<Self> {
         let init = config.run.init.as_deref();
         let needed = init.filter(|path| !goes_on || path.exists());
-        let given = needed.map(WeightsFile::read).transpose()?;
+        let file = needed.map(|path| pretrained::file_of(path, config.network.encoder)).transpose()?;
+        let given = file.as_deref().map(WeightsFile::read).transpose()?;
         let arrays = given.map_or_else(Weights::new, |file| crate::initial::with_encoder_prefix(file.arrays));
         let (trainer, used) = Trainer::new(config, &arrays, kernels)?;
         let found = crate::initial::describe(needed, &arrays, trainer.network.graph(), used)?;

@@ -30,7 +30,7 @@ pub struct FoldsArgs {
     /// Folder for runs and tables
     #[arg(short, long)]
     pub out: PathBuf,
-    /// Values for what the configuration leaves out: default, paper, `paper_monuseg`
+    /// Values for what the configuration leaves out: default, pretrained, paper, `paper_monuseg`
     #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
     pub profile: Profile,
     /// Methods to compare: pce, s2l, r1, r4, both, full
