@@ -75,7 +75,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ),
     ("run.overlays", "pictures to look at"),
     ("run.tensorboard", "losses, scores and overlays for TensorBoard, too: tensorboard/ in the run's folder"),
-    ("run.init", "safetensors file to start from, or \"imagenet\": the encoder's pretrained weights (mobilenet_v2), fetched once"),
+    (
+        "run.init",
+        "safetensors file to start from, \"\" for none, or \"imagenet\": the encoder's pretrained weights (mobilenet_v2), fetched once",
+    ),
 ];
 
 impl RunConfig {

@@ -165,8 +165,26 @@ pub struct RunSettings {
     pub overlays: usize,
     /// Whether losses, scores and overlays are also written for TensorBoard.
     pub tensorboard: bool,
-    /// Weights to start from (safetensors); names that are missing start at random.
+    /// Weights to start from (safetensors), or [`IMAGENET`]; names that are missing start at random. In a file `""` is none: a profile
+    /// may have some.
+    #[serde(with = "path_or_empty")]
     pub init: Option<PathBuf>,
+}
+
+/// A path that may be missing as one that may be empty.
+mod path_or_empty {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde gives the field as it is")]
+    pub fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().unwrap_or(Path::new("")).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Some(PathBuf::deserialize(deserializer)?).filter(|path| !path.as_os_str().is_empty()))
+    }
 }
 
 impl RunConfig {
