@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use models::decode::instances_of_mask;
+use models::decode::{Decoding, instances_of_mask};
 use models::plane::Plane;
 use models::wheel;
 use models::{Context, Result, artifact};
@@ -48,8 +48,8 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
 
     say(since, "scoring the quarter it has not seen");
     let (test_image, truth) = (cut_image(&image, TEST.1)?, cut(&labels, TEST.1));
-    let mask = road::mask(&trained.network, &test_image)?;
-    let found = instances_of_mask(&mask, &models::decode::Decoding::splitting());
+    let mask = road::mask(&trained.network, &test_image, &trained.decoding)?;
+    let found = instances_of_mask(&mask, &trained.decoding);
     let panels = [
         pictures::plain(&test_image),
         pictures::with_outlines(&test_image, &found, pictures::NUCLEUS),
@@ -61,8 +61,8 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
         labelled_share,
         iterations: trained.iterations,
         training_secs: trained.secs,
-        before: road::score(&trained.untrained, &test_image, &truth)?,
-        after: road::score(&trained.network, &test_image, &truth)?,
+        before: road::score(&trained.untrained, &test_image, &truth, &Decoding::splitting())?,
+        after: road::score(&trained.network, &test_image, &truth, &trained.decoding)?,
         halo_px,
         max_difference: part.largest_difference(&trained.network, &test_image)?,
         whole_slide: None,

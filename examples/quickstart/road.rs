@@ -9,14 +9,15 @@ use infer::segmenter::{self, Model, Segmenter};
 use models::console::Progress;
 use models::decode::Decoding;
 use models::plane::Plane;
-use models::unet::{UNetConfig, unet};
+use models::weights::WeightsFile;
 use models::{Context, Result};
-use train::config::{ColourChange, MaxPerClass, RunConfig, Validation};
+use train::config::{ColourChange, Profile, RunConfig, Validation, Views};
 use train::data::RgbImage;
 use train::evaluate::{probabilities, quantised};
-use train::fit;
 use train::metrics::Scores;
-use train::network::{Network, device, initial_weights};
+use train::network::{Network, device};
+use train::step::Trainer;
+use train::{fit, initial, pretrained};
 
 use crate::Settings;
 
@@ -58,8 +59,10 @@ pub struct Figures {
 pub struct Trained {
     /// As it is after training.
     pub network: Network,
-    /// The same before training.
+    /// The same before training: with the encoder's weights of ImageNet, the rest random.
     pub untrained: Network,
+    /// How its probabilities become nuclei.
+    pub decoding: Decoding,
     /// Optimiser steps.
     pub iterations: u64,
     /// Seconds.
@@ -85,25 +88,26 @@ impl Part<'_> {
             // An earlier quickstart's; training itself never falls on another run.
             std::fs::remove_dir_all(&run).doing(|| format!("removing {}", run.display()))?;
         }
+        let encoder = pretrained::file_of(config.run.init.as_deref().expect("the profile names it"), config.network.encoder)?;
         let outcome = fit::fit(&config, &run, false, self.progress, &AtomicBool::new(false))?;
-        let (network, _) = train::checkpoint::network(&run.join("best.safetensors"), &device::kernels(config.run.device)?)?;
-        let graph = unet(&config.network);
-        let untrained = Network::new(graph.clone(), &initial_weights(&graph, config.run.seed), network.kernels().clone())?;
-        Ok(Trained { network, untrained, iterations: outcome.iterations, secs: outcome.seconds })
+        let kernels = device::kernels(config.run.device)?;
+        let start = initial::with_encoder_prefix(WeightsFile::read(&encoder)?.arrays);
+        let untrained = Trainer::new(&config, &start, &kernels)?.0.network;
+        let (network, fitted) = train::checkpoint::network(&run.join("best.safetensors"), &kernels)?;
+        Ok(Trained { network, untrained, decoding: fitted.evaluation.decoding(), iterations: outcome.iterations, secs: outcome.seconds })
     }
 
-    /// The default profile, cut down to minutes: a network of half the width, which costs a quarter, small crops, and fewer
-    /// vectors in the contrastive terms.
+    /// The default profile, cut down to minutes: a narrow decoder and small crops.
     fn config(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> RunConfig {
-        let mut config = RunConfig::default();
+        let mut config = Profile::Default.config();
         config.data.folder = self.data();
         config.data.microns_per_pixel = microns_per_pixel;
         config.data.augment = augment;
         config.data.validation = Validation::None;
-        config.network = UNetConfig { encoder_width: 32, decoder_channels: [128, 64, 32, 32, 16], ..UNetConfig::default() };
+        config.network.decoder_channels = [128, 64, 32, 32, 16];
         config.method.warmup_iterations = 300;
         config.method.ema_period = 40;
-        config.method.max_per_class = MaxPerClass::Limit(1500);
+        config.evaluation.views = Views::One;
         config.run.crop = 128;
         config.run.batch = 8;
         config.run.recalibrate_batches = 6;
@@ -135,14 +139,14 @@ impl Part<'_> {
 }
 
 /// The mask that a network gives an image.
-pub fn mask(network: &Network, image: &RgbImage) -> Result<Plane<bool>> {
-    let level = Decoding::splitting().first_foreground_level();
+pub fn mask(network: &Network, image: &RgbImage, decoding: &Decoding) -> Result<Plane<bool>> {
+    let level = decoding.first_foreground_level();
     Ok(quantised(&probabilities(network, image)?).map(|&p| p >= level))
 }
 
 /// Scores of a network on an image with labels.
-pub fn score(network: &Network, image: &RgbImage, truth: &Plane<u32>) -> Result<Scores> {
-    Ok(Scores::of_mask(truth, &mask(network, image)?, &Decoding::splitting(), None))
+pub fn score(network: &Network, image: &RgbImage, truth: &Plane<u32>, decoding: &Decoding) -> Result<Scores> {
+    Ok(Scores::of_mask(truth, &mask(network, image, decoding)?, decoding, None))
 }
 
 /// Says what is being done now.

@@ -9,6 +9,7 @@ use infer::runtime::Device;
 use infer::segment;
 use infer::segmenter::{self, Model, Network};
 use infer::slide::{self, Slide};
+use models::decode::Decoding;
 use models::plane::Plane;
 use models::wheel;
 use models::{Context, Result, artifact};
@@ -80,7 +81,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
         labelled_share,
         iterations: trained.iterations,
         training_secs: trained.secs,
-        before: road::score(&trained.untrained, &image, &truth)?,
+        before: road::score(&trained.untrained, &image, &truth, &Decoding::splitting())?,
         after: Scores::of_instances(&truth, &in_region, None),
         halo_px,
         max_difference: part.largest_difference(&trained.network, &image)?,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use train::config::{MaxPerClass, RunConfig, Scope};
+use train::config::{MaxPerClass, Profile, RunConfig, Scope};
 use train::loss::{Contrast, Sampling, contrast_of_maps};
 use train::network::Mode;
 use train::network::device;
@@ -81,7 +81,7 @@ fn config() -> RunConfig {
         set("kernels", "fast"),
         set("deterministic", "false"),
     ];
-    RunConfig::from_toml("", train::config::Profile::Default, &sets).unwrap()
+    RunConfig::from_toml("", Profile::Scratch, &sets).unwrap()
 }
 
 /// A trainer of the default network and crops to train on, the image on the device already.
@@ -98,7 +98,7 @@ fn trainer(batch: usize) -> (Trainer, Batch) {
 
 fn contrastive_term(repeats: usize) {
     let pixels = 4 * SIDE * SIDE;
-    let method = RunConfig::default().method;
+    let method = Profile::Scratch.config().method;
     let z = Tensor::from_vec(random("z", 32 * pixels), (4, 32, SIDE, SIDE), &Device::Cpu).unwrap();
     let labels: Vec<u8> = (0..pixels).map(|i| (i % 2) as u8).collect();
     let contrast = Contrast { tau: 0.3, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: false };

@@ -45,7 +45,7 @@ pub struct Progress {
     pub start: Option<f64>,
     /// Best validation score so far and the iteration it was reached in.
     pub best: Option<(f64, u64)>,
-    /// The decoding that was last fitted to validation masks.
+    /// The decoding that was last fitted.
     pub fitted: Option<Fitted>,
 }
 
@@ -72,9 +72,12 @@ impl ModelFacts {
     }
 }
 
-/// A file that holds the network alone, and what it says of one image.
-pub fn model_file(network: &Network, config: &RunConfig, training: &Training) -> Result<WeightsFile> {
+/// A file that holds the network alone, and what it says of one image. `decoding` is that of slides, where one view is all there is;
+/// the configuration has that of evaluation.
+pub fn model_file(network: &Network, config: &RunConfig, decoding: Decoding, training: &Training) -> Result<WeightsFile> {
     let mut file = weights_file(network, config, training)?;
+    let facts = ModelFacts { decoding, ..ModelFacts::of(config) };
+    file.metadata.insert("model".into(), serde_json::to_string(&facts)?);
     file.arrays.extend(witness::arrays(network)?);
     Ok(file)
 }
@@ -180,7 +183,7 @@ pub fn open(path: &Path) -> Result<WeightsFile> {
 /// The configuration inside a checkpoint.
 pub fn config_of(file: &WeightsFile) -> Result<RunConfig> {
     let text = file.metadata.get("config").map_or("", String::as_str);
-    RunConfig::from_toml(text, Profile::Default, &[] as &[&str])
+    RunConfig::from_toml(text, Profile::Scratch, &[] as &[&str])
 }
 
 /// The network of a checkpoint.

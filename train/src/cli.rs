@@ -69,7 +69,7 @@ struct FitArgs {
     /// Folder of the run.
     #[arg(short, long)]
     out: PathBuf,
-    /// Values to start from where the configuration says nothing: default, pretrained, paper or `paper_monuseg`.
+    /// Values to start from where the configuration says nothing: default, scratch, paper or `paper_monuseg`.
     #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
     profile: Profile,
     /// Set one value, as in `--set run.iterations=2000`; may be repeated.

@@ -28,8 +28,8 @@ pub struct ExportArgs {
 /// Writes one file for every image with scribbles; returns what to print.
 pub fn run(args: &ExportArgs) -> Result<String> {
     let config = match &args.config {
-        Some(path) => RunConfig::load(path, Profile::Default, &args.sets)?,
-        None => RunConfig::from_toml("", Profile::Default, &args.sets)?,
+        Some(path) => RunConfig::load(path, Profile::Scratch, &args.sets)?,
+        None => RunConfig::from_toml("", Profile::Scratch, &args.sets)?,
     };
     let folder = Folder::open(&args.data)?;
     let scribbled: Vec<_> = folder.scribbles.iter().filter(|(id, _)| folder.images.contains_key(*id)).collect();

@@ -42,7 +42,7 @@ pub struct InitArgs {
     /// The file to write.
     #[arg(short, long, default_value = "run.toml")]
     out: PathBuf,
-    /// Values to start from: default, pretrained, paper or `paper_monuseg`.
+    /// Values to start from: default, scratch, paper or `paper_monuseg`.
     #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
     profile: Profile,
     /// Where label images in scribbles/ come from: train, napari, ilastik, labkit (there 0 is unlabelled, 1 background, 2 nucleus).

@@ -1,5 +1,6 @@
 //! Training: from strokes to a checkpoint.
 
+pub mod alignment;
 pub mod augment;
 pub mod check;
 pub mod checkpoint;

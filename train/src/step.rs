@@ -267,6 +267,7 @@ pub fn stack_images(images: &[Vec<f32>], crop: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Profile;
 
     #[test]
     fn a_group_with_too_few_vectors_of_a_class_loses_its_labels() {
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn heads_take_their_first_step_with_their_first_term() {
-        let mut config = RunConfig::default();
+        let mut config = Profile::Scratch.config();
         config.method.name = crate::config::Method::Both;
         config.network.encoder_width = 4;
         config.network.decoder_channels = [8; 5];

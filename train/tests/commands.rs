@@ -30,7 +30,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
 }
 
 fn check(folder: &Path) -> Audit {
-    let mut config = RunConfig::from_toml("", Profile::Default, &["run.crop=32"]).unwrap();
+    let mut config = RunConfig::from_toml("", Profile::Scratch, &["run.crop=32"]).unwrap();
     folder.clone_into(&mut config.data.folder);
     audit(&config).unwrap()
 }
@@ -132,7 +132,7 @@ fn time_is_estimated_from_the_run_s_length() {
     let folder = folder();
     write_scribbles(folder.path(), Kind::Auto(100), 1, false).unwrap();
     let sets = ["run.crop=32", "run.iterations=100", "run.batch=2", "network.encoder_width=4", "network.decoder_channels=[4,4,4,4,4]"];
-    let mut config = RunConfig::from_toml("", Profile::Default, &sets).unwrap();
+    let mut config = RunConfig::from_toml("", Profile::Scratch, &sets).unwrap();
     folder.path().clone_into(&mut config.data.folder);
     let images = audit(&config).unwrap().images;
     let time = train::check::time(&images, &config).unwrap();

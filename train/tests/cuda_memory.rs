@@ -100,7 +100,7 @@ const CONTEXT: usize = 1 << 30;
 /// Bytes in use at most in the second of two steps with every term, batches made ahead included.
 fn peak(map_type: DType, batch: usize) -> usize {
     let before = LIVE.load(Ordering::Relaxed);
-    let config = RunConfig::from_toml("[method]\nname = \"both\"", Profile::Default, &[] as &[&str]).unwrap();
+    let config = RunConfig::from_toml("[method]\nname = \"both\"", Profile::Scratch, &[] as &[&str]).unwrap();
     let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(Idle(map_type)));
     let (mut trainer, _) = Trainer::new(&config, &Weights::new(), &kernels).unwrap();
     let pixels = batch * CROP * CROP;

@@ -134,7 +134,7 @@ fn small_config(sets: &[&str]) -> RunConfig {
             .chain(sets)
             .copied()
             .collect();
-    RunConfig::from_toml("", train::config::Profile::Default, &sets).unwrap()
+    RunConfig::from_toml("", train::config::Profile::Scratch, &sets).unwrap()
 }
 
 /// Four steps with all terms; the losses of each, and the weights after them.

@@ -29,7 +29,7 @@ fn scribble() -> Plane<u8> {
 }
 
 fn data_config() -> DataConfig {
-    DataConfig { label_map: LabelMap::default(), ..Profile::Default.config().data }
+    DataConfig { label_map: LabelMap::default(), ..Profile::Scratch.config().data }
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn configurations_and_indexes() {
     let path = folder.path().join("index.csv");
     for case in 0..500 {
         if let Ok(config) =
-            RunConfig::from_toml(&String::from_utf8_lossy(&damaged(toml.as_bytes(), case)), Profile::Default, &[] as &[&str])
+            RunConfig::from_toml(&String::from_utf8_lossy(&damaged(toml.as_bytes(), case)), Profile::Scratch, &[] as &[&str])
         {
             config.check().unwrap();
         }

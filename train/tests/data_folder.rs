@@ -38,7 +38,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
 }
 
 fn config(folder: &Path, sets: &[&str]) -> RunConfig {
-    let mut config = RunConfig::from_toml("", Profile::Default, sets).unwrap();
+    let mut config = RunConfig::from_toml("", Profile::Scratch, sets).unwrap();
     folder.clone_into(&mut config.data.folder);
     config
 }

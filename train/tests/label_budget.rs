@@ -22,7 +22,7 @@ fn more_labels_are_more_pixels_and_nothing_runs_twice() {
     let arguments = LabelBudgetArgs {
         config: settings,
         out: out.clone(),
-        profile: Profile::Default,
+        profile: Profile::Scratch,
         ratios: vec![20, 100],
         strokes: 0.5,
         without_full: false,

@@ -26,7 +26,7 @@ const SIDE: usize = 32;
 
 fn config(sets: &[&str]) -> RunConfig {
     let text = "[network]\nencoder_width = 8\ndecoder_channels = [16, 16, 8, 8, 8]\n[method]\nname = \"both\"\n";
-    RunConfig::from_toml(text, Profile::Default, sets).unwrap()
+    RunConfig::from_toml(text, Profile::Scratch, sets).unwrap()
 }
 
 /// Two images, which differ by `seed`, of which the first `scribbled` rows have labels.

@@ -29,7 +29,7 @@ fn arguments(folder: &Path, config: &Path, methods: &[Method]) -> FoldsArgs {
     FoldsArgs {
         config: config.to_owned(),
         out: folder.join("folds"),
-        profile: Profile::Default,
+        profile: Profile::Scratch,
         methods: methods.to_vec(),
         folds: vec![0, 1],
         budget_minutes: None,
@@ -184,7 +184,7 @@ fn init_knows_other_programs_labels_and_writes_an_index() {
     let init = ["init", &data, "-o", &out.display().to_string(), "--labels-from", "napari", "--index"];
     let (code, _, stderr) = program(&init);
     assert_eq!(code, 0, "{stderr}");
-    let config = train::config::RunConfig::load(&out, Profile::Default, &[] as &[&str]).unwrap();
+    let config = train::config::RunConfig::load(&out, Profile::Scratch, &[] as &[&str]).unwrap();
     assert_eq!((config.data.label_map.unlabelled, config.data.label_map.background), (vec![0], vec![1]));
     let index = std::fs::read_to_string(Path::new(&data).join("index.csv")).unwrap();
     assert_eq!(index, "id,split,modality\np0,,fluorescence\np1,,fluorescence\n");

@@ -26,6 +26,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("method.threshold", "a pseudo-label is used above this, or below 1 minus this"),
     ("method.ema_start", "corrected, or zero (the papers)"),
     ("method.pseudo_weight", "factor of the pseudo-label loss"),
+    ("method.edge_alignment", "shift predictions so that their contours lie on edges of the images before they become pseudo-labels"),
     ("method.max_per_class", "vectors of each class in a contrastive term: a number, none or even"),
     ("method.pair_rule", "pairs that are pulled together: same, and, or"),
     ("method.self_pairs", "whether a vector is paired with itself"),
@@ -47,7 +48,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("evaluation.threshold", "a pixel belongs to a nucleus above this probability; part of the model card"),
     (
         "evaluation.calibrate",
-        "fit threshold and min_area_px to the validation images' masks (highest IoU; highest F1 and AJI) for the best checkpoint",
+        "fit threshold and min_area_px to the validation images' masks; without masks the threshold to the edges of the images",
     ),
     ("evaluation.min_area_px", "smaller components are no nuclei; part of the model card (the papers: 64)"),
     ("evaluation.paper_clip", "for mdice_paper only: ids above this become it (the published code for DSB2018: 255); 0 leaves them"),
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn comments_change_nothing_and_every_one_is_used() {
-        let mut config = Profile::Default.config();
+        let mut config = Profile::Scratch.config();
         config.data.modality = Some("fluorescence".into());
         config.data.microns_per_pixel = Some(0.5);
         config.optimizer.groups = vec![crate::config::Group { prefix: "encoder".into(), lr: Some(0.0), weight_decay: None }];

@@ -46,11 +46,11 @@ fn compare(key: &str, before: Option<&Value>, now: Option<&Value>, found: &mut V
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::Profile;
 
     #[test]
     fn every_changed_key_is_named_and_free_ones_are_not() {
-        let before = RunConfig::default();
+        let before = Profile::Scratch.config();
         let mut now = before.clone();
         assert_eq!(before.differences(&now), Vec::<String>::new());
         (now.run.minutes, now.run.threads) = (Some(3.0), 7);

@@ -50,7 +50,7 @@ fn table_of(config: &RunConfig) -> Table {
 
 /// Every key there is: a configuration in which every optional value is set.
 fn schema() -> Table {
-    let mut config = RunConfig::default();
+    let mut config = Profile::Scratch.config();
     config.data.modality = Some(String::new());
     config.data.microns_per_pixel = Some(1.0);
     config.data.fold = Some(0);
@@ -124,7 +124,7 @@ mod tests {
     use crate::config::{EmaStart, Method, Schedule};
 
     fn read(text: &str, sets: &[&str]) -> Result<RunConfig> {
-        RunConfig::from_toml(text, Profile::Default, sets)
+        RunConfig::from_toml(text, Profile::Scratch, sets)
     }
 
     fn message(text: &str, sets: &[&str]) -> String {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = RunConfig::load(Path::new("nowhere/run.toml"), Profile::Default, &[] as &[&str]).unwrap_err();
+        let error = RunConfig::load(Path::new("nowhere/run.toml"), Profile::Scratch, &[] as &[&str]).unwrap_err();
         assert!(error.to_string().contains("nowhere/run.toml"), "{error}");
     }
 }

@@ -220,7 +220,7 @@ mod tests {
             ("method.contrast=[{tap='block9',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "block5"),
             ("method.contrast=[{tap='block4',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "delta"),
         ] {
-            let error = RunConfig::from_toml("method.name = 'both'", Profile::Default, &[set]).unwrap_err();
+            let error = RunConfig::from_toml("method.name = 'both'", Profile::Scratch, &[set]).unwrap_err();
             assert!(format!("{error:?}").contains(part), "{set}: {error:?}");
         }
     }
@@ -228,9 +228,9 @@ mod tests {
     #[test]
     fn averaged_weights_need_statistics_of_their_own() {
         let sets = ["optimizer.weight_average=0.99", "run.recalibrate_batches=0"];
-        let error = RunConfig::from_toml("", Profile::Default, &sets).unwrap_err();
+        let error = RunConfig::from_toml("", Profile::Scratch, &sets).unwrap_err();
         assert!(error.to_string().contains("statistics of their own") && error.hint_text().is_some(), "{error:?}");
-        RunConfig::from_toml("", Profile::Default, &sets[..1]).unwrap();
+        RunConfig::from_toml("", Profile::Scratch, &sets[..1]).unwrap();
     }
 
     #[test]

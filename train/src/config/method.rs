@@ -161,6 +161,9 @@ pub struct MethodConfig {
     pub ema_start: EmaStart,
     /// Factor of the pseudo-label loss.
     pub pseudo_weight: f64,
+    /// Whether predictions are shifted before they are averaged, so that contours of .5 lie on the edges of the images
+    /// ([`crate::alignment`]; not in the papers).
+    pub edge_alignment: bool,
     /// Vectors of each class in a contrastive term.
     pub max_per_class: MaxPerClass,
     /// Which pairs are pulled together.

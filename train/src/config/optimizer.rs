@@ -83,7 +83,7 @@ mod tests {
         let config = OptimizerConfig {
             lr_floor: 1e-5,
             groups: vec![group("encoder", Some(0.0), None), group("encoder.layer4", Some(0.5), Some(0.25))],
-            ..crate::config::RunConfig::default().optimizer
+            ..crate::config::Profile::Scratch.config().optimizer
         };
         assert_eq!(config.rate("encoder.conv1.weight", 1.0), (0.0, 5e-5));
         assert_eq!(config.rate("encoder.layer4.0.conv1.weight", 1.0), (0.5, 0.25));

@@ -17,10 +17,11 @@ pub const IMAGENET: &str = "imagenet";
 choice! {
     /// A complete set of values to start from.
     Profile {
-        /// What a user gets: the method with its known faults mended and what did not help left out, sized for an afternoon on a workstation.
+        /// What a user gets: the method with its known faults mended and what did not help left out, on `MobileNetV2`, which starts from
+        /// its `ImageNet` weights.
         Default = "default",
-        /// The same on `MobileNetV2`, which starts from its `ImageNet` weights: better masks from few images and short runs.
-        Pretrained = "pretrained",
+        /// The same on `ResNet-34` from random weights: nothing needs to be fetched.
+        Scratch = "scratch",
         /// What the authors ran on DSB2018.
         Paper = "paper",
         /// What the authors ran on `MoNuSeg`.
@@ -33,20 +34,14 @@ impl Profile {
     pub fn config(self) -> RunConfig {
         match self {
             Self::Default => default_profile(),
-            Self::Pretrained => pretrained(),
+            Self::Scratch => scratch(),
             Self::Paper => paper(),
             Self::PaperMonuseg => paper_monuseg(),
         }
     }
 }
 
-impl Default for RunConfig {
-    fn default() -> Self {
-        default_profile()
-    }
-}
-
-fn default_profile() -> RunConfig {
+fn scratch() -> RunConfig {
     RunConfig {
         data: DataConfig {
             folder: PathBuf::from("data"),
@@ -74,6 +69,7 @@ fn default_profile() -> RunConfig {
             threshold: 0.8,
             ema_start: EmaStart::Corrected,
             pseudo_weight: 0.5,
+            edge_alignment: true,
             max_per_class: MaxPerClass::Limit(6000),
             pair_rule: PairRule::Same,
             self_pairs: false,
@@ -128,8 +124,8 @@ fn default_profile() -> RunConfig {
     }
 }
 
-fn pretrained() -> RunConfig {
-    let mut config = default_profile();
+fn default_profile() -> RunConfig {
+    let mut config = scratch();
     config.network.encoder = Encoder::MobileNetV2;
     config.optimizer.lr_encoder = 3e-4;
     config.run.init = Some(PathBuf::from(IMAGENET));
@@ -138,10 +134,11 @@ fn pretrained() -> RunConfig {
 
 /// Oh, Lee, Jeong, ISBI 2022, after its published code.
 fn paper() -> RunConfig {
-    let mut config = default_profile();
+    let mut config = scratch();
     config.method.warmup_iterations = 100;
     config.method.ema_period = 5;
     config.method.ema_start = EmaStart::Zero;
+    config.method.edge_alignment = false;
     config.method.name = Method::Both;
     config.method.contrast = vec![ContrastTerm::r1(), ContrastTerm { least_vectors: 3, ..ContrastTerm::r4() }];
     (config.optimizer.lr_encoder, config.optimizer.lr_head) = (3e-4, 3e-4);
@@ -196,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn pretrained_differs_from_default_in_the_encoder_alone() {
-        let changed = default_profile().differences(&pretrained());
+    fn default_differs_from_scratch_in_the_encoder_alone() {
+        let changed = scratch().differences(&default_profile());
         let keys: Vec<&str> = changed.iter().map(|change| change.split(' ').next().unwrap()).collect();
         assert_eq!(keys, ["network.encoder", "optimizer.lr_encoder", "run.init"], "{changed:?}");
     }

@@ -51,20 +51,26 @@ impl View {
     }
 }
 
-/// Probability of nucleus for every pixel, the mean over the views. Each view is padded by itself, as in [`probabilities`].
-pub fn averaged_probabilities(network: &Network, image: &RgbImage, views: Views) -> Result<Plane<f32>> {
-    let all = averaged_unless(network, image, views, &AtomicBool::new(false))?;
-    Ok(all.expect("nothing asks it to stop"))
+/// Probabilities of nucleus for every pixel of an image.
+pub struct Prediction {
+    /// Of the image as it is: what `infer` computes on slides.
+    pub one: Plane<f32>,
+    /// The mean over the views.
+    pub mean: Plane<f32>,
 }
 
-/// [`averaged_probabilities`], or `None` if `stop` came before the last view.
-pub fn averaged_unless(network: &Network, image: &RgbImage, views: Views, stop: &AtomicBool) -> Result<Option<Plane<f32>>> {
-    if views == Views::One {
-        return Ok(Some(probabilities(network, image)?));
-    }
+/// Probability of nucleus for every pixel, the mean over the views. Each view is padded by itself, as in [`probabilities`].
+pub fn averaged_probabilities(network: &Network, image: &RgbImage, views: Views) -> Result<Plane<f32>> {
+    let all = predict_unless(network, image, views, &AtomicBool::new(false))?;
+    Ok(all.expect("nothing asks it to stop").mean)
+}
+
+/// [`averaged_probabilities`] and those of the image as it is, or `None` if `stop` came before the last view.
+pub fn predict_unless(network: &Network, image: &RgbImage, views: Views, stop: &AtomicBool) -> Result<Option<Prediction>> {
+    let one = probabilities(network, image)?;
     let all = View::all(views);
-    let mut sum = Plane::filled(image.width, image.height, 0.0);
-    for view in &all {
+    let mut sum = one.clone();
+    for view in &all[1..] {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -76,7 +82,7 @@ pub fn averaged_unless(network: &Network, image: &RgbImage, views: Views, stop: 
         sources.iter().zip(&p.data).for_each(|(&i, p)| sum.data[i] += p);
     }
     let n = all.len() as f32;
-    Ok(Some(sum.map(|p| p / n)))
+    Ok(Some(Prediction { one, mean: sum.map(|p| p / n) }))
 }
 
 #[cfg(test)]

@@ -1,13 +1,10 @@
-//! Decoding fitted to validation masks.
-//!
-//! Strokes lie in the middle of nuclei and of the ground between them; where the border runs between the two is left to the
-//! network, whose probabilities are therefore no frequencies: .5 draws many contours too wide. A few complete masks tell which
-//! level is right.
+//! Decoding fitted to validation masks: what [`crate::alignment`] finds without any.
 
 use models::decode::{Decoding, instances_of_mask};
 use models::plane::Plane;
 use rayon::prelude::*;
 
+use crate::alignment::thresholds;
 use crate::data::Sample;
 use crate::metrics::Scores;
 
@@ -17,11 +14,6 @@ pub struct Predicted<'a> {
     pub sample: &'a Sample,
     /// `round(255 p)`.
     pub probability: Plane<u8>,
-}
-
-/// Thresholds that are tried: .1, .15, ... .9. Far enough from the ends that a level of 1/255 moves few pixels.
-fn thresholds() -> impl Iterator<Item = f64> {
-    (2..=18).map(|k| f64::from(k) / 20.0)
 }
 
 /// Least areas that are tried, in pixels.

@@ -1,5 +1,6 @@
 //! A run from its configuration to its last checkpoint.
 
+mod averages;
 mod batches;
 mod calibration;
 mod files;
@@ -30,7 +31,7 @@ use prefetch::Prefetch;
 use ranks::{Others, Shared, contrast_draw};
 use state::State;
 pub use summary::DataSummary;
-pub use validation::Fitted;
+pub use validation::{Fitted, Level};
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq)]

@@ -85,10 +85,11 @@ fn half_cosine(done: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Profile;
 
     #[test]
     fn cosines_start_anew_after_2_then_4_then_8_iterations() {
-        let mut config = RunConfig::default();
+        let mut config = Profile::Scratch.config();
         config.optimizer.schedule = Schedule::CosineRestarts;
         let plan = Plan::of(&config, 10);
         // T_0 = 2, T_mult = 2: 0.5 + 0.5 cos(pi t / T).
@@ -104,14 +105,14 @@ mod tests {
 
     #[test]
     fn polynomials_fall_with_their_power() {
-        let mut config = RunConfig::default();
+        let mut config = Profile::Scratch.config();
         (config.optimizer.schedule, config.optimizer.poly_power, config.run.iterations) = (Schedule::Poly, 2.0, 10);
         assert_eq!(Plan::of(&config, 10).learning_rate_factor(5, 0.0), 0.25);
     }
 
     #[test]
     fn time_and_iterations_end_stages_and_the_run() {
-        let mut config = RunConfig::default();
+        let mut config = Profile::Scratch.config();
         config.run.iterations = 100;
         config.run.minutes = Some(1.0);
         config.method.warmup_iterations = 40;

@@ -1,6 +1,5 @@
 //! What a run changes as it goes, and how it is saved.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,15 +11,14 @@ use models::{Result, artifact};
 
 use super::batches::Batches;
 use super::files::Files;
-use super::ranks::{Others, Shared};
-use super::validation::{Scored, describe, score};
+use super::validation::{Fitted, Scored, describe, score};
+use crate::alignment::Edges;
 use crate::checkpoint::{self, Progress};
 use crate::config::RunConfig;
 use crate::data::image_file::png_of_rgb;
 use crate::data::{Dataset, Sample, Split};
 use crate::evaluate::{picture, probabilities};
 use crate::log::Log;
-use crate::metrics::pseudo::Confusion;
 use crate::network::kernels::Kernels;
 use crate::pretrained;
 use crate::step::Trainer;
@@ -28,8 +26,8 @@ use crate::tensorboard::Board;
 
 /// Everything that moves in a run.
 pub struct State<'a> {
-    config: &'a RunConfig,
-    dataset: &'a Dataset,
+    pub(super) config: &'a RunConfig,
+    pub(super) dataset: &'a Dataset,
     /// Positions of the training images in the data set.
     pub training: Vec<usize>,
     validation: Vec<&'a Sample>,
@@ -37,6 +35,8 @@ pub struct State<'a> {
     pub trainer: Trainer,
     /// Averaged predictions, one per training image; none where the method has no pseudo-labels.
     pub averages: Arc<Vec<Plane<f32>>>,
+    /// Edges of the training images; none before the first update of the averages, nor where nothing is aligned with them.
+    pub(super) edges: Vec<Edges>,
     /// Where the run stands.
     pub progress: Progress,
     /// Loss terms and scores so far.
@@ -89,6 +89,7 @@ impl<'a> State<'a> {
             validation,
             trainer,
             averages,
+            edges: Vec::new(),
             progress: Progress::default(),
             log: Log::default(),
             steps_here: 0,
@@ -121,13 +122,8 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    fn averages_by_id(&self) -> BTreeMap<String, Vec<f32>> {
-        let pairs = self.averages.iter().zip(&self.training);
-        pairs.map(|(average, &i)| (self.dataset.samples[i].id.clone(), average.data.clone())).collect()
-    }
-
     /// Measures `BatchNorm` statistics for the present weights; `false` if `stop` came before the end.
-    fn recalibrate(&mut self, batches: &Batches, stop: &AtomicBool) -> Result<bool> {
+    pub(super) fn recalibrate(&mut self, batches: &Batches, stop: &AtomicBool) -> Result<bool> {
         let now = Some(self.progress.iteration);
         if self.recalibrated == now || self.config.run.recalibrate_batches == 0 {
             return Ok(true);
@@ -139,49 +135,23 @@ impl<'a> State<'a> {
         Ok(done)
     }
 
-    /// Moves every average towards the network's present prediction, all or none: `false` if `stop` came before the end.
-    pub fn update_averages(&mut self, batches: &Batches, shared: Shared, others: &Others) -> Result<bool> {
-        if !self.recalibrate(batches, shared.stop)? {
-            return Ok(false);
-        }
-        let Some(predictions) = others.predictions(shared, self.trainer.evaluated(), &self.training)? else { return Ok(false) };
-        let rule = self.trainer.pseudo_labels();
-        for (average, prediction) in Arc::make_mut(&mut self.averages).iter_mut().zip(&predictions) {
-            rule.update(&mut average.data, prediction);
-        }
-        self.progress.updates += 1;
-        self.progress.averaged = self.progress.iteration;
-        self.note_confusion();
-        Ok(true)
-    }
-
-    /// Writes down how far the pseudo-labels agree with masks, where there are any.
-    fn note_confusion(&mut self) {
-        let rule = self.trainer.pseudo_labels();
-        let mut confusion = Confusion::default();
-        for (average, &i) in self.averages.iter().zip(&self.training) {
-            let sample = &self.dataset.samples[i];
-            if let Some(truth) = &sample.labels {
-                confusion.add(truth, &sample.scribble, &rule.labels(&average.data, &sample.scribble.data, self.progress.updates));
-            }
-        }
-        if confusion != Confusion::default() {
-            self.log.pseudo_labelled(self.progress.iteration, confusion);
-        }
-    }
-
     /// Scores the weights that the run starts from, if they are a whole network's; `false` if `stop` came before the end.
     pub fn score_start(&mut self, stop: &AtomicBool) -> Result<bool> {
         if !self.starts_trained || self.progress.iteration > 0 {
             return Ok(true);
         }
-        let score = match score(self.trainer.evaluated(), &self.validation, self.config, stop)? {
-            Scored::Mean(score, _) => Some(score),
-            Scored::Nothing => None,
-            Scored::Stopped => return Ok(false),
-        };
+        let Some((score, _)) = self.scored(stop)? else { return Ok(false) };
         self.progress.start = score;
         Ok(true)
+    }
+
+    /// The score of the validation images and the decoding, none if `stop` came before the end.
+    fn scored(&self, stop: &AtomicBool) -> Result<Option<(Option<f64>, Fitted)>> {
+        let others: Vec<&Sample> = self.training.iter().map(|&i| &self.dataset.samples[i]).collect();
+        Ok(match score(self.trainer.evaluated(), &self.validation, &others, self.config, stop)? {
+            Scored::Done(score, fitted) => Some((score, fitted)),
+            Scored::Stopped => None,
+        })
     }
 
     /// Scores the validation images, and keeps the network if it was never better; `false` if `stop` came before the end.
@@ -190,13 +160,8 @@ impl<'a> State<'a> {
             return Ok(false);
         }
         tracing::debug!("validating with {} images after {} iterations", self.validation.len(), self.progress.iteration);
-        let scored = match score(self.trainer.evaluated(), &self.validation, self.config, stop)? {
-            Scored::Mean(score, fitted) => Some((score, fitted)),
-            Scored::Nothing => None,
-            Scored::Stopped => return Ok(false),
-        };
-        let score = scored.map(|(score, _)| score);
-        self.progress.fitted = scored.map(|(_, fitted)| fitted);
+        let Some((score, fitted)) = self.scored(stop)? else { return Ok(false) };
+        self.progress.fitted = Some(fitted);
         self.progress.validated = self.progress.iteration;
         if let Some(score) = score {
             self.log.validated(self.progress.iteration, score);
@@ -207,7 +172,8 @@ impl<'a> State<'a> {
         };
         if is_best {
             self.progress.best = score.map(|score| (score, self.progress.iteration));
-            checkpoint::model_file(self.trainer.evaluated(), &self.decoded_config(), &self.training_summary())?.write(&files.best)?;
+            let (config, training) = (self.decoded_config(), self.training_summary());
+            checkpoint::model_file(self.trainer.evaluated(), &config, fitted.on_slides(self.config), &training)?.write(&files.best)?;
         }
         Ok(true)
     }
@@ -242,7 +208,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// The configuration with the decoding that was fitted to validation masks, if one was.
+    /// The configuration with the decoding that was fitted, if one was.
     fn decoded_config(&self) -> RunConfig {
         self.progress.fitted.map_or_else(|| self.config.clone(), |fitted| fitted.put_into(self.config))
     }

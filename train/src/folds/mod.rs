@@ -30,7 +30,7 @@ pub struct FoldsArgs {
     /// Folder for runs and tables
     #[arg(short, long)]
     pub out: PathBuf,
-    /// Values for what the configuration leaves out: default, pretrained, paper, `paper_monuseg`
+    /// Values for what the configuration leaves out: default, scratch, paper, `paper_monuseg`
     #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
     pub profile: Profile,
     /// Methods to compare: pce, s2l, r1, r4, both, full
@@ -133,7 +133,7 @@ pub(crate) fn scored_run<T: Serialize + serde::de::DeserializeOwned>(
 ) -> Result<Option<T>> {
     let path = out.join("scores.json");
     if path.exists() {
-        let differences = RunConfig::load(&out.join("config.toml"), Profile::Default, &[] as &[&str])?.differences(config);
+        let differences = RunConfig::load(&out.join("config.toml"), Profile::Scratch, &[] as &[&str])?.differences(config);
         if !differences.is_empty() {
             bail!("a finished run is here with another configuration: {}", differences.join("; "); hint: "give the same configuration, or another folder with --out");
         }

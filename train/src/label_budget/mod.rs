@@ -26,7 +26,7 @@ pub struct LabelBudgetArgs {
     /// Folder for data folders, runs, table and plot
     #[arg(short, long)]
     pub out: PathBuf,
-    /// Values for what the configuration leaves out: default, pretrained, paper, `paper_monuseg`
+    /// Values for what the configuration leaves out: default, scratch, paper, `paper_monuseg`
     #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
     pub profile: Profile,
     /// Automatic scribbles on these shares of nuclei, in per cent

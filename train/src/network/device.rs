@@ -175,7 +175,7 @@ mod several {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RunConfig;
+    use crate::config::Profile;
 
     #[test]
     fn what_cannot_be_had_is_an_error_with_a_hint() {
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn several_devices_that_are_not_there_are_an_error_with_a_hint() {
-        let mut run = RunConfig::default().run;
+        let mut run = Profile::Scratch.config().run;
         run.devices = 2;
         let mut message = |device| {
             run.device = device;

@@ -47,7 +47,7 @@ pub fn config(data: &Path, sets: &[&str]) -> RunConfig {
          ema_period = 2\n[evaluation]\nviews = \"one\"\n[run]\niterations = 12\nbatch = 2\ncrop = 64\nvalidate_every = 3\nrecalibrate_batches = 2\noverlays = 2\ndevice = \"cpu\"\n",
         data.display()
     );
-    RunConfig::from_toml(&text, Profile::Default, sets).unwrap()
+    RunConfig::from_toml(&text, Profile::Scratch, sets).unwrap()
 }
 
 pub fn arrays(run: &Path, name: &str) -> models::weights::Weights {

@@ -12,7 +12,7 @@ use models::card::Normalisation;
 use models::unet::{UNetConfig, unet};
 use models::weights::Weights;
 use train::augment::normalise;
-use train::config::{Method, RunConfig};
+use train::config::{Method, Profile, RunConfig};
 use train::loss::cross_entropy;
 use train::network::kernels::{Cpu, Kernels};
 use train::network::{Mode, Network};
@@ -37,7 +37,7 @@ pub fn batch(first: u64, images: u64) -> (Tensor, Vec<u8>) {
 /// What is trained: half as wide as the usual encoder, every convolution still wide enough for bf16.
 pub fn config() -> RunConfig {
     let network = UNetConfig { encoder_width: 32, decoder_channels: [64, 32, 32, 16, 16], ..UNetConfig::default() };
-    let mut config = RunConfig { network, ..RunConfig::default() };
+    let mut config = RunConfig { network, ..Profile::Scratch.config() };
     config.method.name = Method::Pce;
     config
 }

@@ -1,0 +1,133 @@
+//! Contours of a probability map at every level, and the threshold whose contours lie on the strongest edges.
+
+use models::decode::Decoding;
+use models::plane::Plane;
+
+use super::Edges;
+
+/// A contour of fewer pixels says nothing about a threshold.
+const LEAST_PIXELS: u64 = 20;
+
+/// Thresholds that are tried: .1, .15, ... .95. Far enough from the ends that a level of 1/255 moves few pixels.
+pub fn thresholds() -> impl Iterator<Item = f64> {
+    (2..=19).map(|k| f64::from(k) / 20.0)
+}
+
+/// Pixels on one image's contours, and what the edges there sum to: of `p >= level` for every level.
+pub struct Contours {
+    pixels: [u64; 256],
+    edges: [f64; 256],
+}
+
+impl Contours {
+    /// A pixel lies on the contour of a mask if it belongs to it and one of its four neighbours does not; the border of the image is no
+    /// contour. `levels` are quantised probabilities, of the size of the image.
+    pub fn of(levels: &Plane<u8>, edges: &Edges) -> Self {
+        let (w, h) = (levels.width, levels.height);
+        assert_eq!((w, h), (edges.0.width, edges.0.height), "probabilities and edges of one image");
+        let mut contours = Self { pixels: [0; 256], edges: [0.0; 256] };
+        for y in 0..h {
+            let [above, row, below] = [y.saturating_sub(1), y, (y + 1).min(h - 1)].map(|y| levels.row(y));
+            for x in 0..w {
+                let lowest = above[x].min(below[x]).min(row[x.saturating_sub(1)]).min(row[(x + 1).min(w - 1)]);
+                contours.add(lowest, row[x], edges.0.at(x, y));
+            }
+        }
+        contours
+    }
+
+    /// A pixel that is in the mask up to its own level, and has a neighbour outside above that one's.
+    fn add(&mut self, neighbour: u8, own: u8, edge: f32) {
+        for level in usize::from(neighbour) + 1..=usize::from(own) {
+            self.pixels[level] += 1;
+            self.edges[level] += f64::from(edge);
+        }
+    }
+
+    /// The mean edge on the contour from this level on; none if the contour is too short.
+    fn mean(&self, level: u8) -> Option<f64> {
+        let (pixels, edges) = (self.pixels[usize::from(level)], self.edges[usize::from(level)]);
+        (pixels >= LEAST_PIXELS).then(|| edges / pixels as f64)
+    }
+}
+
+/// The threshold with the highest mean over images of the mean edge on their contours, among those that leave a contour in at least
+/// half of the images that have one at all; the lowest of equal ones. `None` where no image has one.
+pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Option<f64> {
+    let images: Vec<&Contours> = images.into_iter().collect();
+    let level = |threshold: f64| Decoding { threshold, ..Decoding::default() }.first_foreground_level();
+    let means = |threshold: f64| -> Vec<f64> { images.iter().filter_map(|image| image.mean(level(threshold))).collect() };
+    let some = images.iter().filter(|image| thresholds().any(|threshold| image.mean(level(threshold)).is_some())).count();
+    let mut best = None;
+    for threshold in thresholds() {
+        let means = means(threshold);
+        if means.is_empty() || 2 * means.len() < some {
+            continue;
+        }
+        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        if best.is_none_or(|(_, highest)| mean > highest) {
+            best = Some((threshold, mean));
+        }
+    }
+    best.map(|(threshold, _)| threshold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::RgbImage;
+    use crate::rng::Draw;
+
+    /// A bright disc of radius 10 in a dark image of 64 x 64, and probabilities that fall with the distance from its centre: `half` at
+    /// its border.
+    fn disc(half: f32) -> (RgbImage, Plane<u8>) {
+        let distance = |i: usize| ((i % 64) as f32 - 31.5).hypot((i / 64) as f32 - 31.5);
+        let image = (0..64 * 64).flat_map(|i| [if distance(i) < 10.0 { 200 } else { 20 }; 3]).collect();
+        let logit = (half / (1.0 - half)).ln();
+        let p = |i: usize| 1.0 / (1.0 + (-(logit + 0.5 * (10.0 - distance(i)))).exp());
+        let levels = (0..64 * 64).map(|i| models::decode::quantise(p(i))).collect();
+        (RgbImage::new(64, 64, image).unwrap(), Plane { width: 64, height: 64, data: levels })
+    }
+
+    #[test]
+    fn the_threshold_is_the_probability_at_the_border() {
+        for half in [0.3f32, 0.5, 0.8] {
+            let (image, levels) = disc(half);
+            let found = best_threshold([&Contours::of(&levels, &Edges::of(&image))]).unwrap();
+            assert!((found - f64::from(half)).abs() <= 0.1, "{found} at {half}");
+        }
+    }
+
+    #[test]
+    fn counts_are_those_of_the_definition() {
+        let mut draw = Draw::new(3, "contours", 0, 0, 0);
+        let levels = Plane { width: 13, height: 9, data: (0..13 * 9).map(|_| draw.below(256) as u8).collect() };
+        let edges = Edges(levels.map(|_| draw.below(100) as f32));
+        let contours = Contours::of(&levels, &edges);
+        for level in [1, 60, 128, 200, 255u8] {
+            let (mut pixels, mut sum) = (0, 0.0);
+            for (x, y) in (0..13usize).flat_map(|x| (0..9usize).map(move |y| (x, y))) {
+                let outside = |dx: isize, dy: isize| {
+                    let (x, y) = (x.wrapping_add_signed(dx), y.wrapping_add_signed(dy));
+                    x < 13 && y < 9 && levels.at(x, y) < level
+                };
+                if levels.at(x, y) >= level && (outside(1, 0) || outside(-1, 0) || outside(0, 1) || outside(0, -1)) {
+                    pixels += 1;
+                    sum += f64::from(edges.0.at(x, y));
+                }
+            }
+            assert_eq!((contours.pixels[usize::from(level)], contours.edges[usize::from(level)]), (pixels, sum), "{level}");
+        }
+    }
+
+    #[test]
+    fn images_without_contours_say_nothing() {
+        let (image, levels) = disc(0.8);
+        let edges = Edges::of(&image);
+        let empty = Contours::of(&levels.map(|_| 0), &edges);
+        let disc = Contours::of(&levels, &edges);
+        assert_eq!(best_threshold([&empty]), None);
+        assert_eq!(best_threshold([]), None);
+        assert_eq!(best_threshold([&empty, &empty, &disc]), best_threshold([&disc]));
+    }
+}

@@ -1,0 +1,108 @@
+//! How much an image changes at each of its pixels.
+
+use models::plane::Plane;
+
+use crate::data::RgbImage;
+
+/// The magnitude of an image's gradient, relative to its mean over the image.
+pub struct Edges(pub Plane<f32>);
+
+impl Edges {
+    /// Sobel's gradient of the image smoothed twice by 1 2 1, over all channels (the root of the sum of squares).
+    ///
+    /// Where the ground is light (transmitted light) the channels are optical densities, where it is dark (fluorescence) square roots
+    /// of intensities, whose noise is the same everywhere. An image of one colour has edges of 0.
+    pub fn of(image: &RgbImage) -> Self {
+        let brightness = image.data.iter().map(|v| f64::from(*v)).sum::<f64>() / image.data.len().max(1) as f64;
+        let scale: [f32; 256] = std::array::from_fn(|v| match brightness > 127.5 {
+            true => -((v as f32 + 1.0) / 256.0).ln(),
+            false => (v as f32).sqrt(),
+        });
+        let mut squares = Plane::filled(image.width, image.height, 0.0);
+        for channel in 0..3 {
+            let values = image.data.as_chunks::<3>().0.iter().map(|pixel| scale[usize::from(pixel[channel])]).collect();
+            let plane = Plane { width: image.width, height: image.height, data: values };
+            add_squared_gradient(&mut squares, &smooth(&smooth(&plane)));
+        }
+        let magnitude = squares.map(|v| v.sqrt());
+        let mean = magnitude.data.iter().map(|v| f64::from(*v)).sum::<f64>() / magnitude.data.len().max(1) as f64;
+        Self(magnitude.map(|v| if mean > 0.0 { (f64::from(*v) / mean) as f32 } else { 0.0 }))
+    }
+}
+
+/// The positions before, at and behind `i`, which stay inside.
+fn around(i: usize, n: usize) -> [usize; 3] {
+    [i.saturating_sub(1), i, (i + 1).min(n - 1)]
+}
+
+/// 1 2 1 / 4 along columns and rows.
+fn smooth(plane: &Plane<f32>) -> Plane<f32> {
+    let (w, h) = (plane.width, plane.height);
+    let mut rows = plane.clone();
+    for y in 0..h {
+        let [above, here, below] = around(y, h).map(|y| plane.row(y));
+        let new = rows.row_mut(y);
+        (0..w).for_each(|x| new[x] = 0.25 * (above[x] + below[x]) + 0.5 * here[x]);
+    }
+    let mut both = rows.clone();
+    for y in 0..h {
+        let row = rows.row(y);
+        let new = both.row_mut(y);
+        (0..w).for_each(|x| {
+            let [left, here, right] = around(x, w);
+            new[x] = 0.25 * (row[left] + row[right]) + 0.5 * row[here];
+        });
+    }
+    both
+}
+
+fn add_squared_gradient(squares: &mut Plane<f32>, plane: &Plane<f32>) {
+    let (w, h) = (plane.width, plane.height);
+    for y in 0..h {
+        let [above, here, below] = around(y, h).map(|y| plane.row(y));
+        let new = squares.row_mut(y);
+        (0..w).for_each(|x| {
+            let [l, m, r] = around(x, w);
+            let across = above[r] - above[l] + 2.0 * (here[r] - here[l]) + below[r] - below[l];
+            let down = below[l] - above[l] + 2.0 * (below[m] - above[m]) + below[r] - above[r];
+            new[x] += across * across + down * down;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Half of the image `left`, the other half `right`.
+    fn step(left: u8, right: u8) -> RgbImage {
+        let row = (0..32).flat_map(|x| [if x < 16 { left } else { right }; 3]);
+        RgbImage::new(32, 8, row.collect::<Vec<u8>>().repeat(8)).unwrap()
+    }
+
+    #[test]
+    fn edges_are_where_the_image_changes_and_have_a_mean_of_one() {
+        for (left, right) in [(10, 90), (250, 120)] {
+            let edges = Edges::of(&step(left, right)).0;
+            for y in 0..8 {
+                let row = edges.row(y);
+                assert!(row[15] > 5.0 && (row[15] - row[16]).abs() < 1e-4 * row[15], "{row:?}");
+                assert!(row[..11].iter().chain(&row[21..]).all(|v| *v < 1e-4), "{row:?}");
+            }
+            let mean = edges.data.iter().sum::<f32>() / edges.data.len() as f32;
+            assert!((mean - 1.0).abs() < 1e-4, "{mean}");
+        }
+    }
+
+    #[test]
+    fn one_colour_has_no_edges_and_the_exposure_does_not_matter() {
+        assert!(Edges::of(&step(77, 77)).0.data.iter().all(|v| *v == 0.0));
+        let (dim, bright) = (Edges::of(&step(4, 16)).0, Edges::of(&step(16, 64)).0);
+        assert!(dim.data.iter().zip(&bright.data).all(|(a, b)| (a - b).abs() < 1e-3));
+    }
+
+    #[test]
+    fn an_image_of_one_pixel_is_fine() {
+        assert_eq!(Edges::of(&RgbImage::new(1, 1, vec![5, 6, 7]).unwrap()).0.data, [0.0]);
+    }
+}

@@ -1,0 +1,87 @@
+//! The decoding that a run fits: to masks, or to the edges of the images; for scores and for slides.
+
+mod pictures;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use models::console::Silent;
+use models::decode::Decoding;
+use models::plane::Plane;
+use models::weights::WeightsFile;
+use pictures::data_folder;
+use train::alignment::{Contours, Edges, best_threshold, thresholds};
+use train::checkpoint::ModelFacts;
+use train::config::{DeviceChoice, RunConfig, Views};
+use train::data::{Dataset, Sample, Split};
+use train::evaluate::command::open;
+use train::evaluate::quantised;
+use train::evaluate::views::averaged_probabilities;
+use train::fit::fit;
+use train::network::Network;
+
+/// The best checkpoint of a run: its network, its configuration, and the decoding of slides.
+fn trained(folder: &Path, sets: &[&str]) -> (Network, RunConfig, Decoding) {
+    let data = folder.join("data");
+    data_folder(&data, 6);
+    let mut all = vec!["method.name=s2l", "run.iterations=24", "evaluation.views=flips"];
+    all.extend(sets);
+    let out = folder.join("run");
+    fit(&pictures::config(&data, &all), &out, false, &Silent, &AtomicBool::new(false)).unwrap();
+    let (network, config) = open(&out, DeviceChoice::Cpu).unwrap();
+    let file = WeightsFile::read(&out.join("best.safetensors")).unwrap();
+    let facts: ModelFacts = serde_json::from_str(&file.metadata["model"]).unwrap();
+    (network, config, facts.decoding)
+}
+
+fn levels(network: &Network, samples: &[&Sample], views: Views) -> Vec<Plane<u8>> {
+    samples.iter().map(|sample| quantised(&averaged_probabilities(network, &sample.image, views).unwrap())).collect()
+}
+
+fn iou(samples: &[&Sample], levels: &[Plane<u8>], threshold: f64) -> f64 {
+    let level = Decoding { threshold, ..Decoding::default() }.first_foreground_level();
+    let of = |(sample, levels): (&&Sample, &Plane<u8>)| {
+        let pairs = || sample.labels.as_ref().unwrap().data.iter().map(|&id| id > 0).zip(levels.data.iter().map(|&p| p >= level));
+        let (both, any) = (pairs().filter(|(a, b)| *a && *b).count(), pairs().filter(|(a, b)| *a || *b).count());
+        both as f64 / any.max(1) as f64
+    };
+    samples.iter().zip(levels).map(of).sum::<f64>() / samples.len() as f64
+}
+
+#[test]
+fn masks_fit_scores_on_the_mean_of_views_and_slides_on_one_view() {
+    let folder = tempfile::tempdir().unwrap();
+    let (network, config, slides) = trained(folder.path(), &[]);
+    let dataset = Dataset::load(&config).unwrap();
+    let samples: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
+    for (views, fitted) in [(Views::Flips, config.evaluation.threshold), (Views::One, slides.threshold)] {
+        let levels = levels(&network, &samples, views);
+        let best = thresholds().map(|threshold| iou(&samples, &levels, threshold)).fold(0.0, f64::max);
+        assert!(best > 0.0 && (iou(&samples, &levels, fitted) - best).abs() < 1e-12, "{views}: {fitted} is not the best");
+    }
+}
+
+#[test]
+fn without_masks_contours_lie_on_edges() {
+    let folder = tempfile::tempdir().unwrap();
+    let (network, config, slides) = trained(folder.path(), &["data.validation=scribbles"]);
+    let dataset = Dataset::load(&config).unwrap();
+    // Six images are fewer than are wanted: those that validate come first, then those that train.
+    let held: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
+    let samples: Vec<&Sample> = held.iter().copied().chain(dataset.of(Split::Train).map(|(_, sample)| sample)).collect();
+    assert!(!held.is_empty() && samples.len() == 6);
+    for (views, fitted) in [(Views::Flips, config.evaluation.threshold), (Views::One, slides.threshold)] {
+        let levels = levels(&network, &samples, views);
+        let contours: Vec<Contours> = samples.iter().zip(&levels).map(|(s, p)| Contours::of(p, &Edges::of(&s.image))).collect();
+        assert_eq!(best_threshold(&contours), Some(fitted), "{views}");
+    }
+    assert_eq!(config.evaluation.min_area_px, slides.min_area_px);
+}
+
+#[test]
+fn nothing_is_fitted_unless_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets = ["data.validation=scribbles", "evaluation.calibrate=false", "evaluation.threshold=0.35"];
+    let (_, config, slides) = trained(folder.path(), &sets);
+    assert_eq!((config.evaluation.threshold, slides.threshold), (0.35, 0.35));
+}
