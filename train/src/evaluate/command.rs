@@ -38,6 +38,9 @@ pub struct EvaluateArgs {
     /// Whether touching nuclei are cut apart; by default as in the run's configuration.
     #[arg(long, value_name = "true|false")]
     split_touching: Option<bool>,
+    /// A pixel belongs to a nucleus above this probability; by default as in the run's configuration, or as it was fitted.
+    #[arg(long, value_name = "P", value_parser = probability)]
+    threshold: Option<f64>,
     /// Components with fewer pixels are no nuclei; by default as in the run's configuration.
     #[arg(long, value_name = "PIXELS")]
     min_area_px: Option<usize>,
@@ -49,11 +52,17 @@ pub struct EvaluateArgs {
     json: bool,
 }
 
+fn probability(text: &str) -> std::result::Result<f64, String> {
+    let value = text.parse().ok().filter(|p| (0.0..1.0).contains(p));
+    value.ok_or_else(|| format!("expected a probability from 0 to below 1, found {text:?}"))
+}
+
 /// Runs the command; what it returns goes to stdout.
 pub fn run(arguments: &EvaluateArgs) -> Result<String> {
     let (network, mut config) = open(&arguments.run, arguments.device)?;
     config.evaluation.views = arguments.views.unwrap_or(config.evaluation.views);
     config.evaluation.split_touching = arguments.split_touching.unwrap_or(config.evaluation.split_touching);
+    config.evaluation.threshold = arguments.threshold.unwrap_or(config.evaluation.threshold);
     config.evaluation.min_area_px = arguments.min_area_px.unwrap_or(config.evaluation.min_area_px);
     let dataset = Dataset::load_labelled(&arguments.data, arguments.split, arguments.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
