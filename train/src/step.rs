@@ -114,7 +114,7 @@ impl Trainer {
 
     /// One step at `factor` times the learning rates.
     pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, draw: &mut Draw) -> Result<Losses> {
-        let tape = self.network.forward(&batch.image, Mode::Train)?;
+        let mut tape = self.network.forward(&batch.image, Mode::Train)?;
         let logits = self.network.output(&tape)?;
         let full = stage == Stage::Full && self.config.method.uses_pseudo_labels();
         let pseudo = full.then(|| self.pseudo_labels().labels(&batch.average, &batch.scribble, batch.updates));
@@ -129,7 +129,7 @@ impl Trainer {
             dtaps.push((self.heads[i].term.tap.clone(), dtap));
         }
         let dtaps: Vec<(&str, Tensor)> = dtaps.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-        let gradients = self.network.backward(&tape, Some(&dlogits), &dtaps, false)?;
+        let gradients = self.network.backward_and_release(&mut tape, Some(&dlogits), &dtaps, false)?;
         average(&*self.group, &gradients, &tape)?;
         update(&mut self.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         self.network.follow_statistics(&tape, 0.1)?;
@@ -183,11 +183,11 @@ impl Trainer {
         let contrast =
             Contrast { tau: head.term.tau, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: method.self_pairs };
         let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
-        let tape = head.network.forward(tap, Mode::Train)?;
+        let mut tape = head.network.forward(tap, Mode::Train)?;
         let (kernels, z) = (head.network.kernels(), head.network.output(&tape)?);
         // A rank without a term goes along with those that have one: its labels are all dropped, and its gradient is 0.
         let (value, gradient) = contrast_on(&**kernels, &contrast, &z, &labels, sampling, head.term.weight, draw)?;
-        let gradients = head.network.backward(&tape, Some(&gradient), &[], true)?;
+        let gradients = head.network.backward_and_release(&mut tape, Some(&gradient), &[], true)?;
         average(&*self.group, &gradients, &tape)?;
         update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         head.network.follow_statistics(&tape, 0.1)?;

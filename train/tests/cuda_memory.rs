@@ -2,9 +2,9 @@
 //!
 //! Every map, weight and buffer is allocated and freed as on a GPU, but nothing is ever written, so that the system gives no pages.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counted;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
@@ -15,41 +15,6 @@ use train::network::kernels::Kernels;
 use train::network::kernels::cuda::{Cuda, Geometry, Machine, Pass, Value};
 use train::rng::Draw;
 use train::step::{Batch, Stage, Trainer};
-
-/// The system's allocator, and how much of it is in use and was at most.
-struct Counted;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn took(bytes: usize) {
-    let live = LIVE.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    PEAK.fetch_max(live, Ordering::Relaxed);
-}
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        took(layout.size());
-        // SAFETY: as the caller says.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        took(layout.size());
-        // SAFETY: as the caller says.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller says.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTED: Counted = Counted;
 
 /// A device that has memory, and does nothing.
 struct Idle(DType);
@@ -99,7 +64,7 @@ const CONTEXT: usize = 1 << 30;
 
 /// Bytes in use at most in the second of two steps with every term, batches made ahead included.
 fn peak(map_type: DType, batch: usize) -> usize {
-    let before = LIVE.load(Ordering::Relaxed);
+    let before = counted::live();
     let config = RunConfig::from_toml("[method]\nname = \"both\"", Profile::Scratch, &[] as &[&str]).unwrap();
     let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(Idle(map_type)));
     let (mut trainer, _) = Trainer::new(&config, &Weights::new(), &kernels).unwrap();
@@ -109,12 +74,12 @@ fn peak(map_type: DType, batch: usize) -> usize {
     let ahead: Vec<Tensor> = (0..config.run.prefetch).map(|_| image()).collect();
     for step in 0..2 {
         let batch = Batch { image: image(), scribble: (0..pixels).map(label).collect(), average: vec![0.0; pixels], updates: 1 };
-        PEAK.store(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
+        counted::start();
         let losses = trainer.step(&batch, Stage::Full, 1.0, &mut Draw::new(0, "test", 0, step, 0)).unwrap();
         assert_eq!(losses.contrast.len(), 2);
     }
     drop(ahead);
-    PEAK.load(Ordering::Relaxed) - before
+    counted::peak() - before
 }
 
 /// The papers' batch on a small GPU.

@@ -97,6 +97,28 @@ fn fast_kernels_equal_the_reference_on_every_instruction_set() {
     }
 }
 
+#[test]
+fn values_that_go_on_the_way_back_change_no_gradient() {
+    let config = UNetConfig { encoder_width: 16, decoder_channels: [32, 32, 16, 16, 16], ..Default::default() };
+    let all: [Arc<dyn Kernels>; 2] = [Arc::new(Cpu::default()), Arc::new(Reference::new(Device::Cpu, DType::F32))];
+    for kernels in &all {
+        for (name, graph) in graphs().into_iter().chain([("the whole network", unet(&config))]) {
+            let network = Network::new(graph.clone(), &reference::weights(3, &graph), kernels.clone()).unwrap();
+            let image = image(&graph, 32, 64).to_dtype(DType::F32).unwrap();
+            let mut tape = network.forward(&image, Mode::Train).unwrap();
+            let gradient = network.output(&tape).unwrap();
+            let taps: Vec<(&str, Tensor)> =
+                graph.taps.iter().map(|tap| (tap.name.as_str(), network.tap(&tape, &tap.name).unwrap())).collect();
+            let kept = network.backward(&tape, Some(&gradient), &taps, true).unwrap();
+            let released = network.backward_and_release(&mut tape, Some(&gradient), &taps, true).unwrap();
+            assert_eq!(f64s(&kept.image.unwrap()), f64s(&released.image.unwrap()), "{name}");
+            for (key, gradient) in &kept.parameters {
+                assert_eq!(f64s(gradient), f64s(&released.parameters[key]), "{name} {key}");
+            }
+        }
+    }
+}
+
 /// Rounding an operand to bf16 changes it by at most 2^-9 of itself, so that sums of products change by about 3e-3 of theirs.
 #[test]
 fn bf16_convolutions_are_near_the_reference_on_every_unit() {

@@ -21,6 +21,9 @@ pub struct Geometry {
     pub stride: usize,
 }
 
+/// Pixels of the input for which there are tables.
+const PIXELS: usize = 1 << 16;
+
 /// Tables of one [`Geometry`].
 pub struct Tables {
     /// All output pixels, reading input pixels.
@@ -33,6 +36,13 @@ impl Geometry {
     /// Rows and columns of the output.
     pub fn output(&self) -> (usize, usize) {
         (self.height.div_ceil(self.stride), self.width.div_ceil(self.stride))
+    }
+
+    /// Some images of these. Tables are made for so many: those of further images are the same, and would take more memory than the
+    /// maps themselves where channels are few.
+    #[must_use]
+    pub fn together(self) -> Self {
+        Self { batch: (PIXELS / (self.height * self.width)).clamp(1, self.batch.max(1)), ..self }
     }
 
     /// Taps of the kernel.

@@ -62,8 +62,15 @@ pub fn upsample(pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
 
 /// Sum of each 2x2 block; `shape` is the result's.
 pub fn upsample_backward(pool: &Pool, dy: &[f32], shape: Shape) -> Buffer {
-    let row_len = shape.width * shape.channels;
     let mut dx = pool.take(shape.len());
+    sum_blocks(dy, shape, &mut dx);
+    dx
+}
+
+/// The same, written to `dx`.
+pub fn sum_blocks(dy: &[f32], shape: Shape, dx: &mut [f32]) {
+    assert_eq!((dx.len(), dy.len()), (shape.len(), 4 * shape.len()));
+    let row_len = shape.width * shape.channels;
     dx.par_chunks_mut(row_len).zip(dy.par_chunks(4 * row_len)).for_each(|(dx, rows)| {
         let (first, second) = rows.split_at(2 * row_len);
         let c = shape.channels;
@@ -75,7 +82,6 @@ pub fn upsample_backward(pool: &Pool, dy: &[f32], shape: Shape) -> Buffer {
             }
         }
     });
-    dx
 }
 
 /// Channels of `a`, then of `b`, for every pixel.

@@ -19,8 +19,10 @@ pub struct Outer<'a> {
     pub outputs: usize,
     /// Taps of the kernel.
     pub taps: usize,
-    /// `[output pixel][tap]`: the source pixel, or [`PADDING`].
+    /// `[output pixel][tap]` of the first images: the source pixel, or [`PADDING`]. Further images follow in the same order.
     pub sources: &'a [u32],
+    /// Source pixels of those images.
+    pub source_pixels: usize,
 }
 
 /// Pixels whose gradients of two panels stay in the first-level cache.
@@ -30,8 +32,7 @@ impl Outer<'_> {
     /// The gradient as panels. Sums run in an order that depends on the shape alone.
     pub fn run(&self, isa: Isa, pool: &Pool) -> Buffer {
         let pixels = self.gradient.len() / self.outputs;
-        assert_eq!(self.sources.len(), pixels * self.taps);
-        assert!(self.sources.iter().all(|&s| s == PADDING || (s as usize) < self.source.len() / self.inputs));
+        assert!(!self.sources.is_empty() && self.sources.len().is_multiple_of(self.taps));
         let padded = (!self.outputs.is_multiple_of(WIDTH)).then(|| pad_channels(pool, self.gradient, self.outputs));
         let gradient = padded.as_deref().unwrap_or(self.gradient);
         let len = panels::len(self.outputs, self.inputs, self.taps);
@@ -57,7 +58,7 @@ impl Outer<'_> {
                         target,
                     };
                     match isa {
-                        // SAFETY: `isa` comes from `Isa::available`; offsets were checked above.
+                        // SAFETY: `isa` comes from `Isa::available`; offsets are checked where they are looked up.
                         #[cfg(target_arch = "x86_64")]
                         Isa::Avx512 => unsafe { run_avx512(&work, range.clone(), table) },
                         #[cfg(target_arch = "x86_64")]
@@ -169,13 +170,19 @@ impl Work<'_> {
         let outer = self.outer;
         let width = outer.outputs.next_multiple_of(WIDTH);
         table.clear();
+        let pixels = outer.sources.len() / outer.taps;
+        let (mut first, mut place) = (range.start / pixels * outer.source_pixels, range.start % pixels);
         for pixel in range {
-            let source = outer.sources[pixel * outer.taps + tap];
+            let source = outer.sources[place * outer.taps + tap];
             if source != PADDING {
                 table.push(Pair {
-                    source: outer.source[source as usize * outer.inputs..].as_ptr(),
+                    source: outer.source[(first + source as usize) * outer.inputs..][..outer.inputs].as_ptr(),
                     gradient: self.gradient[pixel * width + self.panel * WIDTH..].as_ptr(),
                 });
+            }
+            place += 1;
+            if place == pixels {
+                (place, first) = (0, first + outer.source_pixels);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Convolutions with bf16 operands against sums in f64, of operands rounded to bf16 and as they are; inputs from a formula.
 
-use kernels::bf16::{Bf16Convolution, Unit, round, widen};
+use kernels::bf16::{Bf16Convolution, ROOM, Unit, round, widen};
 use kernels::geometry::Geometry;
 use kernels::winograd::{Part, PartBuffer};
 use kernels::{Pool, panels};
@@ -124,9 +124,14 @@ impl Case {
     }
 
     fn on(&self, unit: Unit, operands: &Operands) -> [Vec<f32>; 3] {
-        let pool = Pool::new();
+        self.in_room(ROOM, unit, operands)
+    }
+
+    fn in_room(&self, room: usize, unit: Unit, operands: &Operands) -> [Vec<f32>; 3] {
+        let (pool, scratch) = (Pool::new(), Pool::of_any_length());
         let (inputs, taps) = (self.inputs(), self.geometry.taps());
-        let convolution = Bf16Convolution { unit, pool: &pool, geometry: self.geometry, inputs, outputs: self.outputs };
+        let convolution =
+            Bf16Convolution { unit, pool: &pool, scratch: &scratch, room, geometry: self.geometry, inputs, outputs: self.outputs };
         let mut weights = vec![0.0; panels::len(self.outputs, inputs, taps)];
         panels::pack(&operands.weight, self.outputs, inputs, taps, &mut weights);
         let sizes = self.parts.iter().zip(&operands.parts);
@@ -206,6 +211,24 @@ fn results_do_not_depend_on_the_number_of_threads() {
             };
             let one = on(1);
             assert!(one == on(2) && one == on(3), "{}, {unit:?}", case.name());
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_what_is_worked_on_together() {
+    let larger = [
+        case([5, 40, 40], 3, 1, &[(32, true), (16, false)], 48),
+        case([3, 70, 64], 3, 1, &[(16, false)], 16),
+        case([4, 91, 75], 3, 2, &[(20, false)], 33),
+        case([3, 90, 76], 1, 2, &[(16, false)], 16),
+    ];
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for case in cases().into_iter().chain(larger) {
+        let operands = case.operands();
+        for unit in Unit::available() {
+            let found = [1, 100_000, usize::MAX].map(|room| one_thread.install(|| case.in_room(room, unit, &operands)));
+            assert!(found[0] == found[2] && found[1] == found[2], "{}, {unit:?}", case.name());
         }
     }
 }

@@ -8,7 +8,7 @@ use kernels::Activation;
 use models::graph::{Conv, Depthwise, NodeId, Op};
 
 use super::Network;
-use super::forward::{Mode, Tape};
+use super::forward::{Mode, Tape, Values};
 use super::kernels::NormPoint;
 use super::schedule::Step;
 use super::value::Value;
@@ -25,6 +25,7 @@ pub struct Gradients {
 struct Walk<'a> {
     network: &'a Network,
     tape: &'a Tape,
+    values: Values,
     wants_image: bool,
     /// Gradients that have arrived at nodes so far.
     arrived: Vec<Option<Arc<Value>>>,
@@ -34,12 +35,38 @@ struct Walk<'a> {
 impl Network {
     /// Gradients of `sum(output * doutput) + sum over taps (tap * dtap)`; all given as `B C H W`.
     pub fn backward(&self, tape: &Tape, doutput: Option<&Tensor>, dtaps: &[(&str, Tensor)], wants_image: bool) -> Result<Gradients> {
+        self.walk(tape, tape.values.clone(), doutput, dtaps, wants_image)
+    }
+
+    /// The same, but every value goes as soon as no gradient reads it any more, and makes room for those to come: of the tape only
+    /// its moments are left.
+    pub fn backward_and_release(
+        &self,
+        tape: &mut Tape,
+        doutput: Option<&Tensor>,
+        dtaps: &[(&str, Tensor)],
+        wants_image: bool,
+    ) -> Result<Gradients> {
+        let values = std::mem::take(&mut tape.values);
+        self.walk(tape, values, doutput, dtaps, wants_image)
+    }
+
+    fn walk(
+        &self,
+        tape: &Tape,
+        values: Values,
+        doutput: Option<&Tensor>,
+        dtaps: &[(&str, Tensor)],
+        wants_image: bool,
+    ) -> Result<Gradients> {
         if tape.mode == Mode::Eval {
             bail!("a forward pass in Mode::Eval keeps no tape");
         }
         let gradients = Gradients { parameters: BTreeMap::new(), image: None };
         let arrived = vec![None; self.graph.nodes.len()];
-        let mut walk = Walk { network: self, tape, wants_image, arrived, gradients };
+        let mut walk = Walk { network: self, tape, values, wants_image, arrived, gradients };
+        let last_read = &self.schedule.first_read_back;
+        walk.values.release(|id| last_read[id].is_none());
         if let Some(gradient) = doutput {
             walk.arrive(self.graph.output, self.kernels.import_feature(gradient)?)?;
         }
@@ -54,6 +81,7 @@ impl Network {
                     step => walk.back(id, &node.op, step, &dy)?,
                 }
             }
+            walk.values.release(|done| last_read[done] == Some(id.0));
         }
         Ok(walk.gradients)
     }
@@ -82,13 +110,13 @@ impl Walk<'_> {
             Op::Conv(conv) => self.conv(id, conv, step, dy)?,
             Op::Depthwise(conv) => self.depthwise(id, conv, dy)?,
             Op::BatchNorm { .. } => self.norm(id, id, (None, Activation::None), dy)?,
-            Op::Relu => self.arrive(inputs[0], k.activate_backward(Activation::Relu, self.tape.value(id), dy)?)?,
-            Op::Relu6 => self.arrive(inputs[0], k.activate_backward(Activation::Relu6, self.tape.value(id), dy)?)?,
+            Op::Relu => self.arrive(inputs[0], k.activate_backward(Activation::Relu, self.values.value(id), dy)?)?,
+            Op::Relu6 => self.arrive(inputs[0], k.activate_backward(Activation::Relu6, self.values.value(id), dy)?)?,
             Op::Add => {
                 self.arrive_shared(inputs[0], dy.clone())?;
                 self.arrive_shared(inputs[1], dy.clone())?;
             }
-            Op::MaxPool => self.arrive(inputs[0], k.max_pool_backward(self.tape.value(inputs[0]), self.tape.value(id), dy)?)?,
+            Op::MaxPool => self.arrive(inputs[0], k.max_pool_backward(self.values.value(inputs[0]), self.values.value(id), dy)?)?,
             Op::Upsample => self.arrive(inputs[0], k.upsample_backward(dy)?)?,
             Op::Concat => {
                 let (a, b) = k.split(dy, self.network.channels[inputs[0].0])?;
@@ -106,7 +134,7 @@ impl Walk<'_> {
         let network = self.network;
         let input = network.graph.node(id).inputs[0];
         let wants_dx = self.wants_gradient(input);
-        let source = self.tape.source(input, step);
+        let source = self.values.source(input, step);
         let g = network.kernels.conv_backward(conv, source, network.parameter(id, "weight"), dy, wants_dx)?;
         self.keep(id, "weight", g.dweight);
         if let Some(dbias) = g.dbias {
@@ -129,7 +157,7 @@ impl Walk<'_> {
         let network = self.network;
         let input = network.graph.node(id).inputs[0];
         let wants_dx = self.wants_gradient(input);
-        let g = network.kernels.depthwise_backward(conv, self.tape.value(input), network.parameter(id, "weight"), dy, wants_dx)?;
+        let g = network.kernels.depthwise_backward(conv, self.values.value(input), network.parameter(id, "weight"), dy, wants_dx)?;
         self.keep(id, "weight", g.dweight);
         g.dbias.into_iter().for_each(|dbias| self.keep(id, "bias", dbias));
         g.dx.map_or(Ok(()), |dx| self.arrive(input, dx))
@@ -141,12 +169,12 @@ impl Walk<'_> {
 
     /// Through the normalisation `id`, whose result (after the addition of `plus` and the activation) is the value of `result`.
     fn norm(&mut self, id: NodeId, result: NodeId, (plus, activation): (Option<NodeId>, Activation), dy: &Tensor) -> Result<()> {
-        let (network, tape) = (self.network, self.tape);
+        let (network, tape, values) = (self.network, self.tape, &self.values);
         let input = network.graph.node(id).inputs[0];
         let norm = network.norm_at(id, activation);
         let at = NormPoint {
-            x: tape.value(input),
-            y: (activation != Activation::None).then(|| tape.value(result)),
+            x: values.value(input),
+            y: (activation != Activation::None).then(|| values.value(result)),
             moments: &tape.moments[&id],
             batch_statistics: tape.mode == Mode::Train,
             wants_dplus: plus.is_some(),

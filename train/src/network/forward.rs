@@ -1,6 +1,7 @@
 //! The forward interpreter, and the tape it leaves for the reverse pass.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 use kernels::Activation;
@@ -22,9 +23,32 @@ pub enum Mode {
     Eval,
 }
 
+/// Values of nodes that are kept.
+#[derive(Clone, Default)]
+pub(super) struct Values(Vec<Option<Arc<Value>>>);
+
+impl Values {
+    pub(super) fn value(&self, id: NodeId) -> &Tensor {
+        self.0[id.0].as_ref().unwrap_or_else(|| panic!("the value of node {} was kept", id.0))
+    }
+
+    /// What a convolution reads in this step.
+    pub(super) fn source(&self, input: NodeId, step: Step) -> Source<'_> {
+        match step {
+            Step::Upsampled { small, skip } => Source::Upsampled { small: self.value(small), skip: skip.map(|skip| self.value(skip)) },
+            _ => Source::Map(self.value(input)),
+        }
+    }
+
+    /// Lets the values go that `done` says so of.
+    pub(super) fn release(&mut self, done: impl Fn(usize) -> bool) {
+        self.0.iter_mut().enumerate().filter(|(id, _)| done(*id)).for_each(|(_, value)| *value = None);
+    }
+}
+
 /// Values of a forward pass.
 pub struct Tape {
-    pub(super) values: Vec<Option<Value>>,
+    pub(super) values: Values,
     pub(super) moments: BTreeMap<NodeId, Moments>,
     pub(super) mode: Mode,
     pixels: BTreeMap<NodeId, usize>,
@@ -41,16 +65,8 @@ impl Tape {
         self.pixels[&id]
     }
 
-    pub(super) fn value(&self, id: NodeId) -> &Tensor {
-        self.values[id.0].as_ref().unwrap_or_else(|| panic!("the value of node {} was kept", id.0))
-    }
-
-    /// What a convolution reads in this step.
-    pub(super) fn source(&self, input: NodeId, step: Step) -> Source<'_> {
-        match step {
-            Step::Upsampled { small, skip } => Source::Upsampled { small: self.value(small), skip: skip.map(|skip| self.value(skip)) },
-            _ => Source::Map(self.value(input)),
-        }
+    fn value(&self, id: NodeId) -> &Tensor {
+        self.values.value(id)
     }
 }
 
@@ -58,7 +74,7 @@ impl Network {
     /// Runs `image` (`B C H W`) through the graph.
     pub fn forward(&self, image: &Tensor, mode: Mode) -> Result<Tape> {
         let n = self.graph.nodes.len();
-        let values = std::iter::repeat_with(|| None).take(n).collect();
+        let values = Values(vec![None; n]);
         let mut tape = Tape { values, moments: BTreeMap::new(), mode, pixels: BTreeMap::new() };
         for (id, node) in self.graph.iter() {
             let value = match self.schedule.steps[id.0] {
@@ -66,13 +82,9 @@ impl Network {
                 Step::NormRelu { norm, plus, activation } => self.run_norm(norm, plus, activation, &mut tape)?,
                 step => self.run(id, &node.op, step, image, &mut tape)?,
             };
-            tape.values[id.0] = Some(Value::new(value, &self.kernels));
-            for done in 0..=id.0 {
-                let needed_later = mode != Mode::Eval && self.schedule.kept[done];
-                if self.schedule.last_use[done] == id.0 && !needed_later {
-                    tape.values[done] = None;
-                }
-            }
+            tape.values.0[id.0] = Some(Arc::new(Value::new(value, &self.kernels)));
+            let needed_later = |done: usize| mode != Mode::Eval && self.schedule.first_read_back[done].is_some();
+            tape.values.release(|done| self.schedule.last_use[done] == id.0 && !needed_later(done));
         }
         Ok(tape)
     }
@@ -93,7 +105,7 @@ impl Network {
         let inputs = &self.graph.node(id).inputs;
         match op {
             Op::Input { .. } => k.import_feature(image),
-            Op::Conv(conv) => k.conv(conv, tape.source(inputs[0], step), self.parameter(id, "weight"), self.bias(id, conv.bias)),
+            Op::Conv(conv) => k.conv(conv, tape.values.source(inputs[0], step), self.parameter(id, "weight"), self.bias(id, conv.bias)),
             Op::Depthwise(conv) => k.depthwise(conv, tape.value(inputs[0]), self.parameter(id, "weight"), self.bias(id, conv.bias)),
             Op::BatchNorm { .. } => self.run_norm(id, None, Activation::None, tape),
             Op::Relu => k.activate(Activation::Relu, tape.value(inputs[0])),

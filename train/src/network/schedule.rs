@@ -22,8 +22,8 @@ pub(super) struct Schedule {
     pub steps: Vec<Step>,
     /// The last node that reads each value; `usize::MAX` for outputs and taps, which stay.
     pub last_use: Vec<usize>,
-    /// Whether the reverse pass reads the value.
-    pub kept: Vec<bool>,
+    /// The first node whose gradient reads each value, the last that the reverse pass comes to; none where no gradient does.
+    pub first_read_back: Vec<Option<usize>>,
 }
 
 impl Schedule {
@@ -33,7 +33,7 @@ impl Schedule {
         graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|input| users[input.0] += 1);
         let stays = |id: NodeId| id == graph.output || graph.taps.iter().any(|tap| tap.node == id);
         let private = |id: NodeId| users[id.0] == 1 && !stays(id);
-        let mut schedule = Self { steps: vec![Step::Own; n], last_use: vec![usize::MAX; n], kept: vec![false; n] };
+        let mut schedule = Self { steps: vec![Step::Own; n], last_use: vec![usize::MAX; n], first_read_back: vec![None; n] };
         for (id, node) in graph.iter() {
             let (step, absorbed) = match &node.op {
                 Op::Relu => norm_relu(graph, Activation::Relu, node.inputs[0], &private),
@@ -45,11 +45,15 @@ impl Schedule {
             absorbed.into_iter().for_each(|absorbed: NodeId| schedule.steps[absorbed.0] = Step::Absorbed);
         }
         for (id, node) in graph.iter().filter(|(id, _)| schedule.steps[id.0] != Step::Absorbed) {
-            for (input, kept) in reads(graph, id, schedule.steps[id.0]) {
+            for (input, read_back) in reads(graph, id, schedule.steps[id.0]) {
                 schedule.last_use[input.0] = id.0;
-                schedule.kept[input.0] |= kept;
+                if read_back && schedule.first_read_back[input.0].is_none() {
+                    schedule.first_read_back[input.0] = Some(id.0);
+                }
             }
-            schedule.kept[id.0] |= reads_output(&node.op);
+            if reads_output(&node.op) {
+                schedule.first_read_back[id.0] = Some(id.0);
+            }
         }
         graph.iter().filter(|(id, _)| stays(*id)).for_each(|(id, _)| schedule.last_use[id.0] = usize::MAX);
         schedule

@@ -1,11 +1,13 @@
 //! Forward and backward-data: for every output position, the values that its window reads times the filter.
 
-use models::graph::Conv;
-use rayon::prelude::*;
+use std::ops::Range;
 
-use super::block::{Block, Sums, TILE};
-use super::filter::{Groups, Run, pack, steps};
+use models::graph::Conv;
+
+use super::block::TILE;
+use super::filter::{Run, pack};
 use super::layout::Layout;
+use super::positions::{Pixels, Target, clear};
 use super::{Halves, Unit};
 use crate::geometry::Geometry;
 use crate::maps::{self, Shape};
@@ -14,11 +16,17 @@ use crate::scratch::{Buffer, Pool, Shared};
 use crate::winograd::{Part, PartBuffer};
 
 /// A convolution with bf16 operands.
+#[derive(Clone, Copy)]
 pub struct Bf16Convolution<'a> {
     /// What multiplies, from [`Unit::available`].
     pub unit: Unit,
-    /// Where large buffers come from.
+    /// Where results come from.
     pub pool: &'a Pool,
+    /// Where copies come from that only one convolution needs, from [`Pool::of_any_length`].
+    pub scratch: &'a Pool,
+    /// Bytes of copies that lie in memory at the same time, if one image, or a part of a sum for each thread, takes no more: so much
+    /// is worked on together. Results do not depend on it.
+    pub room: usize,
     /// Sizes.
     pub geometry: Geometry,
     /// Channels read.
@@ -35,93 +43,142 @@ pub fn pays(conv: &Conv) -> bool {
     conv.inputs >= FEWEST && conv.outputs >= FEWEST && matches!(conv.kernel, 1 | 3) && matches!(conv.stride, 1 | 2) && !conv.bias
 }
 
-/// Bytes of a padded copy that stay in the second-level cache while groups of filters pass by.
-const CHUNK_BYTES: usize = 512 << 10;
+/// Enough [`Bf16Convolution::room`] for some threads, and little beside the maps of a training step.
+pub const ROOM: usize = 16 << 20;
 
-/// Positions that a task clears.
-const CLEARED: usize = 1024;
-
-/// Where sums go: some channels of a map.
-struct Target {
-    values: Shared,
-    channels: usize,
-}
-
-/// The grid of pixels that positions are written to: every `stride`th from `(y, x)` on.
-struct Pixels {
-    height: usize,
-    width: usize,
-    stride: usize,
+/// A filter for the pixels of one class modulo the stride.
+struct Class {
     first: [usize; 2],
+    /// None where no tap reads.
+    filter: Option<Halves>,
 }
 
-impl Pixels {
-    fn index(&self, [image, y, x]: [usize; 3]) -> Option<usize> {
-        let (y, x) = (y * self.stride + self.first[0], x * self.stride + self.first[1]);
-        (y < self.height && x < self.width).then(|| (image * self.height + y) * self.width + x)
-    }
+/// The maps of some images.
+fn images<'a>(parts: &[Part<'a>], batch: usize, images: &Range<usize>) -> Vec<Part<'a>> {
+    let some = |part: &Part<'a>| {
+        let image = part.values.len() / batch;
+        Part { values: &part.values[images.start * image..images.end * image], ..*part }
+    };
+    parts.iter().map(some).collect()
+}
+
+/// The gradients of some images.
+fn images_mut<'a>(part: &'a mut PartBuffer, batch: usize, images: &Range<usize>) -> PartBuffer<'a> {
+    let image = part.values.len() / batch;
+    PartBuffer { values: &mut part.values[images.start * image..images.end * image], channels: part.channels, halved: part.halved }
 }
 
 impl Bf16Convolution<'_> {
-    /// Convolves the channels of all `parts`, which follow one another; `panels` is `[panel][tap][input][16]`, `out`
+    /// Convolves the channels of all `parts`, which follow one another; `weights` is `[panel][tap][input][16]`, `out`
     /// `[pixel][outputs]`.
     pub fn convolve(&self, parts: &[Part], weights: &[f32], out: &mut [f32]) {
+        let (batch, (height, width)) = (self.geometry.batch, self.geometry.output());
+        assert_eq!(parts.iter().map(|part| part.channels).sum::<usize>(), self.inputs);
+        assert_eq!(out.len(), batch * height * width * self.outputs);
+        let filter = pack(self.scratch, weights, self.inputs, self.geometry.taps(), self.outputs, &self.rows(&Layout::of(self.geometry)));
+        let stride = self.geometry.stride;
+        for some in self.image_groups(2 * stride * stride * self.inputs) {
+            let out = &mut out[some.start * height * width * self.outputs..some.end * height * width * self.outputs];
+            self.of(&some).convolve_some(&images(parts, batch, &some), &filter, out);
+        }
+        filter.give(self.scratch);
+    }
+
+    fn convolve_some(&self, parts: &[Part], filter: &Halves, out: &mut [f32]) {
         let layout = Layout::of(self.geometry);
         let (height, width) = self.geometry.output();
-        assert_eq!(parts.iter().map(|part| part.channels).sum::<usize>(), self.inputs);
-        assert_eq!(out.len(), self.geometry.batch * height * width * self.outputs);
-        let (kernel, padding) = (self.geometry.kernel, (self.geometry.kernel / 2) as isize);
-        let row = |ty: usize| Run {
-            offset: layout.offset(self.inputs, ty as isize - padding, -padding),
-            taps: (ty * kernel..(ty + 1) * kernel).collect(),
-        };
-        let runs: Vec<Run> = (0..kernel).map(row).collect();
-        let source = layout.copy(self.pool, parts);
-        let filter = pack(self.pool, weights, self.inputs, self.geometry.taps(), self.outputs, &runs);
+        let source = layout.copy(self.scratch, parts, 0..layout.all());
         let pixels = Pixels { height, width, stride: 1, first: [0, 0] };
         let targets = [Target { values: Shared::new(out), channels: self.outputs }];
-        self.product(&layout, &source, self.inputs, &runs, &filter, &pixels, &targets);
-        self.pool.give(filter.buffer);
-        self.pool.give(source.buffer);
+        self.product(&layout, &source, self.inputs, &self.rows(&layout), filter, &pixels, &targets);
+        source.give(self.scratch);
     }
 
     /// The gradient at the map that was read, from that at the result, `dy`. Every part of `targets` is written; of a halved one
     /// a pixel is the sum of 2x2.
     pub fn data_gradient(&self, dy: &[f32], weights: &[f32], targets: &mut [PartBuffer]) {
         assert_eq!(targets.iter().map(|part| part.channels).sum::<usize>(), self.inputs);
-        let Geometry { batch, height, width, stride, .. } = self.geometry;
-        let mut upsampled: Vec<Option<Buffer>> =
-            targets.iter().map(|part| part.halved.then(|| self.pool.take(batch * height * width * part.channels))).collect();
-        let mut whole = Vec::new();
-        for (part, buffer) in targets.iter_mut().zip(&mut upsampled) {
-            let values = buffer.as_deref_mut().unwrap_or(part.values);
-            assert_eq!(values.len(), batch * height * width * part.channels);
-            whole.push(Target { values: Shared::new(values), channels: part.channels });
+        let Geometry { batch, height, width, .. } = self.geometry;
+        let (taps, dy) = (self.geometry.taps(), Part { values: dy, channels: self.outputs, halved: false });
+        for part in &*targets {
+            let half = usize::from(part.halved);
+            assert_eq!(part.values.len(), batch * (height >> half) * (width >> half) * part.channels);
         }
+        let mut transposed = self.scratch.take(panels::len(self.inputs, self.outputs, taps));
+        panels::transpose(weights, self.outputs, self.inputs, taps, &mut transposed);
         let layout = Layout::of(self.geometry).of_output();
-        let source = layout.copy(self.pool, &[Part { values: dy, channels: self.outputs, halved: false }]);
-        let mut transposed = self.pool.take(panels::len(self.inputs, self.outputs, self.geometry.taps()));
-        panels::transpose(weights, self.outputs, self.inputs, self.geometry.taps(), &mut transposed);
-        for first in (0..stride * stride).map(|class| [class / stride, class % stride]) {
-            let (runs, pixels) = (self.turned(&layout, first), Pixels { height, width, stride, first });
-            if runs.is_empty() {
-                clear(&layout, &pixels, &whole);
-                continue;
-            }
-            let filter = pack(self.pool, &transposed, self.outputs, self.geometry.taps(), self.inputs, &runs);
-            self.product(&layout, &source, self.outputs, &runs, &filter, &pixels, &whole);
-            self.pool.give(filter.buffer);
+        let classes: Vec<Class> = self
+            .classes()
+            .map(|first| {
+                let runs = self.turned(&layout, first);
+                let filter = (!runs.is_empty()).then(|| pack(self.scratch, &transposed, self.outputs, taps, self.inputs, &runs));
+                Class { first, filter }
+            })
+            .collect();
+        self.scratch.give(transposed);
+        let stride = self.geometry.stride;
+        let halved: usize = targets.iter().filter(|part| part.halved).map(|part| part.channels).sum();
+        for some in self.image_groups(2 * self.outputs + 4 * stride * stride * halved) {
+            let mut own: Vec<PartBuffer> = targets.iter_mut().map(|part| images_mut(part, batch, &some)).collect();
+            self.of(&some).data_gradient_some(&images(&[dy], batch, &some), &classes, &mut own);
         }
-        self.pool.give(transposed);
-        self.pool.give(source.buffer);
+        classes.into_iter().filter_map(|class| class.filter).for_each(|filter| filter.give(self.scratch));
+    }
+
+    fn data_gradient_some(&self, dy: &[Part], classes: &[Class], targets: &mut [PartBuffer]) {
+        let Geometry { batch, height, width, stride, .. } = self.geometry;
+        let pixels = batch * height * width;
+        let mut upsampled: Vec<Option<Buffer>> =
+            targets.iter().map(|part| part.halved.then(|| self.scratch.take(pixels * part.channels))).collect();
+        let target = |(part, buffer): (&mut PartBuffer, &mut Option<Buffer>)| {
+            let values = buffer.as_deref_mut().unwrap_or(part.values);
+            Target { values: Shared::new(values), channels: part.channels }
+        };
+        let whole: Vec<Target> = targets.iter_mut().zip(&mut upsampled).map(target).collect();
+        let layout = Layout::of(self.geometry).of_output();
+        let source = layout.copy(self.scratch, dy, 0..layout.all());
+        for Class { first, filter } in classes {
+            let pixels = Pixels { height, width, stride, first: *first };
+            match filter {
+                Some(filter) => self.product(&layout, &source, self.outputs, &self.turned(&layout, *first), filter, &pixels, &whole),
+                None => clear(&layout, &pixels, &whole),
+            }
+        }
+        source.give(self.scratch);
         for (part, buffer) in targets.iter_mut().zip(upsampled) {
             let Some(buffer) = buffer else { continue };
-            let half = Shape { batch, height: height / 2, width: width / 2, channels: part.channels };
-            let sums = maps::upsample_backward(self.pool, &buffer, half);
-            part.values.copy_from_slice(&sums);
-            self.pool.give(sums);
-            self.pool.give(buffer);
+            maps::sum_blocks(&buffer, Shape { batch, height: height / 2, width: width / 2, channels: part.channels }, part.values);
+            self.scratch.give(buffer);
         }
+    }
+
+    /// The same convolution of some images.
+    fn of(&self, images: &Range<usize>) -> Self {
+        Self { geometry: Geometry { batch: images.len(), ..self.geometry }, ..*self }
+    }
+
+    /// Images that are worked on together, if an output pixel takes so many bytes. Every result is of one image alone, so that it
+    /// does not depend on this.
+    fn image_groups(&self, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (batch, (height, width)) = (self.geometry.batch, self.geometry.output());
+        let together = (self.room / (height * width * bytes)).clamp(1, batch);
+        (0..batch).step_by(together).map(move |first| first..(first + together).min(batch))
+    }
+
+    /// Rows of the kernel in the forward pass.
+    fn rows(&self, layout: &Layout) -> Vec<Run> {
+        let (kernel, padding) = (self.geometry.kernel, (self.geometry.kernel / 2) as isize);
+        let row = |ty: usize| Run {
+            offset: layout.offset(self.inputs, ty as isize - padding, -padding),
+            taps: (ty * kernel..(ty + 1) * kernel).collect(),
+        };
+        (0..kernel).map(row).collect()
+    }
+
+    /// Input pixels by their place modulo the stride.
+    fn classes(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
+        let stride = self.geometry.stride;
+        (0..stride * stride).map(move |class| [class / stride, class % stride])
     }
 
     /// Runs of the filter for input pixels `(stride i + cy, stride j + cx)`: tap `ty` brings them to output row
@@ -140,75 +197,5 @@ impl Bf16Convolution<'_> {
             taps: columns.iter().map(|(tx, _)| ty * kernel + tx).collect(),
         };
         (0..kernel).rev().filter_map(|ty| Some((ty, shift(cy, ty)?))).map(run).collect()
-    }
-
-    /// Blocks of 32 positions and 32 columns, chunk by chunk of positions and group by group of columns.
-    #[expect(clippy::too_many_arguments, reason = "two matrices, and where they are read and written")]
-    fn product(
-        &self,
-        layout: &Layout,
-        source: &Halves,
-        channels: usize,
-        runs: &[Run],
-        filter: &Halves,
-        pixels: &Pixels,
-        targets: &[Target],
-    ) {
-        let groups = Groups { columns: targets.iter().map(|target| target.channels).sum() };
-        let (left_row, rows) = (layout.stride * channels, 2 * TILE);
-        let steps = steps(runs[0].taps.len() * channels);
-        let offsets: Vec<isize> = runs.iter().map(|run| run.offset).collect();
-        assert_eq!(filter.len, groups.len(steps * runs.len()));
-        let blocks = layout.positions().div_ceil(rows);
-        let chunk = (CHUNK_BYTES / (2 * left_row * rows)).clamp(4, 64);
-        (0..blocks.div_ceil(chunk) * groups.count()).into_par_iter().for_each(|task| {
-            let (chunk_index, group) = (task / groups.count(), task % groups.count());
-            let mut sums = Sums::ZERO;
-            self.unit.prepared(|| {
-                for block in chunk_index * chunk..((chunk_index + 1) * chunk).min(blocks) {
-                    let left = source[block * rows * left_row..].as_ptr();
-                    let right = filter[Groups::offset(group, steps * runs.len())..].as_ptr();
-                    let columns = groups.tiles(group);
-                    let block_of = Block { left, left_row, runs: &offsets, steps, rows: 2, right, columns, add: false };
-                    // SAFETY: `Layout::all` covers what positions of the last block read, and the filter's size was asserted.
-                    unsafe { self.unit.run(&block_of, &mut sums) };
-                    for (sums, place) in sums.0.iter().zip(layout.pixels(block * rows)) {
-                        if let Some(pixel) = place.and_then(|place| pixels.index(place)) {
-                            write(targets, pixel, group * 2 * TILE, &sums[..groups.width(group)]);
-                        }
-                    }
-                }
-            });
-        });
-    }
-}
-
-/// Writes values to a pixel of the targets, whose channels follow one another, from a channel on.
-fn write(targets: &[Target], pixel: usize, mut channel: usize, mut values: &[f32]) {
-    for target in targets {
-        if values.is_empty() {
-            return;
-        }
-        if channel >= target.channels {
-            channel -= target.channels;
-            continue;
-        }
-        let (own, rest) = values.split_at(values.len().min(target.channels - channel));
-        // SAFETY: the pixel is inside the map; each of its channels is written by one task.
-        let to = unsafe { std::slice::from_raw_parts_mut(target.values.get().add(pixel * target.channels + channel), own.len()) };
-        to.copy_from_slice(own);
-        (channel, values) = (0, rest);
-    }
-}
-
-/// Zeros where no tap reads.
-fn clear(layout: &Layout, pixels: &Pixels, targets: &[Target]) {
-    for target in targets {
-        (0..layout.positions().div_ceil(CLEARED)).into_par_iter().for_each(|task| {
-            for pixel in layout.pixels(task * CLEARED).take(CLEARED).flatten().filter_map(|place| pixels.index(place)) {
-                // SAFETY: the pixel is inside the map and belongs to this task.
-                unsafe { std::slice::from_raw_parts_mut(target.values.get().add(pixel * target.channels), target.channels) }.fill(0.0);
-            }
-        });
     }
 }

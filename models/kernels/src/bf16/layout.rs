@@ -5,6 +5,8 @@
 //! are sorted by their number modulo the stride. So position `p` under any tap reads at `p * stride * channels + constant`, and the
 //! taps of a row of the kernel read one run of values.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{Halves, SharedHalves, round};
@@ -100,42 +102,50 @@ impl Layout {
         })
     }
 
-    /// The padded copy of a map whose channels are those of `parts`: `[row modulo stride][position][pixel][channel]`.
-    pub(super) fn copy(&self, pool: &Pool, parts: &[Part]) -> Halves {
+    /// The padded positions that blocks of some positions read.
+    pub fn window(&self, positions: Range<usize>) -> Range<usize> {
+        positions.start..positions.end + self.all() - self.positions()
+    }
+
+    /// Part of the padded copy of a map whose channels are those of `parts`: `[row modulo stride][position][pixel][channel]` for
+    /// the padded positions of a window.
+    pub(super) fn copy(&self, pool: &Pool, parts: &[Part], window: Range<usize>) -> Halves {
         let channels: usize = parts.iter().map(|part| part.channels).sum();
         for part in parts {
             let half = usize::from(part.halved);
             assert_eq!(part.values.len(), self.batch * (self.height >> half) * (self.width >> half) * part.channels);
         }
-        let (position, all) = (self.stride * channels, self.all());
-        let mut copy = Halves::take(pool, self.stride * all * position);
+        let position = self.stride * channels;
+        let mut copy = Halves::take(pool, self.stride * window.len() * position);
         let target = SharedHalves::new(&mut copy);
-        let lines = self.batch * self.image_rows;
-        (0..self.stride * lines).into_par_iter().for_each(|task| {
-            let (kind, line) = (task / lines, task % lines);
-            let from = kind * all + self.front() + line * self.pitch;
-            // SAFETY: every task has a line of its own, and the first and last of each kind what is before and behind.
-            unsafe {
-                if line == 0 {
-                    target.part(kind * all * position, self.front() * position).fill(0);
+        let (front, pitch) = (self.front() as isize, self.pitch as isize);
+        let first = (window.start as isize - front).div_euclid(pitch);
+        let lines = (window.end as isize - front).div_euclid(pitch) - first + 1;
+        (0..self.stride * lines as usize).into_par_iter().for_each(|task| {
+            let (kind, line) = (task / lines as usize, first + task as isize % lines);
+            let place = |padded: usize| (padded as isize - front - line * pitch).clamp(0, pitch) as usize;
+            let columns = place(window.start)..place(window.end);
+            let from = front + line * pitch + columns.start as isize - window.start as isize;
+            let at = (kind * window.len()) as isize + from;
+            // SAFETY: every task has the positions of a line that are inside the window.
+            let to = unsafe { target.part(at as usize * position, columns.len() * position) };
+            let pixels = columns.start * self.stride..columns.end * self.stride;
+            match usize::try_from(line) {
+                Ok(line) if line < self.batch * self.image_rows => {
+                    self.fill(parts, channels, [line / self.image_rows, line % self.image_rows * self.stride + kind], pixels, to);
                 }
-                if line == lines - 1 {
-                    let behind = from + self.pitch;
-                    target.part(behind * position, ((kind + 1) * all - behind) * position).fill(0);
-                }
-                let line_of = target.part(from * position, self.pitch * position);
-                self.fill(parts, channels, [line / self.image_rows, line % self.image_rows * self.stride + kind], line_of);
+                _ => to.fill(0),
             }
         });
         copy
     }
 
-    /// One row of pixels with the gap behind it.
-    fn fill(&self, parts: &[Part], channels: usize, [image, y]: [usize; 2], line: &mut [u16]) {
+    /// Some pixels of a row and of the gap behind it.
+    fn fill(&self, parts: &[Part], channels: usize, [image, y]: [usize; 2], columns: Range<usize>, line: &mut [u16]) {
         if y >= self.height {
             return line.fill(0);
         }
-        let (pixels, gap) = line.split_at_mut(self.width * channels);
+        let (pixels, gap) = line.split_at_mut(columns.end.min(self.width).saturating_sub(columns.start) * channels);
         gap.fill(0);
         vectorised(
             #[inline(always)]
@@ -146,9 +156,10 @@ impl Layout {
                     let (height, width, own) = (self.height >> half, self.width >> half, part.channels);
                     let source = &part.values[(image * height + (y >> half)) * width * own..][..width * own];
                     if own == channels && !part.halved {
+                        let source = &source[columns.start.min(width) * own..];
                         pixels.iter_mut().zip(source).for_each(|(to, from)| *to = round(*from));
                     } else {
-                        for (x, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
+                        for (x, pixel) in columns.clone().zip(pixels.chunks_exact_mut(channels)) {
                             let from = &source[(x >> half) * own..][..own];
                             pixel[first..first + own].iter_mut().zip(from).for_each(|(to, from)| *to = round(*from));
                         }

@@ -13,13 +13,14 @@ mod block;
 mod convolution;
 mod filter;
 mod layout;
+mod positions;
 mod transposed;
 mod unit;
 mod weight_gradient;
 #[cfg(target_arch = "x86_64")]
 mod widened;
 
-pub use convolution::{Bf16Convolution, pays};
+pub use convolution::{Bf16Convolution, ROOM, pays};
 pub use unit::Unit;
 
 use std::ops::{Deref, DerefMut};

@@ -3,17 +3,15 @@
 use rayon::prelude::*;
 
 use super::block::TILE;
-use super::layout::Layout;
 use super::{Halves, SharedHalves};
 use crate::scratch::Pool;
 
 /// Positions that a task brings from one order to the other.
 const STRIP: usize = 64;
 
-/// `[row modulo stride][position][pixel][channel]` to `[row and column modulo stride][channel][position]`; channels are filled up
-/// to whole blocks of 32, those with arbitrary values.
-pub fn transpose(pool: &Pool, layout: &Layout, copy: &[u16], channels: usize) -> Halves {
-    let (stride, all) = (layout.stride, layout.all());
+/// So many padded positions, `[row modulo stride][position][pixel][channel]` to `[row and column modulo stride][channel][position]`;
+/// channels are filled up to whole tiles of 16, those with arbitrary values.
+pub fn transpose(pool: &Pool, stride: usize, all: usize, copy: &[u16], channels: usize) -> Halves {
     assert_eq!(copy.len(), stride * all * stride * channels);
     let mut transposed = Halves::take(pool, stride * stride * rows(channels) * all);
     let target = SharedHalves::new(&mut transposed);
@@ -36,5 +34,5 @@ pub fn transpose(pool: &Pool, layout: &Layout, copy: &[u16], channels: usize) ->
 
 /// Rows for so many channels.
 pub fn rows(channels: usize) -> usize {
-    channels.next_multiple_of(2 * TILE)
+    channels.next_multiple_of(TILE)
 }

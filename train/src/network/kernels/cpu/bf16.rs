@@ -27,7 +27,8 @@ impl Cpu {
 
     pub(super) fn bf16_convolution(&self, conv: &Conv, geometry: Geometry) -> Option<Bf16Convolution<'_>> {
         let unit = self.bf16.filter(|_| bf16::pays(conv))?;
-        Some(Bf16Convolution { unit, pool: &self.pool, geometry, inputs: conv.inputs, outputs: conv.outputs })
+        let (pool, scratch, room) = (&self.pool, &self.scratch, bf16::ROOM);
+        Some(Bf16Convolution { unit, pool, scratch, room, geometry, inputs: conv.inputs, outputs: conv.outputs })
     }
 
     pub(super) fn backward_in_bf16(

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor};
 use kernels::finish::Finish;
-use kernels::gather::Gather;
-use kernels::geometry::Geometry;
+use kernels::gather::{Class, Gather};
+use kernels::geometry::{Geometry, Tables};
 use kernels::patches::{self, Patches};
 use kernels::weight_gradient::Outer;
 use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
@@ -56,9 +56,19 @@ impl Cpu {
                 outputs: conv.outputs,
                 finish: Finish { bias: bias.as_deref(), ..Finish::default() },
             };
-            gather.run(self.isa, &self.tables.get(geometry).forward, &mut out);
+            self.gather(&gather, geometry, |tables| &tables.forward, &mut out);
         }
         feature(out, geometry.batch, height, width, conv.outputs)
+    }
+
+    /// Gathers some images after the others, by the same tables.
+    fn gather(&self, gather: &Gather, geometry: Geometry, classes: impl Fn(&Tables) -> &[Class], out: &mut [f32]) {
+        let [of_source, of_out] = [gather.source.len(), out.len()].map(|len| len / geometry.batch);
+        let together = geometry.together().batch;
+        for (source, out) in gather.source.chunks(together * of_source).zip(out.chunks_mut(together * of_out)) {
+            let tables = self.tables.get(Geometry { batch: out.len() / of_out, ..geometry });
+            Gather { source, ..*gather }.run(self.isa, classes(&tables), out);
+        }
     }
 
     pub(super) fn convolve_backward(
@@ -118,13 +128,14 @@ impl Cpu {
     ) -> Result<ConvGradients> {
         let x = assembled(self, source)?;
         let (x, gradient) = (f32s(&x)?, f32s(dy)?);
-        let tables = self.tables.get(geometry);
         let taps = geometry.taps();
         let dweight = if patches::pays(conv) {
             tensor(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
         } else {
+            let some = geometry.together();
+            let (tables, source_pixels) = (self.tables.get(some), some.batch * some.height * some.width);
             let sources = &tables.forward[0].sources;
-            let outer = Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources };
+            let outer = Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources, source_pixels };
             tensor(outer.run(self.isa, &self.pool))?
         };
         let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };
@@ -142,9 +153,8 @@ impl Cpu {
             finish: Finish::default(),
         };
         // A 1x1 kernel with stride 2 reads one pixel in four; the others have gradient 0.
-        let all = tables.backward.iter().map(|class| class.pixels.len()).sum::<usize>() == x.len() / conv.inputs;
-        let mut dx = if all { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };
-        gather.run(self.isa, &tables.backward, &mut dx);
+        let mut dx = if conv.kernel >= conv.stride { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };
+        self.gather(&gather, geometry, |tables| &tables.backward, &mut dx);
         self.pool.give(transposed);
         let s = maps.whole;
         let dx = feature(dx, s.batch, s.height, s.width, s.channels)?;

@@ -22,6 +22,7 @@ pub struct Cpu {
     bf16: Option<Unit>,
     tables: Cache,
     pool: Pool,
+    scratch: Pool,
 }
 
 impl Default for Cpu {
@@ -34,7 +35,7 @@ impl Cpu {
     /// Kernels that use one instruction set, which must be among [`Isa::available`].
     pub fn with_isa(isa: Isa) -> Self {
         assert!(Isa::available().contains(&isa), "this processor has no {isa:?}");
-        Self { isa, bf16: None, tables: Cache::default(), pool: Pool::new() }
+        Self { isa, bf16: None, tables: Cache::default(), pool: Pool::new(), scratch: Pool::of_any_length() }
     }
 
     /// The instruction set in use.

@@ -1,9 +1,10 @@
-//! Memory that is used again: buffers for results, and room for intermediate values on each thread.
+//! Buffers that are used again.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Mutex;
+
+use super::{LINE, aligned};
 
 /// Buffers that have been given back, by length. A training step asks for the same lengths every time, so that after the
 /// first one nothing comes from the system, whose fresh pages would cost as much as the arithmetic on them.
@@ -18,7 +19,15 @@ struct Shelves {
 }
 
 impl Shelves {
-    const EMPTY: Self = Self { by_length: BTreeMap::new(), asked: 0, longest: NEARLY };
+    const fn empty(longest: f32) -> Self {
+        Self { by_length: BTreeMap::new(), asked: 0, longest }
+    }
+
+    /// Gives the longest free buffer back to the system.
+    fn drop_longest(&mut self) {
+        let longest = self.by_length.values_mut().rev().find_map(|shelf| shelf.buffers.pop());
+        drop(longest);
+    }
 }
 
 /// Free buffers of one length, how many are in use, and when one was last asked for.
@@ -70,7 +79,13 @@ impl Default for Pool {
 impl Pool {
     /// A pool without buffers.
     pub const fn new() -> Self {
-        Self(Mutex::new(Shelves::EMPTY))
+        Self(Mutex::new(Shelves::empty(NEARLY)))
+    }
+
+    /// A pool of buffers of many lengths that are in use for a short time: a free one serves every shorter request, and one that is
+    /// too short makes room for a longer one. There are never more buffers than were in use at the same time.
+    pub const fn of_any_length() -> Self {
+        Self(Mutex::new(Shelves::empty(f32::INFINITY)))
     }
 
     /// For images so many times smaller than those before: all their buffers may come from those of the larger ones, so that
@@ -99,8 +114,7 @@ impl Pool {
     }
 
     /// Keeps the memory of a buffer for later, unless it came from elsewhere.
-    pub fn give_whole(&self, mut buffer: Vec<f32>) {
-        buffer.resize(buffer.capacity(), 0.0);
+    pub fn give_whole(&self, buffer: Vec<f32>) {
         let mut shelves = self.0.lock().expect("nothing panics under this lock");
         if let Some(shelf) = shelves.by_length.get_mut(&buffer.len()).filter(|shelf| shelf.lent > 0) {
             shelf.lent -= 1;
@@ -108,7 +122,7 @@ impl Pool {
         }
     }
 
-    /// A free buffer of this length, or the shortest of those that are not much longer, cut; or a new one.
+    /// A free buffer of this length, or the shortest of those that are not much longer; or a new one.
     fn find(&self, len: usize) -> Vec<f32> {
         let mut shelves = self.0.lock().expect("nothing panics under this lock");
         shelves.asked += 1;
@@ -120,58 +134,15 @@ impl Pool {
         let free = shelves.by_length.range_mut(len..=longest).map(|(_, shelf)| shelf).find(|shelf| !shelf.buffers.is_empty());
         if let Some(shelf) = free {
             (shelf.lent, shelf.used) = (shelf.lent + 1, now);
-            let mut buffer = shelf.buffers.pop().expect("was just seen");
-            buffer.truncate(len);
-            return buffer;
+            return shelf.buffers.pop().expect("was just seen");
+        }
+        if shelves.longest.is_infinite() {
+            shelves.drop_longest();
         }
         let shelf = shelves.by_length.entry(len).or_default();
         (shelf.lent, shelf.used) = (shelf.lent + 1, now);
         drop(shelves);
         vec![0.0; len]
-    }
-}
-
-/// Values in a cache line.
-const LINE: usize = 16;
-
-thread_local! {
-    static ROOM: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Gives `work` room for `len` values, aligned to a cache line, with arbitrary contents; it stays with the thread.
-pub fn with_room<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    ROOM.with_borrow_mut(|room| {
-        if room.len() < len + LINE {
-            room.clear();
-            room.resize(len + LINE, 0.0);
-        }
-        let from = aligned(room);
-        work(&mut room[from..from + len])
-    })
-}
-
-/// Where the first whole cache line begins.
-fn aligned(values: &[f32]) -> usize {
-    values.as_ptr().align_offset(4 * LINE).min(LINE)
-}
-
-/// A place that several tasks write to, each to values of its own.
-#[derive(Clone, Copy)]
-pub struct Shared(*mut f32);
-// SAFETY: whoever makes one promises that tasks write to different values.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// The values of a slice, to be written by tasks that share nothing.
-    pub fn new(values: &mut [f32]) -> Self {
-        Self(values.as_mut_ptr())
-    }
-
-    /// The first value.
-    pub fn get(self) -> *mut f32 {
-        self.0
     }
 }
 
@@ -220,6 +191,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_of_any_length_has_no_more_buffers_than_are_in_use_together() {
+        let pool = Pool::of_any_length();
+        for len in [100, 5000, 30, 9000, 700] {
+            let [one, other] = [pool.take(len), pool.take(len / 2)];
+            assert_eq!((one.len(), other.len()), (len, len / 2));
+            pool.give(one);
+            pool.give(other);
+            let free = pool.0.lock().unwrap().by_length.values().map(|shelf| shelf.buffers.len()).sum::<usize>();
+            assert_eq!(free, 2, "after {len}");
+        }
+        let longest = pool.take(10);
+        assert!(longest.whole.len() < 9000, "a short request leaves the longest buffer");
+    }
+
+    #[test]
     fn buffers_from_elsewhere_are_not_kept() {
         let pool = Pool::new();
         let (whole, _) = pool.take(84).into_parts();
@@ -227,12 +213,5 @@ mod tests {
         pool.give_whole(vec![0.0; 100]);
         pool.give_whole(vec![0.0; 200]);
         assert_eq!(pool.0.lock().unwrap().by_length.values().map(|shelf| shelf.buffers.len()).sum::<usize>(), 1);
-    }
-
-    #[test]
-    fn room_is_aligned() {
-        for len in [1, 100, 5000] {
-            with_room(len, |room| assert_eq!((room.len(), room.as_ptr() as usize % 64), (len, 0)));
-        }
     }
 }
