@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use models::unet::UNetConfig;
 use models::weights::Weights;
-use train::config::RunConfig;
+use train::config::{Profile, RunConfig};
 use train::network::Mode;
 use train::network::kernels::{Cpu, Kernels, Unit};
 use train::rng::Draw;
@@ -20,7 +20,7 @@ fn bytes(kernels: Cpu, batch: usize) -> [usize; 2] {
     let before = counted::live();
     let kernels: Arc<dyn Kernels> = Arc::new(kernels);
     let network = UNetConfig { encoder_width: 32, ..UNetConfig::default() };
-    let config = RunConfig { network, ..RunConfig::default() };
+    let config = RunConfig { network, ..Profile::Scratch.config() };
     let (mut trainer, _) = Trainer::new(&config, &Weights::new(), &kernels).unwrap();
     let pixels = batch * CROP * CROP;
     let label = |i: usize| u8::from((i / 64).is_multiple_of(2));
