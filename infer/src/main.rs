@@ -202,7 +202,7 @@ fn doctor(model: Option<&Path>) -> Result<()> {
 }
 
 fn speed(model: &Path) -> Result<()> {
-    let speeds = infer::speed::measure(model)?;
+    let speeds = infer::speed::measure(model, infer::speed::SIDE, infer::speed::LONG_ENOUGH)?;
     println!("\nmegapixels a second on a slide made here, {} and each stage by itself:", model.display());
     let lines = speeds.stages.iter().map(|speed| ("", speed)).chain(speeds.devices.iter().map(|speed| ("network, ", speed)));
     for (kind, Speed { what, rate }) in lines {

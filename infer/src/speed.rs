@@ -12,12 +12,12 @@ use crate::runtime::{self, Device};
 use crate::segment::{self, Halo, segment};
 use crate::segmenter::{Model, Network, Options, Segmenter};
 
-/// Side of the slide that is made for it.
-const SIDE: usize = 4096;
+/// Side of the slide that is made for it, unless another is asked for.
+pub const SIDE: usize = 4096;
 /// Side of windows.
 const TILE: usize = 1024;
-/// How long each device runs at least.
-const LONG_ENOUGH: Duration = Duration::from_secs(4);
+/// How long each device runs at least, unless another time is asked for.
+pub const LONG_ENOUGH: Duration = Duration::from_secs(4);
 
 /// What a stage or a device does.
 #[derive(Debug)]
@@ -51,23 +51,25 @@ impl Speeds {
     }
 }
 
-/// Measures every stage on a slide made for it in a temporary folder, and the model on every device that is here.
-pub fn measure(model: &Path) -> Result<Speeds> {
+/// Measures every stage on a slide of `side * side` pixels made for it in a temporary folder, and the model for `long_enough` on every
+/// device that is here.
+pub fn measure(model: &Path, side: usize, long_enough: Duration) -> Result<Speeds> {
     let model = Model::open(model)?;
     let folder = tempfile::tempdir().doing(|| "making a temporary folder")?;
     let slide = folder.path().join("speed.tif");
-    make_slide(&slide, model.card.microns_per_pixel).doing(|| "making a slide in the temporary folder")?;
-    let stages = stages(&slide, &model, folder.path())?;
+    make_slide(&slide, side, model.card.microns_per_pixel).doing(|| "making a slide in the temporary folder")?;
+    let stages = stages(&slide, side, &model, folder.path())?;
     let devices = [Device::Native, Device::Cpu, Device::OpenVino, Device::Cuda, Device::TensorRt];
-    let devices = devices.map(|device| Speed { what: device.name().to_owned(), rate: network(&model, device) });
+    let devices = devices.map(|device| Speed { what: device.name().to_owned(), rate: network(&model, device, long_enough) });
     Ok(Speeds { stages, devices: devices.into() })
 }
 
-/// Dark discs on a light ground, each pixel a function of its place, as a pyramid.
-fn make_slide(path: &Path, um_per_pixel: Option<f64>) -> Result<()> {
-    let mut writer = PyramidWriter::new(AtomicFile::create(path)?, SIDE, SIDE, 3, um_per_pixel.map(|um| [um; 2]))?;
-    for y in 0..SIDE {
-        let row: Vec<u8> = (0..SIDE).flat_map(|x| pixel(x, y)).collect();
+/// Dark discs on a light ground, each pixel a function of its place, as a pyramid of JPEG tiles: decoding them is what reading real slides
+/// costs.
+pub fn make_slide(path: &Path, side: usize, um_per_pixel: Option<f64>) -> Result<()> {
+    let mut writer = PyramidWriter::of_jpeg(AtomicFile::create(path)?, side, side, um_per_pixel.map(|um| [um; 2]))?;
+    for y in 0..side {
+        let row: Vec<u8> = (0..side).flat_map(|x| pixel(x, y)).collect();
         writer.push(&row)?;
     }
     writer.finish()?.commit()
@@ -92,16 +94,16 @@ impl Network for Dark {
 }
 
 /// Rates of what a run does beside the network; each stage's threads are counted together.
-fn stages(slide: &Path, model: &Model, out: &Path) -> Result<Vec<Speed>> {
+fn stages(slide: &Path, side: usize, model: &Model, out: &Path) -> Result<Vec<Speed>> {
     let options = segment::Options { out: out.join("out"), tile: Some(TILE), halo: Halo::Px(64), ..segment::Options::default() };
     let summary = segment(slide, &model.card, &model.sha256, &mut [Box::new(Dark)], &options, &Silent)?;
-    let megapixels = (SIDE * SIDE) as f64 / 1e6;
+    let megapixels = (side * side) as f64 / 1e6;
     let threads = |stage: &str| if stage == "read" { summary.run.readers as f64 } else { 1.0 };
     let timed = summary.timings.busy_seconds.iter().filter(|(stage, seconds)| *stage != "network" && **seconds > 0.0);
     Ok(timed.map(|(stage, seconds)| Speed { what: stage.clone(), rate: Ok(megapixels / seconds * threads(stage)) }).collect())
 }
 
-fn network(model: &Model, device: Device) -> Result<f64> {
+fn network(model: &Model, device: Device, long_enough: Duration) -> Result<f64> {
     if matches!(device, Device::Cuda | Device::TensorRt) && !runtime::has_nvidia() {
         return Err(Error::new("there is no NVIDIA driver here"));
     }
@@ -111,7 +113,7 @@ fn network(model: &Model, device: Device) -> Result<f64> {
     // The first run plans and allocates.
     segmenter.quantised(&image, 1, side, side)?;
     let (began, mut runs) = (Instant::now(), 0);
-    while began.elapsed() < LONG_ENOUGH {
+    while began.elapsed() < long_enough {
         segmenter.quantised(&image, 1, side, side)?;
         runs += 1;
     }
@@ -121,6 +123,34 @@ fn network(model: &Model, device: Device) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_slide_is_made_of_jpeg_tiles_that_show_what_was_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("speed.tif");
+        make_slide(&path, 1100, Some(0.5)).unwrap();
+        let slide = crate::slide::open(&path, None).unwrap();
+        assert_eq!((slide.facts().reader, slide.levels().len()), ("tiff", 3));
+        let seen = slide.read_region(0, 0, 0, 1100, 1100).unwrap();
+        let drawn = (0..1100 * 1100).flat_map(|i| pixel(i % 1100, i / 1100));
+        let off: u64 = seen.data.iter().zip(drawn).map(|(a, b)| u64::from(a.abs_diff(b))).sum();
+        let mean = off as f64 / seen.data.len() as f64;
+        assert!(mean > 0.1 && mean < 6.0, "JPEG changes a value by {mean:.2} in the mean");
+    }
+
+    #[test]
+    fn every_stage_and_our_own_device_have_a_rate() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/models/format-1.onnx");
+        let speeds = measure(&model, 640, Duration::from_millis(50)).unwrap();
+        for stage in ["read", "nuclei"] {
+            let speed = speeds.stages.iter().find(|speed| speed.what.contains(stage)).unwrap_or_else(|| panic!("{stage}: {speeds:?}"));
+            assert!(*speed.rate.as_ref().unwrap() > 0.0, "{speed:?}");
+        }
+        let native = speeds.devices.iter().find(|speed| speed.what == Device::Native.name()).unwrap();
+        assert!(*native.rate.as_ref().unwrap() > 0.0, "{native:?}");
+        assert!(speeds.stages.iter().all(|speed| speed.what != "network"), "the network is measured by itself");
+        assert!(speeds.limit().is_some());
+    }
 
     #[test]
     fn the_slowest_stage_or_the_best_device_limits() {

@@ -10,7 +10,7 @@ use models::artifact::AtomicFile;
 use rayon::prelude::*;
 
 use super::ome::description;
-use super::tiles::{compress, halved, tile};
+use super::tiles::{Coding, halved, rational, tile};
 
 /// Side of tiles.
 pub const TILE: usize = 512;
@@ -23,6 +23,7 @@ pub struct PyramidWriter {
     samples: usize,
     /// Whether a pixel is one number, which is never mixed with others.
     is_labels: bool,
+    coding: Coding,
     um_per_pixel: Option<[f64; 2]>,
     /// Pixels per cm of level 0 along x and y.
     per_cm: Option<[f64; 2]>,
@@ -49,6 +50,11 @@ impl PyramidWriter {
         Self::start(file, [width, height], samples, false, um_per_pixel)
     }
 
+    /// The same with RGB pixels in JPEG tiles, as scanners write them: not lossless.
+    pub fn of_jpeg(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
+        Ok(Self { coding: Coding::Jpeg, ..Self::start(file, [width, height], 3, false, um_per_pixel)? })
+    }
+
     /// Starts an OME-TIFF file of one little-endian u32 a pixel. Reduced levels stand in `SubIFDs`, as OME-TIFF has them, and are the upper left
     /// ones of 2 x 2 pixels.
     pub fn of_labels(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
@@ -68,7 +74,8 @@ impl PyramidWriter {
             (w, h) = (w.div_ceil(2), h.div_ceil(2));
         }
         let per_cm = um_per_pixel.map(|um| um.map(|um| 1e4 / um));
-        let mut writer = Self { file: BufWriter::new(file), position: 0, samples, is_labels, um_per_pixel, per_cm, levels };
+        let mut writer =
+            Self { file: BufWriter::new(file), position: 0, samples, is_labels, coding: Coding::Deflate, um_per_pixel, per_cm, levels };
         // Little endian, BigTIFF, offsets of 8 bytes; where the first directory is follows at the end.
         writer.put(&[b'I', b'I', 43, 0, 8, 0, 0, 0])?;
         writer.put(&0u64.to_le_bytes())?;
@@ -163,10 +170,10 @@ impl PyramidWriter {
 
     /// Compresses the waiting rows of a level as one row of tiles; the border is repeated into what no pixel fills.
     fn write_tiles(&mut self, level: usize) -> Result<()> {
-        let (width, samples) = (self.levels[level].width, self.samples);
+        let (width, samples, coding) = (self.levels[level].width, self.samples, self.coding);
         let mut rows = std::mem::take(&mut self.levels[level].rows);
         let tiles: Vec<Vec<u8>> =
-            (0..width.div_ceil(TILE)).into_par_iter().map(|column| compress(&tile(&rows, width, samples, column))).collect();
+            (0..width.div_ceil(TILE)).into_par_iter().map(|column| coding.compress(&tile(&rows, width, samples, column))).collect();
         for bytes in tiles {
             self.levels[level].tiles.push((self.position, bytes.len() as u64));
             self.put(&bytes)?;
@@ -186,13 +193,13 @@ impl PyramidWriter {
         let counts: Vec<u64> = self.levels[level].tiles.iter().map(|tile| tile.1).collect();
         let samples = if self.is_labels { 1 } else { self.samples as u64 };
         let bits = if self.is_labels { 32 } else { (0..samples).fold(0, |bits, i| bits | 8u64 << (16 * i)) };
-        let photometric = if samples == 1 { 1 } else { 2 };
+        let photometric = self.coding.photometric(samples);
         let mut fields: Vec<Field> = vec![
             (254, LONG, 1, u64::from(level > 0)),
             (256, LONG, 1, width),
             (257, LONG, 1, height),
             (258, SHORT, samples, bits),
-            (259, SHORT, 1, 8),
+            (259, SHORT, 1, self.coding.tag()),
             (262, SHORT, 1, photometric),
             (277, SHORT, 1, samples),
             (284, SHORT, 1, 1),
@@ -206,6 +213,9 @@ impl PyramidWriter {
             let x = rational(per_cm[0] * width as f64 / size[0]);
             let y = rational(per_cm[1] * height as f64 / size[1]);
             fields.extend([(282, 5, 1, x), (283, 5, 1, y), (296, SHORT, 1, 3)]);
+        }
+        if self.coding == Coding::Jpeg {
+            fields.push((530, SHORT, 2, 1 | 1 << 16)); // every pixel has its own colour
         }
         fields.extend(further);
         fields.sort_by_key(|field| field.0);
@@ -233,11 +243,4 @@ impl PyramidWriter {
         self.position += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|error| self.file.get_ref().failed(error))
     }
-}
-
-/// `value` as numerator and denominator, in the eight bytes of a field.
-fn rational(value: f64) -> u64 {
-    let denominator = 10_000u64;
-    let numerator = ((value * denominator as f64).round() as u64).min(u64::from(u32::MAX));
-    denominator << 32 | numerator
 }

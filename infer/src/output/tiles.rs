@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use flate2::Compression;
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
 
 use super::pyramid::TILE;
 
@@ -35,8 +37,55 @@ pub fn tile(rows: &[u8], width: usize, samples: usize, column: usize) -> Vec<u8>
     tile
 }
 
-/// One tile in the deflate form.
-pub fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::new(3));
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing into memory does not fail")
+/// How tiles are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// Deflate: lossless.
+    Deflate,
+    /// JPEG of RGB pixels at a scanner's quality, colours at full resolution.
+    Jpeg,
+}
+
+impl Coding {
+    /// The quality that scanners save at, more or less.
+    const JPEG_QUALITY: u8 = 80;
+
+    /// One tile of `TILE * TILE` pixels.
+    pub fn compress(self, bytes: &[u8]) -> Vec<u8> {
+        let mut coded = Vec::new();
+        match self {
+            Self::Deflate => {
+                let mut encoder = flate2::write::ZlibEncoder::new(&mut coded, Compression::new(3));
+                encoder.write_all(bytes).and_then(|()| encoder.try_finish()).expect("writing into memory does not fail");
+            }
+            Self::Jpeg => JpegEncoder::new_with_quality(&mut coded, Self::JPEG_QUALITY)
+                .encode(bytes, TILE as u32, TILE as u32, ExtendedColorType::Rgb8)
+                .expect("a tile of RGB can be coded"),
+        }
+        coded
+    }
+
+    /// The value of the field `Compression`.
+    pub fn tag(self) -> u64 {
+        match self {
+            Self::Deflate => 8,
+            Self::Jpeg => 7,
+        }
+    }
+
+    /// The value of the field `PhotometricInterpretation` for so many samples a pixel.
+    pub fn photometric(self, samples: u64) -> u64 {
+        match self {
+            Self::Deflate if samples == 1 => 1,
+            Self::Deflate => 2,
+            Self::Jpeg => 6,
+        }
+    }
+}
+
+/// `value` as numerator and denominator, in the eight bytes of a field.
+pub fn rational(value: f64) -> u64 {
+    let denominator = 10_000u64;
+    let numerator = ((value * denominator as f64).round() as u64).min(u64::from(u32::MAX));
+    denominator << 32 | numerator
 }
