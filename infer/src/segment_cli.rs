@@ -41,7 +41,7 @@ pub struct SegmentArgs {
     #[arg(long, value_name = "PX")]
     pub tile: Option<usize>,
     /// Pixels around each window's core, or `exact` for all that a value can depend on [default: as measured for the model].
-    #[arg(long, value_name = "PX|exact", value_parser = parse_halo)]
+    #[arg(long, value_name = "PX|exact")]
     pub halo: Option<Halo>,
     /// Windows that the network gets at once.
     #[arg(long, default_value_t = 1)]
@@ -75,7 +75,7 @@ pub struct SegmentArgs {
     pub resume: bool,
     /// Do part K of N, counted from 1: whole slides where there are at least N, else a part of each slide, which a last run with
     /// --resume and without --shard makes into results.
-    #[arg(long, value_name = "K/N", value_parser = parse_shard)]
+    #[arg(long, value_name = "K/N")]
     pub shard: Option<Shard>,
     /// Print the summaries as a JSON list on stdout.
     #[arg(long)]
@@ -230,22 +230,7 @@ impl SegmentArgs {
     }
 }
 
-fn parse_shard(text: &str) -> Result<Shard, String> {
-    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
-    match parts {
-        Some((k, n)) if (1..=n).contains(&k) => Ok(Shard { index: k - 1, count: n }),
-        _ => Err(format!("expected K/N with K from 1 to N, for example 2/8, found {text:?}")),
-    }
-}
-
 fn parse_simplify(text: &str) -> Result<f64, String> {
     let pixels = text.parse().ok().filter(|pixels| (0.0..=16.0).contains(pixels));
     pixels.ok_or_else(|| format!("expected a number of pixels from 0 to 16, found {text:?}"))
-}
-
-fn parse_halo(text: &str) -> Result<Halo, String> {
-    if text == "exact" {
-        return Ok(Halo::Exact);
-    }
-    text.parse().map(Halo::Px).map_err(|_| format!("expected a number of pixels or `exact`, found {text:?}"))
 }

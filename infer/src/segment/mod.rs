@@ -3,18 +3,21 @@
 //! | module | what |
 //! |---|---|
 //! | `plan` | everything that is decided before the first pixel is read, and the summary of it |
+//! | `halo` | how far windows read beyond their cores |
 //! | `look` | the slide made small, its tissue |
 //! | `compute` | the threads between the slide and its files |
 //! | `strips` | bands with their pixels, for colours and quality |
 //! | `store` | bands that are done, on disk: resuming and shards |
 
 mod compute;
+mod halo;
 mod look;
 mod plan;
 mod store;
 mod strips;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
@@ -30,38 +33,10 @@ use crate::output::writers::Source;
 use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
 use crate::segmenter::Network;
 use crate::slide::{self, Access};
-use crate::tile::TileGrid;
 use crate::timing::Busy;
+pub use halo::Halo;
 use plan::Plan;
 use store::Store;
-
-/// Pixels read around each core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Halo {
-    /// The halo that was measured for the model, or all its reach where none was.
-    #[default]
-    Card,
-    /// All that a value can depend on: tiles cannot show.
-    Exact,
-    /// So many pixels at the model's scale.
-    Px(usize),
-}
-
-impl Halo {
-    /// Pixels for a model.
-    pub fn px(self, card: &ModelCard) -> usize {
-        match self {
-            Self::Card => card.default_halo_px(),
-            Self::Exact => card.reach_px,
-            Self::Px(px) => px,
-        }
-    }
-
-    /// The side of windows unless another one is asked for.
-    pub fn tile_px(self, card: &ModelCard) -> usize {
-        TileGrid::default_tile(self.px(card).next_multiple_of(card.stride))
-    }
-}
 
 /// What positions in the files count from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +67,19 @@ pub struct Shard {
     pub index: usize,
     /// Number of shards.
     pub count: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    /// `K/N`, counted from 1.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
+        match parts {
+            Some((k, n)) if (1..=n).contains(&k) => Ok(Self { index: k - 1, count: n }),
+            _ => Err(format!("expected K/N with K from 1 to N, for example 2/8, found {text:?}")),
+        }
+    }
 }
 
 /// What a shard leaves.

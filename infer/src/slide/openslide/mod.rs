@@ -5,31 +5,27 @@
 
 mod child;
 mod ffi;
+mod properties;
 mod server;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use models::{Context, Result, bail};
 
 use super::cache::TileKey;
-use super::mpp::{self, Mpp, MppSource};
+use super::mpp;
 use super::tiled::{TileSource, TiledSlide};
-use super::{Bounds, Facts, Rgb, Slide, WHITE};
+use super::{Facts, Rgb, Slide};
 use crate::runtime::{self, Library};
 use child::{Children, Program};
 use ffi::{Api, Handle};
+use properties::{background, block_size, bounds, scales};
 use server::Known;
 pub use server::serve;
 
 /// Older libraries can be made to write where they must not.
 const OLDEST: [u32; 3] = [4, 0, 1];
-/// Blocks are at least this wide and high.
-const MIN_BLOCK: u64 = 256;
-/// File tiles larger than this are read in blocks of [`LARGE_BLOCK`].
-const MAX_BLOCK: u64 = 2048;
-const LARGE_BLOCK: u64 = 512;
 
 /// How OpenSlide is reached.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,41 +110,6 @@ impl Blocks {
     }
 }
 
-/// Scales that the properties tell, the most trusted first.
-fn scales(properties: &BTreeMap<String, String>) -> Vec<Mpp> {
-    let number = |key: &str| properties.get(key).and_then(|value| mpp::parse(value));
-    let both = |x: &str, y: &str, source| number(x).zip(number(y)).map(|(x, y)| Mpp { x, y, source });
-    let um_per_unit = match properties.get("tiff.ResolutionUnit").map(String::as_str) {
-        Some("inch") => Some(25_400.0),
-        Some("centimeter") => Some(10_000.0),
-        _ => None,
-    };
-    let resolution = both("tiff.XResolution", "tiff.YResolution", MppSource::TiffResolution);
-    let resolution = resolution.zip(um_per_unit).map(|(mpp, um)| Mpp { x: um / mpp.x, y: um / mpp.y, ..mpp });
-    let vendor = both("aperio.MPP", "aperio.MPP", MppSource::Vendor);
-    let openslide = both("openslide.mpp-x", "openslide.mpp-y", MppSource::OpenSlide);
-    [openslide, vendor, resolution].into_iter().flatten().collect()
-}
-
-fn bounds(properties: &BTreeMap<String, String>) -> Option<Bounds> {
-    let number = |key: &str| properties.get(&format!("openslide.bounds-{key}"))?.parse::<i64>().ok();
-    let (width, height) = (u64::try_from(number("width")?).ok()?, u64::try_from(number("height")?).ok()?);
-    Some(Bounds { x: number("x")?, y: number("y")?, width, height })
-}
-
-fn background(properties: &BTreeMap<String, String>) -> [u8; 3] {
-    let hex = properties.get("openslide.background-color").and_then(|text| u32::from_str_radix(text, 16).ok());
-    hex.map_or(WHITE, |rgb| [(rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8])
-}
-
-/// A multiple of the file's tiles, so that no file tile is decoded for two blocks.
-fn block_size(properties: &BTreeMap<String, String>, level: usize) -> [u64; 2] {
-    ["width", "height"].map(|side| {
-        let tile = properties.get(&format!("openslide.level[{level}].tile-{side}")).and_then(|value| value.parse().ok()).unwrap_or(0);
-        if (1..=MAX_BLOCK).contains(&tile) { tile * MIN_BLOCK.div_ceil(tile) } else { LARGE_BLOCK }
-    })
-}
-
 struct OpenSlideBlocks {
     path: PathBuf,
     api: Arc<Api>,
@@ -205,6 +166,7 @@ fn over_background(argb: &[u32], background: [u8; 3]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slide::WHITE;
 
     #[test]
     fn what_is_transparent_shows_the_background() {
@@ -215,20 +177,6 @@ mod tests {
     fn versions_compare_by_number() {
         assert!(parse_version("4.0.1") >= OLDEST && parse_version("4.10.0") >= OLDEST && parse_version("5") >= OLDEST);
         assert!(parse_version("3.4.1") < OLDEST && parse_version("4.0.0") < OLDEST && parse_version("") < OLDEST);
-    }
-
-    #[test]
-    fn blocks_are_multiples_of_file_tiles() {
-        let properties = |width: &str, height: &str| {
-            BTreeMap::from([
-                ("openslide.level[0].tile-width".to_owned(), width.to_owned()),
-                ("openslide.level[0].tile-height".to_owned(), height.to_owned()),
-            ])
-        };
-        assert_eq!(block_size(&properties("240", "240"), 0), [480, 480]);
-        assert_eq!(block_size(&properties("2048", "8"), 0), [2048, 256]);
-        assert_eq!(block_size(&properties("40000", "0"), 0), [512, 512]);
-        assert_eq!(block_size(&BTreeMap::new(), 3), [512, 512]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`mod@file`] | positioned reads that cannot leave the file |
 //! | [`directory`] | the chain of image file directories (IFDs) and their fields |
+//! | [`tag`] | numbers of fields |
 //! | [`vendor`] | formats that only look like plain TIFF; the scale |
 //! | [`pyramid`] | which directories are resolutions of the slide |
 //! | [`tile`] | one compressed tile to RGB |
@@ -13,6 +14,7 @@
 pub mod directory;
 pub mod file;
 pub mod pyramid;
+pub mod tag;
 pub mod tile;
 pub mod vendor;
 
@@ -23,7 +25,7 @@ use models::{Context, Result, bail};
 use super::cache::TileKey;
 use super::tiled::{TileSource, TiledSlide};
 use super::{Facts, Level, Rgb, Slide, WHITE};
-use directory::{Directory, tag};
+use directory::Directory;
 use file::BoundedFile;
 use pyramid::TiledImage;
 

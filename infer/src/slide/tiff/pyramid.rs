@@ -2,8 +2,9 @@
 
 use models::{Context, Result, bail};
 
-use super::directory::{Directory, tag};
+use super::directory::Directory;
 use super::file::BoundedFile;
+use super::tag;
 use super::tile::{Compression, Photometric, TileFormat};
 
 /// Values of the Compression field that are read here: none, LZW, JPEG, deflate (Adobe's and the old number), zstd.

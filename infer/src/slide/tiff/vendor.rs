@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use models::Result;
 
-use super::directory::{Directory, tag};
+use super::directory::Directory;
 use super::file::BoundedFile;
+use super::tag;
 use super::{pyramid, text};
 use crate::slide::mpp::{self, Mpp, MppSource};
 

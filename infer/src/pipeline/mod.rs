@@ -6,11 +6,13 @@
 //! All queues are bounded, and no window is read more than `BANDS_AHEAD` bands ahead, so that memory does not grow with the
 //! slide. Windows that are not wanted are neither read nor computed. What comes out depends neither on the numbers of threads nor on the batch.
 
+mod gate;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -20,9 +22,8 @@ use crate::segmenter::Network;
 use crate::slide::{Rgb, ScaledSlide};
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::Busy;
+use gate::Gate;
 
-/// Bands that may be open at once.
-const BANDS_AHEAD: usize = 2;
 /// How long a batch waits for another window before it runs with fewer.
 const BATCH_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -216,50 +217,5 @@ fn put_core(grid: &TileGrid, window: &Window, answer: &[u8], band: &mut [u8]) {
         let from = (top + row) * window.x.length + left;
         let to = row * grid.image[0] + window.x.core;
         band[to..to + window.x.core_length].copy_from_slice(&answer[from..from + window.x.core_length]);
-    }
-}
-
-/// Holds readers back, and lets all go when something has failed.
-#[derive(Default)]
-struct Gate {
-    state: Mutex<GateState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct GateState {
-    bands_done: usize,
-    closed: bool,
-}
-
-impl Gate {
-    /// Waits until windows of band `band` may be read; false: they need not be, the work has failed.
-    fn wait_for(&self, band: usize) -> bool {
-        let state = self.state.lock().expect("no panic at the gate");
-        let state = self.changed.wait_while(state, |state| !state.closed && band >= state.bands_done + BANDS_AHEAD);
-        !state.expect("no panic at the gate").closed
-    }
-
-    fn finish_band(&self) {
-        self.state.lock().expect("no panic at the gate").bands_done += 1;
-        self.changed.notify_all();
-    }
-
-    /// Does `work`, and closes the gate if it fails or panics.
-    fn closed_on_failure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        struct Guard<'a>(Option<&'a Gate>);
-        impl Drop for Guard<'_> {
-            fn drop(&mut self) {
-                let Some(gate) = self.0 else { return };
-                gate.state.lock().expect("no panic at the gate").closed = true;
-                gate.changed.notify_all();
-            }
-        }
-        let mut guard = Guard(Some(self));
-        let result = work();
-        if result.is_ok() {
-            guard.0 = None;
-        }
-        result
     }
 }
