@@ -14,10 +14,8 @@ impl Edges {
     /// of intensities, whose noise is the same everywhere. An image of one colour has edges of 0.
     pub fn of(image: &RgbImage) -> Self {
         let brightness = image.data.iter().map(|v| f64::from(*v)).sum::<f64>() / image.data.len().max(1) as f64;
-        let scale: [f32; 256] = std::array::from_fn(|v| match brightness > 127.5 {
-            true => -((v as f32 + 1.0) / 256.0).ln(),
-            false => (v as f32).sqrt(),
-        });
+        let is_light = brightness > 127.5;
+        let scale: [f32; 256] = std::array::from_fn(|v| if is_light { -((v as f32 + 1.0) / 256.0).ln() } else { (v as f32).sqrt() });
         let mut squares = Plane::filled(image.width, image.height, 0.0);
         for channel in 0..3 {
             let values = image.data.as_chunks::<3>().0.iter().map(|pixel| scale[usize::from(pixel[channel])]).collect();
