@@ -5,6 +5,7 @@ mod databases;
 mod figures;
 mod formats;
 mod hostile;
+mod independent;
 mod instances;
 mod native;
 mod openslide;

@@ -126,7 +126,7 @@ fn thinned_rings_of_any_shape_are_sound() {
 }
 
 /// Asks a Python that has some modules; `None`, said aloud, where there is none.
-fn ask_python(modules: &[&str], script: &str, file: &Path) -> Option<String> {
+pub fn ask_python(modules: &[&str], script: &str, file: &Path) -> Option<String> {
     let python = std::env::var("NUCLEI_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let has = modules
         .iter()
