@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
-use std::process::Command;
 
 use infer::instances::Extractor;
 use infer::instances::boundary::Ring;
@@ -17,6 +16,7 @@ use tiff::tags::Tag;
 
 use crate::picture::{card, run, save_tiff, tissue};
 use crate::random::Random;
+use crate::readers::ask_python;
 
 fn features(path: &Path) -> Vec<Value> {
     let mut text = String::new();
@@ -98,7 +98,7 @@ fn thinned_rings_keep_ids_and_areas_and_have_fewer_corners() {
     let script = "import gzip, json, shapely.geometry as g, sys\n\
         shapes = [g.shape(f['geometry']) for f in json.load(gzip.open(sys.argv[1]))['features']]\n\
         assert all(s.is_valid and s.area > 0 for s in shapes)\nprint(len(shapes))";
-    if let Some(count) = ask_python(&["shapely"], script, &folder.path().join("thin/a/nuclei.geojson.gz")) {
+    if let Some(count) = ask_python(&["shapely"], script, &[folder.path().join("thin/a/nuclei.geojson.gz").to_str().unwrap()]) {
         assert_eq!(count.trim(), thin.len().to_string());
     }
 }
@@ -123,21 +123,6 @@ fn thinned_rings_of_any_shape_are_sound() {
             assert!(thin.iter().zip(&instance.rings).all(|(thin, exact)| thin.iter().all(|corner| exact.contains(corner))));
         }
     }
-}
-
-/// Asks a Python that has some modules; `None`, said aloud, where there is none.
-pub fn ask_python(modules: &[&str], script: &str, file: &Path) -> Option<String> {
-    let python = std::env::var("NUCLEI_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let has = modules
-        .iter()
-        .all(|module| Command::new(&python).args(["-c", &format!("import {module}")]).output().is_ok_and(|o| o.status.success()));
-    if !has {
-        eprintln!("NOT RUN: {python} has no {modules:?} to read {} with", file.display());
-        return None;
-    }
-    let output = Command::new(python).args(["-c", script]).arg(file).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 /// The levels of a file: the first directory, and those that it names. Its reader takes a file's first directory only, so that of each level
@@ -190,7 +175,7 @@ fn ome_labels_are_the_labels_at_every_level() {
         a = s.asarray()\nassert a.dtype == np.uint32 and a.shape == (700, 1201), (a.dtype, a.shape)\n\
         l = [x.asarray() for x in s.levels]\nassert len(l) == 3\n\
         assert all((l[i + 1] == l[i][::2, ::2]).all() for i in range(2))\nprint(a.max())";
-    if let Some(count) = ask_python(&["tifffile", "numpy"], script, &path) {
+    if let Some(count) = ask_python(&["tifffile", "numpy"], script, &[path.to_str().unwrap()]) {
         assert_eq!(count.trim(), data.iter().max().unwrap().to_string());
     }
 }

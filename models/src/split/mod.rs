@@ -5,11 +5,14 @@
 //! between two nuclei. They become one when the neck is nearly as wide as the narrower of the two, and stay apart otherwise.
 //! All arithmetic is on integers, and nothing depends on where the component lies.
 
+mod floods;
+
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{AROUND_4, Bounds, bounds, fill_holes, flood, number_in_raster_order};
-use crate::distance::{LARGEST_BOX_PX, UNITS, distances};
+use crate::distance::{LARGEST_BOX_PX, distances};
 use crate::plane::Plane;
+use floods::{Floods, Rule};
 
 /// When two floods stay apart. Lengths are in pixels at the model's scale; the defaults are measured (docs/splitting.md).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,92 +96,6 @@ fn parts(component: &Plane<bool>, split: &Split) -> Plane<u32> {
     labels.data.iter_mut().for_each(|label| *label = floods.find(*label));
     number_in_raster_order(&mut labels);
     labels
-}
-
-/// [`Split`] in the units of distances.
-struct Rule {
-    /// In 1 / 1024.
-    neck: u32,
-    depth: u32,
-    radius: u32,
-}
-
-impl Rule {
-    fn of(split: &Split) -> Self {
-        let whole = |value: f64| value.clamp(0.0, 1e6).round() as u32;
-        let units = f64::from(UNITS);
-        Self { neck: whole(split.neck * 1024.0), depth: whole(split.depth_px * units), radius: whole(split.radius_px * units) }
-    }
-
-    /// Whether a nucleus of half-width `peak` stays apart from a wider one behind a neck of half-width `height`.
-    fn keeps_apart(&self, peak: u16, height: u16) -> bool {
-        let (peak, height) = (u32::from(peak), u32::from(height));
-        peak >= self.radius && peak - height >= self.depth && height * 1024 <= peak * self.neck
-    }
-}
-
-/// Sets of pixels that grow from peaks; number 0 is no flood.
-struct Floods {
-    /// The flood that a flood was merged into; itself otherwise.
-    parent: Vec<u32>,
-    /// The highest distance in each.
-    peak: Vec<u16>,
-}
-
-impl Default for Floods {
-    fn default() -> Self {
-        Self { parent: vec![0], peak: vec![0] }
-    }
-}
-
-impl Floods {
-    fn start(&mut self, peak: u16) -> u32 {
-        let number = self.parent.len() as u32;
-        self.parent.push(number);
-        self.peak.push(peak);
-        number
-    }
-
-    /// Different floods next to a pixel; the one at the highest neighbour, the first of them in raster order, leads.
-    fn around(&mut self, labels: &Plane<u32>, distance: &Plane<u16>, pixel: usize) -> ([u32; 8], usize) {
-        let (width, height) = (labels.width, labels.height);
-        let (x, y) = (pixel % width, pixel / width);
-        let (mut found, mut count, mut best) = ([0; 8], 0, 0);
-        for ny in y.saturating_sub(1)..(y + 2).min(height) {
-            for n in ny * width + x.saturating_sub(1)..ny * width + (x + 2).min(width) {
-                if labels.data[n] == 0 {
-                    continue;
-                }
-                let flood = self.find(labels.data[n]);
-                let at = found[..count].iter().position(|&other| other == flood).unwrap_or(count);
-                found[at] = flood;
-                count = count.max(at + 1);
-                if distance.data[n] > best {
-                    best = distance.data[n];
-                    found.swap(0, at);
-                }
-            }
-        }
-        (found, count)
-    }
-
-    /// Two floods meet at `height`: both are one from now on, or stay apart.
-    fn meet(&mut self, own: u32, other: u32, height: u16, rule: &Rule) {
-        let (own, other) = (self.find(own), self.find(other));
-        let (high, low) = if self.peak[own as usize] >= self.peak[other as usize] { (own, other) } else { (other, own) };
-        if own != other && !rule.keeps_apart(self.peak[low as usize], height) {
-            self.parent[low as usize] = high;
-        }
-    }
-
-    fn find(&mut self, mut flood: u32) -> u32 {
-        while self.parent[flood as usize] != flood {
-            let above = self.parent[self.parent[flood as usize] as usize];
-            self.parent[flood as usize] = above;
-            flood = above;
-        }
-        flood
-    }
 }
 
 /// Indices of all pixels with a distance, the greatest distance first, in raster order where it is the same.
