@@ -5,8 +5,11 @@ use models::plane::Plane;
 
 use super::Edges;
 
-/// A contour of fewer pixels says nothing about a threshold.
-const LEAST_PIXELS: u64 = 20;
+/// What an edge must exceed to speak for a contour: twice the image's mean gradient.
+///
+/// The mean edge on a contour would be highest where only the darkest nuclei are left; so contours count by the sum of what their edges
+/// are above this. A nucleus that is lost takes its sum along, and a contour through even ground costs as much as it is long.
+const EVEN: f64 = 2.0;
 
 /// Thresholds that are tried: .1, .15, ... .95. Far enough from the ends that a level of 1/255 moves few pixels.
 pub fn thresholds() -> impl Iterator<Item = f64> {
@@ -44,32 +47,25 @@ impl Contours {
         }
     }
 
-    /// The mean edge on the contour from this level on; none if the contour is too short.
-    fn mean(&self, level: u8) -> Option<f64> {
-        let (pixels, edges) = (self.pixels[usize::from(level)], self.edges[usize::from(level)]);
-        (pixels >= LEAST_PIXELS).then(|| edges / pixels as f64)
+    /// Sum over the contour from this level on of what the edges are above [`EVEN`].
+    fn excess(&self, level: u8) -> f64 {
+        self.edges[usize::from(level)] - EVEN * self.pixels[usize::from(level)] as f64
     }
 }
 
-/// The threshold with the highest mean over images of the mean edge on their contours, among those that leave a contour in at least
-/// half of the images that have one at all; the lowest of equal ones. `None` where no image has one.
+/// The threshold with the highest sum, over the contours of all images, of what edges are above twice their image's mean; the lowest of
+/// equal ones. `None` where no threshold has a sum above 0.
 pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Option<f64> {
     let images: Vec<&Contours> = images.into_iter().collect();
-    let level = |threshold: f64| Decoding { threshold, ..Decoding::default() }.first_foreground_level();
-    let means = |threshold: f64| -> Vec<f64> { images.iter().filter_map(|image| image.mean(level(threshold))).collect() };
-    let some = images.iter().filter(|image| thresholds().any(|threshold| image.mean(level(threshold)).is_some())).count();
-    let mut best = None;
+    let mut best = (None, 0.0);
     for threshold in thresholds() {
-        let means = means(threshold);
-        if means.is_empty() || 2 * means.len() < some {
-            continue;
-        }
-        let mean = means.iter().sum::<f64>() / means.len() as f64;
-        if best.is_none_or(|(_, highest)| mean > highest) {
-            best = Some((threshold, mean));
+        let level = Decoding { threshold, ..Decoding::default() }.first_foreground_level();
+        let sum = images.iter().map(|image| image.excess(level)).sum::<f64>();
+        if sum > best.1 {
+            best = (Some(threshold), sum);
         }
     }
-    best.map(|(threshold, _)| threshold)
+    best.0
 }
 
 #[cfg(test)]
@@ -129,5 +125,37 @@ mod tests {
         assert_eq!(best_threshold([&empty]), None);
         assert_eq!(best_threshold([]), None);
         assert_eq!(best_threshold([&empty, &empty, &disc]), best_threshold([&disc]));
+    }
+
+    /// A dark nucleus that the network is sure of and a pale one that it is not: the higher threshold has the stronger edges on average.
+    #[test]
+    fn pale_nuclei_count_although_their_edges_are_weak() {
+        let (width, height) = (96, 48);
+        let inside = |i: usize, cx: f32| ((i % width) as f32 - cx).hypot((i / width) as f32 - 24.0) < 12.0;
+        let image = (0..width * height)
+            .flat_map(|i| {
+                [if inside(i, 24.0) {
+                    60
+                } else if inside(i, 72.0) {
+                    150
+                } else {
+                    230
+                }; 3]
+            })
+            .collect();
+        let levels = (0..width * height)
+            .map(|i| {
+                if inside(i, 24.0) {
+                    240
+                } else if inside(i, 72.0) {
+                    130
+                } else {
+                    5
+                }
+            })
+            .collect();
+        let edges = Edges::of(&RgbImage::new(width, height, image).unwrap());
+        let found = best_threshold([&Contours::of(&Plane { width, height, data: levels }, &edges)]).unwrap();
+        assert!(found < 130.0 / 255.0, "{found} loses the pale one");
     }
 }

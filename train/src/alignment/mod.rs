@@ -2,7 +2,8 @@
 //!
 //! Strokes lie in the middle of nuclei and of the ground. Where the border runs between the two is left to the network, whose
 //! probabilities are therefore no frequencies: .5 draws many contours too wide. The images know better: along the border of a nucleus
-//! the brightness changes more than elsewhere. So the threshold is taken whose contours lie, on average, on the strongest gradients.
+//! the brightness changes more than elsewhere. So the threshold is taken whose contours have the most gradient on them, beyond what even
+//! ground has.
 //!
 //! It serves twice. Predictions are shifted by it before they enter the averages that become pseudo-labels
 //! (`method.edge_alignment`), so that the network learns to draw its contours there; and it decodes a network that was trained without
