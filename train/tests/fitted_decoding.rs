@@ -64,7 +64,7 @@ fn masks_fit_scores_on_the_mean_of_views_and_slides_on_one_view() {
 #[test]
 fn without_masks_contours_lie_on_edges() {
     let folder = tempfile::tempdir().unwrap();
-    let (network, config, slides) = trained(folder.path(), &["data.validation=scribbles"]);
+    let (network, config, slides) = trained(folder.path(), &["data.validation=scribbles", "run.iterations=100"]);
     let dataset = Dataset::load(&config).unwrap();
     // Six images are fewer than are wanted: those that validate come first, then those that train.
     let held: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
@@ -73,7 +73,8 @@ fn without_masks_contours_lie_on_edges() {
     for (views, fitted) in [(Views::Flips, config.evaluation.threshold), (Views::One, slides.threshold)] {
         let levels = levels(&network, &samples, views);
         let contours: Vec<Contours> = samples.iter().zip(&levels).map(|(s, p)| Contours::of(p, &Edges::of(&s.image))).collect();
-        assert_eq!(best_threshold(&contours), Some(fitted), "{views}");
+        let on_edges = best_threshold(&contours).expect("discs have edges, and the network has found some");
+        assert_eq!(on_edges, fitted, "{views}");
     }
     assert_eq!(config.evaluation.min_area_px, slides.min_area_px);
 }
