@@ -16,7 +16,7 @@ use crate::random::Random;
 pub fn ask_python(modules: &[&str], script: &str, arguments: &[&str]) -> Option<String> {
     let python = std::env::var("NUCLEI_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let has = |module: &&str| Command::new(&python).args(["-c", &format!("import {module}")]).output().is_ok_and(|o| o.status.success());
-    if !modules.iter().all(|module| has(module)) {
+    if !modules.iter().all(has) {
         eprintln!("NOT RUN: {python} has no {modules:?} to read {arguments:?} with");
         return None;
     }
