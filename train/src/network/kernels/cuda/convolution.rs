@@ -5,6 +5,7 @@ use models::graph::Conv;
 
 use super::super::{ConvGradients, Source};
 use super::launch::{Arg, int, long, over};
+use super::upsampled::Halves;
 use super::{Cuda, Geometry, Machine, Pass, Value};
 
 /// Values of a filter.
@@ -58,16 +59,8 @@ impl<M: Machine> Cuda<M> {
         }
     }
 
-    /// What a convolution reads, as one map.
-    fn read(&self, source: Source) -> Result<Tensor> {
-        match source {
-            Source::Map(x) => Ok(x.clone()),
-            Source::Upsampled { small, skip } => self.assemble(small, skip, true),
-        }
-    }
-
     /// One pass, by the machine's own way or by a plain kernel. The addresses are those of `x`, `w` and `y`, of the geometry's sizes.
-    fn product(&self, pass: Pass, geometry: &Geometry, [x, w, y]: [u64; 3]) -> Result<()> {
+    pub(super) fn product(&self, pass: Pass, geometry: &Geometry, [x, w, y]: [u64; 3]) -> Result<()> {
         // SAFETY: callers pass tensors of the geometry's sizes.
         if unsafe { self.machine.convolve(pass, geometry, x, w, y)? } {
             return Ok(());
@@ -84,14 +77,21 @@ impl<M: Machine> Cuda<M> {
         self.run(name, over(values), &args)
     }
 
-    pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let x = self.read(source)?;
-        let geometry = Geometry::of(conv, &x)?;
+    fn convolve_map(&self, conv: &Conv, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let geometry = Geometry::of(conv, x)?;
         let [height, width] = geometry.result();
         let y = self.map(&[geometry.batch, height, width, conv.outputs])?;
-        self.product(Pass::Forward, &geometry, [self.machine.address(&x)?, self.filter(conv, weight)?, self.machine.address(&y)?])?;
+        self.product(Pass::Forward, &geometry, [self.machine.address(x)?, self.filter(conv, weight)?, self.machine.address(&y)?])?;
+        Ok(y)
+    }
+
+    pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let y = match source {
+            Source::Map(x) => self.convolve_map(conv, x, weight)?,
+            Source::Upsampled { small, skip } => self.convolve_halves(&Halves::of(conv, small, skip)?, weight)?,
+        };
         if let Some(bias) = bias {
-            let args = [(&y).into(), bias.into(), int(geometry.batch * height * width), int(conv.outputs)];
+            let args = [(&y).into(), bias.into(), int(y.elem_count() / conv.outputs), int(conv.outputs)];
             self.run("add_bias", over(y.elem_count()), &args)?;
         }
         Ok(y)
@@ -105,21 +105,26 @@ impl<M: Machine> Cuda<M> {
         dy: &Tensor,
         wants_dx: bool,
     ) -> Result<ConvGradients> {
-        let x = self.read(source)?;
-        let geometry = Geometry::of(conv, &x)?;
+        let mut gradients = match source {
+            Source::Map(x) => self.convolve_map_backward(conv, x, weight, dy, wants_dx)?,
+            Source::Upsampled { small, skip } => self.convolve_halves_backward(&Halves::of(conv, small, skip)?, weight, dy, wants_dx)?,
+        };
+        gradients.dbias = conv.bias.then(|| self.bias_gradient(dy)).transpose()?;
+        Ok(gradients)
+    }
+
+    /// Without the bias.
+    fn convolve_map_backward(&self, conv: &Conv, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+        let geometry = Geometry::of(conv, x)?;
         let dweight = self.map(&[count(conv)])?;
         let at_y = self.machine.address(dy)?;
-        self.product(Pass::Filter, &geometry, [self.machine.address(&x)?, self.machine.address(&dweight)?, at_y])?;
-        let dbias = conv.bias.then(|| self.bias_gradient(dy)).transpose()?;
-        if !wants_dx {
-            return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias });
+        self.product(Pass::Filter, &geometry, [self.machine.address(x)?, self.machine.address(&dweight)?, at_y])?;
+        let mut gradients = ConvGradients { dx: None, dskip: None, dweight, dbias: None };
+        if wants_dx {
+            let dx = self.map(x.dims())?;
+            self.product(Pass::Data, &geometry, [self.machine.address(&dx)?, self.filter(conv, weight)?, at_y])?;
+            gradients.dx = Some(dx);
         }
-        let dx = self.map(x.dims())?;
-        self.product(Pass::Data, &geometry, [self.machine.address(&dx)?, self.filter(conv, weight)?, at_y])?;
-        let (dx, dskip) = match source {
-            Source::Map(_) => (dx, None),
-            Source::Upsampled { small, .. } => self.disassemble(&dx, small.dim(3)?, true)?,
-        };
-        Ok(ConvGradients { dx: Some(dx), dskip, dweight, dbias })
+        Ok(gradients)
     }
 }

@@ -45,6 +45,7 @@ pub enum Pass {
 }
 
 /// A convolution with zero padding `kernel / 2`: `x` is `B H W I`, `w` is `O K K I`, `y` is `B H' W' O`, all in the type of maps.
+/// A kernel of 2 makes one more line and column than it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
     /// Images.

@@ -16,6 +16,7 @@ mod norm;
 pub mod source;
 mod step;
 mod updates;
+mod upsampled;
 
 use candle_core::{DType, Device, Result, Tensor};
 use models::graph::{Conv, Depthwise};

@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use crate::loss::IGNORE;
 
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     include_str!("cu/common.cu"),
     include_str!("cu/maps.cu"),
     include_str!("cu/pool.cu"),
@@ -14,6 +14,7 @@ const PARTS: [&str; 9] = [
     include_str!("cu/contrast.cu"),
     include_str!("cu/direct.cu"),
     include_str!("cu/depthwise.cu"),
+    include_str!("cu/phases.cu"),
 ];
 
 /// The program for feature maps of this type, f32 or bf16.
@@ -23,7 +24,7 @@ pub fn program(map_type: DType) -> String {
 }
 
 /// Names of kernels that come in one form.
-const SINGLE: [&str; 20] = [
+const SINGLE: [&str; 22] = [
     "import_map",
     "export_map",
     "copy_weight",
@@ -44,10 +45,12 @@ const SINGLE: [&str; 20] = [
     "direct_forward",
     "direct_data",
     "direct_filter",
+    "split_filter",
+    "join_filter",
 ];
 
 /// Names of kernels that come with `_wide` (16 bytes at a time) and `_one` (value by value) behind them.
-const DOUBLE: [&str; 16] = [
+const DOUBLE: [&str; 18] = [
     "activate",
     "activate_backward",
     "add",
@@ -64,6 +67,8 @@ const DOUBLE: [&str; 16] = [
     "depthwise_forward",
     "depthwise_data",
     "depthwise_filter",
+    "weave",
+    "unweave",
 ];
 
 /// Names of all kernels.
