@@ -48,7 +48,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("evaluation.threshold", "a pixel belongs to a nucleus above this probability; part of the model card"),
     (
         "evaluation.calibrate",
-        "fit threshold and min_area_px to the validation images' masks; without masks the threshold to the edges of the images",
+        "fit threshold and min_area_px to the validation images' masks; without masks the threshold to the images' edges, the area to strokes",
     ),
     ("evaluation.min_area_px", "smaller components are no nuclei; part of the model card (the papers: 64)"),
     ("evaluation.paper_clip", "for mdice_paper only: ids above this become it (the published code for DSB2018: 255); 0 leaves them"),

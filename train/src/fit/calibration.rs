@@ -1,4 +1,4 @@
-//! Decoding fitted to validation masks: what [`crate::alignment`] finds without any.
+//! Decoding fitted to validation masks: what [`crate::alignment`] and [`super::least_area`] find without any.
 
 use models::decode::{Decoding, instances_of_mask};
 use models::plane::Plane;
@@ -17,7 +17,7 @@ pub struct Predicted<'a> {
 }
 
 /// Least areas that are tried, in pixels.
-const AREAS: [usize; 5] = [12, 24, 48, 64, 96];
+pub(super) const AREAS: [usize; 5] = [12, 24, 48, 64, 96];
 
 /// The threshold of the highest mean `IoU` over images, and that mean; of equal ones the nearest to `now`, or `now` alone if nothing
 /// is to be `tried`. `None` without images.

@@ -4,6 +4,7 @@ mod averages;
 mod batches;
 mod calibration;
 mod files;
+mod least_area;
 mod plan;
 mod prefetch;
 mod ranks;

@@ -9,6 +9,7 @@ use models::plane::Plane;
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{Predicted, best_min_area, best_threshold};
+use super::least_area::least_area;
 use crate::alignment::{self, Contours, Edges};
 use crate::config::{EvaluationConfig, RunConfig, Validation};
 use crate::data::Sample;
@@ -90,8 +91,8 @@ impl<'a> Seen<'a> {
 }
 
 /// The mean score of some samples, higher is better: semantic `IoU` on masks (with `evaluation.calibrate` at the best threshold), or
-/// minus the cross-entropy on scribbles; and the decoding. Without masks the threshold is fitted to edges of these images, and of
-/// `others` where they are few.
+/// minus the cross-entropy on scribbles; and the decoding. Without masks the threshold is fitted to edges of these images and the
+/// least area to their strokes, and to those of `others` where they are few.
 pub fn score(network: &Network, samples: &[&Sample], others: &[&Sample], config: &RunConfig, stop: &AtomicBool) -> Result<Scored> {
     let EvaluationConfig { views, threshold, min_area_px, calibrate, .. } = config.evaluation;
     let (mut scores, mut masked, mut unmasked) = (Vec::new(), Vec::new(), Vec::new());
@@ -117,7 +118,7 @@ pub fn score(network: &Network, samples: &[&Sample], others: &[&Sample], config:
         return Ok(Scored::Done(Some(iou), Fitted { mean, one: one.map(|(_, level)| level) }));
     }
     let mean = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
-    let fitted = if calibrate { fitted_to_edges(&unmasked, now) } else { Fitted { mean: now, one: None } };
+    let fitted = if calibrate { fitted_without_masks(&unmasked, now) } else { Fitted { mean: now, one: None } };
     Ok(Scored::Done(mean, fitted))
 }
 
@@ -132,12 +133,15 @@ fn fitted_to_masks(seen: &[Seen], config: &RunConfig, of: Of) -> Option<(f64, Le
     Some((iou, Level { threshold, min_area_px }))
 }
 
-/// Thresholds whose contours lie on edges; `now` where there are no contours.
-fn fitted_to_edges(seen: &[Seen], now: Level) -> Fitted {
+/// Thresholds whose contours lie on edges, and least areas that strokes tell; `now` where they say nothing.
+fn fitted_without_masks(seen: &[Seen], now: Level) -> Fitted {
     let edges: Vec<Edges> = seen.iter().map(|seen| Edges::of(&seen.sample.image)).collect();
     let fitted = |of| {
         let contours: Vec<Contours> = seen.iter().zip(&edges).map(|(seen, edges)| Contours::of(seen.levels(of), edges)).collect();
-        Level { threshold: alignment::best_threshold(&contours).unwrap_or(now.threshold), ..now }
+        let threshold = alignment::best_threshold(&contours).unwrap_or(now.threshold);
+        let level = Decoding { threshold, ..Decoding::default() }.first_foreground_level();
+        let strokes = seen.iter().map(|seen| (seen.levels(of), &seen.sample.scribble));
+        Level { threshold, min_area_px: least_area(strokes, level, now.min_area_px) }
     };
     Fitted { mean: fitted(Of::Mean), one: Some(fitted(Of::One)) }
 }
