@@ -3,6 +3,8 @@
 //! Stage 1 (warm-up) minimises the cross-entropy on scribbles; stage 2
 //! `L = L_sp + pseudo_weight L_up + sum over terms (weight * contrast)` (ISBI 2022, eq. 5).
 
+mod contrast;
+
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -10,8 +12,8 @@ use models::Result;
 use models::unet::{projection, unet};
 use models::weights::Weights;
 
-use crate::config::{BlockRule, ContrastTerm, LabelSource, RunConfig, Scope};
-use crate::loss::{Contrast, IGNORE, Reading, Sampling, block_labels, contrast_on, cross_entropies};
+use crate::config::{ContrastTerm, RunConfig};
+use crate::loss::{Reading, cross_entropies};
 use crate::network::kernels::Kernels;
 use crate::network::{Gradients, Mode, Network, initial_weights};
 use crate::optimizer::{Part, RAdam, Rate};
@@ -24,7 +26,7 @@ use crate::weight_average::WeightAverage;
 pub struct Batch {
     /// `B 3 H W`, normalised.
     pub image: Tensor,
-    /// `B H W`: 0, 1, or [`IGNORE`].
+    /// `B H W`: 0, 1, or [`IGNORE`](crate::loss::IGNORE).
     pub scribble: Vec<u8>,
     /// `B H W`: the averaged predictions, cut and turned like the image.
     pub average: Vec<f32>,
@@ -155,45 +157,6 @@ impl Trainer {
         Ok(losses)
     }
 
-    /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
-    ///
-    /// Where too few vectors have labels (on every rank), the term is 0 and the head stays as it is: its first step is the first with
-    /// a term.
-    fn contrast(
-        &mut self,
-        i: usize,
-        tap: &Tensor,
-        scribble: &[u8],
-        pseudo: &[u8],
-        factor: f64,
-        draw: &mut Draw,
-    ) -> Result<(Reading, Tensor)> {
-        let method = &self.config.method;
-        let head = &mut self.heads[i];
-        let (b, _, h, w) = tap.dims4()?;
-        let delta = head.term.delta;
-        let mut labels = contrast_labels(method.label_source, method.block_rule, scribble, pseudo, [b, h * delta, w * delta], delta);
-        let group = if method.scope == Scope::Image { h * w } else { b * h * w };
-        let here = drop_poor_groups(&mut labels, group, head.term.least_vectors);
-        let mut ranks = [f64::from(u8::from(here))];
-        self.group.mean_of_numbers(&mut ranks)?;
-        if ranks[0] == 0.0 {
-            return Ok((Reading::Here(0.0), tap.zeros_like()?));
-        }
-        let contrast =
-            Contrast { tau: head.term.tau, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: method.self_pairs };
-        let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
-        let mut tape = head.network.forward(tap, Mode::Train)?;
-        let (kernels, z) = (head.network.kernels(), head.network.output(&tape)?);
-        // A rank without a term goes along with those that have one: its labels are all dropped, and its gradient is 0.
-        let (value, gradient) = contrast_on(&**kernels, &contrast, &z, &labels, sampling, head.term.weight, draw)?;
-        let gradients = head.network.backward_and_release(&mut tape, Some(&gradient), &[], true)?;
-        average(&*self.group, &gradients, &tape)?;
-        update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
-        head.network.follow_statistics(&tape, 0.1)?;
-        Ok((value, gradients.image.expect("was asked for")))
-    }
-
     /// Measures the statistics of batch normalisation of [`Trainer::evaluated`] anew, as plain averages over these batches; no
     /// weight changes.
     ///
@@ -207,37 +170,6 @@ impl Trainer {
         }
         Ok(())
     }
-}
-
-/// Labels of the vectors that a contrastive term reads: scribbles, then pseudo-labels, gathered to blocks.
-fn contrast_labels(source: LabelSource, rule: BlockRule, scribble: &[u8], pseudo: &[u8], [b, h, w]: [usize; 3], delta: usize) -> Vec<u8> {
-    let labels: Vec<u8> = match source {
-        LabelSource::ScribbleOnly => scribble.to_vec(),
-        LabelSource::PseudoAndScribble => scribble.iter().zip(pseudo).map(|(&s, &u)| if s == IGNORE { u } else { s }).collect(),
-    };
-    let blocks = block_labels(&labels, b, h, w, delta);
-    match rule {
-        BlockRule::All16 => blocks,
-        BlockRule::ScribbleWins => {
-            let scribbled = crate::loss::scribbled_blocks(scribble, b, h, w, delta);
-            scribbled.into_iter().zip(blocks).map(|(s, block)| if s == IGNORE { block } else { s }).collect()
-        }
-    }
-}
-
-/// Takes the labels from groups of `group` vectors that have fewer than `least` of a class; whether any group is left.
-fn drop_poor_groups(labels: &mut [u8], group: usize, least: usize) -> bool {
-    let mut any = false;
-    for labels in labels.chunks_mut(group) {
-        let mut counts = [0; 2];
-        labels.iter().filter(|label| **label < 2).for_each(|label| counts[usize::from(*label)] += 1);
-        if counts[0].min(counts[1]) < least {
-            labels.fill(IGNORE);
-        } else {
-            any = true;
-        }
-    }
-    any
 }
 
 fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, config: &RunConfig, factor: f64) -> Result<()> {
@@ -268,21 +200,7 @@ pub fn stack_images(images: &[Vec<f32>], crop: usize) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::config::Profile;
-
-    #[test]
-    fn a_group_with_too_few_vectors_of_a_class_loses_its_labels() {
-        let labels = [0, 0, 1, 1, IGNORE, 0, 0, 0, 1, IGNORE];
-        let left = |group, least| {
-            let mut labels = labels;
-            let any = drop_poor_groups(&mut labels, group, least);
-            (any, labels.iter().filter(|label| **label != IGNORE).count())
-        };
-        assert_eq!(left(10, 2), (true, 8));
-        assert_eq!(left(10, 3), (true, 8));
-        assert_eq!(left(10, 4), (false, 0));
-        assert_eq!(left(5, 2), (true, 4));
-        assert_eq!(left(5, 3), (false, 0));
-    }
+    use crate::loss::IGNORE;
 
     #[test]
     fn heads_take_their_first_step_with_their_first_term() {

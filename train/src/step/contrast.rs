@@ -1,0 +1,103 @@
+//! The contrastive terms of a step: which vectors have labels, what a head's term is, and the head's own update.
+
+use candle_core::Tensor;
+use models::Result;
+
+use super::{Trainer, update};
+use crate::config::{BlockRule, LabelSource, Scope};
+use crate::loss::{Contrast, IGNORE, Reading, Sampling, block_labels, contrast_on, scribbled_blocks};
+use crate::network::Mode;
+use crate::parallel::average;
+use crate::rng::Draw;
+
+impl Trainer {
+    /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
+    ///
+    /// Where too few vectors have labels (on every rank), the term is 0 and the head stays as it is: its first step is the first with
+    /// a term.
+    pub(super) fn contrast(
+        &mut self,
+        i: usize,
+        tap: &Tensor,
+        scribble: &[u8],
+        pseudo: &[u8],
+        factor: f64,
+        draw: &mut Draw,
+    ) -> Result<(Reading, Tensor)> {
+        let method = &self.config.method;
+        let head = &mut self.heads[i];
+        let (b, _, h, w) = tap.dims4()?;
+        let delta = head.term.delta;
+        let mut labels = contrast_labels(method.label_source, method.block_rule, scribble, pseudo, [b, h * delta, w * delta], delta);
+        let group = if method.scope == Scope::Image { h * w } else { b * h * w };
+        let here = drop_poor_groups(&mut labels, group, head.term.least_vectors);
+        let mut ranks = [f64::from(u8::from(here))];
+        self.group.mean_of_numbers(&mut ranks)?;
+        if ranks[0] == 0.0 {
+            return Ok((Reading::Here(0.0), tap.zeros_like()?));
+        }
+        let contrast =
+            Contrast { tau: head.term.tau, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: method.self_pairs };
+        let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
+        let mut tape = head.network.forward(tap, Mode::Train)?;
+        let (kernels, z) = (head.network.kernels(), head.network.output(&tape)?);
+        // A rank without a term goes along with those that have one: its labels are all dropped, and its gradient is 0.
+        let (value, gradient) = contrast_on(&**kernels, &contrast, &z, &labels, sampling, head.term.weight, draw)?;
+        let gradients = head.network.backward_and_release(&mut tape, Some(&gradient), &[], true)?;
+        average(&*self.group, &gradients, &tape)?;
+        update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
+        head.network.follow_statistics(&tape, 0.1)?;
+        Ok((value, gradients.image.expect("was asked for")))
+    }
+}
+
+/// Labels of the vectors that a contrastive term reads: scribbles, then pseudo-labels, gathered to blocks.
+fn contrast_labels(source: LabelSource, rule: BlockRule, scribble: &[u8], pseudo: &[u8], [b, h, w]: [usize; 3], delta: usize) -> Vec<u8> {
+    let labels: Vec<u8> = match source {
+        LabelSource::ScribbleOnly => scribble.to_vec(),
+        LabelSource::PseudoAndScribble => scribble.iter().zip(pseudo).map(|(&s, &u)| if s == IGNORE { u } else { s }).collect(),
+    };
+    let blocks = block_labels(&labels, b, h, w, delta);
+    match rule {
+        BlockRule::All16 => blocks,
+        BlockRule::ScribbleWins => {
+            let scribbled = scribbled_blocks(scribble, b, h, w, delta);
+            scribbled.into_iter().zip(blocks).map(|(s, block)| if s == IGNORE { block } else { s }).collect()
+        }
+    }
+}
+
+/// Takes the labels from groups of `group` vectors that have fewer than `least` of a class; whether any group is left.
+fn drop_poor_groups(labels: &mut [u8], group: usize, least: usize) -> bool {
+    let mut any = false;
+    for labels in labels.chunks_mut(group) {
+        let mut counts = [0; 2];
+        labels.iter().filter(|label| **label < 2).for_each(|label| counts[usize::from(*label)] += 1);
+        if counts[0].min(counts[1]) < least {
+            labels.fill(IGNORE);
+        } else {
+            any = true;
+        }
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_with_too_few_vectors_of_a_class_loses_its_labels() {
+        let labels = [0, 0, 1, 1, IGNORE, 0, 0, 0, 1, IGNORE];
+        let left = |group, least| {
+            let mut labels = labels;
+            let any = drop_poor_groups(&mut labels, group, least);
+            (any, labels.iter().filter(|label| **label != IGNORE).count())
+        };
+        assert_eq!(left(10, 2), (true, 8));
+        assert_eq!(left(10, 3), (true, 8));
+        assert_eq!(left(10, 4), (false, 0));
+        assert_eq!(left(5, 2), (true, 4));
+        assert_eq!(left(5, 3), (false, 0));
+    }
+}
