@@ -12,20 +12,13 @@
 mod contours;
 mod edges;
 
-pub use contours::{Contours, best_threshold, thresholds};
+pub use contours::{Contours, best_threshold, clearly_better_threshold, thresholds};
 pub use edges::Edges;
 
 /// Divides the odds of every probability by those of `threshold`, so that what was at `threshold` is at .5.
 pub fn shift(probabilities: &mut [f32], threshold: f64) {
     let odds = (threshold / (1.0 - threshold)) as f32;
     probabilities.iter_mut().for_each(|p| *p /= *p + (1.0 - *p) * odds);
-}
-
-/// Half way from .5 to `threshold`, in logarithms of odds: for a network that was trained on labels shifted by [`shift`]. Its .5 is an
-/// estimate of where borders are, and the edges of a few images are another; on networks trained so, either is as often the better one.
-pub fn half_way(threshold: f64) -> f64 {
-    let root = (threshold / (1.0 - threshold)).sqrt();
-    root / (1.0 + root)
 }
 
 #[cfg(test)]
@@ -42,12 +35,5 @@ mod tests {
         let mut same = [0.3f32, 0.7];
         shift(&mut same, 0.5);
         assert!((same[0] - 0.3).abs() < 1e-6 && (same[1] - 0.7).abs() < 1e-6);
-    }
-
-    #[test]
-    fn half_way_is_between_in_odds() {
-        for (threshold, expected) in [(0.5, 0.5), (0.8, 2.0 / 3.0), (0.2, 1.0 / 3.0), (0.1, 0.25)] {
-            assert!((half_way(threshold) - expected).abs() < 1e-12, "{threshold}");
-        }
     }
 }

@@ -118,7 +118,7 @@ pub fn score(network: &Network, samples: &[&Sample], others: &[&Sample], config:
         return Ok(Scored::Done(Some(iou), Fitted { mean, one: one.map(|(_, level)| level) }));
     }
     let mean = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
-    let fitted = if calibrate { fitted_without_masks(&unmasked, now, config) } else { Fitted { mean: now, one: None } };
+    let fitted = if calibrate { fitted_without_masks(&unmasked, now) } else { Fitted { mean: now, one: None } };
     Ok(Scored::Done(mean, fitted))
 }
 
@@ -133,15 +133,12 @@ fn fitted_to_masks(seen: &[Seen], config: &RunConfig, of: Of) -> Option<(f64, Le
     Some((iou, Level { threshold, min_area_px }))
 }
 
-/// Thresholds whose contours lie on edges (half way there, if the network learned from labels on edges), and least areas that strokes
-/// tell; `now` where they say nothing.
-fn fitted_without_masks(seen: &[Seen], now: Level, config: &RunConfig) -> Fitted {
-    let is_aligned = config.method.edge_alignment && config.method.uses_pseudo_labels();
-    let trusted = |threshold| if is_aligned { alignment::half_way(threshold) } else { threshold };
+/// Thresholds whose contours lie on edges, and least areas that strokes tell; `now` where they say nothing clear.
+fn fitted_without_masks(seen: &[Seen], now: Level) -> Fitted {
     let edges: Vec<Edges> = seen.iter().map(|seen| Edges::of(&seen.sample.image)).collect();
     let fitted = |of| {
         let contours: Vec<Contours> = seen.iter().zip(&edges).map(|(seen, edges)| Contours::of(seen.levels(of), edges)).collect();
-        let threshold = alignment::best_threshold(&contours).map_or(now.threshold, trusted);
+        let threshold = alignment::clearly_better_threshold(&contours, now.threshold).unwrap_or(now.threshold);
         let level = Decoding { threshold, ..Decoding::default() }.first_foreground_level();
         let strokes = seen.iter().map(|seen| (seen.levels(of), &seen.sample.scribble));
         Level { threshold, min_area_px: least_area(strokes, level, now.min_area_px) }
