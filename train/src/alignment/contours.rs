@@ -16,7 +16,7 @@ const EVEN: f64 = 2.0;
 const LEAST: f64 = 0.1;
 
 /// How much larger a sum must be to be clearly better. Networks that were trained on labels on edges are within a tenth of the best sum
-/// at .5, and there edges choose a worse threshold as often as a better one; of those that were not, all gain.
+/// at .5, and there edges choose a worse threshold as often as a better one; beyond that all gain.
 const CLEARLY: f64 = 1.1;
 
 /// Thresholds that are tried: .1, .15, ... .95. Far enough from the ends that a level of 1/255 moves few pixels.
