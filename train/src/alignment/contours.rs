@@ -69,7 +69,7 @@ fn at(images: &[&Contours], threshold: f64) -> (f64, f64) {
 }
 
 /// The threshold with the highest sum, over the contours of all images, of what edges are above twice their image's mean; the lowest of
-/// equal ones. `None` where edges say nothing: no sum is above [`LEAST`] times the length of the longest contours.
+/// equal ones. `None` where edges say nothing: no sum is above a tenth of the length of the longest contours.
 pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Option<f64> {
     let images: Vec<&Contours> = images.into_iter().collect();
     let (mut best, mut longest) = ((None, 0.0), 0.0f64);
@@ -83,7 +83,7 @@ pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Opt
     best.0.filter(|_| best.1 >= LEAST * longest)
 }
 
-/// [`best_threshold`] where its sum is above that at `now` by [`CLEARLY`]: what is worth decoding by instead.
+/// [`best_threshold`] where its sum is a tenth larger than that at `now`: what is worth decoding by instead.
 pub fn clearly_better_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>, now: f64) -> Option<f64> {
     let images: Vec<&Contours> = images.into_iter().collect();
     let best = best_threshold(images.iter().copied())?;
