@@ -17,8 +17,8 @@ const SIDE: usize = 16;
 const CHANNELS: usize = 16;
 const BATCH: usize = 2;
 
-/// Runs a convolution with normalisation and ReLU, one more convolution, and their gradients on `kernels` and on the reference,
-/// and compares.
+/// Runs a convolution with normalisation and ReLU, one more, one of an upsampled and a skipped map, and their gradients on `kernels`
+/// and on the reference, and compares.
 ///
 /// `tolerance` is the largest allowed `|found - expected|` relative to `|expected|`, both as vectors.
 pub fn self_check(kernels: &Arc<dyn Kernels>, tolerance: f64) -> Result<()> {
@@ -36,16 +36,27 @@ pub fn self_check(kernels: &Arc<dyn Kernels>, tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-fn graph() -> Graph {
-    let builder = Builder::new();
+/// Two networks: convolutions with normalisation and ReLU, and convolutions of a smaller map that is upsampled.
+fn graphs() -> [Graph; 2] {
+    let (plain, upsampled) = (Builder::new(), Builder::new());
     // The second shows a wrong factor, which a normalisation would hide.
-    let output = builder.input(CHANNELS).conv("first", CHANNELS, 3, 1).norm("normalisation").relu().conv("second", CHANNELS, 1, 1);
-    builder.finish(output, &[])
+    let output = plain.input(CHANNELS).conv("first", CHANNELS, 3, 1).norm("normalisation").relu().conv("second", CHANNELS, 1, 1);
+    let plain = plain.finish(output, &[]);
+    let large = upsampled.input(CHANNELS);
+    let output = large.conv("smaller", CHANNELS, 3, 2).upsample().concat(large).conv("of an upsampled map", CHANNELS, 3, 1);
+    [plain, upsampled.finish(output, &[])]
 }
 
-/// Result and gradients by name.
+/// Results and gradients by name.
 fn results(kernels: &Arc<dyn Kernels>) -> Result<BTreeMap<String, Vec<f32>>> {
-    let graph = graph();
+    let mut found = BTreeMap::new();
+    for (graph, name) in graphs().into_iter().zip(["convolutions", "an upsampled map"]) {
+        results_of(graph, name, kernels, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn results_of(graph: Graph, what: &str, kernels: &Arc<dyn Kernels>, found: &mut BTreeMap<String, Vec<f32>>) -> Result<()> {
     let weights: Weights = initial_weights(&graph, 1).into_iter().map(with_numbers).collect();
     let network = Network::new(graph, &weights, kernels.clone())?;
     let shape = (BATCH, CHANNELS, SIDE, SIDE);
@@ -53,12 +64,12 @@ fn results(kernels: &Arc<dyn Kernels>) -> Result<BTreeMap<String, Vec<f32>>> {
     let tape = network.forward(&tensor("image")?, Mode::Train)?;
     let gradients = network.backward(&tape, Some(&tensor("gradient")?), &[], true)?;
     let values = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
-    let mut found = BTreeMap::from([("the result".to_owned(), values(&network.output(&tape)?)?)]);
-    found.insert("the gradient at the image".into(), values(&gradients.image.expect("was asked for"))?);
+    found.insert(format!("the result ({what})"), values(&network.output(&tape)?)?);
+    found.insert(format!("the gradient at the image ({what})"), values(&gradients.image.expect("was asked for"))?);
     for (name, gradient) in &gradients.parameters {
         found.insert(format!("the gradient of {name}"), network.export(name, gradient)?.data);
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Vectors get values that are not all the same.
