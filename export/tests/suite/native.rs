@@ -175,6 +175,42 @@ fn windows_give_the_probabilities_of_the_whole() {
     }
 }
 
+/// Columns are taken some at a time, and what nobody reads any more is forgotten: the image is what it is at once.
+#[test]
+fn a_long_image_taken_some_columns_at_a_time_is_that_of_onnx_runtime() {
+    install_runtime();
+    let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(steps in prop::collection::vec(0u8..90, 0..9), merged in 0..3_usize, rows in 1..3_usize, columns in 1..30_usize, at_once in 1..90_usize)| {
+        let graph = graph(&at_full_size(&steps));
+        let (graph, weights) = pass::all((graph.clone(), formula_weights(&graph)), &NORMALISATION);
+        let form = [None, Some(UpConvForm::Transposed), Some(UpConvForm::Phases)][merged];
+        let (graph, weights) = pass::up_conv((graph, weights), |_| form);
+        let (model, stride) = (file(&graph, &weights), graph.stride());
+        let shape = [1, rows * stride, columns * stride];
+        let image = image(1, shape[1], shape[2]);
+        let theirs = Segmenter::new(&model, &options(Device::Cpu, 1)).unwrap().probabilities(&image, 1, shape[1], shape[2]).unwrap();
+        let program = std::sync::Arc::new(native::prepare(&model).unwrap());
+        let ours = Native::new(program, 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
+        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        prop_assert!(worst <= CLOSE, "probabilities differ by {}", worst);
+    });
+}
+
+#[test]
+fn networks_taken_some_columns_at_a_time_are_what_they_are_at_once() {
+    for config in [small(16, 16, 1), small(20, 6, 3), on_mobilenet(24, 16)] {
+        let program = std::sync::Arc::new(native::prepare(&shipped(&config, None)).unwrap());
+        let shape = [2, 96, 1376];
+        let image = image(2, 96, 1376);
+        let run = |at_once| Native::new(program.clone(), 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
+        let whole = run(1376);
+        for at_once in [32, 50, 128, 256, 1000] {
+            let worst = run(at_once).iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= 1e-6, "{at_once} columns at once: {worst}");
+        }
+    }
+}
+
 #[test]
 fn what_has_no_kernel_is_refused_by_name_and_reason() {
     let graph = unet(&small(4, 2, 1));

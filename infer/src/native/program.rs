@@ -6,6 +6,7 @@ use kernels::{Activation, Buffer, Isa, depthwise, panels};
 use super::fuse::{self, Source, Stage};
 use super::layout::Layout;
 use super::net::{Conv, Net, Op};
+use super::turned;
 
 /// What is run, in order. Made once for a model, shared by all who run it.
 pub struct Program {
@@ -13,6 +14,8 @@ pub struct Program {
     pub(super) steps: Vec<Step>,
     /// How many values there may be; each stands at the number of its node.
     pub(super) values: usize,
+    /// Values in a pixel of each value's map.
+    pub(super) widths: Vec<usize>,
     /// The value whose sigmoid is the probability.
     pub(super) logit: usize,
 }
@@ -69,7 +72,7 @@ pub(super) struct Convolution {
     pub bias: Vec<f32>,
 }
 
-/// How a convolution is computed. The choice does not depend on the size of maps: windows of all sizes are to give the same bits.
+/// How a convolution is computed. The choice does not depend on the size of maps.
 pub(super) enum Form {
     /// 3x3 with stride 1.
     Winograd(Prepared),
@@ -86,6 +89,7 @@ pub(super) enum Form {
 impl Program {
     /// Decides and prepares everything that does not depend on the size of images.
     pub fn new(mut net: Net, isa: Isa) -> Self {
+        turned::turn(&mut net);
         fuse::simplify(&mut net);
         let stages = fuse::stages(&net);
         let mut layouts: Vec<Option<Layout>> = vec![None; net.nodes.len()];
@@ -106,7 +110,9 @@ impl Program {
             layouts[stage.value] = Some(layout);
         }
         join_logit(&mut steps);
-        Self { isa, steps, values: net.nodes.len(), logit: net.logit }
+        let mut widths = vec![0; net.nodes.len()];
+        steps.iter().for_each(|step| widths[step.value] = step.width);
+        Self { isa, steps, values: net.nodes.len(), widths, logit: net.logit }
     }
 
     /// The instruction set that weights were prepared for.

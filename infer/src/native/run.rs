@@ -1,32 +1,32 @@
-//! A [`Program`] on images.
+//! A [`Program`] on an image, some columns after the other.
+//!
+//! Each turn takes some more columns of the image; every step then makes the columns of its map that have become possible, and what
+//! nobody will read again is forgotten. So a band of a slide needs the memory of some columns, however long it is, and no column is
+//! computed twice. Kernels see rows and columns exchanged (see `turned`): what is a column here is a row in memory.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use kernels::depthwise::Depthwise;
-use kernels::finish::Finish;
-use kernels::gather::{Class, Gather};
+use kernels::gather::Class;
 use kernels::geometry::Geometry;
-use kernels::head::Single;
-use kernels::patches::Patches;
-use kernels::winograd::{Grid, Logit, Part, Winograd};
-use kernels::{Buffer, Pool, Shape, maps, norm, pooling, sigmoid};
+use kernels::{Pool, sigmoid};
 
-use super::fuse::Source;
-use super::image;
-use super::program::{Convolution, Form, Program, Step, Work};
+use super::program::{Program, Step, Work};
+use super::reach::Reach;
+use super::slab::Slab;
+use super::turned;
 
-/// A map in memory.
-struct Map {
-    values: Buffer,
-    shape: Shape,
-}
+/// Pixels of the image that a turn takes, about: kernels are at their best, and a turn's maps take some 300 MB at full width.
+const PIXELS: usize = 1 << 20;
+/// Columns that a turn takes are a multiple of this: whole tiles of kernels at a stride of 32.
+const COLUMNS: usize = 128;
 
 /// What is kept from one image to the next: memory, and tables of places by the sizes of maps.
 pub struct Room {
-    pool: Pool,
+    pub(super) pool: Pool,
     tables: HashMap<Geometry, Arc<Class>>,
-    /// Pixels of the largest images so far.
+    /// Pixels of the largest turns so far.
     largest: usize,
 }
 
@@ -39,13 +39,13 @@ impl Room {
         Self { pool: Pool::new(), tables: HashMap::new(), largest: 0 }
     }
 
-    /// The next images have so many pixels together.
+    /// The next turns have so many pixels.
     fn prepare(&mut self, pixels: usize) {
         self.largest = self.largest.max(pixels);
         self.pool.expect_shorter(self.largest as f32 / pixels.max(1) as f32);
     }
 
-    fn table(&mut self, geometry: Geometry) -> Arc<Class> {
+    pub(super) fn table(&mut self, geometry: Geometry) -> Arc<Class> {
         if self.tables.len() >= TABLES && !self.tables.contains_key(&geometry) {
             self.tables.clear();
         }
@@ -53,149 +53,107 @@ impl Room {
     }
 }
 
+/// Columns of an image of this size that a turn takes.
+pub fn columns_at_once(height: usize, width: usize) -> usize {
+    let columns = (PIXELS / height).next_multiple_of(COLUMNS);
+    // What is little more is done at once.
+    if width <= columns + columns / 2 { width } else { columns }
+}
+
+/// Columns and rows of a map in the orientation of the image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub columns: usize,
+    pub rows: usize,
+}
+
 impl Program {
-    /// Probabilities of images `batch * height * width * 3`, whose extents are multiples of the network's stride. They are to be given back
-    /// by `Room::give`.
-    pub fn run(&self, images: &[u8], shape: [usize; 3], room: &mut Room) -> Buffer {
-        let [batch, height, width] = shape;
-        room.prepare(batch * height * width);
-        let mut maps: Vec<Option<Map>> = (0..self.values).map(|_| None).collect();
+    /// Probabilities of an image of `width` columns, whose extents are multiples of the network's stride: columns from left to right, as
+    /// they become known, with the number of the first; `[column][row]`. Each turn takes `at_once` columns.
+    pub fn run(&self, image: &[u8], width: usize, at_once: usize, room: &mut Room, mut found: impl FnMut(usize, &[f32])) {
+        let size = Extent { columns: width, rows: image.len() / 3 / width };
+        room.prepare(at_once * size.rows);
+        let extents = self.extents(size);
+        let mut maps: Vec<Slab> = (0..self.values).map(|_| Slab::new(0)).collect();
         for step in &self.steps {
-            let map = match &step.work {
-                Work::Image { mean, scale } => {
-                    let shape = Shape { batch, height, width, channels: step.width };
-                    Map { values: image::normalised(&room.pool, images, shape, *mean, *scale), shape }
+            maps[step.value] = Slab::new(extents[step.value].rows * step.width);
+        }
+        let last = self.steps.last().expect("a program computes something");
+        while maps[self.logit].end() < width {
+            let before: usize = maps.iter().map(Slab::end).sum();
+            for (index, step) in self.steps.iter().enumerate() {
+                let columns = self.possible(step, &maps, &extents, at_once, size);
+                if !columns.is_empty() {
+                    self.advance(step, columns.clone(), image, &extents, &mut maps, room);
                 }
-                work => self.step(step, work, &maps, room),
+                if step.value == self.logit {
+                    let rows = extents[self.logit].rows;
+                    let mut values = room.pool.take(columns.len() * rows);
+                    turned::only_channel(maps[self.logit].get(columns.clone()), last.width, &mut values);
+                    sigmoid::sigmoid(self.isa, &mut values);
+                    found(columns.start, &values);
+                    room.pool.give(values);
+                    maps[self.logit].keep_from(&room.pool, columns.end);
+                }
+                self.forget(index, &mut maps, &extents, room);
+            }
+            assert!(maps.iter().map(Slab::end).sum::<usize>() > before, "a turn that brings nothing");
+        }
+        maps.iter_mut().for_each(|map| map.clear(&room.pool));
+    }
+
+    /// Columns and rows of every value's map.
+    fn extents(&self, image: Extent) -> Vec<Extent> {
+        let mut extents = vec![Extent::default(); self.values];
+        for step in &self.steps {
+            extents[step.value] = match step.sources.first() {
+                None => image,
+                Some(source) => {
+                    let (of, Reach { stride, halved, .. }) = (extents[source.value], Reach::of(step, source));
+                    let along = |n: usize| (n << usize::from(halved)).div_ceil(stride);
+                    Extent { columns: along(of.columns), rows: along(of.rows) }
+                }
             };
-            maps[step.value] = Some(map);
-            step.ends.iter().filter_map(|&value| maps[value].take()).for_each(|map| room.pool.give(map.values));
         }
-        let mut values = only_channel(&room.pool, maps[self.logit].take().expect("the last step makes the logit"));
-        sigmoid::sigmoid(self.isa, &mut values);
-        values
+        extents
     }
 
-    fn step(&self, step: &Step, work: &Work, maps: &[Option<Map>], room: &mut Room) -> Map {
-        let of = |value: usize| maps[value].as_ref().expect("values live until their last reader");
-        let first = of(step.sources[0].value);
-        let (pool, shape) = (&room.pool, first.shape);
-        let (values, shape) = match work {
-            Work::Image { .. } => unreachable!("images come from outside"),
-            Work::Conv(conv) => return self.convolve(step, conv, maps, room),
-            Work::Depthwise { stride, weights, bias } => return self.depthwise(step, first, *stride, [weights, bias], &room.pool),
-            Work::Affine { gain, offset } => {
-                let mut y = pool.take(first.values.len());
-                norm::affine(self.isa, &first.values, None, [gain, offset], step.activation, &mut y);
-                (y, shape)
-            }
-            Work::Activate => (maps::map(pool, &first.values, |v| step.activation.of(v)), shape),
-            Work::Add(places) => (sum(pool, first, of(step.sources[1].value), places), shape),
-            Work::MaxPool => {
-                let halved = Shape { height: shape.height.div_ceil(2), width: shape.width.div_ceil(2), ..shape };
-                (pooling::max_pool(self.isa, pool, &first.values, shape), halved)
-            }
-            Work::Upsample => {
-                (maps::upsample(pool, &first.values, shape), Shape { height: 2 * shape.height, width: 2 * shape.width, ..shape })
-            }
-            Work::Concat => {
-                let parts: Vec<(&[f32], usize)> =
-                    step.sources.iter().map(|source| of(source.value)).map(|map| (&*map.values, map.shape.channels)).collect();
-                (maps::concat_all(pool, &parts), Shape { channels: step.width, ..shape })
-            }
-            Work::Difference([zero, one]) => {
-                let mut out = pool.take(shape.len() / shape.channels);
-                out.iter_mut().zip(first.values.chunks_exact(shape.channels)).for_each(|(z, pixel)| *z = pixel[*one] - pixel[*zero]);
-                (out, Shape { channels: 1, ..shape })
-            }
-        };
-        Map { values, shape }
+    /// The columns that a step can make now, no more than in the long run.
+    fn possible(&self, step: &Step, maps: &[Slab], extents: &[Extent], at_once: usize, image: Extent) -> Range<usize> {
+        let (done, all) = (maps[step.value].end(), extents[step.value].columns);
+        let most = (at_once * all).div_ceil(image.columns).next_multiple_of(2);
+        let reads = step.sources.iter().map(|source| (source.value, Reach::of(step, source)));
+        let until = |(value, reach): (usize, Reach)| reach.until(maps[value].end(), extents[value].columns, all);
+        let end = reads.chain(step.plus.map(|plus| (plus, Reach::SAME))).map(until).min().unwrap_or(all);
+        done..end.min(done + most).max(done)
     }
 
-    fn depthwise(&self, step: &Step, x: &Map, stride: usize, [weights, bias]: [&[f32]; 2], pool: &Pool) -> Map {
-        let Shape { batch, height, width, channels } = x.shape;
-        let geometry = Geometry { batch, height, width, kernel: 3, stride };
-        let (height, width) = geometry.output();
-        let shape = Shape { height, width, ..x.shape };
-        let mut values = pool.take(shape.len());
-        let finish = Finish { bias: Some(bias), plus: None, activation: step.activation };
-        Depthwise { isa: self.isa, pool, geometry, channels }.convolve(&x.values, weights, finish, &mut values);
-        Map { values, shape }
+    fn advance(&self, step: &Step, columns: Range<usize>, image: &[u8], extents: &[Extent], maps: &mut [Slab], room: &mut Room) {
+        let mut own = std::mem::replace(&mut maps[step.value], Slab::new(0));
+        let out = own.extend(&room.pool, columns.len());
+        match &step.work {
+            Work::Image { mean, scale } => {
+                turned::columns(image, extents[step.value].columns, columns.start, [*mean, *scale], step.width, out);
+            }
+            work => self.step(step, work, &columns, maps, extents, room, out),
+        }
+        maps[step.value] = own;
     }
 
-    fn convolve(&self, step: &Step, conv: &Convolution, maps: &[Option<Map>], room: &mut Room) -> Map {
-        let of = |value: usize| maps[value].as_ref().expect("values live until their last reader");
-        let whole = |source: &Source| {
-            let shape = of(source.value).shape;
-            let times = if source.halved { 2 } else { 1 };
-            [shape.height * times, shape.width * times]
-        };
-        let ([height, width], batch) = (whole(&step.sources[0]), of(step.sources[0].value).shape.batch);
-        let geometry = Geometry { batch, height, width, kernel: conv.kernel, stride: conv.stride };
-        let (rows, columns) = geometry.output();
-        let shape = Shape { batch, height: rows, width: columns, channels: step.width };
-        let mut out = room.pool.take(shape.len());
-        let finish = Finish { bias: Some(&conv.bias), plus: step.plus.map(|plus| &*of(plus).values), activation: step.activation };
-        let x = of(step.sources[0].value);
-        match &conv.form {
-            Form::Winograd(filter) | Form::Logit(filter, ..) => {
-                let part = |source: &Source| {
-                    let map = of(source.value);
-                    Part { values: &map.values, channels: map.shape.channels, halved: source.halved }
-                };
-                let parts: Vec<Part> = step.sources.iter().map(part).collect();
-                let winograd = Winograd { isa: self.isa, pool: &room.pool, grid: Grid { batch, height, width } };
-                if let Form::Logit(_, weights, bias) = &conv.form {
-                    winograd.convolve_to_logit(&parts, filter, finish, Logit { weights, bias: *bias }, &mut out);
-                } else {
-                    winograd.convolve_prepared(&parts, filter, finish, &mut out);
+    /// Of values whose last reader in this turn was step `index`, columns that no step will read again.
+    fn forget(&self, index: usize, maps: &mut [Slab], extents: &[Extent], room: &Room) {
+        for &value in &self.steps[index].ends {
+            let mut first = usize::MAX;
+            for step in &self.steps {
+                let next = maps[step.value].end();
+                let sources = step.sources.iter().filter(|source| source.value == value).map(|source| Reach::of(step, source));
+                for reach in sources.chain((step.plus == Some(value)).then_some(Reach::SAME)) {
+                    let is_done = next == extents[step.value].columns;
+                    let wanted = if is_done { usize::MAX } else { reach.reads(&(next..next), extents[value].columns).0.start };
+                    first = first.min(wanted);
                 }
             }
-            Form::Patches(panels) => {
-                let patches = Patches { isa: self.isa, pool: &room.pool, geometry, inputs: conv.inputs, outputs: step.width };
-                patches.convolve(&x.values, panels, finish, &mut out);
-            }
-            Form::Gather(weights) => {
-                let class = room.table(geometry);
-                let (taps, outputs) = (geometry.taps(), step.width);
-                let gather = Gather { source: &x.values, source_channels: conv.inputs, weights, taps, outputs, finish };
-                gather.run(self.isa, std::slice::from_ref(&*class), &mut out);
-            }
-            Form::Single(weights) => {
-                Single { kernel: conv.kernel, weights, bias: conv.bias[0] }.convolve(self.isa, &x.values, x.shape, &mut out);
-            }
+            maps[value].keep_from(&room.pool, first);
         }
-        Map { values: out, shape }
     }
-}
-
-impl Room {
-    /// Takes memory back for the next image.
-    pub fn give(&self, values: Buffer) {
-        self.pool.give(values);
-    }
-}
-
-/// The values of a map of one channel, without the zeros that may stand behind it.
-fn only_channel(pool: &Pool, map: Map) -> Buffer {
-    let width = map.shape.channels;
-    if width == 1 {
-        return map.values;
-    }
-    let mut out = pool.take(map.values.len() / width);
-    out.iter_mut().zip(map.values.iter().step_by(width)).for_each(|(out, value)| *out = *value);
-    pool.give(map.values);
-    out
-}
-
-/// The sum of two maps, laid out as the first, whose channels may lie at different places.
-fn sum(pool: &Pool, a: &Map, b: &Map, [places_a, places_b]: &[Vec<usize>; 2]) -> Buffer {
-    if places_a == places_b && a.shape == b.shape {
-        return maps::zip(pool, &a.values, &b.values, |a, b| a + b);
-    }
-    let mut out = maps::copy(pool, &a.values);
-    for (out, b) in out.chunks_exact_mut(a.shape.channels).zip(b.values.chunks_exact(b.shape.channels)) {
-        places_a.iter().zip(places_b).for_each(|(&to, &from)| out[to] += b[from]);
-    }
-    out
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::gather::{Class, PADDING};
+use super::margin::Margin;
 use super::winograd::Grid;
 
 /// Sizes that decide the tables.
@@ -19,6 +20,8 @@ pub struct Geometry {
     pub kernel: usize,
     /// 1 or 2.
     pub stride: usize,
+    /// Rows around those of the input. Only forward forms take any.
+    pub margin: Margin,
 }
 
 /// Pixels of the input for which there are tables.
@@ -56,6 +59,7 @@ impl Geometry {
     }
 
     fn tables(self) -> Tables {
+        assert_eq!(self.margin, Margin::NONE, "gradients are those of whole maps");
         let classes = (0..self.stride * self.stride).map(|class| self.backward_class(class / self.stride, class % self.stride));
         // Pixels that no tap reaches (a 1x1 kernel with stride 2 skips three in four) have gradient 0.
         Tables { forward: [self.forward_class()], backward: classes.filter(|class| !class.taps.is_empty()).collect() }
@@ -63,16 +67,18 @@ impl Geometry {
 
     /// All output pixels, reading input pixels: what a forward pass needs of the tables.
     pub fn forward_class(&self) -> Class {
+        self.margin.check(self.batch);
         let (rows, columns) = self.output();
+        let (above, source_rows) = (self.margin.above as isize, self.margin.rows(self.height));
         let padding = (self.kernel / 2) as isize;
         let mut sources = Vec::with_capacity(self.batch * rows * columns * self.taps());
         for image in 0..self.batch {
             for y in 0..rows {
                 for x in 0..columns {
                     for tap in 0..self.taps() {
-                        let sy = (y * self.stride + tap / self.kernel) as isize - padding;
+                        let sy = (y * self.stride + tap / self.kernel) as isize - padding + above;
                         let sx = (x * self.stride + tap % self.kernel) as isize - padding;
-                        sources.push(index(image, sy, sx, self.height, self.width));
+                        sources.push(index(image, sy, sx, source_rows, self.width));
                     }
                 }
             }

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::Shape;
 use crate::lanes::{Isa, Lanes, Work, run_on};
+use crate::margin::Margin;
 
 /// A square filter with one output, stride 1, zero padding `kernel / 2`.
 pub struct Single<'a> {
@@ -16,13 +17,14 @@ pub struct Single<'a> {
 }
 
 impl Single<'_> {
-    /// One value for each pixel of `x`.
-    pub fn convolve(&self, isa: Isa, x: &[f32], shape: Shape, out: &mut [f32]) {
+    /// One value for each pixel of `x`, which has the shape and a margin.
+    pub fn convolve(&self, isa: Isa, x: &[f32], shape: Shape, margin: Margin, out: &mut [f32]) {
         let Shape { batch, height, width, channels } = shape;
         assert!(channels.is_multiple_of(16) && self.kernel % 2 == 1 && self.weights.len() == self.kernel * self.kernel * channels);
-        assert!(x.len() == shape.len() && out.len() == batch * height * width);
+        margin.check(batch);
+        assert!(x.len() == batch * margin.rows(height) * width * channels && out.len() == batch * height * width);
         out.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
-            run_on(isa, Row { single: self, x, shape, index: row, out });
+            run_on(isa, Row { single: self, x, shape, margin, index: row, out });
         });
     }
 }
@@ -32,6 +34,7 @@ struct Row<'a> {
     single: &'a Single<'a>,
     x: &'a [f32],
     shape: Shape,
+    margin: Margin,
     index: usize,
     out: &'a mut [f32],
 }
@@ -42,7 +45,8 @@ impl Row<'_> {
     unsafe fn at<L: Lanes>(&self, column: usize, columns: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> f32 {
         let Shape { height, width, channels, .. } = self.shape;
         let (kernel, half) = (self.single.kernel, self.single.kernel / 2);
-        let (image, y) = (self.index / height, self.index % height);
+        let (image, y) = (self.index / height, self.index % height + self.margin.above);
+        let height = self.margin.rows(height);
         // SAFETY: `rows` and `columns` are those whose taps are inside the map.
         unsafe {
             let mut sum = L::zero();
@@ -65,7 +69,7 @@ impl Work for Row<'_> {
         let Shape { height, width, .. } = self.shape;
         let (kernel, half) = (self.single.kernel, self.single.kernel / 2);
         let inside = |at: usize, size: usize| half.saturating_sub(at)..kernel.min(size + half - at);
-        let rows = inside(self.index % height, height);
+        let rows = inside(self.index % height + self.margin.above, self.margin.rows(height));
         for column in 0..width {
             // SAFETY: taps outside are left out.
             self.out[column] = unsafe { self.at::<L>(column, inside(column, width), rows.clone()) };

@@ -4,21 +4,32 @@ use rayon::prelude::*;
 
 use super::lanes::{Isa, Lanes, Work, run_on};
 use super::maps::Shape;
+use super::margin::Margin;
 use super::scratch::{Buffer, Pool, Shared};
 
 /// Maximum over 3x3, stride 2, padding 1.
 pub fn max_pool(isa: Isa, pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
     let (rows, columns) = (shape.height.div_ceil(2), shape.width.div_ceil(2));
-    assert_eq!(x.len(), shape.len());
     let mut out = pool.take(shape.batch * rows * columns * shape.channels);
-    out.par_chunks_mut(columns * shape.channels).enumerate().for_each(|(row, out)| run_on(isa, BestRow { x, shape, row, out }));
+    max_pool_piece(isa, x, shape, Margin::NONE, &mut out);
     out
+}
+
+/// The same of a piece of a map, of `shape` without its margin.
+pub fn max_pool_piece(isa: Isa, x: &[f32], shape: Shape, margin: Margin, out: &mut [f32]) {
+    let (rows, columns) = (shape.height.div_ceil(2), shape.width.div_ceil(2));
+    margin.check(shape.batch);
+    assert_eq!(x.len(), shape.batch * margin.rows(shape.height) * shape.width * shape.channels);
+    assert_eq!(out.len(), shape.batch * rows * columns * shape.channels);
+    let rows_of_out = out.par_chunks_mut(columns * shape.channels).enumerate();
+    rows_of_out.for_each(|(row, out)| run_on(isa, BestRow { x, shape, margin, row, out }));
 }
 
 /// One row of pooled pixels; `row` counts over all images.
 struct BestRow<'a> {
     x: &'a [f32],
     shape: Shape,
+    margin: Margin,
     row: usize,
     out: &'a mut [f32],
 }
@@ -33,7 +44,7 @@ impl Work for BestRow<'_> {
                 unsafe {
                     let low = f32::NEG_INFINITY;
                     let mut best = L::splat(&raw const low);
-                    for_window(self.shape, self.row, column, |pixel| {
+                    for_window(self.shape, self.margin, self.row, column, |pixel| {
                         best = best.larger(L::load(self.x.as_ptr().add(pixel * channels + c)));
                     });
                     best.store(out.as_mut_ptr().add(c));
@@ -41,7 +52,7 @@ impl Work for BestRow<'_> {
             }
             for c in channels / 16 * 16..channels {
                 let mut best = f32::NEG_INFINITY;
-                for_window(self.shape, self.row, column, |pixel| best = best.max(self.x[pixel * channels + c]));
+                for_window(self.shape, self.margin, self.row, column, |pixel| best = best.max(self.x[pixel * channels + c]));
                 out[c] = best;
             }
         }
@@ -50,12 +61,13 @@ impl Work for BestRow<'_> {
 
 /// Calls `f` with the index of each input pixel in the window of an output pixel; `row` counts over all images.
 #[inline(always)]
-fn for_window(shape: Shape, row: usize, column: usize, mut f: impl FnMut(usize)) {
+fn for_window(shape: Shape, margin: Margin, row: usize, column: usize, mut f: impl FnMut(usize)) {
     let rows = shape.height.div_ceil(2);
-    let (image, y) = (row / rows, row % rows);
-    for sy in (2 * y).saturating_sub(1)..(2 * y + 2).min(shape.height) {
+    let (image, y) = (row / rows, 2 * (row % rows) + margin.above);
+    let height = margin.rows(shape.height);
+    for sy in y.saturating_sub(1)..(y + 2).min(height) {
         for sx in (2 * column).saturating_sub(1)..(2 * column + 2).min(shape.width) {
-            f((image * shape.height + sy) * shape.width + sx);
+            f((image * height + sy) * shape.width + sx);
         }
     }
 }
@@ -97,7 +109,7 @@ impl Work for PoolRow<'_> {
                 unsafe {
                     let best = L::load(self.y.as_ptr().add(at + c));
                     let mut open = L::load(self.dy.as_ptr().add(at + c));
-                    for_window(self.shape, self.row, column, |pixel| {
+                    for_window(self.shape, Margin::NONE, self.row, column, |pixel| {
                         let target = self.dx.get().add(pixel * channels + c);
                         let hit = open.where_equal(L::load(self.x.as_ptr().add(pixel * channels + c)), best);
                         L::load(target).plus(hit).store(target);
@@ -107,7 +119,7 @@ impl Work for PoolRow<'_> {
             }
             for c in channels / 16 * 16..channels {
                 let mut open = self.dy[at + c];
-                for_window(self.shape, self.row, column, |pixel| {
+                for_window(self.shape, Margin::NONE, self.row, column, |pixel| {
                     if self.x[pixel * channels + c] == self.y[at + c] {
                         // SAFETY: as above.
                         unsafe { *self.dx.get().add(pixel * channels + c) += open };

@@ -29,7 +29,9 @@ impl Patches<'_> {
     pub fn convolve(&self, x: &[f32], panels: &[f32], finish: Finish, out: &mut [f32]) {
         let g = self.geometry;
         let (rows, columns) = g.output();
-        assert_eq!((x.len(), out.len()), (g.batch * g.height * g.width * self.inputs, g.batch * rows * columns * self.outputs));
+        let source_rows = g.margin.rows(g.height);
+        g.margin.check(g.batch);
+        assert_eq!((x.len(), out.len()), (g.batch * source_rows * g.width * self.inputs, g.batch * rows * columns * self.outputs));
         finish.check(self.outputs, out.len());
         let filter = self.grouped(panels);
         let target = Shared::new(out);
@@ -38,7 +40,7 @@ impl Patches<'_> {
             let (image, first) = (task / tasks, task % tasks * ROWS);
             with_room(strip.row * strip.rows + PIXELS * 2 * WIDTH, |room| {
                 let (values, result) = room.split_at_mut(strip.row * strip.rows);
-                self.fill_strip(&x[image * g.height * g.width * self.inputs..], first, &strip, values);
+                self.fill_strip(&x[image * source_rows * g.width * self.inputs..], first, &strip, values);
                 for row in first..(first + ROWS).min(rows) {
                     let from = &values[(row - first) * g.stride * strip.row..];
                     self.row(from, &strip, &filter, result, (image * rows + row) * columns, finish, target);
@@ -76,8 +78,8 @@ impl Patches<'_> {
         let g = self.geometry;
         let len = g.width * self.inputs;
         for (i, row) in values.chunks_exact_mut(strip.row).enumerate() {
-            match (first * g.stride + i).wrapping_sub(g.kernel / 2) {
-                y if y < g.height => {
+            match (first * g.stride + i + g.margin.above).wrapping_sub(g.kernel / 2) {
+                y if y < g.margin.rows(g.height) => {
                     row[..strip.left].fill(0.0);
                     row[strip.left..strip.left + len].copy_from_slice(&image[y * len..][..len]);
                     row[strip.left + len..].fill(0.0);

@@ -3,7 +3,7 @@
 use kernels::depthwise::{Depthwise, turned};
 use kernels::finish::Finish;
 use kernels::geometry::Geometry;
-use kernels::{Activation, Isa, Pool};
+use kernels::{Activation, Isa, Margin, Pool};
 
 /// Values in -1..1 that follow from a seed.
 fn values(seed: u32, count: usize) -> Vec<f32> {
@@ -50,7 +50,7 @@ const CASES: [(usize, usize, usize, usize, usize); 8] = [
 #[test]
 fn all_three_directions() {
     for (batch, height, width, stride, channels) in CASES {
-        let g = Geometry { batch, height, width, kernel: 3, stride };
+        let g = Geometry { batch, height, width, kernel: 3, stride, margin: Margin::NONE };
         let (rows, columns) = g.output();
         let (inside, out) = (batch * height * width * channels, batch * rows * columns * channels);
         let (x, w, dy) = (values(1, inside), values(2, 9 * channels), values(3, out));
@@ -77,7 +77,7 @@ fn all_three_directions() {
 
 #[test]
 fn what_follows_is_done_in_the_same_pass() {
-    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2 }, 36);
+    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2, margin: Margin::NONE }, 36);
     let (x, w, bias) = (values(1, 48 * channels), values(2, 9 * channels), values(3, channels).iter().map(|v| 6.0 * v).collect::<Vec<_>>());
     let plus: Vec<f32> = values(4, 12 * channels).iter().map(|v| 4.0 * v).collect();
     let mut sums = vec![0.0_f64; 12 * channels];

@@ -7,7 +7,7 @@ use kernels::head::Single;
 use kernels::panels::pack_at;
 use kernels::patches::Patches;
 use kernels::winograd::{Grid, Logit, Part, Prepared, Winograd};
-use kernels::{Activation, Isa, Pool, Shape, pooling};
+use kernels::{Activation, Isa, Margin, Pool, Shape, pooling};
 
 /// Values in -1..1 that follow from a seed.
 fn values(seed: u32, count: usize) -> Vec<f32> {
@@ -83,7 +83,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
 }
 
 fn geometry(batch: usize, height: usize, width: usize, kernel: usize, stride: usize) -> Geometry {
-    Geometry { batch, height, width, kernel, stride }
+    Geometry { batch, height, width, kernel, stride, margin: Margin::NONE }
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn prepared_filters_and_the_logit_behind_them() {
             let pool = Pool::new();
             let filter = Prepared::new(isa, &case.panels(), inputs, outputs);
             let winograd = Winograd { isa, pool: &pool, grid: Grid { batch, height, width } };
-            let parts = [Part { values: &case.x, channels: inputs, halved: false }];
+            let parts = [Part { values: &case.x, channels: inputs, halved: false, margin: Margin::NONE }];
             let (expected, mut out) = (case.expected(), vec![f32::NAN; case.plus.len()]);
             winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &expected);
@@ -155,7 +155,7 @@ fn enlarged_maps_are_read_as_they_are() {
     for isa in Isa::available() {
         let filter = Prepared::new(isa, &case.panels(), 48, outputs);
         let winograd = Winograd { isa, pool: &Pool::new(), grid: Grid { batch: 1, height, width } };
-        let parts = [Part { values: &small, channels: 16, halved: true }, Part { values: &skip, channels: 32, halved: false }];
+        let parts = [Part { values: &small, channels: 16, halved: true, margin: Margin::NONE }, Part { values: &skip, channels: 32, halved: false, margin: Margin::NONE }];
         let mut out = vec![f32::NAN; case.plus.len()];
         winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());
@@ -171,7 +171,7 @@ fn one_output_channel_and_maxima() {
     let weights: Vec<f32> = (0..9 * 32).map(|i| case.weight[i % 32 * 9 + i / 32]).collect();
     for isa in Isa::available() {
         let mut out = vec![f32::NAN; 70];
-        Single { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, &mut out);
+        Single { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, Margin::NONE, &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());
         let best = pooling::max_pool(isa, &Pool::new(), &case.x, shape);
         for (i, found) in best.iter().enumerate() {

@@ -11,6 +11,7 @@ use super::positions::{Pixels, Target, clear};
 use super::{Halves, Unit};
 use crate::geometry::Geometry;
 use crate::maps::{self, Shape};
+use crate::margin::Margin;
 use crate::panels;
 use crate::scratch::{Buffer, Pool, Shared};
 use crate::winograd::{Part, PartBuffer};
@@ -99,7 +100,7 @@ impl Bf16Convolution<'_> {
     pub fn data_gradient(&self, dy: &[f32], weights: &[f32], targets: &mut [PartBuffer]) {
         assert_eq!(targets.iter().map(|part| part.channels).sum::<usize>(), self.inputs);
         let Geometry { batch, height, width, .. } = self.geometry;
-        let (taps, dy) = (self.geometry.taps(), Part { values: dy, channels: self.outputs, halved: false });
+        let (taps, dy) = (self.geometry.taps(), Part { values: dy, channels: self.outputs, halved: false, margin: Margin::NONE });
         for part in &*targets {
             let half = usize::from(part.halved);
             assert_eq!(part.values.len(), batch * (height >> half) * (width >> half) * part.channels);

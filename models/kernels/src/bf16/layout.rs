@@ -36,7 +36,8 @@ pub struct Layout {
 impl Layout {
     /// The input of a convolution.
     pub fn of(geometry: Geometry) -> Self {
-        let Geometry { batch, height, width, kernel, stride } = geometry;
+        let Geometry { batch, height, width, kernel, stride, margin } = geometry;
+        assert_eq!(margin, crate::Margin::NONE, "bf16 takes whole maps");
         let ((rows, columns), padding) = (geometry.output(), kernel / 2);
         let (pitch, image_rows) = ((width + padding).div_ceil(stride), rows + padding.div_ceil(stride));
         Self { batch, height, width, rows, columns, pitch, image_rows, padding, stride }

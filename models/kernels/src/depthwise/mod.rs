@@ -46,9 +46,9 @@ impl Reads {
         reads
     }
 
-    /// For output `at` of a convolution of `size` rows.
-    fn forward(at: usize, stride: usize, size: usize) -> Self {
-        Self::of((0..3).map(|tap| (tap, (at * stride + tap).wrapping_sub(1))).filter(|&(_, source)| source < size))
+    /// For an output whose middle tap reads row `middle` of `size`.
+    fn forward(middle: usize, size: usize) -> Self {
+        Self::of((0..3).map(|tap| (tap, (middle + tap).wrapping_sub(1))).filter(|&(_, source)| source < size))
     }
 
     /// The gradients, of `size` rows, to which input row `at` contributed.
@@ -62,12 +62,14 @@ impl Reads {
 impl Depthwise<'_> {
     /// The convolution of `x`, finished.
     pub fn convolve(&self, x: &[f32], weights: &[f32], finish: Finish, out: &mut [f32]) {
-        let Geometry { batch, height, width, stride, .. } = self.geometry;
+        let Geometry { batch, height, width, stride, margin, .. } = self.geometry;
         let (rows, columns) = self.geometry.output();
-        assert!(x.len() == batch * height * width * self.channels && out.len() == batch * rows * columns * self.channels);
-        let reads =
-            [(0..rows, height), (0..columns, width)].map(|(range, size)| range.map(|at| Reads::forward(at, stride, size)).collect());
-        self.apply(x, [height, width], weights, &reads, finish, out);
+        let source_rows = margin.rows(height);
+        margin.check(batch);
+        assert!(x.len() == batch * source_rows * width * self.channels && out.len() == batch * rows * columns * self.channels);
+        let reads = [(0..rows, margin.above, source_rows), (0..columns, 0, width)]
+            .map(|(range, above, size)| range.map(|at| Reads::forward(at * stride + above, size)).collect());
+        self.apply(x, [source_rows, width], weights, &reads, finish, out);
     }
 
     /// The gradient at the input.

@@ -16,7 +16,7 @@ pub fn weight_gradient(depthwise: &Depthwise, x: &[f32], dy: &[f32]) -> Buffer {
     let Geometry { batch, height, width, stride, .. } = depthwise.geometry;
     let ((rows, columns), channels) = (depthwise.geometry.output(), depthwise.channels);
     assert!(x.len() == batch * height * width * channels && dy.len() == batch * rows * columns * channels);
-    let reads: Vec<Reads> = (0..columns).map(|at| Reads::forward(at, stride, width)).collect();
+    let reads: Vec<Reads> = (0..columns).map(|at| Reads::forward(at * stride, width)).collect();
     let all = batch * rows;
     let parts: Vec<Vec<f64>> = (0..PARTS)
         .into_par_iter()
@@ -25,7 +25,7 @@ pub fn weight_gradient(depthwise: &Depthwise, x: &[f32], dy: &[f32]) -> Buffer {
             for row in part * all / PARTS..(part + 1) * all / PARTS {
                 let image = &x[row / rows * height * width * channels..][..height * width * channels];
                 let dy = &dy[row * columns * channels..][..columns * channels];
-                let rows = Reads::forward(row % rows, stride, height);
+                let rows = Reads::forward(row % rows * stride, height);
                 run_on(depthwise.isa, Row { image, dy, width, channels, rows, columns: &reads, total: &mut total });
             }
             total

@@ -21,7 +21,7 @@ impl Winograd<'_> {
         assert_eq!(sources.iter().map(|part| part.channels).sum::<usize>(), filter.inputs);
         assert_eq!(targets.iter().map(|part| part.channels).sum::<usize>(), filter.outputs);
         assert_eq!(filter.panels.len(), crate::panels::len(filter.outputs, filter.inputs, filter::TAPS));
-        sources.iter().for_each(|part| self.check(part.values.len(), part.channels, part.halved));
+        sources.iter().for_each(|part| self.check_part(part));
         targets.iter().for_each(|part| self.check(part.values.len(), part.channels, part.halved));
         let targets: Vec<Target> = targets.iter_mut().map(PartBuffer::target).collect();
         let output = Output { targets: &targets, then: None };

@@ -69,6 +69,14 @@ pub fn pays(conv: &Conv, grid: &Grid) -> bool {
 }
 
 impl Winograd<'_> {
+    /// The map of a part has the size that the grid asks for.
+    fn check_part(&self, part: &Part) {
+        part.margin.check(self.grid.batch);
+        let around = (part.margin.above + part.margin.below) * (self.grid.width >> usize::from(part.halved)) * part.channels;
+        assert!(part.values.len() >= around);
+        self.check(part.values.len() - around, part.channels, part.halved);
+    }
+
     fn check(&self, len: usize, channels: usize, halved: bool) {
         let Grid { batch, height, width } = self.grid;
         assert!(channels.is_multiple_of(16));

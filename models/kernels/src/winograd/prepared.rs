@@ -66,7 +66,7 @@ impl Winograd<'_> {
     fn run(&self, sources: &[Part], filter: &Prepared, targets: &[Target], then: Then) {
         assert_eq!(sources.iter().map(|part| part.channels).sum::<usize>(), filter.inputs);
         assert_eq!(self.isa, filter.isa, "the filter was prepared for other registers");
-        sources.iter().for_each(|part| self.check(part.values.len(), part.channels, part.halved));
+        sources.iter().for_each(|part| self.check_part(part));
         let output = Output { targets, then: Some(then) };
         if filter.is_small {
             self.by_tiles(sources, &filter.values, [filter.inputs, filter.outputs], output);

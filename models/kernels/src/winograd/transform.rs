@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::matrices::{PLACES, SIDE, STEP, of_gradient, of_map};
 use crate::lanes::{Lanes, Work};
+use crate::margin::Margin;
 
 /// Images of one size, cut into tiles of 4x4.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub struct Part<'a> {
     pub channels: usize,
     /// Whether each pixel stands for 2x2 (nearest upsampling by two).
     pub halved: bool,
+    /// Rows of its own around those of the grid.
+    pub margin: Margin,
 }
 
 /// A map that a convolution writes, like [`Part`]; a pixel of a halved one is the sum of 2x2.
@@ -68,12 +71,14 @@ fn pixels<const N: usize>(grid: &Grid, part: &Part, zeros: *const f32, tile: usi
         return table;
     }
     let (image, y0, x0) = grid.origin(tile);
+    let above = part.margin.above << usize::from(part.halved);
+    let source = Grid { height: grid.height + above + (part.margin.below << usize::from(part.halved)), ..*grid };
     for (i, row) in table.iter_mut().enumerate() {
-        let y = (y0 + i).wrapping_sub(before);
+        let y = (y0 + i + above).wrapping_sub(before);
         for (j, pixel) in row.iter_mut().enumerate() {
             let x = (x0 + j).wrapping_sub(before);
-            if y < grid.height && x < grid.width {
-                *pixel = part.values[at(grid, part.channels, part.halved, [image, y, x])..].as_ptr();
+            if y < source.height && x < source.width {
+                *pixel = part.values[at(&source, part.channels, part.halved, [image, y, x])..].as_ptr();
             }
         }
     }

@@ -7,7 +7,7 @@ use kernels::geometry::{Geometry, Tables};
 use kernels::patches::{self, Patches};
 use kernels::weight_gradient::Outer;
 use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
-use kernels::{Shape, maps, panels};
+use kernels::{Margin, Shape, maps, panels};
 use models::graph::Conv;
 
 use super::Cpu;
@@ -17,7 +17,7 @@ use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
 
 fn geometry(conv: &Conv, x: Shape) -> Geometry {
     assert_eq!(x.channels, conv.inputs, "channels of the input");
-    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride }
+    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride, margin: Margin::NONE }
 }
 
 impl Cpu {
@@ -41,7 +41,7 @@ impl Cpu {
             maps.read(source, |parts| convolution.convolve(parts, &weights, &mut out))?;
         } else if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
             let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
-            let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false };
+            let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false, margin: Margin::NONE };
             maps.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
         } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
             self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Finish::default(), &mut out);
@@ -102,7 +102,7 @@ impl Cpu {
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
-        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false };
+        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false, margin: Margin::NONE };
         let dweight = tensor(maps.read(source, |parts| winograd.weight_gradient(parts, gradient))?)?;
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias: None });

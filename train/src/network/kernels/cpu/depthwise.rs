@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use kernels::depthwise::{Depthwise as Kernel, turned};
 use kernels::finish::Finish;
 use kernels::geometry::Geometry;
-use kernels::{Shape, maps};
+use kernels::{Margin, Shape, maps};
 use models::graph::Depthwise;
 
 use super::Cpu;
@@ -26,7 +26,7 @@ impl Cpu {
 
     fn depthwise_kernel(&self, conv: &Depthwise, x: Shape) -> Kernel<'_> {
         assert_eq!(x.channels, conv.channels, "channels of the input");
-        let geometry = Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride };
+        let geometry = Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride, margin: Margin::NONE };
         Kernel { isa: self.isa, pool: &self.pool, geometry, channels: conv.channels }
     }
 

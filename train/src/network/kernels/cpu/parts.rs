@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use kernels::winograd::{Part, PartBuffer};
-use kernels::{Buffer, Pool, Shape};
+use kernels::{Buffer, Margin, Pool, Shape};
 
 use super::tensors::{f32s, feature, shape};
 use crate::network::kernels::Source;
@@ -36,7 +36,7 @@ impl Maps {
         let parts: Vec<Part> = values
             .iter()
             .zip(&self.parts)
-            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved })
+            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved, margin: Margin::NONE })
             .collect();
         Ok(work(&parts))
     }
@@ -47,7 +47,7 @@ impl Maps {
         let mut targets: Vec<PartBuffer> = buffers
             .iter_mut()
             .zip(&self.parts)
-            .map(|(values, (shape, halved))| PartBuffer { values, channels: shape.channels, halved: *halved })
+            .map(|(values, (shape, halved))| PartBuffer { values, channels: shape.channels, halved: *halved, margin: Margin::NONE })
             .collect();
         work(&mut targets);
         let mut found =

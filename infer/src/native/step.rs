@@ -1,0 +1,165 @@
+//! One step of a [`Program`] on some rows of its maps (columns of the image, see `turned`).
+
+use std::ops::Range;
+
+use kernels::depthwise::Depthwise;
+use kernels::finish::Finish;
+use kernels::gather::Gather;
+use kernels::geometry::Geometry;
+use kernels::head::Single;
+use kernels::patches::Patches;
+use kernels::winograd::{Grid, Logit, Part, Winograd};
+use kernels::{Margin, Pool, Shape, maps as plain, norm, pooling};
+use rayon::prelude::*;
+
+use super::fuse::Source;
+use super::program::{Convolution, Form, Program, Step, Work};
+use super::reach::Reach;
+use super::run::{Extent, Room};
+use super::slab::Slab;
+
+/// Pixels that one task handles.
+const TASK: usize = 1 << 12;
+
+/// A piece of a map: its values, the rows that it stands for, and those around them.
+struct Piece<'a> {
+    values: &'a [f32],
+    shape: Shape,
+    margin: Margin,
+}
+
+/// What a step reads.
+struct Reads<'a> {
+    step: &'a Step,
+    rows: &'a Range<usize>,
+    maps: &'a [Slab],
+    extents: &'a [Extent],
+    widths: &'a [usize],
+}
+
+impl Reads<'_> {
+    fn piece(&self, source: &Source) -> Piece<'_> {
+        let (reach, extent) = (Reach::of(self.step, source), self.extents[source.value]);
+        let (rows, margin) = reach.reads(self.rows, extent.columns);
+        let height = rows.len() - margin.above - margin.below;
+        let shape = Shape { batch: 1, height, width: extent.rows, channels: self.widths[source.value] };
+        Piece { values: self.maps[source.value].get(rows), shape, margin }
+    }
+
+    fn first(&self) -> Piece<'_> {
+        self.piece(&self.step.sources[0])
+    }
+
+    fn plus(&self) -> Option<&[f32]> {
+        self.step.plus.map(|plus| self.maps[plus].get(self.rows.clone()))
+    }
+}
+
+impl Program {
+    /// Rows `rows` of a step's map.
+    #[expect(clippy::too_many_arguments, reason = "what is read, and where it goes")]
+    pub(super) fn step(
+        &self,
+        step: &Step,
+        work: &Work,
+        rows: &Range<usize>,
+        maps: &[Slab],
+        extents: &[Extent],
+        room: &mut Room,
+        out: &mut [f32],
+    ) {
+        let reads = Reads { step, rows, maps, extents, widths: &self.widths };
+        let x = reads.first();
+        match work {
+            Work::Image { .. } => unreachable!("images come from outside"),
+            Work::Conv(conv) => self.convolve(&reads, conv, room, out),
+            Work::Depthwise { stride, weights, bias } => {
+                let (pool, channels) = (&room.pool, x.shape.channels);
+                let finish = Finish { bias: Some(bias), plus: None, activation: step.activation };
+                let geometry = geometry(&x, [3, *stride]);
+                Depthwise { isa: self.isa, pool, geometry, channels }.convolve(x.values, weights, finish, out);
+            }
+            Work::Affine { gain, offset } => norm::affine(self.isa, x.values, None, [gain, offset], step.activation, out),
+            Work::Activate => {
+                let chunks = out.par_chunks_mut(TASK).zip(x.values.par_chunks(TASK));
+                chunks.for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(out, x)| *out = step.activation.of(*x)));
+            }
+            Work::Add(places) => add(&x, &reads.piece(&step.sources[1]), places, out),
+            Work::MaxPool => pooling::max_pool_piece(self.isa, x.values, x.shape, x.margin, out),
+            Work::Upsample => copy_from(&room.pool, plain::upsample(&room.pool, x.values, x.shape), out),
+            Work::Concat => {
+                let parts: Vec<Piece> = step.sources.iter().map(|source| reads.piece(source)).collect();
+                let parts: Vec<(&[f32], usize)> = parts.iter().map(|part| (part.values, part.shape.channels)).collect();
+                copy_from(&room.pool, plain::concat_all(&room.pool, &parts), out);
+            }
+            Work::Difference([zero, one]) => {
+                let pixels = x.values.chunks_exact(x.shape.channels);
+                out.iter_mut().zip(pixels).for_each(|(z, pixel)| *z = pixel[*one] - pixel[*zero]);
+            }
+        }
+    }
+
+    fn convolve(&self, reads: &Reads, conv: &Convolution, room: &mut Room, out: &mut [f32]) {
+        let (step, x) = (reads.step, reads.first());
+        let finish = Finish { bias: Some(&conv.bias), plus: reads.plus(), activation: step.activation };
+        match &conv.form {
+            Form::Winograd(filter) | Form::Logit(filter, ..) => {
+                let part = |source: &Source| {
+                    let Piece { values, shape, margin } = reads.piece(source);
+                    Part { values, channels: shape.channels, halved: source.halved, margin }
+                };
+                let parts: Vec<Part> = step.sources.iter().map(part).collect();
+                let grid = Grid { batch: 1, height: reads.rows.len(), width: reads.extents[step.value].rows };
+                let winograd = Winograd { isa: self.isa, pool: &room.pool, grid };
+                if let Form::Logit(_, weights, bias) = &conv.form {
+                    winograd.convolve_to_logit(&parts, filter, finish, Logit { weights, bias: *bias }, out);
+                } else {
+                    winograd.convolve_prepared(&parts, filter, finish, out);
+                }
+            }
+            Form::Patches(panels) => {
+                let geometry = geometry(&x, [conv.kernel, conv.stride]);
+                let patches = Patches { isa: self.isa, pool: &room.pool, geometry, inputs: conv.inputs, outputs: step.width };
+                patches.convolve(x.values, panels, finish, out);
+            }
+            Form::Gather(weights) => {
+                let geometry = geometry(&x, [conv.kernel, conv.stride]);
+                let class = room.table(geometry);
+                let (taps, outputs) = (geometry.taps(), step.width);
+                let gather = Gather { source: x.values, source_channels: conv.inputs, weights, taps, outputs, finish };
+                gather.run(self.isa, std::slice::from_ref(&*class), out);
+            }
+            Form::Single(weights) => {
+                let single = Single { kernel: conv.kernel, weights, bias: conv.bias[0] };
+                single.convolve(self.isa, x.values, x.shape, x.margin, out);
+            }
+        }
+    }
+}
+
+fn geometry(x: &Piece, [kernel, stride]: [usize; 2]) -> Geometry {
+    let Shape { batch, height, width, .. } = x.shape;
+    Geometry { batch, height, width, kernel, stride, margin: x.margin }
+}
+
+fn copy_from(pool: &Pool, values: kernels::Buffer, out: &mut [f32]) {
+    out.copy_from_slice(&values);
+    pool.give(values);
+}
+
+/// The sum of two maps, laid out as the first, whose channels may lie at different places.
+fn add(a: &Piece, b: &Piece, [places_a, places_b]: &[Vec<usize>; 2], out: &mut [f32]) {
+    let (width_a, width_b) = (a.shape.channels, b.shape.channels);
+    let is_same = places_a == places_b && width_a == width_b;
+    let pieces = a.values.par_chunks(TASK * width_a).zip(b.values.par_chunks(TASK * width_b));
+    out.par_chunks_mut(TASK * width_a).zip(pieces).for_each(|(out, (a, b))| {
+        if is_same {
+            out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
+            return;
+        }
+        out.copy_from_slice(a);
+        for (out, b) in out.chunks_exact_mut(width_a).zip(b.chunks_exact(width_b)) {
+            places_a.iter().zip(places_b).for_each(|(&to, &from)| out[to] += b[from]);
+        }
+    });
+}

@@ -1,0 +1,151 @@
+//! A piece of a map with the rows around it gives the rows of the result that the whole map gives.
+
+use std::ops::Range;
+
+use kernels::depthwise::Depthwise;
+use kernels::finish::Finish;
+use kernels::gather::Gather;
+use kernels::geometry::Geometry;
+use kernels::head::Single;
+use kernels::panels::pack_at;
+use kernels::patches::Patches;
+use kernels::pooling::{max_pool, max_pool_piece};
+use kernels::winograd::{Grid, Part, Prepared, Winograd};
+use kernels::{Activation, Buffer, Isa, Margin, Pool, Shape};
+
+/// Values without pattern in -1..1.
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mixed = |i: u32| (i ^ seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
+    (0..len as u32).map(|i| (mixed(i) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+const WIDTH: usize = 22;
+const HEIGHT: usize = 36;
+
+/// Rows of the result, each piece made of the rows before and after it that are there.
+const PIECES: [Range<usize>; 4] = [0..4, 4..12, 8..18, 9..18];
+
+/// The rows of a map of `HEIGHT / scale` rows that results `piece` of a kernel of `side` with `stride` read, and what lies around them.
+fn source(piece: &Range<usize>, [side, stride, scale]: [usize; 3], row: usize, x: &[f32]) -> (Vec<f32>, Margin) {
+    let (own, half) = (piece.start * stride / scale..piece.end * stride / scale, (side / 2).div_ceil(scale));
+    let rows = own.start.saturating_sub(half)..(own.end + half).min(HEIGHT / scale);
+    let margin = Margin { above: own.start - rows.start, below: rows.end - own.end };
+    (x[rows.start * row..rows.end * row].to_vec(), margin)
+}
+
+fn panels(inputs: usize, outputs: usize, taps: usize) -> Buffer {
+    let [i, o] = [inputs, outputs].map(|n| (0..n).collect::<Vec<_>>());
+    pack_at(&values(inputs * outputs * taps, 7), taps, (&o, outputs), (&i, inputs))
+}
+
+/// Calls `piece` for every piece of a result of `rows` rows and compares with the whole.
+fn compare(name: &str, whole: &[f32], rows: usize, mut piece: impl FnMut(&Range<usize>) -> Vec<f32>) {
+    let row = whole.len() / rows;
+    for range in PIECES {
+        let range = if rows == HEIGHT { 2 * range.start..2 * range.end } else { range };
+        let (found, expected) = (piece(&range), &whole[range.start * row..range.end * row]);
+        assert_eq!(found.len(), expected.len(), "{name} {range:?}");
+        // Pieces that begin at a tile of the whole have its bits.
+        let most = if range.start % 4 == 0 { 0.0 } else { 1e-5 };
+        let worst = found.iter().zip(expected).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(worst <= most, "{name} {range:?}: {worst}");
+    }
+}
+
+#[test]
+fn winograd_takes_pieces_of_whole_and_of_enlarged_maps() {
+    for isa in Isa::available() {
+        let (pool, skip, small) = (Pool::new(), values(HEIGHT * WIDTH * 32, 1), values(HEIGHT * WIDTH / 4 * 16, 2));
+        let filter = Prepared::new(isa, &panels(48, 16, 9), 48, 16);
+        let bias = values(16, 3);
+        let finish = || Finish { bias: Some(&bias), plus: None, activation: Activation::Relu };
+        let run = |height: usize, [small, skip]: [(&[f32], Margin); 2]| {
+            let mut out = vec![0.0; height * WIDTH * 16];
+            let parts = [(small, 16, true), (skip, 32, false)].map(|((values, margin), channels, halved)| Part { values, channels, halved, margin });
+            let grid = Grid { batch: 1, height, width: WIDTH };
+            Winograd { isa, pool: &pool, grid }.convolve_prepared(&parts, &filter, finish(), &mut out);
+            out
+        };
+        let whole = run(HEIGHT, [(&small, Margin::NONE), (&skip, Margin::NONE)]);
+        compare("winograd", &whole, HEIGHT, |piece| {
+            let (small, around_small) = source(piece, [3, 1, 2], WIDTH / 2 * 16, &small);
+            let (skip, around_skip) = source(piece, [3, 1, 1], WIDTH * 32, &skip);
+            run(piece.len(), [(&small, around_small), (&skip, around_skip)])
+        });
+    }
+}
+
+#[test]
+fn convolutions_with_a_stride_take_pieces() {
+    for isa in Isa::available() {
+        for (kernel, stride) in [(7, 2), (3, 2), (1, 2), (3, 1)] {
+            let (pool, rows) = (Pool::new(), HEIGHT / stride);
+            for inputs in [3, 16] {
+                let (x, panels) = (values(HEIGHT * WIDTH * inputs, 4), panels(inputs, 32, kernel * kernel));
+                let run = |rows: usize, x: &[f32], margin: Margin| {
+                    let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel, stride, margin };
+                    let mut out = vec![0.0; rows * WIDTH.div_ceil(stride) * 32];
+                    if inputs < 16 {
+                        Patches { isa, pool: &pool, geometry, inputs, outputs: 32 }.convolve(x, &panels, Finish::default(), &mut out);
+                    } else {
+                        let (taps, finish) = (geometry.taps(), Finish::default());
+                        let gather = Gather { source: x, source_channels: inputs, weights: &panels, taps, outputs: 32, finish };
+                        gather.run(isa, &[geometry.forward_class()], &mut out);
+                    }
+                    out
+                };
+                let whole = run(rows, &x, Margin::NONE);
+                compare(&format!("{kernel}x{kernel}, stride {stride}, {inputs} channels"), &whole, rows, |piece| {
+                    let (x, margin) = source(piece, [kernel, stride, 1], WIDTH * inputs, &x);
+                    run(piece.len(), &x, margin)
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn what_takes_each_channel_by_itself_takes_pieces() {
+    for isa in Isa::available() {
+        let (pool, x) = (Pool::new(), values(HEIGHT * WIDTH * 20, 5));
+        for stride in [1, 2] {
+            let weights = values(9 * 20, 6);
+            let run = |rows: usize, x: &[f32], margin: Margin| {
+                let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel: 3, stride, margin };
+                let mut out = vec![0.0; rows * WIDTH / stride * 20];
+                Depthwise { isa, pool: &pool, geometry, channels: 20 }.convolve(x, &weights, Finish::default(), &mut out);
+                out
+            };
+            compare("depthwise", &run(HEIGHT / stride, &x, Margin::NONE), HEIGHT / stride, |piece| {
+                let (x, margin) = source(piece, [3, stride, 1], WIDTH * 20, &x);
+                run(piece.len(), &x, margin)
+            });
+        }
+        let shape = |height: usize| Shape { batch: 1, height, width: WIDTH, channels: 20 };
+        compare("max pool", &max_pool(isa, &pool, &x, shape(HEIGHT)), HEIGHT / 2, |piece| {
+            let (x, margin) = source(piece, [3, 2, 1], WIDTH * 20, &x);
+            let mut out = vec![0.0; piece.len() * WIDTH / 2 * 20];
+            max_pool_piece(isa, &x, shape(2 * piece.len()), margin, &mut out);
+            out
+        });
+    }
+}
+
+#[test]
+fn a_head_of_one_output_takes_pieces() {
+    for isa in Isa::available() {
+        for kernel in [1, 3] {
+            let (x, weights) = (values(HEIGHT * WIDTH * 16, 8), values(kernel * kernel * 16, 9));
+            let run = |rows: usize, x: &[f32], margin: Margin| {
+                let shape = Shape { batch: 1, height: rows, width: WIDTH, channels: 16 };
+                let mut out = vec![0.0; rows * WIDTH];
+                Single { kernel, weights: &weights, bias: 0.5 }.convolve(isa, x, shape, margin, &mut out);
+                out
+            };
+            compare("head", &run(HEIGHT, &x, Margin::NONE), HEIGHT, |piece| {
+                let (x, margin) = source(piece, [kernel, 1, 1], WIDTH * 16, &x);
+                run(piece.len(), &x, margin)
+            });
+        }
+    }
+}
