@@ -18,6 +18,7 @@ use infer::segment_cli::{INCOMPLETE, Ready};
 use infer::segmenter::{Model, Network, Options};
 use infer::signature;
 use infer::speed::Speed;
+use infer::tile::Windows;
 use models::card::Parity;
 use models::console::Console;
 use models::{Result, artifact, bail, console};
@@ -104,11 +105,12 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
 }
 
 /// Sessions, and the cores shared among them: two of half the threads are faster than one of all, and need twice the memory
-/// (docs/slides.md).
+/// (docs/slides.md); not so with long windows, as own kernels take them.
 fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let on_cpu = matches!(options.device, Device::Native | Device::Cpu | Device::OpenVino);
-    let pays = on_cpu && cores > 1 && options.threads == 0 && args.segment.tile_px(&model.card) <= 1024;
+    let one_size = args.segment.tile_px(&model.card, Windows::OneSize);
+    let pays = on_cpu && options.device != Device::Native && cores > 1 && options.threads == 0 && one_size <= 1024;
     let sessions = args.sessions.unwrap_or(if pays { 2 } else { 1 });
     if options.threads == 0 && on_cpu {
         options.threads = (cores / usize::from(sessions)).max(1);

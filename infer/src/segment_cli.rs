@@ -15,6 +15,7 @@ use crate::output::summary::{Proof, Status};
 use crate::output::{Extra, Outlines};
 use crate::segment::{self, Halo, Options, Regions, Shard, folder, segment, segment_shard};
 use crate::segmenter::Network;
+use crate::tile::Windows;
 
 /// Exit code where a slide is incomplete: more than 5 % of it could not be read.
 pub const INCOMPLETE: u8 = 3;
@@ -37,7 +38,8 @@ pub struct SegmentArgs {
     /// Microns per pixel of the slides, in place of what they say themselves.
     #[arg(long, value_name = "X")]
     pub mpp: Option<f64>,
-    /// Side of the windows that the network sees [default: 1024, or 2048 where the halo is larger than 64].
+    /// Side of the windows that the network sees, for own kernels their height [default: 1024, or 2048 where the halo is larger than 64;
+    /// for own kernels 2048, or 3072 where it is larger than 128].
     #[arg(long, value_name = "PX")]
     pub tile: Option<usize>,
     /// Pixels around each window's core, or `exact` for all that a value can depend on [default: as measured for the model].
@@ -163,9 +165,9 @@ impl SegmentArgs {
         }
     }
 
-    /// Side of the windows that the network will see.
-    pub fn tile_px(&self, card: &ModelCard) -> usize {
-        self.tile.unwrap_or_else(|| self.halo.unwrap_or_default().tile_px(card))
+    /// Side of the windows that a network will see which asks for these.
+    pub fn tile_px(&self, card: &ModelCard, windows: Windows) -> usize {
+        self.tile.unwrap_or_else(|| self.halo.unwrap_or_default().tile_px(card, windows))
     }
 
     /// Segments all slides, one after another; prints summaries on stdout.

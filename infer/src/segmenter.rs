@@ -146,7 +146,7 @@ impl Network for Segmenter {
 
     fn windows(&self) -> Windows {
         match self.engine {
-            Engine::Native(_) => Windows::AnySize,
+            Engine::Native(_) => Windows::Long,
             Engine::Session(_) => Windows::OneSize,
         }
     }

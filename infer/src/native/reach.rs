@@ -18,6 +18,14 @@ pub struct Reach {
     pub halved: bool,
 }
 
+impl Step {
+    /// The values that it reads, and how.
+    pub fn reads(&self) -> impl Iterator<Item = (usize, Reach)> {
+        let sources = self.sources.iter().map(|source| (source.value, Reach::of(self, source)));
+        sources.chain(self.plus.map(|plus| (plus, Reach::SAME)))
+    }
+}
+
 impl Reach {
     /// Of a map at the same place.
     pub const SAME: Self = Self { side: 1, stride: 1, halved: false };

@@ -15,10 +15,11 @@ use kernels::{Pool, sigmoid};
 use super::program::{Program, Step, Work};
 use super::reach::Reach;
 use super::slab::Slab;
+use super::step::Reads;
 use super::turned;
 
-/// Pixels of the image that a turn takes, about: kernels are at their best, and a turn's maps take some 300 MB at full width.
-const PIXELS: usize = 1 << 20;
+/// Pixels of the image that a turn takes, about. With twice as many, networks of full width are some per cent faster and take 200 MB more.
+const PIXELS: usize = 1 << 19;
 /// Columns that a turn takes are a multiple of this: whole tiles of kernels at a stride of 32.
 const COLUMNS: usize = 128;
 
@@ -73,33 +74,22 @@ impl Program {
     pub fn run(&self, image: &[u8], width: usize, at_once: usize, room: &mut Room, mut found: impl FnMut(usize, &[f32])) {
         let size = Extent { columns: width, rows: image.len() / 3 / width };
         room.prepare(at_once * size.rows);
-        let extents = self.extents(size);
-        let mut maps: Vec<Slab> = (0..self.values).map(|_| Slab::new(0)).collect();
-        for step in &self.steps {
-            maps[step.value] = Slab::new(extents[step.value].rows * step.width);
-        }
-        let last = self.steps.last().expect("a program computes something");
-        while maps[self.logit].end() < width {
-            let before: usize = maps.iter().map(Slab::end).sum();
+        let mut run = Run::new(self, image, size, at_once);
+        while run.maps[self.logit].end() < width {
+            let before = run.columns_made();
             for (index, step) in self.steps.iter().enumerate() {
-                let columns = self.possible(step, &maps, &extents, at_once, size);
+                let columns = run.possible(step);
                 if !columns.is_empty() {
-                    self.advance(step, columns.clone(), image, &extents, &mut maps, room);
+                    run.advance(step, columns.clone(), room);
                 }
                 if step.value == self.logit {
-                    let rows = extents[self.logit].rows;
-                    let mut values = room.pool.take(columns.len() * rows);
-                    turned::only_channel(maps[self.logit].get(columns.clone()), last.width, &mut values);
-                    sigmoid::sigmoid(self.isa, &mut values);
-                    found(columns.start, &values);
-                    room.pool.give(values);
-                    maps[self.logit].keep_from(&room.pool, columns.end);
+                    run.hand_out(step, columns, room, &mut found);
                 }
-                self.forget(index, &mut maps, &extents, room);
+                run.forget(index, &room.pool);
             }
-            assert!(maps.iter().map(Slab::end).sum::<usize>() > before, "a turn that brings nothing");
+            assert!(run.columns_made() > before, "a turn that brings nothing");
         }
-        maps.iter_mut().for_each(|map| map.clear(&room.pool));
+        run.maps.iter_mut().for_each(|map| map.clear(&room.pool));
     }
 
     /// Columns and rows of every value's map.
@@ -117,43 +107,74 @@ impl Program {
         }
         extents
     }
+}
 
-    /// The columns that a step can make now, no more than in the long run.
-    fn possible(&self, step: &Step, maps: &[Slab], extents: &[Extent], at_once: usize, image: Extent) -> Range<usize> {
-        let (done, all) = (maps[step.value].end(), extents[step.value].columns);
-        let most = (at_once * all).div_ceil(image.columns).next_multiple_of(2);
-        let reads = step.sources.iter().map(|source| (source.value, Reach::of(step, source)));
-        let until = |(value, reach): (usize, Reach)| reach.until(maps[value].end(), extents[value].columns, all);
-        let end = reads.chain(step.plus.map(|plus| (plus, Reach::SAME))).map(until).min().unwrap_or(all);
-        done..end.min(done + most).max(done)
+/// An image on its way.
+struct Run<'a> {
+    program: &'a Program,
+    image: &'a [u8],
+    extents: Vec<Extent>,
+    /// By value: columns that a turn makes at most, that many in the long run.
+    most: Vec<usize>,
+    maps: Vec<Slab>,
+}
+
+impl<'a> Run<'a> {
+    fn new(program: &'a Program, image: &'a [u8], size: Extent, at_once: usize) -> Self {
+        let extents = program.extents(size);
+        let most = extents.iter().map(|extent| (at_once * extent.columns).div_ceil(size.columns).next_multiple_of(2)).collect();
+        let maps = extents.iter().zip(&program.widths).map(|(extent, width)| Slab::new(extent.rows * width)).collect();
+        Self { program, image, extents, most, maps }
     }
 
-    fn advance(&self, step: &Step, columns: Range<usize>, image: &[u8], extents: &[Extent], maps: &mut [Slab], room: &mut Room) {
-        let mut own = std::mem::replace(&mut maps[step.value], Slab::new(0));
-        let out = own.extend(&room.pool, columns.len());
+    fn columns_made(&self) -> usize {
+        self.maps.iter().map(Slab::end).sum()
+    }
+
+    /// The columns that a step can make now.
+    fn possible(&self, step: &Step) -> Range<usize> {
+        let (done, all) = (self.maps[step.value].end(), self.extents[step.value].columns);
+        let until = |(value, reach): (usize, Reach)| reach.until(self.maps[value].end(), self.extents[value].columns, all);
+        let end = step.reads().map(until).min().unwrap_or(all);
+        done..end.min(done + self.most[step.value]).max(done)
+    }
+
+    fn advance(&mut self, step: &Step, columns: Range<usize>, room: &mut Room) {
+        let mut own = std::mem::replace(&mut self.maps[step.value], Slab::new(0));
+        let out = own.extend(&room.pool, columns.len(), self.most[step.value].min(self.extents[step.value].columns));
         match &step.work {
             Work::Image { mean, scale } => {
-                turned::columns(image, extents[step.value].columns, columns.start, [*mean, *scale], step.width, out);
+                let width = self.extents[step.value].columns;
+                turned::columns(self.image, width, columns.start, [*mean, *scale], step.width, out);
             }
-            work => self.step(step, work, &columns, maps, extents, room, out),
+            work => self.program.step(work, &Reads { step, rows: &columns, maps: &self.maps, extents: &self.extents }, room, out),
         }
-        maps[step.value] = own;
+        self.maps[step.value] = own;
+    }
+
+    /// The logit's new columns as probabilities.
+    fn hand_out(&mut self, step: &Step, columns: Range<usize>, room: &Room, found: &mut impl FnMut(usize, &[f32])) {
+        let logits = self.maps[step.value].get(columns.clone());
+        let mut values = room.pool.take(logits.len() / step.width);
+        // Behind a map's one channel there may be zeros.
+        values.iter_mut().zip(logits.iter().step_by(step.width)).for_each(|(out, value)| *out = *value);
+        sigmoid::sigmoid(self.program.isa, &mut values);
+        found(columns.start, &values);
+        room.pool.give(values);
+        self.maps[step.value].keep_from(&room.pool, columns.end);
     }
 
     /// Of values whose last reader in this turn was step `index`, columns that no step will read again.
-    fn forget(&self, index: usize, maps: &mut [Slab], extents: &[Extent], room: &Room) {
-        for &value in &self.steps[index].ends {
-            let mut first = usize::MAX;
-            for step in &self.steps {
-                let next = maps[step.value].end();
-                let sources = step.sources.iter().filter(|source| source.value == value).map(|source| Reach::of(step, source));
-                for reach in sources.chain((step.plus == Some(value)).then_some(Reach::SAME)) {
-                    let is_done = next == extents[step.value].columns;
-                    let wanted = if is_done { usize::MAX } else { reach.reads(&(next..next), extents[value].columns).0.start };
-                    first = first.min(wanted);
-                }
-            }
-            maps[value].keep_from(&room.pool, first);
+    fn forget(&mut self, index: usize, pool: &Pool) {
+        for &value in &self.program.steps[index].ends {
+            let wanted = |step: &Step| {
+                let next = self.maps[step.value].end();
+                let is_done = next == self.extents[step.value].columns;
+                let reads = step.reads().filter(|(read, _)| *read == value && !is_done);
+                reads.map(|(_, reach)| reach.reads(&(next..next), self.extents[value].columns).0.start).min()
+            };
+            let first = self.program.steps.iter().filter_map(wanted).min().unwrap_or(usize::MAX);
+            self.maps[value].keep_from(pool, first);
         }
     }
 }

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use kernels::{Buffer, Pool};
 
+/// Rows that buffers are made for beside new ones: what is kept of most maps.
+const FEW: usize = 4;
+
 /// Some consecutive rows of a map, which grows downwards and is forgotten from above.
 pub struct Slab {
     /// Values of a row.
@@ -40,8 +43,8 @@ impl Slab {
         &values[(before + rows.start - self.rows.start) * self.row..][..rows.len() * self.row]
     }
 
-    /// Room for further rows, with arbitrary values.
-    pub fn extend(&mut self, pool: &Pool, count: usize) -> &mut [f32] {
+    /// Room for further rows, with arbitrary values. Buffers are made for `most` of them, so that all turns ask for the same.
+    pub fn extend(&mut self, pool: &Pool, count: usize, most: usize) -> &mut [f32] {
         let (live, row) = (self.rows.len(), self.row);
         let fits = |buffer: &Buffer, before: usize| (before + live + count) * row <= buffer.len();
         match &mut self.buffer {
@@ -51,7 +54,7 @@ impl Slab {
                 *before = 0;
             }
             _ => {
-                let mut longer = pool.take((live + count) * row);
+                let mut longer = pool.take((live.max(FEW) + most.max(count)) * row);
                 longer[..live * row].copy_from_slice(self.get(self.rows.clone()));
                 self.few.clear();
                 if let Some((buffer, _)) = self.buffer.replace((longer, 0)) {
@@ -106,7 +109,7 @@ mod tests {
         // Of 5 rows a time, few or many are kept.
         for kept in [0, 1, 2, 7, 30, 12, 1, 5, 5, 5, 0, 3] {
             let first = slab.end();
-            let new = slab.extend(&pool, 5);
+            let new = slab.extend(&pool, 5, 5);
             new.iter_mut().enumerate().for_each(|(i, v)| *v = (first * 3 + i) as f32);
             slab.keep_from(&pool, slab.end().saturating_sub(kept));
             let rows = slab.rows.clone();
@@ -123,7 +126,7 @@ mod tests {
     #[should_panic(expected = "0..1 of a map with 3..5")]
     fn a_forgotten_row_is_not_read() {
         let (pool, mut slab) = (Pool::new(), Slab::new(1));
-        slab.extend(&pool, 5);
+        slab.extend(&pool, 5, 5);
         slab.keep_from(&pool, 3);
         slab.get(0..1);
     }

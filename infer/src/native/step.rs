@@ -28,26 +28,21 @@ struct Piece<'a> {
     margin: Margin,
 }
 
-/// What a step reads.
-struct Reads<'a> {
-    step: &'a Step,
-    rows: &'a Range<usize>,
-    maps: &'a [Slab],
-    extents: &'a [Extent],
-    widths: &'a [usize],
+/// What a step reads for some rows.
+pub(super) struct Reads<'a> {
+    pub step: &'a Step,
+    pub rows: &'a Range<usize>,
+    pub maps: &'a [Slab],
+    pub extents: &'a [Extent],
 }
 
 impl Reads<'_> {
-    fn piece(&self, source: &Source) -> Piece<'_> {
+    fn piece(&self, program: &Program, source: &Source) -> Piece<'_> {
         let (reach, extent) = (Reach::of(self.step, source), self.extents[source.value]);
         let (rows, margin) = reach.reads(self.rows, extent.columns);
         let height = rows.len() - margin.above - margin.below;
-        let shape = Shape { batch: 1, height, width: extent.rows, channels: self.widths[source.value] };
+        let shape = Shape { batch: 1, height, width: extent.rows, channels: program.widths[source.value] };
         Piece { values: self.maps[source.value].get(rows), shape, margin }
-    }
-
-    fn first(&self) -> Piece<'_> {
-        self.piece(&self.step.sources[0])
     }
 
     fn plus(&self) -> Option<&[f32]> {
@@ -56,23 +51,13 @@ impl Reads<'_> {
 }
 
 impl Program {
-    /// Rows `rows` of a step's map.
-    #[expect(clippy::too_many_arguments, reason = "what is read, and where it goes")]
-    pub(super) fn step(
-        &self,
-        step: &Step,
-        work: &Work,
-        rows: &Range<usize>,
-        maps: &[Slab],
-        extents: &[Extent],
-        room: &mut Room,
-        out: &mut [f32],
-    ) {
-        let reads = Reads { step, rows, maps, extents, widths: &self.widths };
-        let x = reads.first();
+    /// Some rows of a step's map.
+    pub(super) fn step(&self, work: &Work, reads: &Reads, room: &mut Room, out: &mut [f32]) {
+        let step = reads.step;
+        let x = reads.piece(self, &step.sources[0]);
         match work {
             Work::Image { .. } => unreachable!("images come from outside"),
-            Work::Conv(conv) => self.convolve(&reads, conv, room, out),
+            Work::Conv(conv) => self.convolve(reads, &x, conv, room, out),
             Work::Depthwise { stride, weights, bias } => {
                 let (pool, channels) = (&room.pool, x.shape.channels);
                 let finish = Finish { bias: Some(bias), plus: None, activation: step.activation };
@@ -84,11 +69,11 @@ impl Program {
                 let chunks = out.par_chunks_mut(TASK).zip(x.values.par_chunks(TASK));
                 chunks.for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(out, x)| *out = step.activation.of(*x)));
             }
-            Work::Add(places) => add(&x, &reads.piece(&step.sources[1]), places, out),
+            Work::Add(places) => add(&x, &reads.piece(self, &step.sources[1]), places, out),
             Work::MaxPool => pooling::max_pool_piece(self.isa, x.values, x.shape, x.margin, out),
             Work::Upsample => copy_from(&room.pool, plain::upsample(&room.pool, x.values, x.shape), out),
             Work::Concat => {
-                let parts: Vec<Piece> = step.sources.iter().map(|source| reads.piece(source)).collect();
+                let parts: Vec<Piece> = step.sources.iter().map(|source| reads.piece(self, source)).collect();
                 let parts: Vec<(&[f32], usize)> = parts.iter().map(|part| (part.values, part.shape.channels)).collect();
                 copy_from(&room.pool, plain::concat_all(&room.pool, &parts), out);
             }
@@ -99,13 +84,13 @@ impl Program {
         }
     }
 
-    fn convolve(&self, reads: &Reads, conv: &Convolution, room: &mut Room, out: &mut [f32]) {
-        let (step, x) = (reads.step, reads.first());
+    fn convolve(&self, reads: &Reads, x: &Piece, conv: &Convolution, room: &mut Room, out: &mut [f32]) {
+        let step = reads.step;
         let finish = Finish { bias: Some(&conv.bias), plus: reads.plus(), activation: step.activation };
         match &conv.form {
             Form::Winograd(filter) | Form::Logit(filter, ..) => {
                 let part = |source: &Source| {
-                    let Piece { values, shape, margin } = reads.piece(source);
+                    let Piece { values, shape, margin } = reads.piece(self, source);
                     Part { values, channels: shape.channels, halved: source.halved, margin }
                 };
                 let parts: Vec<Part> = step.sources.iter().map(part).collect();
@@ -118,12 +103,12 @@ impl Program {
                 }
             }
             Form::Patches(panels) => {
-                let geometry = geometry(&x, [conv.kernel, conv.stride]);
+                let geometry = geometry(x, [conv.kernel, conv.stride]);
                 let patches = Patches { isa: self.isa, pool: &room.pool, geometry, inputs: conv.inputs, outputs: step.width };
                 patches.convolve(x.values, panels, finish, out);
             }
             Form::Gather(weights) => {
-                let geometry = geometry(&x, [conv.kernel, conv.stride]);
+                let geometry = geometry(x, [conv.kernel, conv.stride]);
                 let class = room.table(geometry);
                 let (taps, outputs) = (geometry.taps(), step.width);
                 let gather = Gather { source: x.values, source_channels: conv.inputs, weights, taps, outputs, finish };

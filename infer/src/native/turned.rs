@@ -1,7 +1,6 @@
 //! Rows and columns exchanged. A slide comes in bands of its full width; a network that takes a band column by column can forget the
 //! columns that it has passed. Its kernels work row by row: so they get the image, and the filters, with rows and columns exchanged.
 
-use kernels::Buffer;
 use rayon::prelude::*;
 
 use super::net::{Net, Op};
@@ -56,11 +55,6 @@ pub fn put<T: Copy + Send + Sync>(columns: &[T], first: usize, width: usize, ima
             }
         }
     });
-}
-
-/// The values of a map of one channel, without the zeros that may stand behind it.
-pub fn only_channel(values: &[f32], width: usize, out: &mut Buffer) {
-    out.iter_mut().zip(values.iter().step_by(width)).for_each(|(out, value)| *out = *value);
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod gate;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -59,6 +60,7 @@ pub struct Band {
     pub windows_done: usize,
 }
 
+/// A group of windows by its place in [`Work::groups`], and its pixels.
 type Read = (usize, Rgb);
 type Answer = (usize, Vec<u8>);
 
@@ -69,7 +71,9 @@ pub fn run(job: &Job<'_>, networks: &mut [Box<dyn Network>], mut on_band: impl F
     let next = AtomicUsize::new(0);
     let work = Work::of(job);
     thread::scope(|scope| {
-        let (windows_in, windows) = sync_channel::<Read>(job.batch * networks.len() + job.readers);
+        // A long window is by itself what one session of a runtime gets in several.
+        let waiting = if job.grid.windows == Windows::Long { 1 } else { job.batch * networks.len() + job.readers };
+        let (windows_in, windows) = sync_channel::<Read>(waiting);
         let (answers_in, answers) = sync_channel::<Answer>(job.batch * networks.len() + 1);
         let windows = Arc::new(Mutex::new(windows));
         let mut hands = Vec::new();
@@ -92,8 +96,8 @@ pub fn run(job: &Job<'_>, networks: &mut [Box<dyn Network>], mut on_band: impl F
 
 /// Windows to compute.
 struct Work {
-    /// Place of the band in the job's list, and index of the window, both ascending.
-    windows: Vec<(usize, usize)>,
+    /// Place of the band in the job's list, and windows that are one to readers and networks, both ascending.
+    groups: Vec<(usize, Range<usize>)>,
     /// Windows to compute in each band of the list.
     count: Vec<usize>,
 }
@@ -101,11 +105,14 @@ struct Work {
 impl Work {
     fn of(job: &Job<'_>) -> Self {
         let columns = job.grid.columns();
-        let all = job.bands.iter().enumerate().flat_map(|(place, band)| (0..columns).map(move |column| (place, band * columns + column)));
-        let windows: Vec<_> = all.filter(|&(_, index)| (job.wanted)(&job.grid.window(index))).collect();
-        let mut count = vec![0; job.bands.len()];
-        windows.iter().for_each(|&(place, _)| count[place] += 1);
-        Self { windows, count }
+        let (mut groups, mut count) = (Vec::new(), Vec::new());
+        for (place, band) in job.bands.iter().enumerate() {
+            let windows = band * columns..(band + 1) * columns;
+            let wanted: Vec<usize> = windows.filter(|&index| (job.wanted)(&job.grid.window(index))).collect();
+            groups.extend(job.grid.groups(&wanted).into_iter().map(|group| (place, group)));
+            count.push(wanted.len());
+        }
+        Self { groups, count }
     }
 }
 
@@ -121,12 +128,13 @@ impl Job<'_> {
 /// Reads windows in raster order until there are no more, or nobody takes them.
 fn read(job: &Job<'_>, work: &Work, next: &AtomicUsize, gate: &Gate, out: &SyncSender<Read>) -> Result<()> {
     loop {
-        let Some(&(place, index)) = work.windows.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(()) };
-        if !gate.wait_for(place) {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some((place, group)) = work.groups.get(index) else { return Ok(()) };
+        if !gate.wait_for(*place) {
             return Ok(());
         }
         job.check_stop()?;
-        let window = job.grid.window(index);
+        let window = job.grid.joined(group);
         let pixels = job.busy.read.time(|| job.slide.read(window.x.read, window.y.read, window.x.length, window.y.length))?;
         if out.send((index, pixels)).is_err() {
             return Ok(());
@@ -189,7 +197,6 @@ fn next_batch(size: usize, windows: &Mutex<Receiver<Read>>) -> Vec<Read> {
 
 /// Puts cores into bands and hands bands on in order.
 fn stitch(job: &Job<'_>, work: &Work, gate: &Gate, answers: &Receiver<Answer>, on_band: &mut impl FnMut(Band) -> Result<()>) -> Result<()> {
-    let columns = job.grid.columns();
     let mut open: BTreeMap<usize, (Vec<u8>, usize)> = BTreeMap::new();
     let (mut done, mut windows_done) = (0, 0);
     let empty = |band: usize| vec![0; job.grid.bands()[band].core_length * job.grid.image[0]];
@@ -203,10 +210,11 @@ fn stitch(job: &Job<'_>, work: &Work, gate: &Gate, answers: &Receiver<Answer>, o
             gate.finish_band();
         }
         let Some((index, answer)) = answers.next() else { return Ok(()) };
-        let (band, filled) = open.entry(index / columns).or_insert_with(|| (empty(index / columns), 0));
-        job.busy.stitch.time(|| put_core(job.grid, &job.grid.window(index), &answer, band));
-        *filled += 1;
-        windows_done += 1;
+        let (place, group) = &work.groups[index];
+        let (band, filled) = open.entry(job.bands[*place]).or_insert_with(|| (empty(job.bands[*place]), 0));
+        job.busy.stitch.time(|| put_core(job.grid, &job.grid.joined(group), &answer, band));
+        *filled += group.len();
+        windows_done += group.len();
     }
 }
 

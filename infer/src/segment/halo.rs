@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use models::card::ModelCard;
 
-use crate::tile::TileGrid;
+use crate::tile::{TileGrid, Windows};
 
 /// Pixels read around each core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Halo {
     }
 
     /// The side of windows unless another one is asked for.
-    pub fn tile_px(self, card: &ModelCard) -> usize {
-        TileGrid::default_tile(self.px(card).next_multiple_of(card.stride))
+    pub fn tile_px(self, card: &ModelCard, windows: Windows) -> usize {
+        TileGrid::default_tile(self.px(card).next_multiple_of(card.stride), windows)
     }
 }

@@ -64,7 +64,7 @@ impl<'a> Plan<'a> {
         let mpp = options.mpp.map(Mpp::given).transpose()?.or(slide.facts().mpp);
         let scale = Scale::choose(slide, mpp, card.microns_per_pixel)?;
         let halo = options.halo.px(card);
-        let tile = options.tile.unwrap_or_else(|| options.halo.tile_px(card));
+        let tile = options.tile.unwrap_or_else(|| options.halo.tile_px(card, windows));
         let grid = TileGrid::new(scale.size_px, card.stride, tile, halo, windows)?;
         let origin = match (options.origin, slide.bounds()) {
             (Origin::Bounds, Some(bounds)) => [bounds.x as f64, bounds.y as f64],
