@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kernels::gather::Class;
 use kernels::geometry::Geometry;
@@ -26,7 +26,7 @@ const COLUMNS: usize = 128;
 /// What is kept from one image to the next: memory, and tables of places by the sizes of maps.
 pub struct Room {
     pub(super) pool: Pool,
-    tables: HashMap<Geometry, Arc<Class>>,
+    tables: Mutex<HashMap<Geometry, Arc<Class>>>,
     /// Pixels of the largest turns so far.
     largest: usize,
 }
@@ -37,7 +37,7 @@ const TABLES: usize = 64;
 impl Room {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self { pool: Pool::new(), tables: HashMap::new(), largest: 0 }
+        Self { pool: Pool::new(), tables: Mutex::default(), largest: 0 }
     }
 
     /// The next turns have so many pixels.
@@ -46,17 +46,18 @@ impl Room {
         self.pool.expect_shorter(self.largest as f32 / pixels.max(1) as f32);
     }
 
-    pub(super) fn table(&mut self, geometry: Geometry) -> Arc<Class> {
-        if self.tables.len() >= TABLES && !self.tables.contains_key(&geometry) {
-            self.tables.clear();
+    pub(super) fn table(&self, geometry: Geometry) -> Arc<Class> {
+        let mut tables = self.tables.lock().expect("no panic while tables are made");
+        if tables.len() >= TABLES && !tables.contains_key(&geometry) {
+            tables.clear();
         }
-        self.tables.entry(geometry).or_insert_with(|| Arc::new(geometry.forward_class())).clone()
+        tables.entry(geometry).or_insert_with(|| Arc::new(geometry.forward_class())).clone()
     }
 }
 
 /// Columns of an image of this size that a turn takes.
 pub fn columns_at_once(height: usize, width: usize) -> usize {
-    let columns = (PIXELS / height).next_multiple_of(COLUMNS);
+    let columns = (PIXELS / height / COLUMNS * COLUMNS).max(COLUMNS);
     // What is little more is done at once.
     if width <= columns + columns / 2 { width } else { columns }
 }
@@ -122,7 +123,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(program: &'a Program, image: &'a [u8], size: Extent, at_once: usize) -> Self {
         let extents = program.extents(size);
-        let most = extents.iter().map(|extent| (at_once * extent.columns).div_ceil(size.columns).next_multiple_of(2)).collect();
+        let most = extents.iter().map(|extent| (at_once * extent.columns).div_ceil(size.columns).next_multiple_of(4)).collect();
         let maps = extents.iter().zip(&program.widths).map(|(extent, width)| Slab::new(extent.rows * width)).collect();
         Self { program, image, extents, most, maps }
     }
@@ -139,28 +140,33 @@ impl<'a> Run<'a> {
         done..end.min(done + self.most[step.value]).max(done)
     }
 
-    fn advance(&mut self, step: &Step, columns: Range<usize>, room: &mut Room) {
+    fn advance(&mut self, step: &Step, columns: Range<usize>, room: &Room) {
         let mut own = std::mem::replace(&mut self.maps[step.value], Slab::new(0));
-        let out = own.extend(&room.pool, columns.len(), self.most[step.value].min(self.extents[step.value].columns));
-        match &step.work {
-            Work::Image { mean, scale } => {
-                let width = self.extents[step.value].columns;
-                turned::columns(self.image, width, columns.start, [*mean, *scale], step.width, out);
+        let width = self.extents[step.value].columns;
+        own.reserve(&room.pool, self.most[step.value].min(width.next_multiple_of(4)));
+        let row = self.extents[step.value].rows * step.width;
+        while own.end() < columns.end {
+            let first = own.end();
+            let out = own.extend(columns.end - first);
+            let columns = first..first + out.len() / row;
+            match &step.work {
+                Work::Image { mean, scale } => turned::columns(self.image, width, first, [*mean, *scale], step.width, out),
+                work => self.program.step(work, &Reads { step, rows: &columns, maps: &self.maps, extents: &self.extents }, room, out),
             }
-            work => self.program.step(work, &Reads { step, rows: &columns, maps: &self.maps, extents: &self.extents }, room, out),
         }
         self.maps[step.value] = own;
     }
 
     /// The logit's new columns as probabilities.
     fn hand_out(&mut self, step: &Step, columns: Range<usize>, room: &Room, found: &mut impl FnMut(usize, &[f32])) {
-        let logits = self.maps[step.value].get(columns.clone());
+        let logits = self.maps[step.value].get(&room.pool, columns.clone());
         let mut values = room.pool.take(logits.len() / step.width);
         // Behind a map's one channel there may be zeros.
         values.iter_mut().zip(logits.iter().step_by(step.width)).for_each(|(out, value)| *out = *value);
         sigmoid::sigmoid(self.program.isa, &mut values);
         found(columns.start, &values);
         room.pool.give(values);
+        drop(logits);
         self.maps[step.value].keep_from(&room.pool, columns.end);
     }
 

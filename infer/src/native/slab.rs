@@ -1,6 +1,6 @@
 //! The rows of a map that somebody will still read.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use kernels::{Buffer, Pool};
 
@@ -13,16 +13,55 @@ pub struct Slab {
     row: usize,
     /// The rows that are there, by their place in the map.
     rows: Range<usize>,
-    /// Where they are while rows are added or many are kept, and how many forgotten ones lie before them.
-    buffer: Option<(Buffer, usize)>,
+    /// Where they are while rows are added or many are kept.
+    ring: Option<Ring>,
     /// Where they are otherwise: some rows are all that is kept of most maps, and buffers serve others meanwhile.
     few: Vec<f32>,
+}
+
+/// A buffer that begins again where it ends.
+struct Ring {
+    buffer: Buffer,
+    /// The row that lies first, when it is there; a multiple of four, as `length`: pieces end at whole tiles and pairs of rows.
+    base: usize,
+    /// Rows that have room.
+    length: usize,
+}
+
+impl Ring {
+    /// Where a row lies, and how many rows there are from there to the end of the buffer.
+    fn place(&self, row: usize) -> (usize, usize) {
+        let place = (row - self.base) % self.length;
+        (place, self.length - place)
+    }
+}
+
+/// Values of some rows, one after the other.
+pub struct Rows<'a> {
+    values: &'a [f32],
+    /// The same where they lay apart.
+    joined: Option<(Buffer, &'a Pool)>,
+}
+
+impl Deref for Rows<'_> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        self.joined.as_ref().map_or(self.values, |(buffer, _)| buffer)
+    }
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        if let Some((buffer, pool)) = self.joined.take() {
+            pool.give(buffer);
+        }
+    }
 }
 
 impl Slab {
     /// No rows yet, of so many values each.
     pub fn new(row: usize) -> Self {
-        Self { row, rows: 0..0, buffer: None, few: Vec::new() }
+        Self { row, rows: 0..0, ring: None, few: Vec::new() }
     }
 
     /// How many rows there have been.
@@ -34,54 +73,74 @@ impl Slab {
     ///
     /// # Panics
     /// If they are not there.
-    pub fn get(&self, rows: Range<usize>) -> &[f32] {
+    pub fn get<'a>(&'a self, pool: &'a Pool, rows: Range<usize>) -> Rows<'a> {
         assert!(self.rows.start <= rows.start && rows.end <= self.rows.end, "{rows:?} of a map with {:?}", self.rows);
-        let (values, before) = match &self.buffer {
-            Some((buffer, before)) => (&**buffer, *before),
-            None => (self.few.as_slice(), 0),
+        let len = rows.len() * self.row;
+        let Some(ring) = &self.ring else {
+            return Rows { values: &self.few[(rows.start - self.rows.start) * self.row..][..len], joined: None };
         };
-        &values[(before + rows.start - self.rows.start) * self.row..][..rows.len() * self.row]
+        let (place, until_end) = ring.place(rows.start);
+        if rows.len() <= until_end {
+            return Rows { values: &ring.buffer[place * self.row..][..len], joined: None };
+        }
+        let mut joined = pool.take(len);
+        self.copy(rows, &mut joined);
+        Rows { values: &[], joined: Some((joined, pool)) }
     }
 
-    /// Room for further rows, with arbitrary values. Buffers are made for `most` of them, so that all turns ask for the same.
-    pub fn extend(&mut self, pool: &Pool, count: usize, most: usize) -> &mut [f32] {
-        let (live, row) = (self.rows.len(), self.row);
-        let fits = |buffer: &Buffer, before: usize| (before + live + count) * row <= buffer.len();
-        match &mut self.buffer {
-            Some((buffer, before)) if fits(buffer, *before) => {}
-            Some((buffer, before)) if fits(buffer, 0) => {
-                buffer.copy_within(*before * row..(*before + live) * row, 0);
-                *before = 0;
-            }
-            _ => {
-                let mut longer = pool.take((live.max(FEW) + most.max(count)) * row);
-                longer[..live * row].copy_from_slice(self.get(self.rows.clone()));
-                self.few.clear();
-                if let Some((buffer, _)) = self.buffer.replace((longer, 0)) {
-                    pool.give(buffer);
-                }
-            }
+    /// Copies some rows, of which the ring may have the last ones first.
+    fn copy(&self, rows: Range<usize>, to: &mut [f32]) {
+        let Some(ring) = &self.ring else {
+            to.copy_from_slice(&self.few[(rows.start - self.rows.start) * self.row..][..rows.len() * self.row]);
+            return;
+        };
+        let (place, until_end) = ring.place(rows.start);
+        let (first, second) = to.split_at_mut(rows.len().min(until_end) * self.row);
+        first.copy_from_slice(&ring.buffer[place * self.row..][..first.len()]);
+        second.copy_from_slice(&ring.buffer[..second.len()]);
+    }
+
+    /// Makes room for `most` further rows.
+    pub fn reserve(&mut self, pool: &Pool, most: usize) {
+        let live = self.rows.len();
+        // What lies between the base and the first row has room too.
+        if self.ring.as_ref().is_some_and(|ring| live + most <= ring.length) {
+            return;
         }
+        let base = self.rows.start / 4 * 4;
+        let length = (self.rows.start - base + live.max(FEW) + most).next_multiple_of(4);
+        let mut buffer = pool.take(length * self.row);
+        self.copy(self.rows.clone(), &mut buffer[(self.rows.start - base) * self.row..][..live * self.row]);
+        self.few.clear();
+        if let Some(old) = self.ring.replace(Ring { buffer, base, length }) {
+            pool.give(old.buffer);
+        }
+    }
+
+    /// Room for `count` further rows or for those up to the end of the buffer, if these are fewer; with arbitrary values.
+    pub fn extend(&mut self, count: usize) -> &mut [f32] {
+        let (live, row, end) = (self.rows.len(), self.row, self.rows.end);
+        let ring = self.ring.as_mut().expect("room was made");
+        let (place, until_end) = ring.place(end);
+        let count = count.min(until_end);
+        assert!(live + count <= ring.length, "{count} more rows beside {live}: there is room for {}", ring.length);
         self.rows.end += count;
-        let (buffer, before) = self.buffer.as_mut().expect("it was made above");
-        &mut buffer[(*before + live) * row..][..count * row]
+        &mut ring.buffer[place * row..][..count * row]
     }
 
     /// Forgets the rows before `first`.
     pub fn keep_from(&mut self, pool: &Pool, first: usize) {
         let first = first.clamp(self.rows.start, self.rows.end);
         let forgotten = first - self.rows.start;
-        let Some((buffer, before)) = &mut self.buffer else {
-            self.few.drain(..forgotten * self.row);
-            self.rows.start = first;
-            return;
-        };
-        *before += forgotten;
         self.rows.start = first;
-        let live = *before * self.row..(*before + self.rows.len()) * self.row;
-        if 4 * live.len() <= buffer.len() {
-            self.few.extend_from_slice(&buffer[live]);
-            self.drop_buffer(pool);
+        let live = self.rows.len();
+        if self.ring.is_none() {
+            self.few.drain(..forgotten * self.row);
+        } else if self.ring.as_ref().is_some_and(|ring| 4 * live <= ring.length) {
+            let mut few = vec![0.0; live * self.row];
+            self.copy(self.rows.clone(), &mut few);
+            self.few = few;
+            self.drop_ring(pool);
         }
     }
 
@@ -89,12 +148,12 @@ impl Slab {
     pub fn clear(&mut self, pool: &Pool) {
         self.few.clear();
         self.rows.start = self.rows.end;
-        self.drop_buffer(pool);
+        self.drop_ring(pool);
     }
 
-    fn drop_buffer(&mut self, pool: &Pool) {
-        if let Some((buffer, _)) = self.buffer.take() {
-            pool.give(buffer);
+    fn drop_ring(&mut self, pool: &Pool) {
+        if let Some(ring) = self.ring.take() {
+            pool.give(ring.buffer);
         }
     }
 }
@@ -106,28 +165,38 @@ mod tests {
     #[test]
     fn rows_are_there_until_they_are_forgotten() {
         let (pool, mut slab) = (Pool::new(), Slab::new(3));
+        let mut joined = 0;
         // Of 5 rows a time, few or many are kept.
-        for kept in [0, 1, 2, 7, 30, 12, 1, 5, 5, 5, 0, 3] {
+        for kept in [0, 1, 2, 7, 30, 12, 12, 13, 13, 13, 13, 13, 13, 13, 1, 5, 5, 5, 0, 3] {
             let first = slab.end();
-            let new = slab.extend(&pool, 5, 5);
-            new.iter_mut().enumerate().for_each(|(i, v)| *v = (first * 3 + i) as f32);
+            slab.reserve(&pool, 5);
+            while slab.end() < first + 5 {
+                let at = slab.end();
+                let new = slab.extend(first + 5 - at);
+                assert!(!new.is_empty());
+                new.iter_mut().enumerate().for_each(|(i, v)| *v = (at * 3 + i) as f32);
+            }
             slab.keep_from(&pool, slab.end().saturating_sub(kept));
             let rows = slab.rows.clone();
             assert!(rows.len() <= kept && rows.end == first + 5);
             let values: Vec<f32> = (rows.start * 3..rows.end * 3).map(|i| i as f32).collect();
-            assert_eq!(slab.get(rows.clone()), values);
-            assert!(slab.get(rows.end..rows.end).is_empty());
+            let found = slab.get(&pool, rows.clone());
+            assert_eq!(*found, values);
+            joined += usize::from(found.joined.is_some());
+            assert!(slab.get(&pool, rows.end..rows.end).is_empty());
         }
+        assert!(joined > 2, "rows lay apart {joined} times");
         slab.clear(&pool);
-        assert!(slab.get(slab.end()..slab.end()).is_empty());
+        assert!(slab.get(&pool, slab.end()..slab.end()).is_empty());
     }
 
     #[test]
     #[should_panic(expected = "0..1 of a map with 3..5")]
     fn a_forgotten_row_is_not_read() {
         let (pool, mut slab) = (Pool::new(), Slab::new(1));
-        slab.extend(&pool, 5, 5);
+        slab.reserve(&pool, 5);
+        slab.extend(5);
         slab.keep_from(&pool, 3);
-        slab.get(0..1);
+        slab.get(&pool, 0..1);
     }
 }

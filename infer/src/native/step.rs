@@ -16,14 +16,14 @@ use super::fuse::Source;
 use super::program::{Convolution, Form, Program, Step, Work};
 use super::reach::Reach;
 use super::run::{Extent, Room};
-use super::slab::Slab;
+use super::slab::{Rows, Slab};
 
 /// Pixels that one task handles.
 const TASK: usize = 1 << 12;
 
 /// A piece of a map: its values, the rows that it stands for, and those around them.
 struct Piece<'a> {
-    values: &'a [f32],
+    values: Rows<'a>,
     shape: Shape,
     margin: Margin,
 }
@@ -36,46 +36,46 @@ pub(super) struct Reads<'a> {
     pub extents: &'a [Extent],
 }
 
-impl Reads<'_> {
-    fn piece(&self, program: &Program, source: &Source) -> Piece<'_> {
+impl<'a> Reads<'a> {
+    fn piece(&self, program: &Program, pool: &'a Pool, source: &Source) -> Piece<'a> {
         let (reach, extent) = (Reach::of(self.step, source), self.extents[source.value]);
         let (rows, margin) = reach.reads(self.rows, extent.columns);
         let height = rows.len() - margin.above - margin.below;
         let shape = Shape { batch: 1, height, width: extent.rows, channels: program.widths[source.value] };
-        Piece { values: self.maps[source.value].get(rows), shape, margin }
+        Piece { values: self.maps[source.value].get(pool, rows), shape, margin }
     }
 
-    fn plus(&self) -> Option<&[f32]> {
-        self.step.plus.map(|plus| self.maps[plus].get(self.rows.clone()))
+    fn plus(&self, pool: &'a Pool) -> Option<Rows<'a>> {
+        self.step.plus.map(|plus| self.maps[plus].get(pool, self.rows.clone()))
     }
 }
 
 impl Program {
     /// Some rows of a step's map.
-    pub(super) fn step(&self, work: &Work, reads: &Reads, room: &mut Room, out: &mut [f32]) {
-        let step = reads.step;
-        let x = reads.piece(self, &step.sources[0]);
+    pub(super) fn step(&self, work: &Work, reads: &Reads, room: &Room, out: &mut [f32]) {
+        let (step, pool) = (reads.step, &room.pool);
+        let x = reads.piece(self, pool, &step.sources[0]);
         match work {
             Work::Image { .. } => unreachable!("images come from outside"),
             Work::Conv(conv) => self.convolve(reads, &x, conv, room, out),
             Work::Depthwise { stride, weights, bias } => {
-                let (pool, channels) = (&room.pool, x.shape.channels);
+                let channels = x.shape.channels;
                 let finish = Finish { bias: Some(bias), plus: None, activation: step.activation };
                 let geometry = geometry(&x, [3, *stride]);
-                Depthwise { isa: self.isa, pool, geometry, channels }.convolve(x.values, weights, finish, out);
+                Depthwise { isa: self.isa, pool, geometry, channels }.convolve(&x.values, weights, finish, out);
             }
-            Work::Affine { gain, offset } => norm::affine(self.isa, x.values, None, [gain, offset], step.activation, out),
+            Work::Affine { gain, offset } => norm::affine(self.isa, &x.values, None, [gain, offset], step.activation, out),
             Work::Activate => {
                 let chunks = out.par_chunks_mut(TASK).zip(x.values.par_chunks(TASK));
                 chunks.for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(out, x)| *out = step.activation.of(*x)));
             }
-            Work::Add(places) => add(&x, &reads.piece(self, &step.sources[1]), places, out),
-            Work::MaxPool => pooling::max_pool_piece(self.isa, x.values, x.shape, x.margin, out),
-            Work::Upsample => copy_from(&room.pool, plain::upsample(&room.pool, x.values, x.shape), out),
+            Work::Add(places) => add(&x, &reads.piece(self, pool, &step.sources[1]), places, out),
+            Work::MaxPool => pooling::max_pool_piece(self.isa, &x.values, x.shape, x.margin, out),
+            Work::Upsample => copy_from(pool, plain::upsample(pool, &x.values, x.shape), out),
             Work::Concat => {
-                let parts: Vec<Piece> = step.sources.iter().map(|source| reads.piece(self, source)).collect();
-                let parts: Vec<(&[f32], usize)> = parts.iter().map(|part| (part.values, part.shape.channels)).collect();
-                copy_from(&room.pool, plain::concat_all(&room.pool, &parts), out);
+                let parts: Vec<Piece> = step.sources.iter().map(|source| reads.piece(self, pool, source)).collect();
+                let parts: Vec<(&[f32], usize)> = parts.iter().map(|part| (&*part.values, part.shape.channels)).collect();
+                copy_from(pool, plain::concat_all(pool, &parts), out);
             }
             Work::Difference([zero, one]) => {
                 let pixels = x.values.chunks_exact(x.shape.channels);
@@ -84,18 +84,22 @@ impl Program {
         }
     }
 
-    fn convolve(&self, reads: &Reads, x: &Piece, conv: &Convolution, room: &mut Room, out: &mut [f32]) {
-        let step = reads.step;
-        let finish = Finish { bias: Some(&conv.bias), plus: reads.plus(), activation: step.activation };
+    fn convolve(&self, reads: &Reads, x: &Piece, conv: &Convolution, room: &Room, out: &mut [f32]) {
+        let (step, pool) = (reads.step, &room.pool);
+        let plus = reads.plus(pool);
+        let finish = Finish { bias: Some(&conv.bias), plus: plus.as_deref(), activation: step.activation };
         match &conv.form {
             Form::Winograd(filter) | Form::Logit(filter, ..) => {
-                let part = |source: &Source| {
-                    let Piece { values, shape, margin } = reads.piece(self, source);
-                    Part { values, channels: shape.channels, halved: source.halved, margin }
-                };
-                let parts: Vec<Part> = step.sources.iter().map(part).collect();
+                let pieces: Vec<Piece> = step.sources.iter().map(|source| reads.piece(self, pool, source)).collect();
+                let parts = step.sources.iter().zip(&pieces).map(|(source, Piece { values, shape, margin })| Part {
+                    values,
+                    channels: shape.channels,
+                    halved: source.halved,
+                    margin: *margin,
+                });
+                let parts: Vec<Part> = parts.collect();
                 let grid = Grid { batch: 1, height: reads.rows.len(), width: reads.extents[step.value].rows };
-                let winograd = Winograd { isa: self.isa, pool: &room.pool, grid };
+                let winograd = Winograd { isa: self.isa, pool, grid };
                 if let Form::Logit(_, weights, bias) = &conv.form {
                     winograd.convolve_to_logit(&parts, filter, finish, Logit { weights, bias: *bias }, out);
                 } else {
@@ -104,19 +108,19 @@ impl Program {
             }
             Form::Patches(panels) => {
                 let geometry = geometry(x, [conv.kernel, conv.stride]);
-                let patches = Patches { isa: self.isa, pool: &room.pool, geometry, inputs: conv.inputs, outputs: step.width };
-                patches.convolve(x.values, panels, finish, out);
+                let patches = Patches { isa: self.isa, pool, geometry, inputs: conv.inputs, outputs: step.width };
+                patches.convolve(&x.values, panels, finish, out);
             }
             Form::Gather(weights) => {
                 let geometry = geometry(x, [conv.kernel, conv.stride]);
                 let class = room.table(geometry);
                 let (taps, outputs) = (geometry.taps(), step.width);
-                let gather = Gather { source: x.values, source_channels: conv.inputs, weights, taps, outputs, finish };
+                let gather = Gather { source: &x.values, source_channels: conv.inputs, weights, taps, outputs, finish };
                 gather.run(self.isa, std::slice::from_ref(&*class), out);
             }
             Form::Single(weights) => {
                 let single = Single { kernel: conv.kernel, weights, bias: conv.bias[0] };
-                single.convolve(self.isa, x.values, x.shape, x.margin, out);
+                single.convolve(self.isa, &x.values, x.shape, x.margin, out);
             }
         }
     }

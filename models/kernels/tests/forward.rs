@@ -155,7 +155,10 @@ fn enlarged_maps_are_read_as_they_are() {
     for isa in Isa::available() {
         let filter = Prepared::new(isa, &case.panels(), 48, outputs);
         let winograd = Winograd { isa, pool: &Pool::new(), grid: Grid { batch: 1, height, width } };
-        let parts = [Part { values: &small, channels: 16, halved: true, margin: Margin::NONE }, Part { values: &skip, channels: 32, halved: false, margin: Margin::NONE }];
+        let parts = [
+            Part { values: &small, channels: 16, halved: true, margin: Margin::NONE },
+            Part { values: &skip, channels: 32, halved: false, margin: Margin::NONE },
+        ];
         let mut out = vec![f32::NAN; case.plus.len()];
         winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());

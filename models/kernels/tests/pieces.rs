@@ -61,7 +61,12 @@ fn winograd_takes_pieces_of_whole_and_of_enlarged_maps() {
         let finish = || Finish { bias: Some(&bias), plus: None, activation: Activation::Relu };
         let run = |height: usize, [small, skip]: [(&[f32], Margin); 2]| {
             let mut out = vec![0.0; height * WIDTH * 16];
-            let parts = [(small, 16, true), (skip, 32, false)].map(|((values, margin), channels, halved)| Part { values, channels, halved, margin });
+            let parts = [(small, 16, true), (skip, 32, false)].map(|((values, margin), channels, halved)| Part {
+                values,
+                channels,
+                halved,
+                margin,
+            });
             let grid = Grid { batch: 1, height, width: WIDTH };
             Winograd { isa, pool: &pool, grid }.convolve_prepared(&parts, &filter, finish(), &mut out);
             out
