@@ -79,7 +79,7 @@ impl Program {
         while run.maps[self.logit].end() < width {
             let before = run.columns_made();
             for (index, step) in self.steps.iter().enumerate() {
-                let columns = run.possible(step);
+                let columns = run.possible(step, &|value| run.maps[value].end());
                 if !columns.is_empty() {
                     run.advance(step, columns.clone(), room);
                 }
@@ -118,6 +118,8 @@ struct Run<'a> {
     /// By value: columns that a turn makes at most, that many in the long run.
     most: Vec<usize>,
     maps: Vec<Slab>,
+    /// By value: columns that are kept from one turn to the next at most.
+    kept: Vec<usize>,
 }
 
 impl<'a> Run<'a> {
@@ -125,17 +127,36 @@ impl<'a> Run<'a> {
         let extents = program.extents(size);
         let most = extents.iter().map(|extent| (at_once * extent.columns).div_ceil(size.columns).next_multiple_of(4)).collect();
         let maps = extents.iter().zip(&program.widths).map(|(extent, width)| Slab::new(extent.rows * width)).collect();
-        Self { program, image, extents, most, maps }
+        let mut run = Self { program, image, extents, most, maps, kept: vec![0; program.values] };
+        run.kept = run.rehearse();
+        run
+    }
+
+    /// What is kept of each map: all turns, without a value.
+    fn rehearse(&self) -> Vec<usize> {
+        let mut rows = vec![0..0; self.program.values];
+        let mut kept = vec![0; rows.len()];
+        while rows[self.program.logit].end < self.extents[self.program.logit].columns {
+            for (index, step) in self.program.steps.iter().enumerate() {
+                let ends = |value: usize| rows[value].end;
+                rows[step.value].end = self.possible(step, &ends).end;
+                for &value in &self.program.steps[index].ends {
+                    rows[value].start = self.wanted(value, &|value| rows[value].end).min(rows[value].end);
+                    kept[value] = kept[value].max(rows[value].len());
+                }
+            }
+        }
+        kept
     }
 
     fn columns_made(&self) -> usize {
         self.maps.iter().map(Slab::end).sum()
     }
 
-    /// The columns that a step can make now.
-    fn possible(&self, step: &Step) -> Range<usize> {
-        let (done, all) = (self.maps[step.value].end(), self.extents[step.value].columns);
-        let until = |(value, reach): (usize, Reach)| reach.until(self.maps[value].end(), self.extents[value].columns, all);
+    /// The columns that a step can make now, when `ends` are those that there are of each map.
+    fn possible(&self, step: &Step, ends: &dyn Fn(usize) -> usize) -> Range<usize> {
+        let (done, all) = (ends(step.value), self.extents[step.value].columns);
+        let until = |(value, reach): (usize, Reach)| reach.until(ends(value), self.extents[value].columns, all);
         let end = step.reads().map(until).min().unwrap_or(all);
         done..end.min(done + self.most[step.value]).max(done)
     }
@@ -143,7 +164,7 @@ impl<'a> Run<'a> {
     fn advance(&mut self, step: &Step, columns: Range<usize>, room: &Room) {
         let mut own = std::mem::replace(&mut self.maps[step.value], Slab::new(0));
         let width = self.extents[step.value].columns;
-        own.reserve(&room.pool, self.most[step.value].min(width.next_multiple_of(4)));
+        own.reserve(&room.pool, self.kept[step.value], self.most[step.value].min(width.next_multiple_of(4)));
         let row = self.extents[step.value].rows * step.width;
         while own.end() < columns.end {
             let first = own.end();
@@ -173,14 +194,19 @@ impl<'a> Run<'a> {
     /// Of values whose last reader in this turn was step `index`, columns that no step will read again.
     fn forget(&mut self, index: usize, pool: &Pool) {
         for &value in &self.program.steps[index].ends {
-            let wanted = |step: &Step| {
-                let next = self.maps[step.value].end();
-                let is_done = next == self.extents[step.value].columns;
-                let reads = step.reads().filter(|(read, _)| *read == value && !is_done);
-                reads.map(|(_, reach)| reach.reads(&(next..next), self.extents[value].columns).0.start).min()
-            };
-            let first = self.program.steps.iter().filter_map(wanted).min().unwrap_or(usize::MAX);
+            let first = self.wanted(value, &|value| self.maps[value].end());
             self.maps[value].keep_from(pool, first);
         }
+    }
+
+    /// The first column of a map that a step will still read, when `ends` are those that there are of each map.
+    fn wanted(&self, value: usize, ends: &dyn Fn(usize) -> usize) -> usize {
+        let of = |step: &Step| {
+            let next = ends(step.value);
+            let is_done = next == self.extents[step.value].columns;
+            let reads = step.reads().filter(|(read, _)| *read == value && !is_done);
+            reads.map(|(_, reach)| reach.reads(&(next..next), self.extents[value].columns).0.start).min()
+        };
+        self.program.steps.iter().filter_map(of).min().unwrap_or(usize::MAX)
     }
 }

@@ -100,15 +100,15 @@ impl Slab {
         second.copy_from_slice(&ring.buffer[..second.len()]);
     }
 
-    /// Makes room for `most` further rows.
-    pub fn reserve(&mut self, pool: &Pool, most: usize) {
+    /// Makes room for `most` further rows beside `kept`, or beside those that there are.
+    pub fn reserve(&mut self, pool: &Pool, kept: usize, most: usize) {
         let live = self.rows.len();
         // What lies between the base and the first row has room too.
         if self.ring.as_ref().is_some_and(|ring| live + most <= ring.length) {
             return;
         }
         let base = self.rows.start / 4 * 4;
-        let length = (self.rows.start - base + live.max(FEW) + most).next_multiple_of(4);
+        let length = (self.rows.start - base + live.max(kept).max(FEW) + most).next_multiple_of(4);
         let mut buffer = pool.take(length * self.row);
         self.copy(self.rows.clone(), &mut buffer[(self.rows.start - base) * self.row..][..live * self.row]);
         self.few.clear();
@@ -169,7 +169,7 @@ mod tests {
         // Of 5 rows a time, few or many are kept.
         for kept in [0, 1, 2, 7, 30, 12, 12, 13, 13, 13, 13, 13, 13, 13, 1, 5, 5, 5, 0, 3] {
             let first = slab.end();
-            slab.reserve(&pool, 5);
+            slab.reserve(&pool, kept / 2, 5);
             while slab.end() < first + 5 {
                 let at = slab.end();
                 let new = slab.extend(first + 5 - at);
@@ -194,7 +194,7 @@ mod tests {
     #[should_panic(expected = "0..1 of a map with 3..5")]
     fn a_forgotten_row_is_not_read() {
         let (pool, mut slab) = (Pool::new(), Slab::new(1));
-        slab.reserve(&pool, 5);
+        slab.reserve(&pool, 0, 5);
         slab.extend(5);
         slab.keep_from(&pool, 3);
         slab.get(&pool, 0..1);

@@ -116,7 +116,7 @@ pub struct ScaleFacts {
 /// How the image was cut.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TileFacts {
-    /// Columns and rows of every window.
+    /// Columns and rows of every window; own kernels take neighbours of a band as one.
     pub window_px: [usize; 2],
     /// Pixels around each core.
     pub halo_px: usize,

@@ -41,7 +41,7 @@ impl Cpu {
             maps.read(source, |parts| convolution.convolve(parts, &weights, &mut out))?;
         } else if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
             let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
-            let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false, margin: Margin::NONE };
+            let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false };
             maps.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
         } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
             self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Finish::default(), &mut out);

@@ -47,7 +47,7 @@ impl Maps {
         let mut targets: Vec<PartBuffer> = buffers
             .iter_mut()
             .zip(&self.parts)
-            .map(|(values, (shape, halved))| PartBuffer { values, channels: shape.channels, halved: *halved, margin: Margin::NONE })
+            .map(|(values, (shape, halved))| PartBuffer { values, channels: shape.channels, halved: *halved })
             .collect();
         work(&mut targets);
         let mut found =
