@@ -77,7 +77,6 @@ impl Program {
         room.prepare(at_once * size.rows);
         let mut run = Run::new(self, image, size, at_once);
         while run.maps[self.logit].end() < width {
-            let before = run.columns_made();
             for (index, step) in self.steps.iter().enumerate() {
                 let columns = run.possible(step, &|value| run.maps[value].end());
                 if !columns.is_empty() {
@@ -88,7 +87,6 @@ impl Program {
                 }
                 run.forget(index, &room.pool);
             }
-            assert!(run.columns_made() > before, "a turn that brings nothing");
         }
         run.maps.iter_mut().for_each(|map| map.clear(&room.pool));
     }
@@ -133,10 +131,14 @@ impl<'a> Run<'a> {
     }
 
     /// What is kept of each map: all turns, without a value.
+    ///
+    /// # Panics
+    /// If a turn brings nothing: it would go on for ever.
     fn rehearse(&self) -> Vec<usize> {
         let mut rows = vec![0..0; self.program.values];
         let mut kept = vec![0; rows.len()];
         while rows[self.program.logit].end < self.extents[self.program.logit].columns {
+            let before: usize = rows.iter().map(|rows| rows.end).sum();
             for (index, step) in self.program.steps.iter().enumerate() {
                 let ends = |value: usize| rows[value].end;
                 rows[step.value].end = self.possible(step, &ends).end;
@@ -145,12 +147,9 @@ impl<'a> Run<'a> {
                     kept[value] = kept[value].max(rows[value].len());
                 }
             }
+            assert!(rows.iter().map(|rows| rows.end).sum::<usize>() > before, "a turn that brings nothing");
         }
         kept
-    }
-
-    fn columns_made(&self) -> usize {
-        self.maps.iter().map(Slab::end).sum()
     }
 
     /// The columns that a step can make now, when `ends` are those that there are of each map.
