@@ -26,6 +26,12 @@ pub trait Network: Send {
     /// `images`: `batch * height * width * 3` bytes, B H W C. Returns `batch * height * width` probabilities as round(255 p).
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>>;
 
+    /// Whether an error says that the device's memory is full, so that fewer images may go through.
+    fn is_memory_full(&self, error: &Error) -> bool {
+        let text = error.to_string().to_lowercase();
+        ["out of memory", "failed to allocate memory", "cuda failure 2:", "outofmemory"].iter().any(|phrase| text.contains(phrase))
+    }
+
     /// What it asks of the windows of a larger image.
     fn windows(&self) -> Windows {
         Windows::OneSize
@@ -165,7 +171,7 @@ pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(options.spin)?;
-    let mut builder = options.device.register(builder, &environment, threads, options.precision)?;
+    let mut builder = options.device.register(builder, &environment, threads, options.precision, bytes)?;
     builder.commit_from_memory(bytes).map_err(Error::from).doing(|| format!("making a session with ONNX Runtime {version}"))
 }
 

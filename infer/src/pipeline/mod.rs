@@ -144,8 +144,10 @@ fn read(job: &Job<'_>, work: &Work, next: &AtomicUsize, gate: &Gate, out: &SyncS
 
 /// Runs a network on batches of windows until there are no more, or nobody takes its answers.
 fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Read>>, out: &SyncSender<Answer>) -> Result<()> {
+    // What fits on the device; found once, kept to the end.
+    let mut fits = job.batch;
     loop {
-        let batch = next_batch(job.batch, windows);
+        let batch = next_batch(fits, windows);
         if batch.is_empty() {
             return Ok(());
         }
@@ -153,17 +155,39 @@ fn answer(job: &Job<'_>, network: &mut dyn Network, windows: &Mutex<Receiver<Rea
             job.check_stop()?;
             let (width, height) = (batch[0].1.width, batch[0].1.height);
             // Where all windows have one size, batches have one too.
-            let size = if job.grid.windows == Windows::OneSize { job.batch } else { batch.len() };
-            let images = together(batch, size * width * height * 3);
-            let probabilities = job.busy.network.time(|| network.quantised(&images, size, height, width))?;
-            drop(images);
-            assert_eq!(probabilities.len(), size * width * height, "a network answers every pixel");
-            for ((index, _), answer) in batch.iter().zip(probabilities.chunks_exact(width * height)) {
-                if out.send((*index, answer.to_vec())).is_err() {
+            let size = if job.grid.windows == Windows::OneSize { fits } else { batch.len() };
+            let answers = job.busy.network.time(|| in_memory(network, batch, [size, height, width], &mut fits))?;
+            for ((index, _), answer) in batch.iter().zip(answers) {
+                if out.send((*index, answer)).is_err() {
                     return Ok(());
                 }
             }
         }
+    }
+}
+
+/// Answers to a batch, filled up to `size` windows; where the device's memory is full, to half as many at a time, from now on.
+fn in_memory(network: &mut dyn Network, batch: &[Read], [size, height, width]: [usize; 3], fits: &mut usize) -> Result<Vec<Vec<u8>>> {
+    let images = together(batch, size * width * height * 3);
+    match network.quantised(&images, size, height, width) {
+        Ok(answers) => {
+            assert_eq!(answers.len(), size * width * height, "a network answers every pixel");
+            Ok(answers.chunks_exact(width * height).take(batch.len()).map(<[u8]>::to_vec).collect())
+        }
+        Err(error) if size > 1 && network.is_memory_full(&error) => {
+            drop(images);
+            *fits = size / 2;
+            tracing::warn!("{size} windows at once do not fit into the device's memory: going on with {fits} ({error})");
+            let mut answers = Vec::with_capacity(batch.len());
+            let mut rest = batch;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(*fits));
+                answers.extend(in_memory(network, now, [*fits, height, width], fits)?);
+                rest = later;
+            }
+            Ok(answers)
+        }
+        Err(error) => Err(error),
     }
 }
 

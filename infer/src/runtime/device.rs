@@ -9,7 +9,7 @@ use ort::ep;
 use ort::memory::DeviceType;
 use ort::session::builder::SessionBuilder;
 
-use super::openvino;
+use super::{engines, loaded, openvino};
 
 /// What runs the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,13 +54,14 @@ impl Device {
         }
     }
 
-    /// Makes sessions of `builder` run on this device, or fails. `threads` and `precision` matter to providers with their own.
+    /// Makes sessions of `builder` for `model` run on this device, or fails. `threads` and `precision` matter to providers with their own.
     pub(crate) fn register(
         self,
         builder: SessionBuilder,
         environment: &Environment,
         threads: usize,
         precision: Precision,
+        model: &[u8],
     ) -> Result<SessionBuilder> {
         let provider = match self.resolve() {
             Device::Auto | Device::Cpu if precision == Precision::Bf16 => {
@@ -70,7 +71,7 @@ impl Device {
             Device::Native => bail!("the device native is none of ONNX Runtime's"; hint: "use --device cpu"),
             Device::OpenVino => return openvino::register(builder, environment, threads, precision),
             Device::Cuda => ep::CUDA::default().build(),
-            Device::TensorRt => ep::TensorRT::default().build(),
+            Device::TensorRt => tensorrt(model)?.build(),
         };
         builder
             .with_execution_providers([provider.error_on_failure()])
@@ -80,6 +81,18 @@ impl Device {
                 "the runtime that is installed here may be for CPUs only: name one built for this device by NUCLEI_ONNXRUNTIME, or use cpu"
             })
     }
+}
+
+/// `TensorRT` with the engine that it has built before, or a place for the one that it will build.
+fn tensorrt(model: &[u8]) -> Result<ep::TensorRT> {
+    let runtime = loaded().map_or_else(String::new, |(_, version)| version);
+    let (folder, is_filled) = engines::folder(model, &runtime)?;
+    if !is_filled {
+        tracing::warn!("TensorRT builds its engine for this model and GPU, which takes minutes, once; it is kept in {}", folder.display());
+    }
+    let folder = folder.display();
+    let cached = ep::TensorRT::default().with_engine_cache(true).with_engine_cache_path(&folder);
+    Ok(cached.with_timing_cache(true).with_timing_cache_path(&folder))
 }
 
 /// Whether the CPU multiplies bf16 matrices in hardware (Intel's AMX).

@@ -5,6 +5,7 @@
 
 mod device;
 mod doctor;
+mod engines;
 mod install;
 mod load;
 mod locate;

@@ -1,0 +1,59 @@
+//! Where `TensorRT` keeps what it takes minutes to build: an engine is for one model, one kind of GPU, one driver and one runtime.
+
+use std::path::{Path, PathBuf};
+
+use models::{Context, Result, artifact};
+
+/// The folder for the engine and the timings of a model on this machine, made if need be, and whether something is in it.
+pub fn folder(model: &[u8], runtime: &str) -> Result<(PathBuf, bool)> {
+    let folder = models::wheel::cache_folder()?.join("engines").join(key(model, &gpus(Path::new("/proc/driver/nvidia")), runtime));
+    std::fs::create_dir_all(&folder).doing(|| format!("making the folder {} for TensorRT's engine", folder.display()))?;
+    let is_filled = std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
+    Ok((folder, is_filled))
+}
+
+/// A name that no other model, machine or runtime has.
+fn key(model: &[u8], gpus: &str, runtime: &str) -> String {
+    let parts = serde_json::json!([artifact::sha256(model), gpus, runtime]);
+    artifact::sha256(parts.to_string().as_bytes())[..32].to_owned()
+}
+
+/// The driver's version and the kinds of GPUs, as the driver tells them in files.
+fn gpus(driver: &Path) -> String {
+    let mut lines = vec![std::fs::read_to_string(driver.join("version")).unwrap_or_default()];
+    let cards = std::fs::read_dir(driver.join("gpus")).into_iter().flatten().flatten();
+    let mut cards: Vec<PathBuf> = cards.map(|card| card.path().join("information")).collect();
+    cards.sort();
+    for card in cards {
+        let text = std::fs::read_to_string(card).unwrap_or_default();
+        lines.extend(text.lines().filter(|line| line.starts_with("Model")).map(str::to_owned));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_for_one_model_machine_and_runtime() {
+        let driver = tempfile::tempdir().unwrap();
+        let put = |file: &str, text: &str| {
+            let path = driver.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("version", "NVRM version: 550.54");
+        put("gpus/0000:01/information", "Model: \t A\nIRQ: 77\n");
+        let first = gpus(driver.path());
+        assert!(first.contains("550.54") && first.contains("Model: \t A") && !first.contains("IRQ"));
+        put("gpus/0000:02/information", "Model: \t B\nIRQ: 78\n");
+        let second = gpus(driver.path());
+        let keys = [key(b"a", &first, "1.31"), key(b"b", &first, "1.31"), key(b"a", &second, "1.31"), key(b"a", &first, "1.32")];
+        for (i, one) in keys.iter().enumerate() {
+            assert!(one.len() == 32 && keys[i + 1..].iter().all(|other| one != other));
+        }
+        assert_eq!(key(b"a", &first, "1.31"), keys[0]);
+        assert_eq!(gpus(Path::new("/nowhere")), "");
+    }
+}
