@@ -176,7 +176,7 @@ fn in_memory(network: &mut dyn Network, batch: &[Read], [size, height, width]: [
         }
         Err(error) if size > 1 && network.is_memory_full(&error) => {
             drop(images);
-            *fits = size / 2;
+            *fits = (*fits).min(size / 2);
             tracing::warn!("{size} windows at once do not fit into the device's memory: going on with {fits} ({error})");
             let mut answers = Vec::with_capacity(batch.len());
             let mut rest = batch;
