@@ -71,8 +71,8 @@ pub struct SegmentCommand {
     /// How the model is run.
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Sessions of the model that run side by side, each with its own threads and memory [default: 2 where tiles have at most 1024 px
-    /// and ONNX Runtime runs the network on the CPU, else 1].
+    /// Sessions of the model that run side by side, each with its own threads (on a GPU its own stream) and memory [default: 2 on cuda, and
+    /// where ONNX Runtime runs the network on the CPU on tiles of at most 1024 px; else 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub sessions: Option<u16>,
     /// The public key that must have signed the model [default: trusted.pub beside the program, if it is there].

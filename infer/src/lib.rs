@@ -7,7 +7,7 @@
 //! | [`slide`], [`tile`] | reading slides at the model's scale, in windows |
 //! | [`tissue`] | where a slide is looked at |
 //! | [`model`] | the `.onnx` file: read once, checked, hashed |
-//! | [`segmenter`] | a session that turns images into probabilities |
+//! | [`segmenter`], [`bound`] | a session that turns images into probabilities, and the buffers that it keeps |
 //! | [`native`] | models run by this program's own kernels |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
@@ -21,6 +21,7 @@
 //! | [`watcher`] | inner values of a network, for the exporter |
 //! | [`onnx_proto`] | the part of the ONNX format that is written and checked here |
 
+pub mod bound;
 pub mod certificate;
 pub mod choose;
 pub mod cohort;

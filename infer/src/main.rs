@@ -105,13 +105,14 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
 }
 
 /// Sessions, and the cores shared among them: two of half the threads are faster than one of all, and need twice the memory
-/// (docs/slides.md); not so with long windows, as own kernels take them.
+/// (docs/slides.md); not so with long windows, as own kernels take them. On a GPU each has a stream: one copies while the other computes;
+/// with `TensorRT` each would build an engine first.
 fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let on_cpu = matches!(options.device, Device::Native | Device::Cpu | Device::OpenVino);
     let one_size = args.segment.tile_px(&model.card, Windows::OneSize);
     let pays = on_cpu && options.device != Device::Native && cores > 1 && options.threads == 0 && one_size <= 1024;
-    let sessions = args.sessions.unwrap_or(if pays { 2 } else { 1 });
+    let sessions = args.sessions.unwrap_or(if pays || options.device == Device::Cuda { 2 } else { 1 });
     if options.threads == 0 && on_cpu {
         options.threads = (cores / usize::from(sessions)).max(1);
     }

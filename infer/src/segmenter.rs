@@ -9,9 +9,10 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 
+use crate::bound::Bound;
 pub use crate::model::Model;
 use crate::native::{self, Native};
-use crate::runtime::{self, Device, Precision};
+use crate::runtime::{self, Device, Precision, Waiting};
 use crate::tile::Windows;
 
 /// The name of the input: u8, `B H W C`.
@@ -61,8 +62,14 @@ pub struct Segmenter {
 }
 
 enum Engine {
-    Session(Box<Session>),
+    Session(Box<Hosted>),
     Native(Box<Native>),
+}
+
+/// A session of ONNX Runtime, and its buffers for batches of the last shape.
+struct Hosted {
+    session: Session,
+    bound: Option<Bound>,
 }
 
 impl Segmenter {
@@ -78,7 +85,7 @@ impl Segmenter {
         } else {
             let session = session(&model.bytes, options)?;
             check_names(&session)?;
-            Engine::Session(Box::new(session))
+            Engine::Session(Box::new(Hosted { session, bound: None }))
         };
         tracing::info!("{} runs on {device} in {}", model.card.name, options.precision.name());
         Ok(Self { engine, card: model.card.clone(), device })
@@ -115,9 +122,29 @@ impl Segmenter {
         check_shape(self.card.stride, images.len(), shape)?;
         match &mut self.engine {
             Engine::Native(native) => every_pixel(native.probabilities(images, shape), shape),
-            Engine::Session(session) => run(session, &self.card, PROBABILITY, images, shape),
+            Engine::Session(hosted) => {
+                let _waiting = waiting(self.device);
+                run(&mut hosted.session, &self.card, PROBABILITY, images, shape)
+            }
         }
     }
+}
+
+impl Hosted {
+    /// Through buffers that stay as long as batches have one shape, as those of a slide do.
+    fn quantised(&mut self, device: Device, images: &[u8], shape: [usize; 3]) -> Result<Vec<u8>> {
+        if self.bound.as_ref().is_none_or(|bound| bound.shape() != shape) {
+            self.bound = None; // before others are made: both may not fit into the device's memory
+            self.bound = Some(Bound::new(&self.session, device, shape)?);
+        }
+        let bound = self.bound.as_mut().expect("it was made above");
+        bound.run(&mut self.session, images)
+    }
+}
+
+/// `TensorRT` builds an engine when it first meets a shape of images, for minutes; nothing else takes long.
+fn waiting(device: Device) -> Option<Waiting> {
+    (device == Device::TensorRt).then(|| Waiting::for_work("TensorRT builds its engine"))
 }
 
 fn every_pixel<T>(values: Vec<T>, shape: [usize; 3]) -> Result<Vec<T>> {
@@ -146,7 +173,11 @@ impl Network for Segmenter {
         check_shape(self.card.stride, images.len(), shape)?;
         match &mut self.engine {
             Engine::Native(native) => every_pixel(native.quantised(images, shape), shape),
-            Engine::Session(session) => run(session, &self.card, QUANTISED, images, shape),
+            Engine::Session(hosted) => {
+                let _waiting = waiting(self.device);
+                let doing = || format!("running {} on {batch} x {height} x {width} pixels", self.card.name);
+                hosted.quantised(self.device, images, shape).doing(doing)
+            }
         }
     }
 
@@ -172,6 +203,7 @@ pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
         .with_inter_threads(1)?
         .with_intra_op_spinning(options.spin)?;
     let mut builder = options.device.register(builder, &environment, threads, options.precision, bytes)?;
+    let _waiting = waiting(options.device.resolve());
     builder.commit_from_memory(bytes).map_err(Error::from).doing(|| format!("making a session with ONNX Runtime {version}"))
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the whole crate, in one program: they share the naive evaluator and link once.
 
+mod buffers;
 mod forms;
 mod mutations;
 mod native;

@@ -10,6 +10,7 @@ mod install;
 mod load;
 mod locate;
 mod openvino;
+mod waiting;
 
 pub use device::{Device, Precision, has_amx, has_nvidia};
 pub use doctor::{Finding, doctor};
@@ -17,3 +18,4 @@ pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
 pub use load::{load, loaded};
 pub use locate::{Found, Library, Place, locate};
+pub(crate) use waiting::Waiting;

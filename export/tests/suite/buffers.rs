@@ -1,0 +1,45 @@
+//! Buffers of a session that stay from one batch to the next: no answer of an earlier one may be seen in a later one.
+
+use infer::runtime::Device;
+use infer::segmenter::{Model, Network, Options, Segmenter};
+use models::decode::quantise;
+
+use crate::shipped::{exported, install_runtime};
+
+/// An image that no other number gives.
+fn images(number: usize, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|i| ((i + 1) * (2 * number + 3) * 7919 / 64 % 256) as u8).collect()
+}
+
+#[test]
+fn a_batch_is_answered_whatever_came_before_it() {
+    install_runtime();
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(&exported(folder.path(), &export::Options::default())).unwrap();
+    for device in [Device::Cpu, Device::OpenVino] {
+        let options = Options { device, threads: 1, ..Options::default() };
+        let mut sessions = [(); 2].map(|()| Segmenter::new(&model, &options));
+        if let (Device::OpenVino, [Err(error), _]) = (device, &sessions) {
+            let is_absent = ["was not found", "offers no CPU"].iter().any(|reason| error.to_string().contains(reason));
+            assert!(is_absent, "{error}");
+            eprintln!("NOT RUN on {device}: {error}");
+            continue;
+        }
+        let [kept, fresh] = sessions.each_mut().map(|session| session.as_mut().unwrap());
+        let shapes = [[1, 64, 96], [1, 64, 96], [2, 64, 96], [2, 64, 96], [1, 96, 64], [1, 64, 96]];
+        let mut answers: Vec<Vec<u8>> = Vec::new();
+        for (number, shape) in shapes.into_iter().enumerate() {
+            let [batch, height, width] = shape;
+            let images = images(number, batch * height * width * 3);
+            let answer = kept.quantised(&images, batch, height, width).unwrap();
+            // This way nothing is kept.
+            let expected = fresh.probabilities(&images, batch, height, width).unwrap();
+            assert!(answer.iter().copied().eq(expected.iter().map(|p| quantise(*p))), "{device}, batch {number}");
+            assert!(answers.iter().all(|earlier| *earlier != answer), "{device}: batch {number} is answered as an earlier one");
+            answers.push(answer);
+        }
+        assert!(kept.quantised(&[0; 32 * 32 * 3], 1, 32, 48).is_err());
+        let again = kept.quantised(&images(0, 64 * 96 * 3), 1, 64, 96).unwrap();
+        assert_eq!(again, answers[0], "{device}");
+    }
+}
