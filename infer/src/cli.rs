@@ -140,8 +140,15 @@ pub enum RuntimeCommand {
         /// `OpenVINO` too (53 MB): several times faster on Intel's CPUs with AMX.
         #[arg(long)]
         openvino: bool,
+        /// An ONNX Runtime for NVIDIA GPUs too, with CUDA 13 and cuDNN 9 (1.2 GB to fetch, 1.7 GB on disk, in `cuda/` of the folder). The
+        /// driver must be 580 or newer; TensorRT's own libraries are not among them.
+        #[arg(long)]
+        cuda: bool,
+        /// Only what runs on any CPU: what is installed anyway.
+        #[arg(long, conflicts_with_all = ["openvino", "cuda"])]
+        cpu: bool,
         /// Put the libraries here instead of the cache; `lib` beside the program is found by it.
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, visible_alias = "dest", value_name = "DIR")]
         into: Option<PathBuf>,
     },
     /// Show which libraries are found, and where.

@@ -40,11 +40,11 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Segment(args) => return segment(args),
         Command::Cohort { out } => return cohort(out),
         Command::Verify(args) => verify(args)?,
-        Command::Runtime(RuntimeCommand::Install { from, openvino, into }) => {
+        Command::Runtime(RuntimeCommand::Install { from, openvino, cuda, cpu: _, into }) => {
             let (from, into) = (from.as_deref(), into.as_deref());
             let mut all = runtime::install(from, into)?;
-            if *openvino {
-                all.push(runtime::install_library(Library::OpenVino, from, into)?);
+            for library in [openvino.then_some(Library::OpenVino), cuda.then_some(Library::Cuda)].into_iter().flatten() {
+                all.push(runtime::install_library(library, from, into)?);
             }
             for installed in all {
                 let state = if installed.written { "installed" } else { "already there" };

@@ -9,7 +9,7 @@ use ort::ep;
 use ort::memory::DeviceType;
 use ort::session::builder::SessionBuilder;
 
-use super::{engines, loaded, openvino};
+use super::{cuda, engines, loaded, openvino};
 
 /// What runs the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,12 +73,15 @@ impl Device {
             Device::Cuda => ep::CUDA::default().build(),
             Device::TensorRt => tensorrt(model)?.build(),
         };
+        if let Some((runtime, _)) = loaded() {
+            cuda::load_beside(&runtime)?;
+        }
         builder
             .with_execution_providers([provider.error_on_failure()])
             .map_err(Error::from)
             .doing(|| format!("asking ONNX Runtime for the device {self}"))
             .hint(|| {
-                "the runtime that is installed here may be for CPUs only: name one built for this device by NUCLEI_ONNXRUNTIME, or use cpu"
+                "`infer runtime install --cuda` fetches an ONNX Runtime for NVIDIA GPUs with CUDA and cuDNN (not TensorRT's own libraries); the driver must be 580 or newer"
             })
     }
 }

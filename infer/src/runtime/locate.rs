@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use models::{Result, bail};
+use models::{Result, bail, wheel};
 
-use models::wheel::{self, Wheel};
+use super::has_nvidia;
 
 /// A native library that is loaded at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +16,13 @@ pub enum Library {
     OpenSlide,
     /// Intel's `OpenVINO` as a plugin of ONNX Runtime, its own libraries beside it. Installed when asked for.
     OpenVino,
+    /// ONNX Runtime's provider for NVIDIA GPUs, its ONNX Runtime, CUDA and cuDNN beside it. Installed when asked for.
+    Cuda,
 }
 
 impl Library {
     /// Every library, in the order in which they are listed.
-    pub const ALL: [Library; 3] = [Library::OnnxRuntime, Library::OpenSlide, Library::OpenVino];
+    pub const ALL: [Library; 4] = [Library::OnnxRuntime, Library::OpenSlide, Library::OpenVino, Library::Cuda];
 
     /// What people call it.
     pub fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Library {
             Library::OnnxRuntime => "ONNX Runtime",
             Library::OpenSlide => "OpenSlide",
             Library::OpenVino => "OpenVINO",
+            Library::Cuda => "CUDA",
         }
     }
 
@@ -37,28 +40,15 @@ impl Library {
             Library::OnnxRuntime => &["NUCLEI_ONNXRUNTIME", "ORT_DYLIB_PATH"],
             Library::OpenSlide => &["NUCLEI_OPENSLIDE"],
             Library::OpenVino => &["NUCLEI_OPENVINO"],
+            Library::Cuda => &["NUCLEI_CUDA"],
         }
     }
 
-    /// The pinned wheel that carries it.
-    pub fn wheel(self) -> &'static Wheel {
+    /// Its folder in one of libraries: what is for GPUs has an ONNX Runtime of its own, of the same name.
+    pub fn folder(self, libraries: &Path) -> PathBuf {
         match self {
-            Library::OnnxRuntime => &wheel::ONNXRUNTIME,
-            Library::OpenSlide => &wheel::OPENSLIDE,
-            Library::OpenVino => &wheel::OPENVINO,
-        }
-    }
-
-    /// Its place in the pinned wheel and its SHA-256; then the same of what it needs beside it.
-    pub(crate) fn members(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Library::OnnxRuntime => {
-                &[("onnxruntime/capi/libonnxruntime.so.1.31.1", "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3")]
-            }
-            Library::OpenSlide => {
-                &[("openslide_bin/libopenslide.so.1", "552b5b77901bc9c7e7cc6e02a0b4f2861ffa85572b036a063db4f19ed2f357df")]
-            }
-            Library::OpenVino => &OPENVINO_MEMBERS,
+            Library::Cuda => libraries.join("cuda"),
+            Library::OnnxRuntime | Library::OpenSlide | Library::OpenVino => libraries.to_owned(),
         }
     }
 
@@ -68,6 +58,7 @@ impl Library {
             Library::OnnxRuntime => "onnxruntime",
             Library::OpenSlide => "openslide",
             Library::OpenVino => "onnxruntime_providers_openvino_plugin",
+            Library::Cuda => "onnxruntime_providers_cuda",
         };
         let rest = file.strip_prefix("lib").unwrap_or(file).strip_prefix(stem);
         rest.is_some_and(|rest| {
@@ -76,17 +67,6 @@ impl Library {
         })
     }
 }
-
-const OPENVINO_MEMBERS: [(&str, &str); 5] = [
-    (
-        "onnxruntime_ep_openvino/libonnxruntime_providers_openvino_plugin.so",
-        "99644306dea90173d2fac5e2ad8d10c9574ecf6e6e71ca30e426531abd5a717f",
-    ),
-    ("onnxruntime_ep_openvino/libopenvino.so.2641", "9b9a80ac1f18e07b13ed54459d9a865bcfe9dc170dbf8fe740c2974b85ecedc1"),
-    ("onnxruntime_ep_openvino/libopenvino_onnx_frontend.so.2641", "82d499f5b5e8514def7aaa1ecd5a9f570542d33ae9d00a0077f707cccd0e0192"),
-    ("onnxruntime_ep_openvino/libopenvino_intel_cpu_plugin.so", "6599e3dd300d047b5ed72f8e48101c5f312c25321f35f57f803641ff8372900b"),
-    ("onnxruntime_ep_openvino/libtbb.so.12", "ac9518497a4f2cb6729792730f145ee58367316031511923fef263c9ac81ca61"),
-];
 
 /// What named a library's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,11 +118,18 @@ pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("lib")));
     let cache = wheel::cache_folder().ok().map(|folder| folder.join("lib"));
     for (folder, place) in [(&beside, Place::BesideProgram), (&cache, Place::Cache)] {
-        if let Some(path) = folder.as_deref().and_then(|folder| in_folder(library, folder)) {
+        let Some(folder) = folder else { continue };
+        // Where there is a GPU, the ONNX Runtime that can use it.
+        let for_gpu = (library == Library::OnnxRuntime && has_nvidia()).then(|| Library::Cuda.folder(folder));
+        if let Some(path) = for_gpu.into_iter().chain([library.folder(folder)]).find_map(|folder| in_folder(library, &folder)) {
             return Ok(Found { path, place });
         }
     }
-    let option = if library == Library::OpenVino { " --openvino" } else { "" };
+    let option = match library {
+        Library::OnnxRuntime | Library::OpenSlide => "",
+        Library::OpenVino => " --openvino",
+        Library::Cuda => " --cuda",
+    };
     let shown = |folder: Option<PathBuf>| folder.map_or_else(|| "(unknown)".to_owned(), |folder| folder.display().to_string());
     bail!(
         "{} was not found: {} not set, nothing in {} nor in {}", library.name(), library.variables().join(" and "), shown(beside), shown(cache);

