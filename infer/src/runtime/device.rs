@@ -103,9 +103,9 @@ pub fn has_amx() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))
 }
 
-/// Whether NVIDIA's driver is loaded.
+/// Whether NVIDIA's driver is there: the system's own, or Windows' under its Linux.
 pub fn has_nvidia() -> bool {
-    std::path::Path::new("/proc/driver/nvidia/version").exists()
+    ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|file| std::path::Path::new(file).exists())
 }
 
 const CPU_PROVIDER: &str = "CPUExecutionProvider";

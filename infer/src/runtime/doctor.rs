@@ -1,9 +1,11 @@
 //! What is here and what is missing, each with what to type.
 
-use models::Error;
+use std::process::Command;
 
-use super::{Library, load, loaded, locate};
-use models::wheel;
+use models::{Context, Error, bail, wheel};
+use ort::ep::{self, ExecutionProvider};
+
+use super::{Library, has_nvidia, load, loaded, locate};
 
 /// One thing that was looked at.
 #[derive(Debug)]
@@ -27,11 +29,14 @@ pub fn doctor() -> Vec<Finding> {
             state: Ok(format!("{} on {}, {cores} cores{}", std::env::consts::OS, std::env::consts::ARCH, vector_units())),
             optional: false,
         },
+        Finding { what: "memory".into(), state: memory(), optional: true },
+        Finding { what: "GPU".into(), state: gpu(), optional: true },
         Finding { what: "cache".into(), state: wheel::cache_folder().map(|folder| folder.display().to_string()), optional: true },
         Finding { what: "own kernels".into(), state: Ok(format!("f32, {}", kernels::Isa::best().name())), optional: false },
         Finding { what: "ONNX Runtime".into(), state: onnx_runtime(), optional: true },
         Finding { what: "OpenSlide".into(), state: found(Library::OpenSlide), optional: true },
         Finding { what: "OpenVINO".into(), state: found(Library::OpenVino), optional: true },
+        Finding { what: "CUDA".into(), state: found(Library::Cuda), optional: true },
     ]
 }
 
@@ -39,7 +44,36 @@ fn onnx_runtime() -> Result<String, Error> {
     load(None)?;
     let found = locate(Library::OnnxRuntime, None)?;
     let version = loaded().map_or_else(String::new, |(_, version)| version);
-    Ok(format!("{} (named by {}), version {version}, loads", found.path.display(), found.place))
+    let providers = [("cuda", ep::CUDA::is_available()), ("tensorrt", ep::TensorRT::is_available())];
+    let offered: String =
+        providers.iter().filter(|(_, is_there)| matches!(is_there, Ok(true))).map(|(name, _)| format!(", {name}")).collect();
+    Ok(format!("{} (named by {}), version {version}, loads, built for cpu{offered}", found.path.display(), found.place))
+}
+
+fn memory() -> Result<String, Error> {
+    let text = std::fs::read_to_string("/proc/meminfo").doing(|| "reading /proc/meminfo")?;
+    let gib = |key: &str| kib(&text, key).map_or_else(|| "?".to_owned(), |kib| format!("{:.1}", kib / 1024.0 / 1024.0));
+    Ok(format!("{} of {} GiB free", gib("MemAvailable"), gib("MemTotal")))
+}
+
+/// A line of `/proc/meminfo`.
+fn kib(text: &str, key: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// Name, driver and memory of each, as NVIDIA's own tool tells them.
+fn gpu() -> Result<String, Error> {
+    if !has_nvidia() {
+        bail!("no NVIDIA driver is loaded here"; hint: "nothing is missing where there is no such GPU");
+    }
+    let told = Command::new("nvidia-smi").args(["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]).output();
+    let told = told.doing(|| "starting nvidia-smi")?;
+    let text = String::from_utf8_lossy(if told.status.success() { &told.stdout } else { &told.stderr }).trim().replace('\n', "; ");
+    if !told.status.success() {
+        bail!("nvidia-smi ended with {}: {text}", told.status; hint: "the driver and its libraries may be of two versions: restart the machine");
+    }
+    Ok(text)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -58,4 +92,17 @@ fn vector_units() -> &'static str {
 #[cfg(not(target_arch = "x86_64"))]
 fn vector_units() -> &'static str {
     ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_memory_are_found_by_their_whole_name() {
+        let text = "MemTotal:       24576000 kB\nMemFree:  1 kB\nMemAvailable:   12288000 kB\nHugePages_Total:       0\n";
+        assert_eq!(kib(text, "MemTotal"), Some(24_576_000.0));
+        assert_eq!(kib(text, "MemAvailable"), Some(12_288_000.0));
+        assert_eq!((kib(text, "Mem"), kib(text, "HugePages_Total")), (None, None));
+    }
 }
