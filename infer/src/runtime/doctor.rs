@@ -44,10 +44,10 @@ fn onnx_runtime() -> Result<String, Error> {
     load(None)?;
     let found = locate(Library::OnnxRuntime, None)?;
     let version = loaded().map_or_else(String::new, |(_, version)| version);
-    let providers = [("cuda", ep::CUDA::is_available()), ("tensorrt", ep::TensorRT::is_available())];
-    let offered: String =
-        providers.iter().filter(|(_, is_there)| matches!(is_there, Ok(true))).map(|(name, _)| format!(", {name}")).collect();
-    Ok(format!("{} (named by {}), version {version}, loads, built for cpu{offered}", found.path.display(), found.place))
+    let providers = [("cpu", Ok(true)), ("cuda", ep::CUDA::is_available()), ("tensorrt", ep::TensorRT::is_available())];
+    let offered: Vec<&str> = providers.iter().filter(|(_, is_there)| matches!(is_there, Ok(true))).map(|(name, _)| *name).collect();
+    let (path, built_for) = (found.path.display(), offered.join(", "));
+    Ok(format!("{path} (named by {}), version {version}, loads, built for {built_for}", found.place))
 }
 
 fn memory() -> Result<String, Error> {

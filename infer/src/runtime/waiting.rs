@@ -48,8 +48,8 @@ mod tests {
     fn lines_come_while_work_goes_on_and_end_with_it() {
         let (line, lines) = channel();
         let waiting = Waiting::telling(Duration::from_millis(5), move |elapsed| line.send(elapsed).unwrap());
-        let first = lines.recv_timeout(Duration::from_secs(60)).unwrap();
-        assert!(first >= Duration::from_millis(5) && lines.recv_timeout(Duration::from_secs(60)).unwrap() > first);
+        let first = lines.recv_timeout(Duration::from_mins(1)).unwrap();
+        assert!(first >= Duration::from_millis(5) && lines.recv_timeout(Duration::from_mins(1)).unwrap() > first);
         drop(waiting);
         // The sender went with the thread: nothing comes after those that are there.
         assert_eq!(lines.iter().find(|elapsed| *elapsed < first), None);
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn what_is_soon_done_is_not_told() {
         let (line, lines) = channel();
-        drop(Waiting::telling(Duration::from_secs(600), move |_| line.send(()).unwrap()));
+        drop(Waiting::telling(Duration::from_mins(10), move |_| line.send(()).unwrap()));
         assert!(lines.recv().is_err());
     }
 }
