@@ -112,7 +112,7 @@ unsafe fn run_avx512(task: &Task, scratch: &mut Scratch) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn run_avx2(task: &Task, scratch: &mut Scratch) {
-    unsafe { task.run::<super::lanes::Avx2, 4, 1, 4>(scratch) }
+    unsafe { task.run::<super::lanes::Avx2, 6, 1, 6>(scratch) }
 }
 
 impl Task<'_> {

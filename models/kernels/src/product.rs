@@ -1,5 +1,7 @@
 //! Products of matrices that lie in a cache, in blocks that stay in registers.
 
+use std::marker::PhantomData;
+
 use crate::lanes::{Lanes, Work};
 
 /// `out[row][width] (+)= sum over k of left[row][k] * right[k][width]`, `width` being 16 or 32.
@@ -43,9 +45,11 @@ impl Work for Product {
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
-            match self.vectors {
-                2 => blocks(self.rows, L::WIDE, &Rows::<L, 2>(&self, std::marker::PhantomData)),
-                _ => blocks(self.rows, L::WIDE, &Rows::<L, 1>(&self, std::marker::PhantomData)),
+            if L::WIDE && self.vectors == 2 {
+                return blocks(self.rows, true, &Rows::<L, 2>(&self, 0, PhantomData));
+            }
+            for vector in 0..self.vectors {
+                blocks(self.rows, L::WIDE, &Rows::<L, 1>(&self, vector, PhantomData));
             }
         }
     }
@@ -56,15 +60,16 @@ trait Block {
     unsafe fn block<const M: usize>(&self, row: usize);
 }
 
-/// Covers `rows`, a multiple of four, by blocks of 12 and 8 (few of 4) with many registers, of 4 with few.
+/// Covers `rows`, a multiple of four, by blocks of 12 and 8 (few of 4) with many registers, of 6 and 4 with few.
 #[inline(always)]
 unsafe fn blocks(rows: usize, wide: bool, work: &impl Block) {
     debug_assert!(rows.is_multiple_of(4));
-    let (twelves, eights) = match (wide, rows % 12) {
-        (true, 0) => (rows / 12, 0),
-        (true, 8) => (rows / 12, 1),
-        (true, _) if rows >= 16 => (rows / 12 - 1, 2),
-        _ => (0, 0),
+    let (twelves, eights, sixes) = match (wide, rows % 12) {
+        (true, 0) => (rows / 12, 0, 0),
+        (true, 8) => (rows / 12, 1, 0),
+        (true, _) if rows >= 16 => (rows / 12 - 1, 2, 0),
+        (true, _) => (0, 0, 0),
+        (false, rest) => (0, 0, (rows - rest) / 6),
     };
     let mut row = 0;
     // SAFETY: rows stay below `rows`; the rest is the caller's promise.
@@ -77,6 +82,10 @@ unsafe fn blocks(rows: usize, wide: bool, work: &impl Block) {
             work.block::<8>(row);
             row += 8;
         }
+        for _ in 0..sixes {
+            work.block::<6>(row);
+            row += 6;
+        }
         while row < rows {
             work.block::<4>(row);
             row += 4;
@@ -84,14 +93,17 @@ unsafe fn blocks(rows: usize, wide: bool, work: &impl Block) {
     }
 }
 
-struct Rows<'a, L, const N: usize>(&'a Product, std::marker::PhantomData<L>);
+/// `N` vectors from one of them on.
+struct Rows<'a, L, const N: usize>(&'a Product, usize, PhantomData<L>);
 
 impl<L: Lanes, const N: usize> Block for Rows<'_, L, N> {
     #[inline(always)]
     unsafe fn block<const M: usize>(&self, row: usize) {
-        let Product { left, left_row, segments, left_segment, inner, right, add, out, out_row, .. } = *self.0;
+        let Product { left, left_row, segments, left_segment, inner, right, vectors, add, out, out_row, .. } = *self.0;
+        let vectors = if N == 1 { vectors } else { N };
         // SAFETY: the matrices have the sizes that `Product` states.
         unsafe {
+            let (right, out) = (right.add(self.1 * 16), out.add(self.1 * 16));
             let mut sums = [[L::zero(); N]; M];
             if add {
                 for m in 0..M {
@@ -105,11 +117,11 @@ impl<L: Lanes, const N: usize> Block for Rows<'_, L, N> {
                 for m in 0..M {
                     pointers[m] = left.add((row + m) * left_row + segment * left_segment);
                 }
-                let right = right.add(segment * inner * N * 16);
+                let right = right.add(segment * inner * vectors * 16);
                 for k in 0..inner {
                     let mut b = [L::zero(); N];
                     for n in 0..N {
-                        b[n] = L::load(right.add((k * N + n) * 16));
+                        b[n] = L::load(right.add((k * vectors + n) * 16));
                     }
                     for m in 0..M {
                         let a = L::splat(pointers[m].add(k));
@@ -153,27 +165,32 @@ impl Work for Outer {
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
-            match self.vectors {
-                2 => blocks(self.columns, L::WIDE, &Columns::<L, 2>(&self, std::marker::PhantomData)),
-                _ => blocks(self.columns, L::WIDE, &Columns::<L, 1>(&self, std::marker::PhantomData)),
+            if L::WIDE && self.vectors == 2 {
+                return blocks(self.columns, true, &Columns::<L, 2>(&self, 0, PhantomData));
+            }
+            for vector in 0..self.vectors {
+                blocks(self.columns, L::WIDE, &Columns::<L, 1>(&self, vector, PhantomData));
             }
         }
     }
 }
 
-struct Columns<'a, L, const N: usize>(&'a Outer, std::marker::PhantomData<L>);
+/// `N` vectors from one of them on.
+struct Columns<'a, L, const N: usize>(&'a Outer, usize, PhantomData<L>);
 
 impl<L: Lanes, const N: usize> Block for Columns<'_, L, N> {
     #[inline(always)]
     unsafe fn block<const M: usize>(&self, column: usize) {
-        let Outer { left, rows, columns, right, right_row, add, out, .. } = *self.0;
+        let Outer { left, rows, columns, right, right_row, vectors, add, out } = *self.0;
+        let vectors = if N == 1 { vectors } else { N };
         // SAFETY: the matrices have the sizes that `Outer` states.
         unsafe {
+            let (right, out) = (right.add(self.1 * 16), out.add(self.1 * 16));
             let mut sums = [[L::zero(); N]; M];
             if add {
                 for m in 0..M {
                     for n in 0..N {
-                        sums[m][n] = L::load(out.add(((column + m) * N + n) * 16));
+                        sums[m][n] = L::load(out.add(((column + m) * vectors + n) * 16));
                     }
                 }
             }
@@ -192,7 +209,7 @@ impl<L: Lanes, const N: usize> Block for Columns<'_, L, N> {
             }
             for m in 0..M {
                 for n in 0..N {
-                    sums[m][n].store(out.add(((column + m) * N + n) * 16));
+                    sums[m][n].store(out.add(((column + m) * vectors + n) * 16));
                 }
             }
         }

@@ -14,7 +14,7 @@ pub use x86::{Avx2, Avx512};
 /// Every method needs the instruction set that the type stands for; pointers must be valid for 16 values.
 #[expect(clippy::missing_safety_doc, clippy::return_self_not_must_use, reason = "said once, above; results are plainly used")]
 pub trait Lanes: Copy {
-    /// Whether there are 32 registers of 16 values, so that blocks of 12 x 2 sums stay in registers; else blocks of 4 x 1 do.
+    /// Whether there are 32 registers of 16 values, so that blocks of 12 x 2 sums stay in registers; else blocks of 6 x 1 do.
     const WIDE: bool;
     /// All zero.
     unsafe fn zero() -> Self;
