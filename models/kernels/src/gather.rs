@@ -54,7 +54,7 @@ impl Gather<'_> {
     /// Computes every pixel of every class; `output` is `[pixel][outputs]`, and each pixel must stand in one class.
     pub fn run(&self, isa: Isa, classes: &[Class], output: &mut [f32]) {
         let zeros = vec![0.0; self.source_channels];
-        let chunk = self.pixels_per_task();
+        let chunk = self.pixels_per_task(isa);
         let tasks: Vec<(&Class, usize)> =
             classes.iter().flat_map(|class| (0..class.pixels.len()).step_by(chunk).map(move |from| (class, from))).collect();
         for class in classes {
@@ -81,10 +81,10 @@ impl Gather<'_> {
         });
     }
 
-    /// Source and output of a task stay in the second-level cache together with a group of panels. Depends on the shape alone.
-    fn pixels_per_task(&self) -> usize {
+    /// Source and output of a task stay in the second-level cache together with a group of panels. Depends on shape and instruction set alone.
+    fn pixels_per_task(&self, isa: Isa) -> usize {
         let bytes = 4 * (self.source_channels + self.outputs);
-        ((512 << 10) / bytes).clamp(48, 1536).next_multiple_of(24)
+        (isa.second_level_cache() / 4 / bytes).clamp(48, 1536).next_multiple_of(24)
     }
 }
 
@@ -122,8 +122,9 @@ impl Task<'_> {
         let panels = self.gather.outputs.div_ceil(WIDTH);
         self.fill_table(scratch);
         let pixels = self.to - self.from;
-        scratch.sums.clear();
-        scratch.sums.resize(pixels * NR * WIDTH, 0.0);
+        if scratch.sums.len() < pixels * NR * WIDTH {
+            scratch.sums.resize(pixels * NR * WIDTH, 0.0);
+        }
         let mut panel = 0;
         while panel < panels {
             unsafe {
@@ -179,19 +180,29 @@ impl Task<'_> {
                 first = false;
             }
         }
-        unsafe { self.write_out::<NR>(panel, scratch) }
+        unsafe { self.write_out::<L, NR>(panel, scratch) }
     }
 
     /// Sums of `NR` panels to their pixels, with the bias; channels past the last are dropped.
     #[inline(always)]
-    unsafe fn write_out<const NR: usize>(&self, panel: usize, scratch: &Scratch) {
+    unsafe fn write_out<L: Lanes, const NR: usize>(&self, panel: usize, scratch: &Scratch) {
         let outputs = self.gather.outputs;
         let first = panel * WIDTH;
         let count = (NR * WIDTH).min(outputs - first);
+        let is_whole = count == NR * WIDTH;
         for (sums, &pixel) in scratch.sums.chunks_exact(NR * WIDTH).zip(&self.class.pixels[self.from..self.to]) {
+            let at = pixel as usize * outputs + first;
             // SAFETY: the pixel is in range (checked in `Gather::run`) and belongs to this task alone.
-            let row = unsafe { std::slice::from_raw_parts_mut(self.output.get().add(pixel as usize * outputs + first), count) };
-            self.gather.finish.write(sums, first, pixel as usize * outputs + first, row);
+            unsafe {
+                let row = self.output.get().add(at);
+                if !is_whole {
+                    self.gather.finish.write(sums, first, at, std::slice::from_raw_parts_mut(row, count));
+                    continue;
+                }
+                for n in (0..count).step_by(WIDTH) {
+                    self.gather.finish.lanes(L::load(sums.as_ptr().add(n)), first + n, at + n).store(row.add(n));
+                }
+            }
         }
     }
 }

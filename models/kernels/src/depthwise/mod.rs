@@ -3,6 +3,8 @@
 
 mod weight_gradient;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::finish::Finish;
@@ -104,6 +106,9 @@ impl Depthwise<'_> {
     }
 }
 
+/// Values of three rows that are read, and of one that is written, which stay near while channels pass by.
+const NEAR: usize = 24 << 10;
+
 /// One row of results.
 struct Row<'a> {
     image: &'a [f32],
@@ -122,11 +127,15 @@ struct Row<'a> {
 impl Work for Row<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let whole = self.channels / 16 * 16;
+        let (whole, count) = (self.channels / 16 * 16, self.columns.len());
+        let step = (NEAR / (4 * self.channels)).max(8);
         // SAFETY: taps read rows and columns inside the image; tasks write different rows.
         unsafe {
-            for c in (0..whole).step_by(16) {
-                self.sixteen::<L>(c);
+            for first in (0..count).step_by(step) {
+                let columns = first..(first + step).min(count);
+                for c in (0..whole).step_by(L::Part::WIDTH) {
+                    self.some::<L::Part>(c, columns.clone());
+                }
             }
             for c in whole..self.channels {
                 self.one(c);
@@ -136,11 +145,12 @@ impl Work for Row<'_> {
 }
 
 impl Row<'_> {
-    /// Channels `c..c + 16` of all columns.
+    /// Channels `c..c + L::WIDTH` of some columns.
     #[inline(always)]
-    unsafe fn sixteen<L: Lanes>(&self, c: usize) {
+    unsafe fn some<L: Lanes>(&self, c: usize, columns: Range<usize>) {
         let mut filter = None;
-        for (column, reads) in self.columns.iter().enumerate() {
+        for column in columns {
+            let reads = &self.columns[column];
             let at = self.at + column * self.channels + c;
             // SAFETY: as in `run`.
             unsafe {

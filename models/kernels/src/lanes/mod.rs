@@ -1,28 +1,36 @@
 //! Sixteen f32 side by side, on whatever the processor has.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod plain;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 pub use plain::Plain;
-#[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
 
-/// Sixteen f32 values that are multiplied and added together.
+/// Sixteen f32 values that are multiplied and added together, or eight where a type says so.
 ///
 /// # Safety
-/// Every method needs the instruction set that the type stands for; pointers must be valid for 16 values.
+/// Every method needs the instruction set that the type stands for; pointers must be valid for `WIDTH` values.
 #[expect(clippy::missing_safety_doc, clippy::return_self_not_must_use, reason = "said once, above; results are plainly used")]
 pub trait Lanes: Copy {
+    /// Values side by side: 16, or 8 in some [`Lanes::Part`].
+    const WIDTH: usize;
+    /// What fits into one register, for work on values by themselves that needs many of them at a time.
+    type Part: Lanes;
     /// Whether there are 32 registers of 16 values, so that blocks of 12 x 2 sums stay in registers; else blocks of 6 x 1 do.
     const WIDE: bool;
     /// All zero.
     unsafe fn zero() -> Self;
-    /// Sixteen copies of the value at `p`.
+    /// Copies of the value at `p`.
     unsafe fn splat(p: *const f32) -> Self;
-    /// Sixteen values from `p` on, no alignment needed.
+    /// `WIDTH` values from `p` on, no alignment needed.
     unsafe fn load(p: *const f32) -> Self;
-    /// Writes sixteen values from `p` on.
+    /// Writes `WIDTH` values from `p` on.
     unsafe fn store(self, p: *mut f32);
     /// `self + a * b`.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
@@ -38,7 +46,7 @@ pub trait Lanes: Copy {
     unsafe fn reciprocal(self) -> Self;
     /// `self * 2^n` for whole numbers `n` from -126 to 127.
     unsafe fn scaled(self, n: Self) -> Self;
-    /// The sum of the sixteen values.
+    /// The sum of the values.
     unsafe fn sum(self) -> f32;
     /// The larger of the two; `other` where either is NaN.
     unsafe fn larger(self, other: Self) -> Self;
@@ -124,6 +132,15 @@ impl Isa {
             Self::Avx2 => "AVX2",
             Self::Plain if cfg!(target_arch = "aarch64") => "NEON",
             Self::Plain => "no vector unit in particular",
+        }
+    }
+
+    /// Bytes of a second-level cache that work is cut for: servers with AVX-512 have 1 to 2 MiB, others as little as this.
+    pub fn second_level_cache(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 2 << 20,
+            _ => 512 << 10,
         }
     }
 

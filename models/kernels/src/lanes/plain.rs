@@ -14,7 +14,9 @@ impl Plain {
 }
 
 impl Lanes for Plain {
+    const WIDTH: usize = 16;
     const WIDE: bool = false;
+    type Part = Self;
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0.0; 16])

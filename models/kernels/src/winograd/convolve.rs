@@ -53,7 +53,7 @@ impl Winograd<'_> {
         assert_eq!(filter.len(), PLACES * inputs * outputs);
         let groups = self.groups(outputs);
         let zeros = vec![0.0; inputs];
-        let block = tiles_at_a_time(inputs, outputs, self.grid.tiles());
+        let block = tiles_at_a_time(self.isa, inputs, outputs, self.grid.tiles());
         (0..self.grid.tiles().div_ceil(block)).into_par_iter().for_each(|task| {
             let tiles = self.range(task, block);
             let rows = tiles.len();
@@ -84,7 +84,7 @@ impl Winograd<'_> {
             let tiles = self.range(block, TILES);
             let rows = tiles.len();
             let map = self.places_of(sources, filter.inputs, tiles.clone());
-            groups.par_chunks(together(groups.len(), filter.inputs, rows)).for_each(|groups| {
+            groups.par_chunks(together(self.isa, groups.len(), filter.inputs, rows)).for_each(|groups| {
                 let (of_row_len, result_len) = (SIDE * filter.inputs * 32, len(rows, 32));
                 with_room(groups.len() * (of_row_len + result_len), |room| {
                     let (of_row, result) = room.split_at_mut(groups.len() * of_row_len);

@@ -131,17 +131,18 @@ impl Winograd<'_> {
 }
 
 /// Groups that a task takes along while the places of a map pass by: as many as leave no thread idle and stay, filters and
-/// places, in a second-level cache of 2 MiB. This depends on the number of threads, but results do not: every one is a sum
-/// within its group.
-fn together(groups: usize, inputs: usize, rows: usize) -> usize {
+/// places, in the second-level cache. This depends on the number of threads, but results do not: every one is a sum within
+/// its group.
+fn together(isa: Isa, groups: usize, inputs: usize, rows: usize) -> usize {
     let values = (filter::TAPS + SIDE) * inputs * 32 + len(rows, 32);
-    (groups / rayon::current_num_threads()).min((7 << 16) / values).max(1)
+    (groups / rayon::current_num_threads()).min(isa.second_level_cache() * 7 / 32 / values).max(1)
 }
 
 /// Tiles whose places stay in the second-level cache together with those of one group of results; evenly many for all tasks.
-fn tiles_at_a_time(inputs: usize, outputs: usize, tiles: usize) -> usize {
+fn tiles_at_a_time(isa: Isa, inputs: usize, outputs: usize, tiles: usize) -> usize {
     // A filter that fills the cache by itself comes from farther away: more tiles for each of its visits.
-    let values = if inputs * outputs > 12288 { 3 << 17 } else { 1 << 17 };
+    let share = if inputs * outputs > 12288 { 3 } else { 1 };
+    let values = isa.second_level_cache() / 16 * share;
     let most = (values / (PLACES * (inputs + 32))).clamp(12, 96);
     tiles.div_ceil(tiles.div_ceil(most)).next_multiple_of(4)
 }

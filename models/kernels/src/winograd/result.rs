@@ -7,15 +7,15 @@ use super::transform::{Grid, PartMut, Places, at};
 use crate::finish::Finish;
 use crate::lanes::{Lanes, Work};
 
-/// `A^T m A` of one tile and sixteen channels.
+/// `A^T m A` of one tile and some channels, from `channel` of the places on.
 ///
 /// # Safety
 /// Places hold `PLACES` times the tile's row.
 #[inline(always)]
-unsafe fn results<L: Lanes>(places: &Places, row: usize) -> [[L; STEP]; STEP] {
+unsafe fn results<L: Lanes>(places: &Places, row: usize, channel: usize) -> [[L; STEP]; STEP] {
     // SAFETY: the caller's promise.
     unsafe {
-        let from = places.first.add(row * places.row);
+        let from = places.first.add(row * places.row + channel);
         let mut half = [[L::zero(); SIDE]; STEP];
         for x in 0..SIDE {
             let mut column = [L::zero(); SIDE];
@@ -49,15 +49,17 @@ impl Work for ToResult {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         for (row, tile) in self.tiles.clone().enumerate().take_while(|(_, tile)| *tile < self.grid.tiles()) {
-            // SAFETY: places hold `PLACES` times `tiles` rows; pixels are inside the map, and each tile belongs to one task.
-            unsafe { self.store(tile, results::<L>(&self.places, row)) };
+            for c in (0..16).step_by(L::Part::WIDTH) {
+                // SAFETY: places hold `PLACES` times `tiles` rows; pixels are inside the map, and each tile belongs to one task.
+                unsafe { self.store(tile, self.channel + c, results::<L::Part>(&self.places, row, c)) };
+            }
         }
     }
 }
 
 impl ToResult {
     #[inline(always)]
-    unsafe fn store<L: Lanes>(&self, tile: usize, values: [[L; STEP]; STEP]) {
+    unsafe fn store<L: Lanes>(&self, tile: usize, channel: usize, values: [[L; STEP]; STEP]) {
         let (image, y0, x0) = self.grid.origin(tile);
         let step = if self.part.halved { 2 } else { 1 };
         for y in (0..STEP).step_by(step).take_while(|y| y0 + y < self.grid.height) {
@@ -70,7 +72,7 @@ impl ToResult {
                     } else {
                         values[y][x]
                     };
-                    value.store(self.part.values.add(pixel + self.channel));
+                    value.store(self.part.values.add(pixel + channel));
                 }
             }
         }
@@ -89,13 +91,15 @@ impl Work for ToFinished<'_> {
         let ToResult { grid, part, ref tiles, channel, ref places } = self.result;
         for (row, tile) in tiles.clone().enumerate().take_while(|(_, tile)| *tile < grid.tiles()) {
             let (image, y0, x0) = grid.origin(tile);
-            // SAFETY: as in `ToResult`; the finish has a value for each value of the map.
-            unsafe {
-                let values = results::<L>(places, row);
-                for (y, values) in values.iter().enumerate().take_while(|(y, _)| y0 + y < grid.height) {
-                    for (x, value) in values.iter().enumerate().take_while(|(x, _)| x0 + x < grid.width) {
-                        let pixel = at(&grid, part.channels, false, [image, y0 + y, x0 + x]) + channel;
-                        self.finish.lanes(*value, channel, pixel).store(part.values.add(pixel));
+            for channel in (channel..channel + 16).step_by(L::Part::WIDTH) {
+                // SAFETY: as in `ToResult`; the finish has a value for each value of the map.
+                unsafe {
+                    let values = results::<L::Part>(places, row, channel - self.result.channel);
+                    for (y, values) in values.iter().enumerate().take_while(|(y, _)| y0 + y < grid.height) {
+                        for (x, value) in values.iter().enumerate().take_while(|(x, _)| x0 + x < grid.width) {
+                            let pixel = at(&grid, part.channels, false, [image, y0 + y, x0 + x]) + channel;
+                            self.finish.lanes(*value, channel, pixel).store(part.values.add(pixel));
+                        }
                     }
                 }
             }
@@ -124,7 +128,7 @@ impl Work for ToLogit<'_> {
             // SAFETY: as in `ToResult`; `part` has one value for each pixel.
             unsafe {
                 let weights = L::load(self.weights.as_ptr().add(channel));
-                let values = results::<L>(places, row);
+                let values = results::<L>(places, row, 0);
                 for (y, values) in values.iter().enumerate().take_while(|(y, _)| y0 + y < grid.height) {
                     for (x, value) in values.iter().enumerate().take_while(|(x, _)| x0 + x < grid.width) {
                         let pixel = at(&grid, 1, false, [image, y0 + y, x0 + x]);

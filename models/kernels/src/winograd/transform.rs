@@ -1,4 +1,4 @@
-//! From maps and gradients to places; sixteen channels at a time.
+//! From maps and gradients to places; as many channels at a time as a register has.
 //!
 //! Places lie as `[place][tile][channel]`, so that each of the 36 is a matrix of tiles by channels.
 
@@ -63,26 +63,36 @@ pub fn at(grid: &Grid, channels: usize, halved: bool, [image, y, x]: [usize; 3])
     ((image * (grid.height >> half) + (y >> half)) * (grid.width >> half) + (x >> half)) * channels
 }
 
-/// `N x N` pixels from `(y, x)` on, where `zeros` stands for those outside.
+/// `N x N` pixels from `before` above and left of a tile's first on, where `zeros` stands for those outside.
 #[inline(always)]
 fn pixels<const N: usize>(grid: &Grid, part: &Part, zeros: *const f32, tile: usize, before: usize) -> [[*const f32; N]; N] {
-    let mut table = [[zeros; N]; N];
     if tile >= grid.tiles() {
-        return table;
+        return [[zeros; N]; N];
     }
     let (image, y0, x0) = grid.origin(tile);
-    let above = part.margin.above << usize::from(part.halved);
-    let source = Grid { height: grid.height + above + (part.margin.below << usize::from(part.halved)), ..*grid };
-    for (i, row) in table.iter_mut().enumerate() {
-        let y = (y0 + i + above).wrapping_sub(before);
-        for (j, pixel) in row.iter_mut().enumerate() {
-            let x = (x0 + j).wrapping_sub(before);
-            if y < source.height && x < source.width {
-                *pixel = part.values[at(&source, part.channels, part.halved, [image, y, x])..].as_ptr();
-            }
-        }
+    let half = usize::from(part.halved);
+    let Margin { above, below } = part.margin;
+    let (height, width) = ((grid.height >> half) + above + below, grid.width >> half);
+    let columns = offsets::<N>(x0, before, grid.width, half, 0, part.channels);
+    let rows = offsets::<N>(y0 + (above << half), before, height << half, half, image * height, width * part.channels);
+    let first = part.values.as_ptr();
+    if rows.iter().chain(&columns).all(|&offset| offset != OUTSIDE) {
+        debug_assert!(rows[N - 1] + columns[N - 1] + part.channels <= part.values.len());
+        return rows.map(|row| columns.map(|column| first.wrapping_add(row + column)));
     }
-    table
+    rows.map(|row| columns.map(|column| if row == OUTSIDE || column == OUTSIDE { zeros } else { first.wrapping_add(row + column) }))
+}
+
+/// Stands for the offset of what lies outside of a map.
+const OUTSIDE: usize = usize::MAX;
+
+/// Offsets of `N` rows (or columns) of `size`, from `before` before `from` on; a halved map has one for every two.
+#[inline(always)]
+fn offsets<const N: usize>(from: usize, before: usize, size: usize, half: usize, first: usize, step: usize) -> [usize; N] {
+    std::array::from_fn(|i| {
+        let at = (from + i).wrapping_sub(before);
+        if at < size { (first + (at >> half)) * step } else { OUTSIDE }
+    })
 }
 
 /// Where places go, or come from.
@@ -112,11 +122,11 @@ impl Work for OfMap<'_> {
     unsafe fn run<L: Lanes>(self) {
         for (row, tile) in self.tiles.clone().enumerate() {
             let table = pixels::<SIDE>(&self.grid, &self.part, self.zeros.as_ptr(), tile, 1);
-            for c in (0..self.part.channels).step_by(16) {
+            for c in (0..self.part.channels).step_by(L::Part::WIDTH) {
                 // SAFETY: table entries hold `channels` values, places have room for `tiles` rows (see `Room` in the caller).
                 unsafe {
                     let out = self.places.first.add(row * self.places.row + c);
-                    let half = if self.part.halved { columns::<L>(&table, c, true) } else { columns::<L>(&table, c, false) };
+                    let half = if self.part.halved { columns::<L::Part>(&table, c, true) } else { columns::<L::Part>(&table, c, false) };
                     for y in 0..SIDE {
                         let values = of_map(half[y]);
                         for x in 0..SIDE {
@@ -129,10 +139,10 @@ impl Work for OfMap<'_> {
     }
 }
 
-/// `B^T d` of sixteen channels. In a halved map the pixels 1 and 2 of a tile are the same, and 3 and 4.
+/// `B^T d` of some channels. In a halved map the pixels 1 and 2 of a tile are the same, and 3 and 4.
 ///
 /// # Safety
-/// Table entries hold sixteen values from `c` on.
+/// Table entries hold `L::WIDTH` values from `c` on.
 #[inline(always)]
 unsafe fn columns<L: Lanes>(table: &[[*const f32; SIDE]; SIDE], c: usize, is_halved: bool) -> [[L; SIDE]; SIDE] {
     // SAFETY: the caller's promise.
@@ -176,15 +186,15 @@ impl Work for OfGradient<'_> {
     unsafe fn run<L: Lanes>(self) {
         for (row, tile) in self.tiles.clone().enumerate() {
             let table = pixels::<STEP>(&self.grid, &self.part, self.zeros.as_ptr(), tile, 0);
-            for c in self.channels.clone().step_by(16) {
+            for c in self.channels.clone().step_by(L::Part::WIDTH) {
                 // SAFETY: as in `OfMap`.
                 unsafe {
                     let out = self.places.first.add(row * self.places.row + c - self.channels.start);
-                    let mut half = [[L::zero(); STEP]; SIDE];
+                    let mut half = [[L::Part::zero(); STEP]; SIDE];
                     for x in 0..STEP {
-                        let mut column = [L::zero(); STEP];
+                        let mut column = [L::Part::zero(); STEP];
                         for y in 0..STEP {
-                            column[y] = L::load(table[y][x].add(c));
+                            column[y] = L::Part::load(table[y][x].add(c));
                         }
                         let column = of_gradient(column);
                         for y in 0..SIDE {

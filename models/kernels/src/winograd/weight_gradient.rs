@@ -30,7 +30,7 @@ impl Winograd<'_> {
     fn sums_by_tiles(&self, sources: &[Part], inputs: usize, gradient: Part, out: &mut [f32]) {
         let groups = self.groups(gradient.channels);
         let size = PLACES * inputs * gradient.channels;
-        let block = tiles_at_a_time(inputs, gradient.channels, self.grid.tiles());
+        let block = tiles_at_a_time(self.isa, inputs, gradient.channels, self.grid.tiles());
         let blocks = self.grid.tiles().div_ceil(block);
         let parts = if size > 1 << 16 { 8 } else { 32 }.min(blocks);
         let zeros = vec![0.0; inputs.max(gradient.channels)];
@@ -109,7 +109,7 @@ impl Winograd<'_> {
             let tiles = self.range(block, TILES);
             let rows = tiles.len();
             let map = self.places_of(sources, inputs, tiles.clone());
-            groups.par_chunks(together(groups.len(), inputs, rows)).for_each(|groups| {
+            groups.par_chunks(together(self.isa, groups.len(), inputs, rows)).for_each(|groups| {
                 let (of_gradient_len, of_row_len) = (len(rows, 32), SIDE * inputs * 32);
                 with_room(groups.len() * (of_gradient_len + of_row_len), |room| {
                     let (of_gradient, of_row) = room.split_at_mut(groups.len() * of_gradient_len);

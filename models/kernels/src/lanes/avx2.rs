@@ -1,0 +1,172 @@
+//! Eight values in a register of AVX2, and sixteen in two of them.
+
+use std::arch::x86_64::{
+    __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
+    _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+};
+
+use super::{Lanes, Plain};
+
+/// One 256-bit register.
+#[derive(Clone, Copy)]
+pub struct Avx2Part(__m256);
+
+impl Lanes for Avx2Part {
+    const WIDTH: usize = 8;
+    const WIDE: bool = false;
+    type Part = Self;
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        unsafe { Self(_mm256_setzero_ps()) }
+    }
+    #[inline(always)]
+    unsafe fn splat(p: *const f32) -> Self {
+        unsafe { Self(_mm256_broadcast_ss(&*p)) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        unsafe { Self(_mm256_loadu_ps(p)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        unsafe { _mm256_storeu_ps(p, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+        unsafe { Self(_mm256_fmadd_ps(a.0, b.0, self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn minus_product(self, a: Self, b: Self) -> Self {
+        unsafe { Self(_mm256_fnmadd_ps(a.0, b.0, self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn reciprocal(self) -> Self {
+        unsafe { Self(_mm256_div_ps(_mm256_set1_ps(1.0), self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn scaled(self, n: Self) -> Self {
+        unsafe {
+            let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n.0), _mm256_set1_epi32(127)));
+            Self(_mm256_mul_ps(self.0, _mm256_castsi256_ps(power)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut values = [0.0; 16];
+        unsafe {
+            self.store(values.as_mut_ptr());
+            Plain::load(values.as_ptr()).sum()
+        }
+    }
+    #[inline(always)]
+    unsafe fn larger(self, other: Self) -> Self {
+        unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn smaller(self, other: Self) -> Self {
+        unsafe { Self(_mm256_min_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, test: Self) -> Self {
+        unsafe { Self(_mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_GT_OQ>(test.0, _mm256_setzero_ps()))) }
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, a: Self, b: Self) -> Self {
+        unsafe { Self(_mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0))) }
+    }
+}
+
+/// Two 256-bit registers.
+#[derive(Clone, Copy)]
+pub struct Avx2(Avx2Part, Avx2Part);
+
+impl Lanes for Avx2 {
+    const WIDTH: usize = 16;
+    const WIDE: bool = false;
+    type Part = Avx2Part;
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        unsafe { Self(Avx2Part::zero(), Avx2Part::zero()) }
+    }
+    #[inline(always)]
+    unsafe fn splat(p: *const f32) -> Self {
+        let v = unsafe { Avx2Part::splat(p) };
+        Self(v, v)
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        unsafe { Self(Avx2Part::load(p), Avx2Part::load(p.add(8))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        unsafe {
+            self.0.store(p);
+            self.1.store(p.add(8));
+        }
+    }
+    #[inline(always)]
+    unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+        unsafe { Self(self.0.plus_product(a.0, b.0), self.1.plus_product(a.1, b.1)) }
+    }
+    #[inline(always)]
+    unsafe fn minus_product(self, a: Self, b: Self) -> Self {
+        unsafe { Self(self.0.minus_product(a.0, b.0), self.1.minus_product(a.1, b.1)) }
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        unsafe { Self(self.0.plus(other.0), self.1.plus(other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        unsafe { Self(self.0.minus(other.0), self.1.minus(other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        unsafe { Self(self.0.times(other.0), self.1.times(other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn reciprocal(self) -> Self {
+        unsafe { Self(self.0.reciprocal(), self.1.reciprocal()) }
+    }
+    #[inline(always)]
+    unsafe fn scaled(self, n: Self) -> Self {
+        unsafe { Self(self.0.scaled(n.0), self.1.scaled(n.1)) }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut values = [0.0; 16];
+        unsafe {
+            self.store(values.as_mut_ptr());
+            Plain::load(values.as_ptr()).sum()
+        }
+    }
+    #[inline(always)]
+    unsafe fn larger(self, other: Self) -> Self {
+        unsafe { Self(self.0.larger(other.0), self.1.larger(other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn smaller(self, other: Self) -> Self {
+        unsafe { Self(self.0.smaller(other.0), self.1.smaller(other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, test: Self) -> Self {
+        unsafe { Self(self.0.where_positive(test.0), self.1.where_positive(test.1)) }
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, a: Self, b: Self) -> Self {
+        unsafe { Self(self.0.where_equal(a.0, b.0), self.1.where_equal(a.1, b.1)) }
+    }
+}
