@@ -76,11 +76,17 @@ fn pixels<const N: usize>(grid: &Grid, part: &Part, zeros: *const f32, tile: usi
     let columns = offsets::<N>(x0, before, grid.width, half, 0, part.channels);
     let rows = offsets::<N>(y0 + (above << half), before, height << half, half, image * height, width * part.channels);
     let first = part.values.as_ptr();
-    if rows.iter().chain(&columns).all(|&offset| offset != OUTSIDE) {
-        debug_assert!(rows[N - 1] + columns[N - 1] + part.channels <= part.values.len());
-        return rows.map(|row| columns.map(|column| first.wrapping_add(row + column)));
+    let is_inside = rows.iter().chain(&columns).all(|&offset| offset != OUTSIDE);
+    debug_assert!(!is_inside || rows[N - 1] + columns[N - 1] + part.channels <= part.values.len());
+    let mut table = [[zeros; N]; N];
+    for i in 0..N {
+        for j in 0..N {
+            if is_inside || (rows[i] != OUTSIDE && columns[j] != OUTSIDE) {
+                table[i][j] = first.wrapping_add(rows[i] + columns[j]);
+            }
+        }
     }
-    rows.map(|row| columns.map(|column| if row == OUTSIDE || column == OUTSIDE { zeros } else { first.wrapping_add(row + column) }))
+    table
 }
 
 /// Stands for the offset of what lies outside of a map.
@@ -89,10 +95,14 @@ const OUTSIDE: usize = usize::MAX;
 /// Offsets of `N` rows (or columns) of `size`, from `before` before `from` on; a halved map has one for every two.
 #[inline(always)]
 fn offsets<const N: usize>(from: usize, before: usize, size: usize, half: usize, first: usize, step: usize) -> [usize; N] {
-    std::array::from_fn(|i| {
+    let mut offsets = [OUTSIDE; N];
+    for (i, offset) in offsets.iter_mut().enumerate() {
         let at = (from + i).wrapping_sub(before);
-        if at < size { (first + (at >> half)) * step } else { OUTSIDE }
-    })
+        if at < size {
+            *offset = (first + (at >> half)) * step;
+        }
+    }
+    offsets
 }
 
 /// Where places go, or come from.
