@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stains::{STAINS, cross, dot};
+
 /// Side of the square cells over which colours are averaged, in pixels at the model's scale.
 pub const CELL: usize = 128;
 
@@ -22,10 +24,6 @@ const SAME_WITHIN: f64 = 0.05;
 /// `-1000 log10((v + 1) / 256)`, rounded: thousandths of optical density, for light of 255 behind the tissue.
 static DENSITY: LazyLock<[u32; 256]> =
     LazyLock::new(|| std::array::from_fn(|v| (-1000.0 * ((v + 1) as f64 / 256.0).log10()).round() as u32));
-
-/// Hematoxylin and eosin, optical densities of red, green and blue (Ruifrok and Johnston 2001, table 1).
-const HEMATOXYLIN: [f64; 3] = [0.65, 0.70, 0.29];
-const EOSIN: [f64; 3] = [0.07, 0.99, 0.11];
 
 /// Sums over pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,10 +72,7 @@ impl ColourSum {
     /// Mean optical density of hematoxylin, by colour deconvolution with fixed vectors for hematoxylin, eosin and what is at right
     /// angles to both (Ruifrok and Johnston 2001); it can be a little below 0.
     pub fn hematoxylin(&self) -> f64 {
-        let (h, e) = (unit(HEMATOXYLIN), unit(EOSIN));
-        // The vector whose product with the two others is 0 picks hematoxylin's share.
-        let picks = cross(e, unit(cross(h, e)));
-        dot(self.mean_density(), picks) / dot(h, picks)
+        dot(self.mean_density(), STAINS.amounts[0])
     }
 }
 
@@ -150,19 +145,6 @@ fn cells(pixels: &[u8], width: usize) -> Vec<[f64; 3]> {
     colours
 }
 
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
-
-fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-}
-
-fn unit(a: [f64; 3]) -> [f64; 3] {
-    let length = dot(a, a).sqrt();
-    a.map(|v| v / length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_mixture_of_stains_is_taken_apart() {
-        let (h, e) = (unit(HEMATOXYLIN), unit(EOSIN));
+        let [h, e, _] = STAINS.vectors;
         for (of_h, of_e) in [(0.8, 0.0), (0.0, 0.7), (0.5, 0.4)] {
             let mut sum = ColourSum::default();
             sum.add(&[0, 1, 2].map(|c| byte(of_h * h[c] + of_e * e[c])));

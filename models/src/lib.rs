@@ -25,6 +25,7 @@ pub mod mobilenet;
 pub mod plane;
 pub mod resnet;
 pub mod split;
+pub mod stains;
 pub mod unet;
 pub mod weights;
 pub mod wheel;

@@ -4,6 +4,7 @@
 
 mod affine;
 mod colour;
+mod stain;
 
 use models::card::Normalisation;
 use models::plane::{Plane, reflect_101};
@@ -73,6 +74,7 @@ pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>
         match recipe.colour {
             ColourChange::Brightness => colour::brightness_contrast(&mut image, draw),
             ColourChange::ColourJitter => colour::jitter(&mut image, draw),
+            ColourChange::StainJitter => stain::jitter(&mut image, draw),
         }
     }
     if recipe.gamma > 0.0 && draw.bool(0.5) {
@@ -205,7 +207,7 @@ mod tests {
     #[test]
     #[ignore = "a measurement: cargo test --release -p train -- --ignored --nocapture patches_a_second"]
     fn patches_a_second() {
-        for colour in [ColourChange::Brightness, ColourChange::ColourJitter] {
+        for colour in [ColourChange::Brightness, ColourChange::ColourJitter, ColourChange::StainJitter] {
             let (image, map, soft) = sample(520, 400);
             let recipe = Recipe { crop: 256, colour, ..RECIPE };
             let start = std::time::Instant::now();

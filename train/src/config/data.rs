@@ -26,6 +26,8 @@ choice! {
         Brightness = "brightness",
         /// Brightness, contrast, saturation and hue (stained tissue).
         ColourJitter = "colour_jitter",
+        /// Amounts of hematoxylin and eosin.
+        StainJitter = "stain_jitter",
     }
 }
 
