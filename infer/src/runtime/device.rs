@@ -103,6 +103,11 @@ pub fn has_amx() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))
 }
 
+/// Whether the CPU is one of Intel's: OpenVINO's provider takes no others, though OpenVINO itself would.
+pub fn has_intel_cpu() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("GenuineIntel"))
+}
+
 /// Whether NVIDIA's driver is there: the system's own, or Windows' under its Linux.
 pub fn has_nvidia() -> bool {
     ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|file| std::path::Path::new(file).exists())
@@ -123,7 +128,8 @@ pub(super) fn on_provider(
         |device: &ort::device::Device| device.ep().is_ok_and(|name| name == provider) && device.hardware_device().ty() == DeviceType::CPU;
     let devices: Vec<_> = environment.devices().filter(is_meant).collect();
     if devices.is_empty() {
-        bail!("ONNX Runtime's {provider} offers no CPU on this machine"; hint: "use another device");
+        let why = if has_intel_cpu() { "" } else { "it takes Intel's processors alone: " };
+        bail!("ONNX Runtime's {provider} offers no CPU on this machine"; hint: "{why}use another device");
     }
     builder.with_devices(devices, Some(options)).map_err(Error::from).doing(|| format!("asking ONNX Runtime for its {provider}"))
 }

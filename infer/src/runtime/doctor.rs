@@ -5,7 +5,7 @@ use std::process::Command;
 use models::{Context, Error, bail, wheel};
 use ort::ep::{self, ExecutionProvider};
 
-use super::{Library, has_nvidia, load, loaded, locate};
+use super::{Library, has_intel_cpu, has_nvidia, load, loaded, locate};
 
 /// One thing that was looked at.
 #[derive(Debug)]
@@ -20,7 +20,6 @@ pub struct Finding {
 
 /// Looks at everything that a run needs.
 pub fn doctor() -> Vec<Finding> {
-    let found = |library: Library| locate(library, None).map(|found| format!("{} (named by {})", found.path.display(), found.place));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     vec![
         Finding { what: "program".into(), state: Ok(format!("infer {}", env!("CARGO_PKG_VERSION"))), optional: false },
@@ -35,9 +34,21 @@ pub fn doctor() -> Vec<Finding> {
         Finding { what: "own kernels".into(), state: Ok(format!("f32, {}", kernels::Isa::best().name())), optional: false },
         Finding { what: "ONNX Runtime".into(), state: onnx_runtime(), optional: true },
         Finding { what: "OpenSlide".into(), state: found(Library::OpenSlide), optional: true },
-        Finding { what: "OpenVINO".into(), state: found(Library::OpenVino), optional: true },
+        Finding { what: "OpenVINO".into(), state: open_vino(), optional: true },
         Finding { what: "CUDA".into(), state: found(Library::Cuda), optional: true },
     ]
+}
+
+fn found(library: Library) -> Result<String, Error> {
+    locate(library, None).map(|found| format!("{} (named by {})", found.path.display(), found.place))
+}
+
+fn open_vino() -> Result<String, Error> {
+    let found = found(Library::OpenVino)?;
+    if !has_intel_cpu() {
+        bail!("{found}: its provider for ONNX Runtime takes Intel's processors alone"; hint: "use --device native or cpu");
+    }
+    Ok(found)
 }
 
 fn onnx_runtime() -> Result<String, Error> {

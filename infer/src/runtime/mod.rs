@@ -14,7 +14,7 @@ mod members;
 mod openvino;
 mod waiting;
 
-pub use device::{Device, Precision, has_amx, has_nvidia};
+pub use device::{Device, Precision, has_amx, has_intel_cpu, has_nvidia};
 pub use doctor::{Finding, doctor};
 pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
