@@ -2,7 +2,7 @@
 
 /// Blocks of at least so many bytes are taken from the system one by one.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const LARGE: i32 = 256 << 10;
+const LARGE: i32 = 1 << 20;
 
 /// Has large blocks (windows, maps, bands) given back to the system as soon as they are freed.
 ///

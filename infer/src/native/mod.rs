@@ -5,6 +5,7 @@
 //! | `read` | an ONNX graph, node by node, to a `Net`; what is not understood is refused with the reason |
 //! | `up` | convolutions of enlarged maps, back from the forms that other runtimes like |
 //! | `fuse` | what is computed at once |
+//! | `join` | steps whose maps between them never exist |
 //! | `program` | the kernel and the weights of each stage, made once |
 //! | `run` | a program on an image, some columns after the other: no more memory for a long image than for a short one |
 //! | `reach`, `slab` | which columns of a map are read, and which are still needed |
@@ -17,6 +18,7 @@
 
 mod attributes;
 mod fuse;
+mod join;
 mod layout;
 mod net;
 mod program;

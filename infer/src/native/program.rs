@@ -4,6 +4,7 @@ use kernels::winograd::Prepared;
 use kernels::{Activation, Buffer, Isa, depthwise, panels};
 
 use super::fuse::{self, Source, Stage};
+use super::join;
 use super::layout::Layout;
 use super::net::{Conv, Net, Op};
 use super::turned;
@@ -46,6 +47,8 @@ pub(super) enum Work {
         weights: Vec<f32>,
         bias: Vec<f32>,
     },
+    /// Three convolutions at once; the last one's bias and activation come last, and `plus` between them.
+    InvertedResidual(Block),
     Affine {
         gain: Vec<f32>,
         offset: Vec<f32>,
@@ -86,6 +89,16 @@ pub(super) enum Form {
     Logit(Prepared, Vec<f32>, f32),
 }
 
+/// A 1x1 convolution to many channels, if there is one, a 3x3 convolution of each of them, and a 1x1 convolution back to few.
+pub(super) struct Block {
+    pub expand: Option<(Convolution, Activation)>,
+    pub stride: usize,
+    pub weights: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub activation: Activation,
+    pub project: Convolution,
+}
+
 impl Program {
     /// Decides and prepares everything that does not depend on the size of images.
     pub fn new(mut net: Net, isa: Isa) -> Self {
@@ -109,7 +122,8 @@ impl Program {
             });
             layouts[stage.value] = Some(layout);
         }
-        join_logit(&mut steps);
+        join::logit(&mut steps);
+        let steps = join::inverted_residuals(steps, isa);
         let mut widths = vec![0; net.nodes.len()];
         steps.iter().for_each(|step| widths[step.value] = step.width);
         Self { isa, steps, values: net.nodes.len(), widths, logit: net.logit }
@@ -118,31 +132,6 @@ impl Program {
     /// The instruction set that weights were prepared for.
     pub fn isa(&self) -> Isa {
         self.isa
-    }
-}
-
-/// The logit is computed along with the map that it alone reads, and the map is never written.
-fn join_logit(steps: &mut Vec<Step>) {
-    let can_be = match steps.as_slice() {
-        [.., Step { work: Work::Conv(before), value, .. }, Step { work: Work::Conv(last), sources, ends, .. }] => {
-            let is_pointwise = matches!(last.form, Form::Single(_)) && last.kernel == 1;
-            let is_small = matches!(&before.form, Form::Winograd(filter) if filter.is_small());
-            is_pointwise && is_small && sources[0].value == *value && ends.contains(value)
-        }
-        _ => false,
-    };
-    if !can_be {
-        return;
-    }
-    let (last, before) = (steps.pop(), steps.pop());
-    if let (
-        Some(Step { work: Work::Conv(last), value, width, .. }),
-        Some(Step { work: Work::Conv(before), sources, plus, activation, ends, .. }),
-    ) = (last, before)
-        && let (Form::Single(weights), Form::Winograd(filter)) = (last.form, before.form)
-    {
-        let conv = Convolution { form: Form::Logit(filter, weights, last.bias[0]), ..before };
-        steps.push(Step { work: Work::Conv(conv), sources, plus, activation, value, width, ends });
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 
-use kernels::depthwise::Depthwise;
+use kernels::depthwise::{Depthwise, InvertedResidual};
 use kernels::finish::Finish;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
 use kernels::head::Single;
 use kernels::patches::Patches;
+use kernels::pointwise::Pointwise;
 use kernels::winograd::{Grid, Logit, Part, Winograd};
-use kernels::{Margin, Pool, Shape, maps as plain, norm, pooling};
+use kernels::{Activation, Margin, Pool, Shape, maps as plain, norm, pooling};
 use rayon::prelude::*;
 
 use super::fuse::Source;
-use super::program::{Convolution, Form, Program, Step, Work};
+use super::program::{Block, Convolution, Form, Program, Step, Work};
 use super::reach::Reach;
 use super::run::{Extent, Room};
 use super::slab::{Rows, Slab};
@@ -64,6 +65,7 @@ impl Program {
                 let geometry = geometry(&x, [3, *stride]);
                 Depthwise { isa: self.isa, pool, geometry, channels }.convolve(&x.values, weights, finish, out);
             }
+            Work::InvertedResidual(block) => self.inverted_residual(reads, &x, block, pool, out),
             Work::Affine { gain, offset } => norm::affine(self.isa, &x.values, None, [gain, offset], step.activation, out),
             Work::Activate => {
                 let chunks = out.par_chunks_mut(TASK).zip(x.values.par_chunks(TASK));
@@ -82,6 +84,22 @@ impl Program {
                 out.iter_mut().zip(pixels).for_each(|(z, pixel)| *z = pixel[*one] - pixel[*zero]);
             }
         }
+    }
+
+    fn inverted_residual(&self, reads: &Reads, x: &Piece, block: &Block, pool: &Pool, out: &mut [f32]) {
+        let plus = reads.plus(pool);
+        let finish = |bias, activation: Activation| Finish { bias: Some(bias), plus: None, activation };
+        let expand = block.expand.as_ref().map(|(conv, activation)| pointwise(conv, finish(&conv.bias, *activation)));
+        let last = Finish { plus: plus.as_deref(), ..finish(&block.project.bias, reads.step.activation) };
+        let block = InvertedResidual {
+            isa: self.isa,
+            geometry: geometry(x, [3, block.stride]),
+            expand,
+            weights: &block.weights,
+            finish: finish(&block.bias, block.activation),
+            project: pointwise(&block.project, last),
+        };
+        block.run(&x.values, out);
     }
 
     fn convolve(&self, reads: &Reads, x: &Piece, conv: &Convolution, room: &Room, out: &mut [f32]) {
@@ -124,6 +142,12 @@ impl Program {
             }
         }
     }
+}
+
+/// A convolution of a block, which only 1x1 convolutions of many channels become.
+fn pointwise<'a>(conv: &'a Convolution, finish: Finish<'a>) -> Pointwise<'a> {
+    let Form::Gather(panels) = &conv.form else { unreachable!("a 1x1 convolution in panels") };
+    Pointwise { panels, inputs: conv.inputs, outputs: conv.bias.len(), finish }
 }
 
 fn geometry(x: &Piece, [kernel, stride]: [usize; 2]) -> Geometry {

@@ -47,7 +47,13 @@ struct Level {
 impl PyramidWriter {
     /// Starts a file of `width * height` pixels with sides of `um_per_pixel`.
     pub fn new(file: AtomicFile, width: usize, height: usize, samples: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
-        Self::start(file, [width, height], samples, false, um_per_pixel)
+        let coding = Coding::Differences { samples };
+        Ok(Self { coding, ..Self::start(file, [width, height], samples, false, um_per_pixel)? })
+    }
+
+    /// The same with grey pixels of few values.
+    pub fn of_mask(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
+        Ok(Self { coding: Coding::Runs, ..Self::start(file, [width, height], 1, false, um_per_pixel)? })
     }
 
     /// The same with RGB pixels in JPEG tiles, as scanners write them: not lossless.
@@ -203,6 +209,7 @@ impl PyramidWriter {
             (262, SHORT, 1, photometric),
             (277, SHORT, 1, samples),
             (284, SHORT, 1, 1),
+            (317, SHORT, 1, self.coding.predictor()),
             (322, LONG, 1, TILE as u64),
             (323, LONG, 1, TILE as u64),
             (324, LONG8, offsets.len() as u64, self.list(&offsets)?),

@@ -62,7 +62,7 @@ impl Writers {
         let [width, height] = scale.size_px;
         let Wanted { extra, outlines } = wanted;
         let on_demand = |kind: Extra| extra.contains(&kind).then(|| files.create(kind.file())).transpose();
-        let pyramid = PyramidWriter::new(files.create("mask.tif")?, width, height, 1, scale.effective_mpp)?;
+        let pyramid = PyramidWriter::of_mask(files.create("mask.tif")?, width, height, scale.effective_mpp)?;
         Ok(Self {
             frame,
             features: Features::new(source.slide_sha256, source.model_sha256, source.class, frame.unit()),

@@ -15,6 +15,7 @@ mod margin;
 pub mod norm;
 pub mod panels;
 pub mod patches;
+pub mod pointwise;
 pub mod pooling;
 pub mod product;
 pub mod scratch;

@@ -1,6 +1,7 @@
 //! 3x3 convolutions of each channel by itself (the depthwise part of Sandler et al., CVPR 2018): little arithmetic, so that each map is
 //! read and written once.
 
+mod inverted_residual;
 mod weight_gradient;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use crate::finish::Finish;
 use crate::geometry::Geometry;
 use crate::lanes::{Isa, Lanes, Work, run_on};
 use crate::scratch::{Buffer, Pool, Shared};
+pub use inverted_residual::{InvertedResidual, pays};
 
 /// A 3x3 filter for each channel, zero padding 1. Weights are `[tap][channel]`.
 pub struct Depthwise<'a> {
@@ -51,6 +53,12 @@ impl Reads {
     /// For an output whose middle tap reads row `middle` of `size`.
     fn forward(middle: usize, size: usize) -> Self {
         Self::of((0..3).map(|tap| (tap, (middle + tap).wrapping_sub(1))).filter(|&(_, source)| source < size))
+    }
+
+    /// The same where the first row that is there is row `first`.
+    fn less(mut self, first: usize) -> Self {
+        self.source[..self.count].iter_mut().for_each(|source| *source -= first);
+        self
     }
 
     /// The gradients, of `size` rows, to which input row `at` contributed.

@@ -1,0 +1,103 @@
+//! The block of `MobileNetV2` at once, against its three convolutions one after the other: the same bits.
+
+use kernels::depthwise::{Depthwise, InvertedResidual};
+use kernels::finish::Finish;
+use kernels::gather::Gather;
+use kernels::geometry::Geometry;
+use kernels::pointwise::{Pointwise, used};
+use kernels::{Activation, Isa, Margin, Pool, panels};
+
+/// Values in -1..1 that follow from a seed.
+fn values(seed: u32, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Weights of a 1x1 convolution whose pixels have a multiple of sixteen values, of which some may only fill them up.
+struct Weights {
+    panels: Vec<f32>,
+    inputs: usize,
+    outputs: usize,
+    bias: Vec<f32>,
+}
+
+impl Weights {
+    fn new(seed: u32, inputs: usize, outputs: usize) -> Self {
+        let [wide_in, wide_out] = [inputs, outputs].map(|n| n.next_multiple_of(16));
+        let places = |n: usize| (0..n).collect::<Vec<_>>();
+        let (from, to) = (places(inputs), places(outputs));
+        let panels = panels::pack_at(&values(seed, inputs * outputs), 1, (&to, wide_out), (&from, wide_in)).to_vec();
+        assert_eq!(used(&panels, wide_in), inputs);
+        let mut bias = values(seed + 1, wide_out);
+        bias[outputs..].fill(0.0);
+        Self { panels, inputs: wide_in, outputs: wide_out, bias }
+    }
+
+    fn finish<'a>(&'a self, plus: Option<&'a [f32]>, activation: Activation) -> Finish<'a> {
+        Finish { bias: Some(&self.bias), plus, activation }
+    }
+
+    fn pointwise<'a>(&'a self, plus: Option<&'a [f32]>, activation: Activation) -> Pointwise<'a> {
+        Pointwise { panels: &self.panels, inputs: self.inputs, outputs: self.outputs, finish: self.finish(plus, activation) }
+    }
+
+    fn apply(&self, isa: Isa, x: &[f32], plus: Option<&[f32]>, activation: Activation) -> Vec<f32> {
+        let pixels = x.len() / self.inputs;
+        let all = Geometry { batch: 1, height: 1, width: pixels, kernel: 1, stride: 1, margin: Margin::NONE };
+        let finish = self.finish(plus, activation);
+        let gather = Gather { source: x, source_channels: self.inputs, weights: &self.panels, taps: 1, outputs: self.outputs, finish };
+        let mut out = vec![0.0; pixels * self.outputs];
+        gather.run(isa, &[all.forward_class()], &mut out);
+        out
+    }
+}
+
+/// Rows and columns of the input, stride, rows around it, channels: in, many (none: no first convolution), out; whether a map is added.
+type Case = ([usize; 2], usize, [usize; 2], [usize; 3], bool);
+
+const CASES: [Case; 9] = [
+    ([40, 300], 1, [0, 0], [24, 144, 24], true),
+    ([34, 301], 2, [0, 0], [16, 96, 24], false),
+    ([32, 90], 1, [1, 1], [32, 192, 32], true),
+    ([32, 90], 2, [1, 0], [32, 192, 64], false),
+    ([18, 1000], 1, [1, 1], [0, 32, 16], false),
+    ([18, 70], 2, [0, 1], [0, 48, 32], false),
+    ([1, 1], 1, [0, 0], [5, 16, 3], true),
+    ([2, 3], 2, [1, 1], [64, 384, 64], false),
+    ([5, 7], 1, [0, 1], [64, 384, 64], true),
+];
+
+#[test]
+fn the_same_bits_as_three_convolutions() {
+    for isa in Isa::available() {
+        for (size, stride, [above, below], [inputs, many, outputs], adds) in CASES {
+            let [height, width] = size;
+            let geometry = Geometry { batch: 1, height, width, kernel: 3, stride, margin: Margin { above, below } };
+            let (rows, columns) = geometry.output();
+            let expand = (inputs > 0).then(|| Weights::new(1, inputs, many));
+            let project = Weights::new(3, many, outputs);
+            let x = values(5, (above + height + below) * width * expand.as_ref().map_or(many, |expand| expand.inputs));
+            let (weights, bias, plus) = (values(6, 9 * many), values(7, many), values(8, rows * columns * project.outputs));
+            let (finish, plus) = (Finish { bias: Some(&bias), plus: None, activation: Activation::Relu6 }, adds.then_some(&*plus));
+
+            let wide = expand.as_ref().map_or_else(|| x.clone(), |expand| expand.apply(isa, &x, None, Activation::Relu6));
+            let mut each = vec![0.0; rows * columns * many];
+            Depthwise { isa, pool: &Pool::new(), geometry, channels: many }.convolve(&wide, &weights, finish, &mut each);
+            let expected = project.apply(isa, &each, plus, Activation::None);
+
+            for threads in [1, 3] {
+                let mut out = vec![f32::NAN; expected.len()];
+                let expand = expand.as_ref().map(|expand| expand.pointwise(None, Activation::Relu6));
+                let project = project.pointwise(plus, Activation::None);
+                let block = InvertedResidual { isa, geometry, expand, weights: &weights, finish, project };
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| block.run(&x, &mut out));
+                assert!(out == expected, "{isa:?}, {size:?} stride {stride}, {inputs} to {many} to {outputs}, {threads} threads");
+            }
+        }
+    }
+}
