@@ -92,6 +92,6 @@ fn block(steps: &mut Vec<Step>, expands: bool) -> Step {
     let (Work::Depthwise { stride, weights, bias }, Work::Conv(conv)) = (depthwise.work, project.work) else {
         unreachable!("a convolution of each channel and a 1x1 convolution")
     };
-    let work = Work::InvertedResidual(Block { expand, stride, weights, bias, activation: depthwise.activation, project: conv });
+    let work = Work::InvertedResidual(Box::new(Block { expand, stride, weights, bias, activation: depthwise.activation, project: conv }));
     Step { work, sources, ends, ..project }
 }

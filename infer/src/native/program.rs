@@ -48,7 +48,7 @@ pub(super) enum Work {
         bias: Vec<f32>,
     },
     /// Three convolutions at once; the last one's bias and activation come last, and `plus` between them.
-    InvertedResidual(Block),
+    InvertedResidual(Box<Block>),
     Affine {
         gain: Vec<f32>,
         offset: Vec<f32>,

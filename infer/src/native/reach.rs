@@ -5,7 +5,7 @@ use std::ops::Range;
 use kernels::Margin;
 
 use super::fuse::Source;
-use super::program::{Block, Step, Work};
+use super::program::{Step, Work};
 
 /// How rows of a result depend on rows of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl Reach {
     pub fn of(step: &Step, source: &Source) -> Self {
         let [side, stride] = match &step.work {
             Work::Conv(conv) => [conv.kernel, conv.stride],
-            Work::Depthwise { stride, .. } | Work::InvertedResidual(Block { stride, .. }) => [3, *stride],
+            Work::Depthwise { stride, .. } => [3, *stride],
+            Work::InvertedResidual(block) => [3, block.stride],
             Work::MaxPool => [3, 2],
             Work::Image { .. }
             | Work::Affine { .. }
