@@ -6,7 +6,6 @@ use models::decode::{Decoding, instances_of_mask};
 use models::plane::Plane;
 use models::wheel;
 use models::{Context, Result, artifact};
-use train::config::ColourChange;
 use train::data::{RgbImage, image_file};
 use train::rng::Draw;
 use train::scribble::{BACKGROUND, UNLABELLED, strokes::strokes};
@@ -41,7 +40,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     let labelled_share = write_data(part, &image, &labels)?;
 
     say(since, &format!("training for {} minutes", part.settings.minutes));
-    let trained = part.train(ColourChange::Brightness, None)?;
+    let trained = part.train(None)?;
 
     say(since, "exporting to ONNX and measuring how far the network looks");
     let halo_px = part.export()?;

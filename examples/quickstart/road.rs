@@ -11,7 +11,7 @@ use models::decode::Decoding;
 use models::plane::Plane;
 use models::weights::WeightsFile;
 use models::{Context, Result};
-use train::config::{ColourChange, Profile, RunConfig, Validation, Views};
+use train::config::{Profile, RunConfig, Validation, Views};
 use train::data::RgbImage;
 use train::evaluate::{probabilities, quantised};
 use train::metrics::Scores;
@@ -81,8 +81,8 @@ impl Part<'_> {
     }
 
     /// Trains on the data folder for the minutes that were asked for.
-    pub fn train(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> Result<Trained> {
-        let config = self.config(augment, microns_per_pixel);
+    pub fn train(&self, microns_per_pixel: Option<f64>) -> Result<Trained> {
+        let config = self.config(microns_per_pixel);
         let run = self.folder.join("run");
         if run.exists() {
             // An earlier quickstart's; training itself never falls on another run.
@@ -98,11 +98,10 @@ impl Part<'_> {
     }
 
     /// The default profile, cut down to minutes: a narrow decoder and small crops.
-    fn config(&self, augment: ColourChange, microns_per_pixel: Option<f64>) -> RunConfig {
+    fn config(&self, microns_per_pixel: Option<f64>) -> RunConfig {
         let mut config = Profile::Default.config();
         config.data.folder = self.data();
         config.data.microns_per_pixel = microns_per_pixel;
-        config.data.augment = augment;
         config.data.validation = Validation::None;
         config.network.decoder_channels = [128, 64, 32, 32, 16];
         config.method.warmup_iterations = 300;

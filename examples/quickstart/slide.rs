@@ -15,7 +15,7 @@ use models::wheel;
 use models::{Context, Result, artifact};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use train::config::{ColourChange, GeoJsonConfig};
+use train::config::GeoJsonConfig;
 use train::data::{RgbImage, image_file};
 use train::metrics::Scores;
 use train::scribble::{FOREGROUND, UNLABELLED, geojson};
@@ -58,7 +58,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
 
     say(since, &format!("training for {} minutes", part.settings.minutes));
     let microns_per_pixel = slide.microns_per_pixel().map(|[x, _]| x);
-    let trained = part.train(ColourChange::ColourJitter, microns_per_pixel)?;
+    let trained = part.train(microns_per_pixel)?;
 
     say(since, "exporting to ONNX and measuring how far the network looks");
     let halo_px = part.export()?;

@@ -6,7 +6,7 @@ use models::{Result, artifact, bail};
 use rayon::prelude::*;
 
 use crate::config::choice::choice;
-use crate::config::{ColourChange, LabelMap, Profile, Validation, choice};
+use crate::config::{LabelMap, Profile, Validation, choice};
 use crate::data::Folder;
 use crate::data::image_file::read_rgb;
 use crate::data::modality::modality;
@@ -67,10 +67,6 @@ pub fn run(arguments: &InitArgs) -> Result<String> {
     config.data.label_map = arguments.labels_from.label_map();
     // Masks are the better judge, but most users have none.
     config.data.validation = if folder.labels.is_empty() { Validation::Scribbles } else { Validation::Masks };
-    let first = folder.images.values().next().expect("an opened folder has images");
-    let (image, _) = read_rgb(first)?;
-    let is_grey = image.data.as_chunks::<3>().0.iter().all(|[r, g, b]| r == g && g == b);
-    config.data.augment = if is_grey { ColourChange::Brightness } else { ColourChange::ColourJitter };
     artifact::write(&arguments.out, config.to_commented_toml().as_bytes())?;
     let (images, scribbles, labels) = (folder.images.len(), folder.scribbles.len(), folder.labels.len());
     Ok(format!(

@@ -49,7 +49,7 @@ pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>
     let size = (image.width, image.height);
     assert_eq!((scribble.width, scribble.height), size, "scribbles of the image's size");
     assert!(soft.is_none_or(|map| (map.width, map.height) == size), "a pseudo-label map of the image's size");
-    let crop = recipe.crop;
+    let (crop, colour) = (recipe.crop, recipe.colour.of(image));
     let offset = |length: usize, draw: &mut Draw| (length.saturating_sub(crop) as f64 * draw.uniform()) as usize;
     let (top, left) = (offset(image.height, draw), offset(image.width, draw));
     let mut image = crop_image(image, left, top, crop);
@@ -71,7 +71,8 @@ pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>
         }
     }
     if draw.bool(0.5) {
-        match recipe.colour {
+        match colour {
+            ColourChange::Auto => unreachable!("no image's own"),
             ColourChange::Brightness => colour::brightness_contrast(&mut image, draw),
             ColourChange::ColourJitter => colour::jitter(&mut image, draw),
             ColourChange::StainJitter => stain::jitter(&mut image, draw),

@@ -9,7 +9,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ("data.microns_per_pixel", "the images' scale; slides are matched to it"),
     ("data.validation", "the best checkpoint is chosen by: masks (needs labels/), scribbles, none"),
     ("data.validation_share", "held out of the training images where index.csv names no validation images"),
-    ("data.augment", "brightness (fluorescence, bright-field) colour_jitter or stain_jitter (hematoxylin and eosin)"),
+    (
+        "data.augment",
+        "auto (by each image's colours), brightness (fluorescence, bright-field), colour_jitter or stain_jitter (hematoxylin and eosin)",
+    ),
     ("data.gamma", "brightness curves v^gamma on half of the patches, log2(gamma) up to this on both sides; 0: none"),
     ("data.zoom", "patches are enlarged or shrunk by up to this share"),
     ("data.sides", "sides that are no multiples of 32: pad, or crop (the published code)"),

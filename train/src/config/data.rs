@@ -22,6 +22,8 @@ choice! {
 choice! {
     /// How colours are varied.
     ColourChange {
+        /// Each image by its own colours: grey ones in brightness, coloured ones on a bright ground in their stains, others in colour.
+        Auto = "auto",
         /// Brightness and contrast (fluorescence, bright-field).
         Brightness = "brightness",
         /// Brightness, contrast, saturation and hue (stained tissue).

@@ -53,7 +53,7 @@ fn scratch() -> RunConfig {
             folds: 5,
             fold: None,
             fold_seed: 0,
-            augment: ColourChange::Brightness,
+            augment: ColourChange::Auto,
             gamma: 0.0,
             zoom: 0.1,
             label_map: LabelMap::default(),
@@ -145,6 +145,7 @@ fn paper() -> RunConfig {
     config.optimizer.schedule = Schedule::Constant;
     config.optimizer.lr_floor = 1e-6;
     config.data.sides = Sides::Crop;
+    config.data.augment = ColourChange::Brightness;
     config.evaluation.views = Views::One;
     config.evaluation.split_touching = false;
     config.evaluation.calibrate = false;

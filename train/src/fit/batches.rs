@@ -9,7 +9,7 @@ use models::plane::Plane;
 use rayon::prelude::*;
 
 use crate::augment::{Patch, Recipe, augment};
-use crate::config::{Count, DataConfig, RunConfig};
+use crate::config::{ColourChange, Count, DataConfig, RunConfig};
 use crate::data::Dataset;
 use crate::rng::Draw;
 use crate::step::{Batch, stack_images};
@@ -20,6 +20,8 @@ pub struct Batches<'a> {
     dataset: &'a Dataset,
     training: Vec<usize>,
     recipe: Recipe,
+    /// How colours of each training image are varied.
+    colours: Vec<ColourChange>,
     /// Places of a batch that are made here: all, or the share of a rank.
     places: Range<usize>,
 }
@@ -29,14 +31,16 @@ impl<'a> Batches<'a> {
     pub fn new(config: &'a RunConfig, dataset: &'a Dataset, training: &[usize]) -> Self {
         let DataConfig { augment: colour, gamma, zoom, .. } = config.data;
         let recipe = Recipe { crop: config.run.crop, colour, gamma, zoom, normalisation: Normalisation::IMAGENET };
-        Self { config, dataset, training: training.to_vec(), recipe, places: 0..config.run.batch }
+        let colours = training.par_iter().map(|&i| colour.of(&dataset.samples[i].image)).collect();
+        Self { config, dataset, training: training.to_vec(), recipe, colours, places: 0..config.run.batch }
     }
 
     /// The share of one of `ranks` ranks in every batch, which they divide evenly; together they make the batches of one device.
     pub fn share(&self, rank: usize, ranks: usize) -> Self {
         let each = self.config.run.batch / ranks;
         let places = rank * each..(rank + 1) * each;
-        Self { config: self.config, dataset: self.dataset, training: self.training.clone(), recipe: self.recipe, places }
+        let (training, colours) = (self.training.clone(), self.colours.clone());
+        Self { config: self.config, dataset: self.dataset, training, recipe: self.recipe, colours, places }
     }
 
     /// The batch of an iteration; `averages` stand in the order of the training images.
@@ -67,8 +71,9 @@ impl<'a> Batches<'a> {
         let chosen = self.chosen(iteration);
         let make = |(place, &i): (usize, &usize)| {
             let sample = &self.dataset.samples[self.training[i]];
+            let recipe = Recipe { colour: self.colours[i], ..self.recipe };
             let mut draw = Draw::new(self.config.run.seed, purpose, 0, iteration, place as u64);
-            augment(&sample.image, &sample.scribble, averages.get(i), &self.recipe, &mut draw)
+            augment(&sample.image, &sample.scribble, averages.get(i), &recipe, &mut draw)
         };
         chosen.par_iter().enumerate().filter(|(place, _)| places.contains(place)).map(make).collect()
     }
