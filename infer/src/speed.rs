@@ -14,7 +14,7 @@ use crate::segmenter::{Model, Network, Options, Segmenter};
 
 /// Side of the slide that is made for it, unless another is asked for.
 pub const SIDE: usize = 4096;
-/// Side of windows.
+/// Side of windows where the network costs nothing.
 const TILE: usize = 1024;
 /// How long each device runs at least, unless another time is asked for.
 pub const LONG_ENOUGH: Duration = Duration::from_secs(4);
@@ -103,12 +103,13 @@ fn stages(slide: &Path, side: usize, model: &Model, out: &Path) -> Result<Vec<Sp
     Ok(timed.map(|(stage, seconds)| Speed { what: stage.clone(), rate: Ok(megapixels / seconds * threads(stage)) }).collect())
 }
 
+/// The rate in windows as large as a slide's.
 fn network(model: &Model, device: Device, long_enough: Duration) -> Result<f64> {
     if matches!(device, Device::Cuda | Device::TensorRt) && !runtime::has_nvidia() {
         return Err(Error::new("there is no NVIDIA driver here"));
     }
     let mut segmenter = Segmenter::new(model, &Options { device, ..Options::default() })?;
-    let side = TILE.next_multiple_of(model.card.stride);
+    let side = Halo::Card.tile_px(&model.card, segmenter.windows()).next_multiple_of(model.card.stride);
     let image: Vec<u8> = (0..side * side).flat_map(|i| pixel(i % side, i / side)).collect();
     // The first run plans and allocates.
     segmenter.quantised(&image, 1, side, side)?;

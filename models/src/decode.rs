@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::holes;
 use crate::plane::Plane;
 use crate::split::{self, Split};
 
@@ -75,7 +76,7 @@ fn split_components(labels: &Plane<u32>, split: &Split, fill: bool) -> Plane<u32
     let mut nuclei = Plane::filled(labels.width, labels.height, 0);
     let mut last = 0;
     for (id, bounds) in all {
-        let mut own = split::nuclei(&bounds.crop(labels, |label| label == id), split, fill);
+        let mut own = split::nuclei(bounds.crop(labels, |label| label == id), split, fill);
         let count = own.data.iter().copied().max().unwrap_or(0);
         own.data.iter_mut().filter(|nucleus| **nucleus > 0).for_each(|nucleus| *nucleus += last);
         bounds.paint(&mut nuclei, &own);
@@ -107,19 +108,14 @@ pub fn without_small(labels: &Plane<u32>, min_area_px: usize) -> Plane<u32> {
 
 /// The mask with every 4-connected background region that does not touch the image border filled.
 pub fn fill_holes(mask: &Plane<bool>) -> Plane<bool> {
-    let (width, height) = (mask.width, mask.height);
-    let mut outside = Plane::filled(width, height, 0);
-    let border = (0..width).flat_map(|x| [x, (height - 1) * width + x]).chain((0..height).flat_map(|y| [y * width, (y + 1) * width - 1]));
-    for start in border {
-        if !mask.data[start] && outside.data[start] == 0 {
-            flood(&mut outside, start, 1, &AROUND_4, |i| !mask.data[i]);
-        }
-    }
-    outside.map(|&reached| reached == 0)
+    let mut filled = mask.clone();
+    holes::fill(&mut filled, usize::MAX);
+    filled
 }
 
 const AROUND_8: [(isize, isize); 8] = [(-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1)];
 /// Background is connected by sides only.
+#[cfg(test)]
 pub(crate) const AROUND_4: [(isize, isize); 4] = [(0, -1), (-1, 0), (1, 0), (0, 1)];
 
 /// Labels everything connected to `start` for which `inside` holds and no label is set; returns the number of pixels.

@@ -21,6 +21,7 @@ pub mod decode;
 pub mod distance;
 pub mod error;
 pub mod graph;
+mod holes;
 pub mod mobilenet;
 pub mod plane;
 pub mod resnet;

@@ -61,7 +61,7 @@ impl Nuclei {
         for run in runs {
             mask.row_mut((run.y - corner[1]) as usize)[span(run, corner[0])].fill(true);
         }
-        let labels = split::nuclei(&mask, split, self.decoding.fill_holes);
+        let labels = split::nuclei(mask, split, self.decoding.fill_holes);
         let count = labels.data.iter().copied().max().unwrap_or(0) as usize;
         let mut sums = vec![Sums::default(); count + 1];
         let mut values = values.iter();

@@ -137,7 +137,9 @@ impl Slab {
         if self.ring.is_none() {
             self.few.drain(..forgotten * self.row);
         } else if self.ring.as_ref().is_some_and(|ring| 4 * live <= ring.length) {
-            let mut few = vec![0.0; live * self.row];
+            // The memory of the last time, whose rows are in the ring.
+            let mut few = std::mem::take(&mut self.few);
+            few.resize(live * self.row, 0.0);
             self.copy(self.rows.clone(), &mut few);
             self.few = few;
             self.drop_ring(pool);

@@ -28,7 +28,7 @@ pub mod simplify;
 pub mod sqlite;
 pub mod summary;
 pub mod table;
-mod tiles;
+pub(crate) mod tiles;
 pub mod unsettled;
 pub mod writers;
 

@@ -67,7 +67,7 @@ impl Coding {
                 encoder.write_all(bytes).and_then(|()| encoder.try_finish()).expect("writing into memory does not fail");
             }
             Self::Runs => coded = runs(bytes),
-            Self::Differences { samples } => coded = runs(&differences(bytes, samples)),
+            Self::Differences { samples } => coded = runs(&differences(bytes, TILE, samples)),
             Self::Jpeg => JpegEncoder::new_with_quality(&mut coded, Self::JPEG_QUALITY)
                 .encode(bytes, TILE as u32, TILE as u32, ExtendedColorType::Rgb8)
                 .expect("a tile of RGB can be coded"),
@@ -102,7 +102,7 @@ impl Coding {
 }
 
 /// A zlib stream in which only runs of one byte are made shorter, apart from what Huffman's code does.
-fn runs(bytes: &[u8]) -> Vec<u8> {
+pub fn runs(bytes: &[u8]) -> Vec<u8> {
     let mut coded = vec![0; zlib_rs::compress_bound(bytes.len())];
     let config = DeflateConfig { strategy: Strategy::Rle, ..DeflateConfig::default() };
     let (written, code) = zlib_rs::compress_slice(&mut coded, bytes, config);
@@ -112,10 +112,10 @@ fn runs(bytes: &[u8]) -> Vec<u8> {
     coded
 }
 
-/// Rows of a tile as differences of each sample to that of the pixel on the left.
-fn differences(bytes: &[u8], samples: usize) -> Vec<u8> {
+/// Rows of `width` pixels as differences of each sample to that of the pixel on the left.
+pub fn differences(bytes: &[u8], width: usize, samples: usize) -> Vec<u8> {
     let mut of = bytes.to_vec();
-    for (to, row) in of.chunks_exact_mut(TILE * samples).zip(bytes.chunks_exact(TILE * samples)) {
+    for (to, row) in of.chunks_mut(width * samples).zip(bytes.chunks(width * samples)) {
         let next = row[samples..].iter().zip(row);
         to[samples..].iter_mut().zip(next).for_each(|(to, (own, left))| *to = own.wrapping_sub(*left));
     }

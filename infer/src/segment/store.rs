@@ -1,19 +1,20 @@
 //! Bands that are done, on disk: what a run that was stopped goes on from, and what shards leave for each other.
 //!
-//! `OUT/SLIDE/.bands/N` holds a line of JSON (key of the run, length, sha256, tiles lost so far) and the probabilities of band `N`
-//! in gzip. A file gets its name when it is whole, and goes when the results of the slide have theirs.
+//! `OUT/SLIDE/.bands/N` holds a line of JSON (key of the run, length, sha256, tiles lost so far) and the probabilities of band `N`,
+//! in zlib streams of the differences of a mebibyte each. A file gets its name when it is whole, and goes when the results of the slide have theirs.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
+use flate2::bufread::ZlibDecoder;
 use models::{Context, Result, artifact, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::output::tiles::{differences, runs};
 use crate::slide::LostTile;
 
+/// Probabilities of a stream.
+const PIECE: usize = 1 << 20;
 /// The largest file of a band that is read.
 const LIMIT: u64 = 16 << 30;
 
@@ -49,9 +50,8 @@ impl Store {
 
     /// Stores a band.
     pub fn put(&self, band: usize, rows: &[u8], lost: Vec<LostTile>) -> Result<()> {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(rows)?;
-        let packed = gzip.finish()?;
+        let mut packed = Vec::new();
+        rows.chunks(PIECE).for_each(|piece| packed.extend(runs(&differences(piece, PIECE, 1))));
         let header = Header { key: self.key.clone(), band, length: rows.len(), sha256: artifact::sha256(&packed), lost };
         let mut bytes = serde_json::to_vec(&header)?;
         bytes.push(b'\n');
@@ -94,12 +94,28 @@ fn read(path: &Path, band: usize, key: &str) -> Result<Stored> {
     if artifact::sha256(packed) != header.sha256 {
         bail!("{} is damaged", path.display());
     }
-    let mut rows = Vec::with_capacity(header.length);
-    GzDecoder::new(packed).take(header.length as u64 + 1).read_to_end(&mut rows)?;
+    let rows = unpacked(packed, header.length)?;
     if rows.len() != header.length {
         bail!("{} holds {} values, expected {}", path.display(), rows.len(), header.length);
     }
     Ok(Stored { rows, lost: header.lost })
+}
+
+/// The probabilities of all streams, of which there should be `length`; a little more if there are more.
+fn unpacked(mut packed: &[u8], length: usize) -> Result<Vec<u8>> {
+    let mut rows: Vec<u8> = Vec::with_capacity(length);
+    while !packed.is_empty() && rows.len() <= length {
+        let first = rows.len();
+        let mut stream = ZlibDecoder::new(packed).take(PIECE as u64 + 1);
+        stream.read_to_end(&mut rows)?;
+        packed = stream.into_inner().into_inner();
+        let mut left = 0u8;
+        for value in &mut rows[first..] {
+            left = left.wrapping_add(*value);
+            *value = left;
+        }
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -110,6 +126,9 @@ mod tests {
     fn a_band_comes_back_and_no_changed_byte_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path(), "a".into());
+        let large: Vec<u8> = (0..2 * PIECE as u32 + 5).map(|i| (i / 300) as u8).collect();
+        store.put(4, &large, Vec::new()).unwrap();
+        assert!(store.get(4).unwrap().rows == large);
         let rows: Vec<u8> = (0..999u32).map(|i| (i / 7) as u8).collect();
         store.put(3, &rows, Vec::new()).unwrap();
         assert_eq!(store.get(3).unwrap().rows, rows);

@@ -53,20 +53,27 @@ impl Floods {
     /// Different floods next to a pixel; the one at the highest neighbour, the first of them in raster order, leads.
     pub fn around(&mut self, labels: &Plane<u32>, distance: &Plane<u16>, pixel: usize) -> ([u32; 8], usize) {
         let (width, height) = (labels.width, labels.height);
-        let (x, y) = (pixel % width, pixel / width);
+        let (x, y) = ((pixel as u32 % width as u32) as usize, (pixel as u32 / width as u32) as usize);
         let (mut found, mut count, mut best) = ([0; 8], 0, 0);
+        // The number of the neighbour before, and where its flood stands in `found`.
+        let mut before = (0, 0);
         for ny in y.saturating_sub(1)..(y + 2).min(height) {
             for n in ny * width + x.saturating_sub(1)..ny * width + (x + 2).min(width) {
-                if labels.data[n] == 0 {
+                let number = labels.data[n];
+                if number == 0 {
                     continue;
                 }
-                let flood = self.find(labels.data[n]);
-                let at = found[..count].iter().position(|&other| other == flood).unwrap_or(count);
-                found[at] = flood;
-                count = count.max(at + 1);
+                if number != before.0 {
+                    let flood = self.find(number);
+                    let at = found[..count].iter().position(|&other| other == flood).unwrap_or(count);
+                    found[at] = flood;
+                    count = count.max(at + 1);
+                    before = (number, at);
+                }
                 if distance.data[n] > best {
                     best = distance.data[n];
-                    found.swap(0, at);
+                    found.swap(0, before.1);
+                    before.1 = 0;
                 }
             }
         }

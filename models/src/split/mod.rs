@@ -9,8 +9,9 @@ mod floods;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{AROUND_4, Bounds, bounds, fill_holes, flood, number_in_raster_order};
+use crate::decode::{Bounds, bounds, number_in_raster_order};
 use crate::distance::{LARGEST_BOX_PX, distances};
+use crate::holes;
 use crate::plane::Plane;
 use floods::{Floods, Rule};
 
@@ -39,42 +40,33 @@ impl Default for Split {
 /// With `fill`, small holes are filled before the cut and all holes of each nucleus after it; what lies in such a hole becomes part
 /// of the nucleus around it. Every nucleus is 8-connected. A component stays whole where its box has more than
 /// [`LARGEST_BOX_PX`] pixels, so that working memory is bounded.
-pub fn nuclei(component: &Plane<bool>, split: &Split, fill: bool) -> Plane<u32> {
+pub fn nuclei(mut component: Plane<bool>, split: &Split, fill: bool) -> Plane<u32> {
     let is_cut = component.data.len() <= LARGEST_BOX_PX;
+    if fill {
+        holes::fill(&mut component, if is_cut { split.hole_px } else { usize::MAX });
+    }
     match (is_cut, fill) {
-        (true, true) => fill_parts(parts(&fill_small_holes(component, split.hole_px), split)),
-        (true, false) => parts(component, split),
-        (false, true) => fill_holes(component).map(|&inside| u32::from(inside)),
-        (false, false) => component.map(|&inside| u32::from(inside)),
+        (true, true) => fill_parts(parts(&component, split)),
+        (true, false) => parts(&component, split),
+        (false, _) => component.map(|&inside| u32::from(inside)),
     }
-}
-
-/// Fills holes of up to `limit` pixels.
-fn fill_small_holes(mask: &Plane<bool>, limit: usize) -> Plane<bool> {
-    let mut regions = Plane::filled(mask.width, mask.height, 0);
-    let mut fills = vec![false];
-    for start in 0..mask.data.len() {
-        if !mask.data[start] && regions.data[start] == 0 {
-            let area = flood(&mut regions, start, fills.len() as u32, &AROUND_4, |i| !mask.data[i]);
-            fills.push(area <= limit);
-        }
-    }
-    let (last_column, last_row) = (mask.width - 1, mask.height - 1);
-    let border = (0..mask.height).flat_map(|y| [(0, y), (last_column, y)]).chain((0..mask.width).flat_map(|x| [(x, 0), (x, last_row)]));
-    border.for_each(|(x, y)| fills[regions.at(x, y) as usize] = false);
-    let data = mask.data.iter().zip(&regions.data).map(|(&inside, &region)| inside || fills[region as usize]);
-    Plane { width: mask.width, height: mask.height, data: data.collect() }
 }
 
 /// Fills the holes of every part. The larger box goes last: a part in the hole of another one becomes part of it.
 fn fill_parts(mut labels: Plane<u32>) -> Plane<u32> {
-    let mut parts: Vec<(u32, Bounds)> = bounds(&labels).into_iter().zip(1..).map(|(bounds, part)| (part, bounds)).collect();
-    parts.sort_by_key(|(_, bounds)| bounds.area());
-    let filled: Vec<Plane<bool>> = parts.iter().map(|(part, bounds)| fill_holes(&bounds.crop(&labels, |label| label == *part))).collect();
-    for ((part, bounds), mask) in parts.iter().zip(&filled) {
+    let parts = bounds(&labels).into_iter().zip(1..);
+    let filled = parts.filter_map(|(bounds, part)| {
+        let mut mask = bounds.crop(&labels, |label| label == part);
+        holes::fill(&mut mask, usize::MAX).then_some((bounds, part, mask))
+    });
+    let mut filled: Vec<(Bounds, u32, Plane<bool>)> = filled.collect();
+    filled.sort_by_key(|(bounds, ..)| bounds.area());
+    for (bounds, part, mask) in &filled {
         bounds.paint(&mut labels, &mask.map(|&inside| u32::from(inside) * part));
     }
-    number_in_raster_order(&mut labels);
+    if !filled.is_empty() {
+        number_in_raster_order(&mut labels);
+    }
     labels
 }
 
