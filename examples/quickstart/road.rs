@@ -97,13 +97,12 @@ impl Part<'_> {
         Ok(Trained { network, untrained, decoding: fitted.evaluation.decoding(), iterations: outcome.iterations, secs: outcome.seconds })
     }
 
-    /// The default profile, cut down to minutes: a narrow decoder and small crops.
+    /// The default profile, cut down to minutes: small crops, a shorter beginning.
     fn config(&self, microns_per_pixel: Option<f64>) -> RunConfig {
         let mut config = Profile::Default.config();
         config.data.folder = self.data();
         config.data.microns_per_pixel = microns_per_pixel;
         config.data.validation = Validation::None;
-        config.network.decoder_channels = [128, 64, 32, 32, 16];
         config.method.warmup_iterations = 300;
         config.method.ema_period = 40;
         config.evaluation.views = Views::One;

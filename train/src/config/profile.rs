@@ -127,6 +127,7 @@ fn scratch() -> RunConfig {
 fn default_profile() -> RunConfig {
     let mut config = scratch();
     config.network.encoder = Encoder::MobileNetV2;
+    config.network.decoder_channels = [128, 64, 32, 32, 16];
     config.optimizer.lr_encoder = 3e-4;
     config.run.init = Some(PathBuf::from(IMAGENET));
     config
