@@ -91,19 +91,24 @@ fn unknown_key(key: &str, schema: &Table, prefix: &str) -> Result<()> {
     }
 }
 
-/// `section.key=value` as a table; a value that is not TOML is text.
+/// `section.key=value` as a table; a value that is not TOML, nor a number as `.5`, is text.
 fn layer_of(set: &str) -> Result<Table> {
     let Some((path, text)) = set.split_once('=') else {
         bail!("expected section.key=value, found {set:?}"; hint: "for example --set run.iterations=2000");
     };
     let text = text.trim();
-    let value =
-        format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()));
+    let toml = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
+    let value = toml.or_else(|| number(text)).unwrap_or_else(|| Value::String(text.to_owned()));
     let value = path.trim().rsplit('.').fold(value, |inner, key| Value::Table(Table::from_iter([(key.trim().to_owned(), inner)])));
     match value {
         Value::Table(table) => Ok(table),
         _ => bail!("expected section.key=value, found {set:?}"),
     }
+}
+
+/// `.5`, `5.` and the like, which people type and TOML does not have.
+fn number(text: &str) -> Option<Value> {
+    text.parse().ok().filter(|_| !text.contains(['i', 'n', 'I', 'N'])).map(Value::Float)
 }
 
 /// Puts `layer` over `table`: sections are merged, everything else is replaced.
@@ -147,6 +152,9 @@ mod tests {
             read("[method]\nname = 's2l'\n[run]\nbatch = 2", &["run.batch=6", "optimizer.schedule=poly", "data.folder=a b"]).unwrap();
         assert_eq!((config.method.name, config.run.batch, config.optimizer.schedule), (Method::S2l, 6, Schedule::Poly));
         assert_eq!(config.data.folder, Path::new("a b"));
+        let short = read("", &["data.zoom=.25", "method.threshold=1.", "data.folder=nan", "data.modality=inf "]).unwrap();
+        assert_eq!((short.data.zoom, short.method.threshold, short.data.folder.as_path()), (0.25, 1.0, Path::new("nan")));
+        assert_eq!(short.data.modality.as_deref(), Some("inf"));
         let paper = RunConfig::from_toml("", Profile::Paper, &["data.microns_per_pixel=0.5"]).unwrap();
         assert_eq!((paper.method.ema_start, paper.run.batch), (EmaStart::Zero, 30));
         assert_eq!(paper.data.microns_per_pixel, Some(0.5));
