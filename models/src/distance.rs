@@ -161,7 +161,7 @@ mod tests {
         let mut state = seed | 1;
         let data = (0..width * height).map(|_| {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-            (state >> 33) % dense > 0
+            !(state >> 33).is_multiple_of(dense)
         });
         Plane { width, height, data: data.collect() }
     }
