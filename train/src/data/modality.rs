@@ -23,6 +23,7 @@ pub fn modality(image: &RgbImage) -> &'static str {
 impl ColourChange {
     /// What `auto` means for an image: stains vary where colours lie on a bright ground, as light that goes through stained tissue
     /// makes them; any hue where they lie on a dark one; of grey images the brightness. Anything else means itself.
+    #[must_use]
     pub fn of(self, image: &RgbImage) -> Self {
         if self != Self::Auto {
             self
