@@ -152,9 +152,9 @@ mod tests {
             read("[method]\nname = 's2l'\n[run]\nbatch = 2", &["run.batch=6", "optimizer.schedule=poly", "data.folder=a b"]).unwrap();
         assert_eq!((config.method.name, config.run.batch, config.optimizer.schedule), (Method::S2l, 6, Schedule::Poly));
         assert_eq!(config.data.folder, Path::new("a b"));
-        let short = read("", &["data.zoom=.25", "method.threshold=1.", "data.folder=nan", "data.modality=inf "]).unwrap();
-        assert_eq!((short.data.zoom, short.method.threshold, short.data.folder.as_path()), (0.25, 1.0, Path::new("nan")));
-        assert_eq!(short.data.modality.as_deref(), Some("inf"));
+        let short = read("", &["data.zoom=.25", "method.threshold=1.", "data.folder=infinity", "data.modality=NaN"]).unwrap();
+        assert_eq!((short.data.zoom, short.method.threshold, short.data.folder.as_path()), (0.25, 1.0, Path::new("infinity")));
+        assert_eq!(short.data.modality.as_deref(), Some("NaN"));
         let paper = RunConfig::from_toml("", Profile::Paper, &["data.microns_per_pixel=0.5"]).unwrap();
         assert_eq!((paper.method.ema_start, paper.run.batch), (EmaStart::Zero, 30));
         assert_eq!(paper.data.microns_per_pixel, Some(0.5));
