@@ -198,6 +198,6 @@ mod tests {
     fn default_differs_from_scratch_in_the_network_alone() {
         let changed = scratch().differences(&default_profile());
         let keys: Vec<&str> = changed.iter().map(|change| change.split(' ').next().unwrap()).collect();
-        assert_eq!(keys, ["network.encoder", "network.decoder_channels", "optimizer.lr_encoder", "run.init"], "{changed:?}");
+        assert_eq!(keys, ["network.decoder_channels", "network.encoder", "optimizer.lr_encoder", "run.init"], "{changed:?}");
     }
 }
