@@ -47,6 +47,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
 
     say(since, "scoring the quarter it has not seen");
     let (test_image, truth) = (cut_image(&image, TEST.1)?, cut(&labels, TEST.1));
+    part.write_scored(TEST.0, &test_image, &truth)?;
     let mask = road::mask(&trained.network, &test_image, &trained.decoding)?;
     let found = instances_of_mask(&mask, &trained.decoding);
     let panels = [
@@ -91,11 +92,13 @@ fn stretched(grey: &Plane<u32>) -> Result<RgbImage> {
     RgbImage::new(grey.width, grey.height, grey.data.iter().flat_map(stretch).collect())
 }
 
-/// Writes the training regions and their strokes; returns the share of pixels with a stroke.
+/// Writes the training regions, their strokes and, for the method `full` alone, their masks; returns the share of pixels with a stroke.
 fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64> {
     let (mut labelled, mut pixels) = (0, 0);
     for (i, (name, region)) in TRAIN.into_iter().enumerate() {
-        let (image, scribbles) = (cut_image(image, region)?, simulated(&cut(labels, region), part.settings.seed, i as u64));
+        let (image, labels) = (cut_image(image, region)?, cut(labels, region));
+        let scribbles = simulated(&labels, part.settings.seed, i as u64);
+        artifact::write(&part.data().join(format!("labels/{name}.png")), &image_file::png_of_labels(&labels)?)?;
         artifact::write(&part.data().join(format!("images/{name}.png")), &image_file::png_of_rgb(&image)?)?;
         artifact::write(&part.data().join(format!("scribbles/{name}.png")), &image_file::png_of_map(&scribbles)?)?;
         if i == 0 {

@@ -10,9 +10,9 @@ use models::console::Progress;
 use models::decode::Decoding;
 use models::plane::Plane;
 use models::weights::WeightsFile;
-use models::{Context, Result};
+use models::{Context, Result, artifact};
 use train::config::{Profile, RunConfig, Validation, Views};
-use train::data::RgbImage;
+use train::data::{RgbImage, image_file};
 use train::evaluate::{probabilities, quantised};
 use train::metrics::Scores;
 use train::network::{Network, device};
@@ -78,6 +78,13 @@ impl Part<'_> {
     /// The ONNX file.
     pub fn model(&self) -> PathBuf {
         self.folder.join("nuclei.onnx")
+    }
+
+    /// Writes an image that was not trained on and its nuclei, as a data folder of its own: what `train evaluate` and `compare` score on.
+    pub fn write_scored(&self, id: &str, image: &RgbImage, truth: &Plane<u32>) -> Result<()> {
+        let scored = self.folder.join("scored");
+        artifact::write(&scored.join(format!("images/{id}.png")), &image_file::png_of_rgb(image)?)?;
+        artifact::write(&scored.join(format!("labels/{id}.png")), &image_file::png_of_labels(truth)?)
     }
 
     /// Trains on the data folder for the minutes that were asked for.

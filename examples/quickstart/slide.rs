@@ -69,6 +69,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     say(since, "scoring the region it has not seen");
     let truth = instances(OUTLINES, &regions.test)?;
     let image = region_of(slide.as_ref(), &regions.test)?;
+    part.write_scored(&regions.test.id, &image, &truth)?;
     let in_region = regions.test.cut(&labels);
     let panels = [
         pictures::plain(&image),

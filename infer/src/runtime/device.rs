@@ -1,6 +1,7 @@
 //! What a model runs on. What was asked for and is not there is an error, never something slower in silence.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use models::{Context, Error, Result, bail};
@@ -63,6 +64,7 @@ impl Device {
         precision: Precision,
         model: &[u8],
     ) -> Result<SessionBuilder> {
+        let mut engine = None;
         let provider = match self.resolve() {
             Device::Auto | Device::Cpu if precision == Precision::Bf16 => {
                 bail!("the device cpu computes in f32 only"; hint: "bf16 is for the device openvino")
@@ -71,31 +73,36 @@ impl Device {
             Device::Native => bail!("the device native is none of ONNX Runtime's"; hint: "use --device cpu"),
             Device::OpenVino => return openvino::register(builder, environment, threads, precision),
             Device::Cuda => ep::CUDA::default().build(),
-            Device::TensorRt => tensorrt(model)?.build(),
+            Device::TensorRt => {
+                let runtime = loaded().map_or_else(String::new, |(_, version)| version);
+                tensorrt(&engine.insert(engines::folder(model, &runtime)?).0).build()
+            }
         };
         if let Some((runtime, _)) = loaded() {
             cuda::load_beside(&runtime)?;
         }
-        builder
+        let builder = builder
             .with_execution_providers([provider.error_on_failure()])
             .map_err(Error::from)
             .doing(|| format!("asking ONNX Runtime for the device {self}"))
             .hint(|| {
                 "`infer runtime install --cuda` fetches an ONNX Runtime for NVIDIA GPUs with CUDA and cuDNN (not TensorRT's own libraries); the driver must be 580 or newer"
-            })
+            })?;
+        if let Some((folder, false)) = engine {
+            tracing::warn!(
+                "TensorRT builds its engine for this model and GPU, which takes minutes, once; it is kept in {}",
+                folder.display()
+            );
+        }
+        Ok(builder)
     }
 }
 
 /// `TensorRT` with the engine that it has built before, or a place for the one that it will build.
-fn tensorrt(model: &[u8]) -> Result<ep::TensorRT> {
-    let runtime = loaded().map_or_else(String::new, |(_, version)| version);
-    let (folder, is_filled) = engines::folder(model, &runtime)?;
-    if !is_filled {
-        tracing::warn!("TensorRT builds its engine for this model and GPU, which takes minutes, once; it is kept in {}", folder.display());
-    }
-    let folder = folder.display();
+fn tensorrt(engines: &Path) -> ep::TensorRT {
+    let folder = engines.display();
     let cached = ep::TensorRT::default().with_engine_cache(true).with_engine_cache_path(&folder);
-    Ok(cached.with_timing_cache(true).with_timing_cache_path(&folder))
+    cached.with_timing_cache(true).with_timing_cache_path(&folder)
 }
 
 /// Whether the CPU multiplies bf16 matrices in hardware (Intel's AMX).
@@ -110,7 +117,7 @@ pub fn has_intel_cpu() -> bool {
 
 /// Whether NVIDIA's driver is there: the system's own, or Windows' under its Linux.
 pub fn has_nvidia() -> bool {
-    ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|file| std::path::Path::new(file).exists())
+    ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|file| Path::new(file).exists())
 }
 
 const CPU_PROVIDER: &str = "CPUExecutionProvider";

@@ -1,7 +1,13 @@
 //! One selection in `ImageJ`'s `.roi` format: a big-endian header of 64 bytes, coordinates, and a second header with name and group.
 
+mod bytes;
+
 use models::{Result, bail};
 
+use self::bytes::{
+    BOUNDS, Bytes, COMPOSITE_SIZE, COORDINATES, COUNT, FLOAT_STROKE_WIDTH, GROUP, LINE, NAME_AT, NAME_LENGTH, OPTIONS, SECOND_HEADER,
+    STROKE_WIDTH, SUBTYPE, TYPE, VERSION,
+};
 use super::pen::Point;
 
 /// A selection.
@@ -28,67 +34,9 @@ pub(super) enum Shape {
     Area(Vec<Point>),
 }
 
-// Places in the header.
-const VERSION: usize = 4;
-const TYPE: usize = 6;
-const BOUNDS: usize = 8;
-const COUNT: usize = 16;
-const LINE: usize = 18;
-const STROKE_WIDTH: usize = 34;
-const COMPOSITE_SIZE: usize = 36;
-const SUBTYPE: usize = 48;
-const OPTIONS: usize = 50;
-const SECOND_HEADER: usize = 60;
-const COORDINATES: usize = 64;
-// Places in the second header.
-const NAME_AT: usize = 16;
-const NAME_LENGTH: usize = 20;
-const GROUP: usize = 30;
-const FLOAT_STROKE_WIDTH: usize = 36;
-
 const SUB_PIXEL: u16 = 128;
 /// The most points of a selection that are read.
 const MAX_POINTS: usize = 1 << 20;
-
-/// Big-endian numbers with a check of every place.
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn at<const N: usize>(&self, place: usize) -> Result<[u8; N]> {
-        match self.0.get(place..).and_then(|rest| rest.first_chunk::<N>()) {
-            Some(bytes) => Ok(*bytes),
-            None => {
-                bail!("the selection ends at byte {}, expected {N} bytes at {place}", self.0.len(); hint: "the file is damaged or cut short: save it again in ImageJ")
-            }
-        }
-    }
-
-    fn u8(&self, place: usize) -> Result<u8> {
-        self.at::<1>(place).map(|[byte]| byte)
-    }
-
-    fn u16(&self, place: usize) -> Result<u16> {
-        self.at(place).map(u16::from_be_bytes)
-    }
-
-    /// Coordinates are signed, but those below -5000 are meant as large ones.
-    fn coordinate(&self, place: usize) -> Result<f64> {
-        let value = i16::from_be_bytes(self.at(place)?);
-        Ok(if value < -5000 { f64::from(value as u16) } else { f64::from(value) })
-    }
-
-    fn i32(&self, place: usize) -> Result<i32> {
-        self.at(place).map(i32::from_be_bytes)
-    }
-
-    fn f32(&self, place: usize) -> Result<f64> {
-        let value = f64::from(f32::from_be_bytes(self.at(place)?));
-        if !value.is_finite() {
-            bail!("expected a number at byte {place} of the selection, found {value}");
-        }
-        Ok(value)
-    }
-}
 
 /// Reads a selection. Supported: line, freehand line, segmented line, polygon, freehand and traced area, rectangle, oval, points.
 pub(super) fn parse(bytes: &[u8]) -> Result<Selection> {
