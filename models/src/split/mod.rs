@@ -31,7 +31,7 @@ pub struct Split {
 
 impl Default for Split {
     fn default() -> Self {
-        Self { neck: 0.85, depth_px: 1.0, radius_px: 3.0, hole_px: 32 }
+        Self { neck: 0.9, depth_px: 1.0, radius_px: 3.0, hole_px: 32 }
     }
 }
 
