@@ -6,6 +6,7 @@ use std::path::Path;
 use models::Result;
 
 use super::Compared;
+use crate::metrics::Summary;
 use crate::metrics::paired::difference;
 use crate::report::chart::{Series, chart};
 use crate::report::page::Page;
@@ -84,8 +85,7 @@ fn differences_title(compared: &[Compared]) -> String {
 }
 
 fn score_rows(compared: &[Compared]) -> Vec<Vec<String>> {
-    let cell =
-        |run: &Compared, name| run.scores.get(name).map_or_else(String::new, |s| format!("{:.3} [{:.3}, {:.3}]", s.mean, s.low, s.high));
+    let cell = |run: &Compared, name| run.scores.get(name).map_or_else(String::new, Summary::to_score);
     compared.iter().map(|run| [vec![run.name.clone()], SHOWN.map(|name| cell(run, name)).to_vec()].concat()).collect()
 }
 

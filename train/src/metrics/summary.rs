@@ -24,9 +24,19 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// A difference for people: `+0.012 [+0.003, +0.020] *`, with a star where 0 is outside of the interval.
+    /// A score for people: `0.812 [0.790, 0.833]`; the mean alone where an interval says nothing, as of one image.
+    pub fn to_score(&self) -> String {
+        let Self { mean, low, high, .. } = self;
+        if low < high { format!("{mean:.3} [{low:.3}, {high:.3}]") } else { format!("{mean:.3}") }
+    }
+
+    /// A difference for people: `+0.012 [+0.003, +0.020] *`, with a star where 0 is outside of the interval; the mean alone where an
+    /// interval says nothing.
     pub fn to_lead(&self) -> String {
         let Self { mean, low, high, .. } = self;
+        if low >= high {
+            return format!("{mean:+.3}");
+        }
         format!("{mean:+.3} [{low:+.3}, {high:+.3}]{}", if *low > 0.0 || *high < 0.0 { " *" } else { "" })
     }
 }
@@ -96,6 +106,15 @@ impl ScoreTable {
 mod tests {
     use super::*;
     use models::plane::Plane;
+
+    #[test]
+    fn one_image_has_no_interval_and_no_star() {
+        let one = summarise(&[0.25], 0);
+        assert_eq!([one.to_score(), one.to_lead()], ["0.250", "+0.250"]);
+        let lead = Summary { mean: 0.012, sd: 0.1, low: 0.003, high: 0.02 };
+        assert_eq!(lead.to_lead(), "+0.012 [+0.003, +0.020] *");
+        assert_eq!(Summary { low: -0.003, ..lead }.to_lead(), "+0.012 [-0.003, +0.020]");
+    }
 
     #[test]
     fn the_interval_of_known_values() {
