@@ -9,6 +9,7 @@ mod limits;
 mod method;
 mod optimizer;
 mod profile;
+mod spacing;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub use method::{
 };
 pub use optimizer::{Group, OptimizerConfig, Schedule};
 pub use profile::{IMAGENET, Profile};
+pub use spacing::Predicted;
 
 /// Everything that decides what a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +63,17 @@ choice! {
         Flips = "flips",
         /// And each of them turned by 90 degrees: 8 predictions.
         All = "all",
+    }
+}
+
+impl Views {
+    /// How many predictions are averaged.
+    pub fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Flips => 4,
+            Self::All => 8,
+        }
     }
 }
 
@@ -157,6 +170,9 @@ pub struct RunSettings {
     pub prefetch: usize,
     /// Distance of two validations; 0 for one at the end.
     pub validate_every: u64,
+    /// Share of the steps' time that validations may take: their distance grows where images are many or large; 0 for any.
+    #[serde(default)]
+    pub validate_share: f64,
     /// Minutes between two saves of `last.safetensors`; every validation saves too.
     pub save_minutes: f64,
     /// Training batches over which `BatchNorm` statistics are measured anew before every evaluation; 0 keeps the running averages.

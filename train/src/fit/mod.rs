@@ -20,8 +20,8 @@ use models::console::Progress as Report;
 use models::{Result, bail};
 
 use crate::checkpoint::Progress;
-use crate::config::RunConfig;
-use crate::data::Dataset;
+use crate::config::{Predicted, RunConfig};
+use crate::data::{Dataset, Split};
 use crate::network::device;
 use crate::parallel::Rank;
 use crate::step::{Losses, Stage};
@@ -71,9 +71,24 @@ pub fn fit_on(
 ) -> Result<Outcome> {
     config.check()?;
     let dataset = Dataset::load(config)?;
-    let files = Files::open(out, config, resume)?;
-    models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
-    in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop, ranks()?))
+    let spaced = spaced(config, &dataset);
+    let (old, new) = (config.method.ema_period, spaced.method.ema_period);
+    if old != new && config.method.uses_pseudo_labels() {
+        let (unit, alpha, share) = (config.run.count, spaced.method.ema_alpha, 100.0 * config.method.ema_share);
+        tracing::info!(
+            "training images are many or large: pseudo-labels are updated every {new} {unit} instead of {old} (alpha {alpha:.2}), for {share:.0} % of the steps' time"
+        );
+    }
+    let files = Files::open(out, &spaced, resume)?;
+    models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(&spaced, &dataset))?)?;
+    in_pool(config.run.threads, || run(&spaced, &dataset, &files, resume, report, stop, ranks()?))
+}
+
+/// The configuration that a run on this data has: updates and validations as far apart as the data asks for.
+pub(crate) fn spaced(config: &RunConfig, dataset: &Dataset) -> RunConfig {
+    let pixels = |split| dataset.of(split).map(|(_, sample)| sample.image.data.len() as u64 / 3).sum();
+    let images = dataset.of(Split::Train).count();
+    config.spaced(Predicted { images, training_px: pixels(Split::Train), validation_px: pixels(Split::Val) })
 }
 
 /// Runs `work` on `threads` threads; 0 for one per core.
