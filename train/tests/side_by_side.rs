@@ -32,6 +32,8 @@ fn arguments(folder: &Path, config: &Path, methods: &[Method]) -> FoldsArgs {
         profile: Profile::Scratch,
         methods: methods.to_vec(),
         folds: vec![0, 1],
+        seeds: vec![],
+        beside: vec![],
         budget_minutes: None,
         sets: vec![],
     }
@@ -61,7 +63,11 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 7);
-    let file = settings(folder.path(), &data, &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3"]);
+    let file = settings(
+        folder.path(),
+        &data,
+        &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3", "run.validate_every=1", "run.validate_share=0.001"],
+    );
     let arguments = arguments(folder.path(), &file, &[Method::Pce, Method::Both]);
     let stop = AtomicBool::new(false);
     let first = StopInRun { begun: 0.into(), stop_in: 3, stop: &stop };
@@ -84,6 +90,24 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
     assert_eq!(run(&arguments, &again, &stop).unwrap().as_ref(), Some(&table));
     assert_eq!(again.begun.load(Ordering::Relaxed), 0);
+    // Another seed, beside the runs of the first.
+    let out = folder.path().join("other");
+    let other = FoldsArgs {
+        out,
+        folds: vec![0],
+        methods: vec![Method::Pce],
+        seeds: vec![0, 3],
+        beside: vec![arguments.out.clone()],
+        ..arguments.clone()
+    };
+    let table = run(&other, &Silent, &stop).unwrap().expect("it was not stopped");
+    let scores = |path: &str| std::fs::read(path).unwrap();
+    let of = |folder: &Path, fold: &str| scores(folder.join(format!("pce/{fold}/best.safetensors")).to_str().unwrap());
+    assert!(of(&other.out, "fold-0-seed-0") != of(&other.out, "fold-0-seed-3"));
+    let lead = table.leads.iter().find(|lead| lead.over == "folds/pce").expect("the runs beside it have the method");
+    assert_eq!((lead.pairs, lead.scores["iou"].mean), (1, 0.0), "the same run twice");
+    let markdown = std::fs::read_to_string(other.out.join("table.md")).unwrap();
+    assert!(markdown.contains("| folds |  | both | mean of 2 |") && markdown.contains("| pce | 0, seed 3 |"), "{markdown}");
     let mut changed = arguments.clone();
     changed.sets = vec!["run.batch=1".into()];
     let error = format!("{:?}", run(&changed, &Silent, &stop).unwrap_err());
@@ -102,6 +126,7 @@ fn folds_that_cannot_be_are_refused() {
         (&["--folds", "0"][..], "4 images cannot be dealt into data.folds = 5 parts"),
         (&["--folds", "0", "--budget-minutes", "0"][..], "run.minutes"),
         (&["--set", "data.folds=3", "--folds", "2"][..], "there is no fold 2"),
+        (&["--set", "data.folds=2", "--folds", "0", "--beside", &out][..], "--beside"),
     ] {
         let (code, _, stderr) = program(&[&["folds", &file, "-o", &out][..], extra].concat());
         assert!(code == 1 && stderr.contains(part) && !stderr.contains("panicked"), "{extra:?}: {stderr}");

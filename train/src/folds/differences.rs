@@ -2,71 +2,97 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use models::{Result, artifact};
 use serde::Serialize;
 
-use super::FoldScores;
-use crate::config::Method;
+use super::{FoldScores, Series};
+use crate::config::{Method, RunConfig};
 use crate::fit::Files;
 use crate::log::Log;
+use crate::metrics::Summary;
 use crate::metrics::paired::difference;
-use crate::metrics::{ScoreTable, Summary};
-use crate::report::chart::{Series, chart};
+use crate::report::chart::{self, chart};
 
 /// Scores whose differences are shown.
 const SHOWN: [&str; 4] = ["iou", "mdice", "aji", "f1@.5"];
 
-/// How far a method lies above the method that others are measured against.
+/// How far a method lies above another one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Lead {
     /// The method.
     pub method: String,
-    /// What it is measured against.
+    /// What it is measured against: a method of the same call, or `SERIES/METHOD`.
     pub over: String,
-    /// Mean over images, and its interval, by score.
+    /// How many pairs of runs with the same fold and seed.
+    pub pairs: usize,
+    /// Mean over runs and images, and its interval, by score.
     pub scores: BTreeMap<String, Summary>,
 }
 
-/// How far every method lies above Scribble2Label (or, where that did not run, above the first that did): differences on the same test
-/// images, of each image the mean over folds.
-pub(super) fn leads(finished: &[FoldScores], seed: u64) -> Vec<Lead> {
-    let ran: Vec<Method> = Method::ALL.iter().copied().filter(|method| finished.iter().any(|run| run.method == *method)).collect();
-    let Some(&over) = ran.iter().find(|method| **method == Method::S2l).or(ran.first()) else { return Vec::new() };
-    let of = |method: Method| finished.iter().filter(|run| run.method == method).map(|run| &run.test.table).collect::<Vec<&ScoreTable>>();
-    let scores = |method: Method| {
-        SHOWN.iter().filter_map(|name| Some(((*name).to_owned(), difference(&of(method), &of(over), name, seed)?))).collect()
-    };
-    let others = ran.iter().filter(|method| **method != over);
-    others.map(|method| Lead { method: method.name().into(), over: over.name().into(), scores: scores(*method) }).collect()
+/// How far every method lies above Scribble2Label (or, where that did not run, above the first that did), and above every method of the
+/// runs beside them: differences on the same test images between runs with the same fold and seed.
+pub(super) fn leads(finished: &[FoldScores], beside: &[Series], seed: u64) -> Vec<Lead> {
+    let ran = methods(finished);
+    let mut leads = Vec::new();
+    if let Some(&over) = ran.iter().find(|method| **method == Method::S2l).or(ran.first()) {
+        let others = ran.iter().filter(|method| **method != over);
+        leads.extend(others.filter_map(|&method| lead((finished, method), (finished, over), over.name().into(), seed)));
+    }
+    for series in beside {
+        for over in methods(&series.finished) {
+            let name = format!("{}/{}", series.name, over.name());
+            leads.extend(ran.iter().filter_map(|&method| lead((finished, method), (&series.finished, over), name.clone(), seed)));
+        }
+    }
+    leads
 }
 
-/// The leads as a markdown table; empty if there are none.
+/// The methods of some runs, in the order of [`Method::ALL`].
+pub(super) fn methods(finished: &[FoldScores]) -> Vec<Method> {
+    Method::ALL.iter().copied().filter(|method| finished.iter().any(|run| run.method == *method)).collect()
+}
+
+/// `None` where no two runs have the same fold and seed, or none of their images are the same.
+fn lead((runs, method): (&[FoldScores], Method), (others, over): (&[FoldScores], Method), name: String, seed: u64) -> Option<Lead> {
+    let other = |run: &FoldScores| others.iter().find(|other| (other.method, other.fold, other.seed) == (over, run.fold, run.seed));
+    let of_method = runs.iter().filter(|run| run.method == method);
+    let pairs: Vec<_> = of_method.filter_map(|run| Some((&run.test.table, &other(run)?.test.table))).collect();
+    let scores: BTreeMap<_, _> = SHOWN.iter().filter_map(|score| Some(((*score).to_owned(), difference(&pairs, score, seed)?))).collect();
+    (!scores.is_empty()).then(|| Lead { method: method.name().into(), over: name, pairs: pairs.len(), scores })
+}
+
+/// The leads as markdown, a table for each method that others are measured against; empty if there are none.
 pub(super) fn to_markdown(leads: &[Lead]) -> String {
-    let Some(first) = leads.first() else { return String::new() };
-    let mut text = format!(
-        "\nLead over {}: mean over the same test images, 95 % bootstrap interval; * where 0 is outside of it.\n\n| method | {} |\n|{}\n",
-        first.over,
-        SHOWN.join(" | "),
-        "---|".repeat(1 + SHOWN.len())
-    );
-    for lead in leads {
+    let mut text = String::new();
+    for (i, lead) in leads.iter().enumerate() {
+        // Writing to a String cannot fail.
+        if i == 0 || leads[i - 1].over != lead.over {
+            let _ = writeln!(
+                text,
+                "\nLead over {}: mean over the same test images and over runs of the same fold and seed, 95 % bootstrap interval over images and runs; * where 0 is outside of it.\n\n| method | runs | {} |\n|{}",
+                lead.over,
+                SHOWN.join(" | "),
+                "---|".repeat(2 + SHOWN.len())
+            );
+        }
         let cells = SHOWN.map(|name| lead.scores.get(name).map_or_else(|| "–".into(), Summary::to_lead));
-        let _ = writeln!(text, "| {} | {} |", lead.method, cells.join(" | ")); // writing to a String cannot fail
+        let _ = writeln!(text, "| {} | {} | {} |", lead.method, lead.pairs, cells.join(" | "));
     }
     text
 }
 
-/// Writes `loss.svg` and `validation.svg`: the curves of every run in `out`.
-pub(super) fn write_curves(finished: &[FoldScores], out: &Path) -> Result<()> {
+/// Writes `loss.svg` and `validation.svg`: the curves of every finished run, which are the first of `jobs`.
+pub(super) fn write_curves(finished: &[FoldScores], jobs: &[(PathBuf, RunConfig)], out: &Path) -> Result<()> {
     let (mut losses, mut scores) = (Vec::new(), Vec::new());
-    for run in finished {
-        let files = Files::of(&out.join(run.method.name()).join(format!("fold-{}", run.fold)));
+    for (run, (folder, _)) in finished.iter().zip(jobs) {
+        let files = Files::of(folder);
         let log = Log::read(&files.log, &files.pseudo, u64::MAX)?;
-        let name = format!("{}, fold {}", run.method.name(), run.fold);
-        losses.push(Series::new(&name, log.rows().map(|row| (row.iteration as f64, row.scribble)).collect()));
-        scores.push(Series::new(&name, log.rows().filter_map(|row| Some((row.iteration as f64, row.score?))).collect()));
+        let of_fold = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().replace('-', " "));
+        let name = format!("{}, {of_fold}", run.method.name());
+        losses.push(chart::Series::new(&name, log.rows().map(|row| (row.iteration as f64, row.scribble)).collect()));
+        scores.push(chart::Series::new(&name, log.rows().filter_map(|row| Some((row.iteration as f64, row.score?))).collect()));
     }
     for (file, title, series) in [("loss.svg", "cross-entropy on labels", losses), ("validation.svg", "validation score", scores)] {
         if let Some(svg) = chart(title, &series)? {

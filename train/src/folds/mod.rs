@@ -1,10 +1,11 @@
 //! `train folds`: methods side by side over cross-validation folds, one run each, and their table beside the papers' figures.
 //!
-//! `OUT/METHOD/fold-K/` is a run like any other; `scores.json` there says that it is finished. A command that was stopped goes on
-//! where it was when it is given again.
+//! `OUT/METHOD/fold-K/` (`fold-K-seed-S` with `--seeds`) is a run like any other; `scores.json` there says that it is finished. A
+//! command that was stopped goes on where it was when it is given again.
 
 mod differences;
 mod papers;
+mod series;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::evaluate::command::{Evaluation, open, score};
 use crate::fit::{self, Outcome, in_pool};
 
 pub use differences::Lead;
+pub use series::Series;
 pub use table::Table;
 
 /// Arguments of `train folds`.
@@ -39,6 +41,12 @@ pub struct FoldsArgs {
     /// Folds to run, counted from 0; all by default
     #[arg(long, value_delimiter = ',')]
     pub folds: Vec<usize>,
+    /// Seeds to run every fold with (`run.seed`); the configuration's own by default
+    #[arg(long, value_delimiter = ',')]
+    pub seeds: Vec<u64>,
+    /// Folder of an earlier call, whose runs stand in the table too, and which leads are also measured over; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub beside: Vec<PathBuf>,
     /// Training time of all runs together; each gets the same share
     #[arg(long, value_name = "MINUTES")]
     pub budget_minutes: Option<f64>,
@@ -54,6 +62,9 @@ pub struct FoldScores {
     pub method: Method,
     /// The part that validated.
     pub fold: usize,
+    /// Its `run.seed`.
+    #[serde(default)]
+    pub seed: u64,
     /// Steps done.
     pub iterations: u64,
     /// Seconds of training.
@@ -66,6 +77,8 @@ pub struct FoldScores {
 pub fn run(arguments: &FoldsArgs, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<Table>> {
     let base = RunConfig::load(&arguments.config, arguments.profile, &arguments.sets)?;
     let jobs = jobs(arguments, &base)?;
+    let beside = arguments.beside.iter().map(|folder| Series::read(folder)).collect::<Result<Vec<_>>>()?;
+    let table = |finished: &[FoldScores]| Table::new(finished, &beside, base.data.modality.as_deref(), base.run.seed);
     let mut finished: Vec<FoldScores> = Vec::new();
     for (n, (out, config)) in jobs.iter().enumerate() {
         tracing::info!("run {} of {}: {}", n + 1, jobs.len(), out.display());
@@ -73,33 +86,38 @@ pub fn run(arguments: &FoldsArgs, report: &dyn Progress, stop: &AtomicBool) -> R
             Some(scores) => finished.push(scores),
             None => return Ok(None),
         }
-        table_of(&finished, &base).write(&arguments.out)?;
-        differences::write_curves(&finished, &arguments.out)?;
+        table(&finished).write(&arguments.out)?;
+        differences::write_curves(&finished, &jobs, &arguments.out)?;
     }
-    Ok(Some(table_of(&finished, &base)))
+    Ok(Some(table(&finished)))
 }
 
-fn table_of(finished: &[FoldScores], base: &RunConfig) -> Table {
-    Table::new(finished, base.data.modality.as_deref(), base.run.seed)
-}
-
-/// Folder and configuration of every run: all methods of a fold before the next fold, so that a part of the table compares like with like.
+/// Folder and configuration of every run: all methods of a seed and fold before the next, so that a part of the table compares like
+/// with like.
 fn jobs(arguments: &FoldsArgs, base: &RunConfig) -> Result<Vec<(PathBuf, RunConfig)>> {
     let usable = usable_folds(base)?;
     let folds = if arguments.folds.is_empty() { (0..usable).collect() } else { arguments.folds.clone() };
     if let Some(fold) = folds.iter().find(|fold| **fold >= usable) {
         bail!("--folds: there is no fold {fold}: data.folds = {} gives the folds 0 to {}", base.data.folds, usable - 1; hint: "choose among these, or set data.folds");
     }
-    let pairs: Vec<(usize, Method)> = folds.iter().flat_map(|&fold| arguments.methods.iter().map(move |&method| (fold, method))).collect();
-    let share = arguments.budget_minutes.map(|minutes| minutes / pairs.len() as f64);
-    let job = |&(fold, method): &(usize, Method)| {
-        let mut config = base.clone();
-        (config.method.name, config.data.fold) = (method, Some(fold));
+    let seeds: Vec<Option<u64>> = if arguments.seeds.is_empty() { vec![None] } else { arguments.seeds.iter().copied().map(Some).collect() };
+    let mut jobs = Vec::new();
+    for seed in seeds {
+        for &fold in &folds {
+            for &method in &arguments.methods {
+                let name = seed.map_or_else(|| format!("fold-{fold}"), |seed| format!("fold-{fold}-seed-{seed}"));
+                let mut config = base.clone();
+                (config.method.name, config.data.fold, config.run.seed) = (method, Some(fold), seed.unwrap_or(base.run.seed));
+                jobs.push((arguments.out.join(method.name()).join(name), config));
+            }
+        }
+    }
+    let share = arguments.budget_minutes.map(|minutes| minutes / jobs.len() as f64);
+    for (_, config) in &mut jobs {
         config.run.minutes = share.or(config.run.minutes);
         config.check()?;
-        Ok((arguments.out.join(method.name()).join(format!("fold-{fold}")), config))
-    };
-    pairs.iter().map(job).collect()
+    }
+    Ok(jobs)
 }
 
 /// How many folds can validate: one fewer than there are parts where no image is named a test image.
@@ -115,6 +133,7 @@ fn one(out: &Path, config: &RunConfig, report: &dyn Progress, stop: &AtomicBool)
     let scores = |outcome: Outcome, test| FoldScores {
         method: config.method.name,
         fold,
+        seed: config.run.seed,
         iterations: outcome.iterations,
         seconds: outcome.seconds,
         test,
@@ -133,7 +152,8 @@ pub(crate) fn scored_run<T: Serialize + serde::de::DeserializeOwned>(
 ) -> Result<Option<T>> {
     let path = out.join("scores.json");
     if path.exists() {
-        let differences = RunConfig::load(&out.join("config.toml"), Profile::Scratch, &[] as &[&str])?.differences(config);
+        let config = fit::spaced(config, &Dataset::load(config)?);
+        let differences = RunConfig::load(&out.join("config.toml"), Profile::Scratch, &[] as &[&str])?.differences(&config);
         if !differences.is_empty() {
             bail!("a finished run is here with another configuration: {}", differences.join("; "); hint: "give the same configuration, or another folder with --out");
         }

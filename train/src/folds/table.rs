@@ -7,10 +7,12 @@ use std::path::Path;
 use models::{Result, artifact};
 use serde::Serialize;
 
-use super::FoldScores;
-use super::differences::{self, Lead, leads};
-use super::papers::{data_of, figures};
+use super::differences::{self, Lead, leads, methods};
+use super::papers::{Figure, data_of, figures};
+use super::{FoldScores, Series};
 use crate::config::Method;
+use crate::metrics::paired::over_runs;
+use crate::metrics::{ScoreTable, Summary};
 
 /// Scores that the table shows, by their names in [`crate::metrics::Scores::named`].
 const SHOWN: [&str; 7] = ["mdice_paper", "iou", "mdice", "aji", "pq", "f1@.5", "ap@.5"];
@@ -18,22 +20,24 @@ const SHOWN: [&str; 7] = ["mdice_paper", "iou", "mdice", "aji", "pq", "f1@.5", "
 /// A score in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Cell {
-    /// Mean over test images; over folds, the mean of these.
+    /// Mean over test images; over runs, the mean of these.
     pub mean: f64,
-    /// Standard deviation over folds (n - 1); `None` for one fold.
+    /// Standard deviation over runs (n - 1); `None` for one run.
     pub sd: Option<f64>,
+    /// 95 % bootstrap interval over images and runs; `None` for papers.
+    pub interval: Option<[f64; 2]>,
 }
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
-    /// `this run`, or the paper.
+    /// `this run`, the paper, or the name of runs beside these.
     pub source: String,
     /// The data set, where it is known.
     pub data: String,
     /// The method.
     pub method: String,
-    /// `mean of N`, or one fold; empty for papers.
+    /// `mean of N` runs, or one fold (and seed, if there are several); empty for papers.
     pub fold: String,
     /// Test images; `None` for papers.
     pub images: Option<usize>,
@@ -41,7 +45,7 @@ pub struct Line {
     pub scores: BTreeMap<String, Cell>,
 }
 
-/// All lines: means of our runs, the papers, then every fold.
+/// All lines: means of our runs, means of those beside them, the papers, then every fold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
     /// In the order of the text.
@@ -51,23 +55,16 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of finished runs on images of one modality; `seed` is that of the intervals.
-    pub fn new(finished: &[FoldScores], modality: Option<&str>, seed: u64) -> Self {
+    /// The table of finished runs, and others beside them, on images of one modality; `seed` is that of the intervals.
+    pub fn new(finished: &[FoldScores], beside: &[Series], modality: Option<&str>, seed: u64) -> Self {
         let data = modality.map_or_else(String::new, |modality| data_of(modality).map_or(modality, |known| known).to_owned());
-        let of = |method: &Method| finished.iter().filter(|scores| scores.method == *method).collect::<Vec<_>>();
-        let runs: Vec<(Method, Vec<&FoldScores>)> = Method::ALL.iter().map(|m| (*m, of(m))).filter(|(_, runs)| !runs.is_empty()).collect();
-        let mut lines: Vec<Line> = runs.iter().map(|(method, runs)| mean_line(*method, runs, &data)).collect();
-        lines.extend(figures(modality.and_then(data_of)).into_iter().map(|figure| Line {
-            source: figure.source.into(),
-            data: figure.data.into(),
-            method: figure.method.into(),
-            fold: String::new(),
-            images: None,
-            scores:
-                [("mdice_paper", figure.mdice), ("iou", figure.iou)].map(|(name, mean)| (name.to_owned(), Cell { mean, sd: None })).into(),
-        }));
-        lines.extend(runs.iter().flat_map(|(_, runs)| runs.iter().map(|scores| fold_line(scores, &data))));
-        Self { lines, leads: leads(finished, seed) }
+        let mut lines = mean_lines("this run", finished, &data, seed);
+        lines.extend(beside.iter().flat_map(|series| mean_lines(&series.name, &series.finished, &data, seed)));
+        lines.extend(figures(modality.and_then(data_of)).into_iter().map(paper_line));
+        let seeds = finished.iter().any(|run| run.seed != finished[0].seed);
+        let by_method = methods(finished).into_iter().flat_map(|method| finished.iter().filter(move |run| run.method == method));
+        lines.extend(by_method.map(|run| fold_line(run, &data, seeds)));
+        Self { lines, leads: leads(finished, beside, seed) }
     }
 
     /// Writes `table.md`, `table.csv` and `table.json`.
@@ -80,7 +77,7 @@ impl Table {
     /// The table for people.
     pub fn to_markdown(&self) -> String {
         let mut text = String::from(
-            "Mean over test images; with several folds, mean ± standard deviation over folds. `mdice_paper` is mDice as the papers compute it.\n\n",
+            "Mean over test images; with several runs (folds, seeds), mean ± standard deviation over runs. In brackets the 95 % bootstrap interval over images and runs. `mdice_paper` is mDice as the papers compute it.\n\n",
         );
         let head: Vec<&str> = ["source", "data", "method", "fold", "images"].into_iter().chain(SHOWN).collect();
         let _ = writeln!(text, "| {} |\n|{}", head.join(" | "), "---|".repeat(head.len())); // writing to a String cannot fail
@@ -95,7 +92,7 @@ impl Table {
 
     fn to_csv(&self) -> Result<Vec<u8>> {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let columns = SHOWN.iter().flat_map(|name| [(*name).to_owned(), format!("{name}_sd")]);
+        let columns = SHOWN.iter().flat_map(|name| ["", "_sd", "_low", "_high"].map(|end| format!("{name}{end}")));
         writer.write_record(["source", "data", "method", "fold", "images"].map(str::to_owned).into_iter().chain(columns))?;
         for line in &self.lines {
             let first = [&line.source, &line.data, &line.method, &line.fold].map(Clone::clone).into_iter();
@@ -103,7 +100,9 @@ impl Table {
             let number = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.6}"));
             let cells = SHOWN.iter().flat_map(|name| {
                 let cell = line.scores.get(*name);
-                [number(cell.map(|cell| cell.mean)), number(cell.and_then(|cell| cell.sd))]
+                let interval = cell.and_then(|cell| cell.interval);
+                let ends = interval.map_or([None; 2], |ends| ends.map(Some));
+                [cell.map(|cell| cell.mean), cell.and_then(|cell| cell.sd), ends[0], ends[1]].map(number)
             });
             writer.write_record(first.chain([images]).chain(cells))?;
         }
@@ -111,40 +110,64 @@ impl Table {
     }
 }
 
-/// `.8235` or `.8235 ± .0102`.
+/// `.8235`, `.8235 [.8011, .8402]` or `.8235 ± .0102 [.8011, .8402]`.
 fn shown(cell: &Cell) -> String {
     let short = |v: f64| format!("{v:.4}").trim_start_matches('0').to_owned();
-    cell.sd.map_or_else(|| short(cell.mean), |sd| format!("{} ± {}", short(cell.mean), short(sd)))
+    let mean = cell.sd.map_or_else(|| short(cell.mean), |sd| format!("{} ± {}", short(cell.mean), short(sd)));
+    // Of one image there is no interval.
+    cell.interval.filter(|[low, high]| low < high).map_or_else(|| mean.clone(), |ends| format!("{mean} [{}]", ends.map(short).join(", ")))
 }
 
-fn fold_line(scores: &FoldScores, data: &str) -> Line {
-    let cell = |name: &&str| Some(((*name).to_owned(), Cell { mean: scores.test.table.get(name)?.mean, sd: None }));
+fn paper_line(figure: Figure) -> Line {
+    let scores = [("mdice_paper", figure.mdice), ("iou", figure.iou)];
     Line {
-        source: "this run".into(),
-        data: data.into(),
-        method: scores.method.name().into(),
-        fold: scores.fold.to_string(),
-        images: Some(scores.test.table.images.len()),
-        scores: SHOWN.iter().filter_map(cell).collect(),
+        source: figure.source.into(),
+        data: figure.data.into(),
+        method: figure.method.into(),
+        fold: String::new(),
+        images: None,
+        scores: scores.map(|(name, mean)| (name.to_owned(), Cell { mean, sd: None, interval: None })).into(),
     }
 }
 
-fn mean_line(method: Method, runs: &[&FoldScores], data: &str) -> Line {
-    let over_folds = |name: &&str| {
-        let means: Vec<f64> = runs.iter().filter_map(|scores| Some(scores.test.table.get(name)?.mean)).collect();
-        let n = means.len() as f64;
-        let mean = means.iter().sum::<f64>() / n;
-        let squares: f64 = means.iter().map(|v| (v - mean).powi(2)).sum();
-        ((*name).to_owned(), Cell { mean, sd: (means.len() > 1).then(|| (squares / (n - 1.0)).sqrt()) })
+fn fold_line(run: &FoldScores, data: &str, seeds: bool) -> Line {
+    let cell = |name: &&str| {
+        let Summary { mean, low, high, .. } = *run.test.table.get(name)?;
+        Some(((*name).to_owned(), Cell { mean, sd: None, interval: Some([low, high]) }))
     };
     Line {
         source: "this run".into(),
         data: data.into(),
-        method: method.name().into(),
-        fold: format!("mean of {}", runs.len()),
-        images: Some(runs.iter().map(|scores| scores.test.table.images.len()).max().unwrap_or(0)),
-        scores: SHOWN.iter().map(over_folds).collect(),
+        method: run.method.name().into(),
+        fold: if seeds { format!("{}, seed {}", run.fold, run.seed) } else { run.fold.to_string() },
+        images: Some(run.test.table.images.len()),
+        scores: SHOWN.iter().filter_map(cell).collect(),
     }
+}
+
+fn mean_lines(source: &str, finished: &[FoldScores], data: &str, seed: u64) -> Vec<Line> {
+    let line = |method: Method| {
+        let runs: Vec<&ScoreTable> = finished.iter().filter(|run| run.method == method).map(|run| &run.test.table).collect();
+        Line {
+            source: source.into(),
+            data: data.into(),
+            method: method.name().into(),
+            fold: format!("mean of {}", runs.len()),
+            images: runs.iter().map(|run| run.images.len()).max(),
+            scores: SHOWN.iter().filter_map(|name| Some(((*name).to_owned(), mean_of(&runs, name, seed)?))).collect(),
+        }
+    };
+    methods(finished).into_iter().map(line).collect()
+}
+
+/// The mean of the runs' means, their spread, and the interval of the images that all have.
+fn mean_of(runs: &[&ScoreTable], name: &str, seed: u64) -> Option<Cell> {
+    let means: Vec<f64> = runs.iter().filter_map(|run| Some(run.get(name)?.mean)).collect();
+    let n = means.len() as f64;
+    let mean = means.iter().sum::<f64>() / n;
+    let squares: f64 = means.iter().map(|v| (v - mean).powi(2)).sum();
+    let interval = over_runs(runs, name, seed).map(|over| [over.low, over.high]);
+    (n > 0.0).then(|| Cell { mean, sd: (n > 1.0).then(|| (squares / (n - 1.0)).sqrt()), interval })
 }
 
 #[cfg(test)]
@@ -161,13 +184,13 @@ mod tests {
         let predicted = Plane::new(20, 10, (0..200).map(|i| u32::from(i % 20 < found)).collect()).unwrap();
         let table = ScoreTable::new(vec![("a".into(), Scores::of_instances(&truth, &predicted, None))], 0);
         let test = Evaluation { views: Views::One, split_touching: false, table, without_splitting: None };
-        FoldScores { method, fold, iterations: 3, seconds: 1.0, test }
+        FoldScores { method, fold, seed: 0, iterations: 3, seconds: 1.0, test }
     }
 
     #[test]
     fn means_spreads_and_the_papers_figures_stand_side_by_side() {
         let runs = [finished(Method::Both, 0, 10), finished(Method::Both, 1, 5), finished(Method::Pce, 0, 10)];
-        let table = Table::new(&runs, Some("fluorescence"), 0);
+        let table = Table::new(&runs, &[], Some("fluorescence"), 0);
         let text = table.to_markdown();
         // IoU 1 and .5: mean .75, standard deviation .3536.
         for part in [
@@ -177,7 +200,7 @@ mod tests {
             "| ISBI 2022 | DSB-Fluo | both |  |  | .8268 | .8570 | – |",
             "| MICCAI 2020 | DSB-Fluo | pce |  |  | .8380 | .8290 | – |",
             "Lead over pce",
-            "| both | -0.250 |",
+            "| both | 1 | +0.000 |",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -186,6 +209,22 @@ mod tests {
         let csv = String::from_utf8(table.to_csv().unwrap()).unwrap();
         assert_eq!(csv.lines().count(), 14);
         assert!(csv.lines().nth(1).unwrap().starts_with("this run,DSB-Fluo,pce,mean of 1,1,"), "{csv}");
-        assert_eq!(Table::new(&runs, None, 0).lines.len(), 2 + 24 + 3);
+        assert_eq!(Table::new(&runs, &[], None, 0).lines.len(), 2 + 24 + 3);
+    }
+
+    #[test]
+    fn other_runs_stand_beside_these_and_leads_are_of_the_same_fold_and_seed() {
+        let with_seed = |seed, found| FoldScores { seed, ..finished(Method::S2l, 0, found) };
+        let beside = Series { name: "paper".into(), finished: vec![finished(Method::Both, 0, 5), finished(Method::Both, 1, 10)] };
+        let text = Table::new(&[with_seed(0, 10), with_seed(7, 5)], &[beside], Some("fluorescence"), 0).to_markdown();
+        for part in [
+            "| this run | DSB-Fluo | s2l | mean of 2 | 1 |",
+            "| paper | DSB-Fluo | both | mean of 2 | 1 |",
+            "| s2l | 0, seed 7 | 1 |",
+            "Lead over paper/both",
+            "| s2l | 1 | +0.500 |",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 }
