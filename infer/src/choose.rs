@@ -74,7 +74,8 @@ fn faster_than_cpu(model: &Model, here: Here) -> Vec<(Device, Precision)> {
     all.filter(|_| can_be_proven).collect()
 }
 
-fn proven(model: &Model, options: Options) -> Result<Chosen> {
+/// Makes a session with these options, which name a device, if the model's golden tiles come out right on it.
+pub(crate) fn proven(model: &Model, options: Options) -> Result<Chosen> {
     let mut segmenter = Segmenter::new(model, &options)?;
     let golden = on_golden_tiles(model, &mut segmenter, options.precision)?;
     Ok(Chosen { segmenter, options, golden })

@@ -7,10 +7,11 @@ use models::artifact::AtomicFile;
 use models::console::Silent;
 use models::{Context, Error, Result};
 
+use crate::choose::proven;
 use crate::output::pyramid::PyramidWriter;
-use crate::runtime::{self, Device};
+use crate::runtime::{self, Device, Precision};
 use crate::segment::{self, Halo, segment};
-use crate::segmenter::{Model, Network, Options, Segmenter};
+use crate::segmenter::{Model, Network, Options};
 
 /// Side of the slide that is made for it, unless another is asked for.
 pub const SIDE: usize = 4096;
@@ -59,9 +60,24 @@ pub fn measure(model: &Path, side: usize, long_enough: Duration) -> Result<Speed
     let slide = folder.path().join("speed.tif");
     make_slide(&slide, side, model.card.microns_per_pixel).doing(|| "making a slide in the temporary folder")?;
     let stages = stages(&slide, side, &model, folder.path())?;
-    let devices = [Device::Native, Device::Cpu, Device::OpenVino, Device::Cuda, Device::TensorRt];
-    let devices = devices.map(|device| Speed { what: device.name().to_owned(), rate: network(&model, device, long_enough) });
-    Ok(Speeds { stages, devices: devices.into() })
+    let speed = |(device, precision)| Speed { what: flags(device, precision), rate: network(&model, device, precision, long_enough) };
+    Ok(Speeds { stages, devices: tried().into_iter().map(speed).collect() })
+}
+
+/// Devices with what they compute in: bf16 too where the CPU multiplies it in hardware.
+fn tried() -> Vec<(Device, Precision)> {
+    let bf16 = runtime::has_amx().then_some((Device::OpenVino, Precision::Bf16));
+    let f32 = |device| (device, Precision::F32);
+    let on_cpus = [Device::Native, Device::Cpu, Device::OpenVino].map(f32);
+    on_cpus.into_iter().chain(bf16).chain([Device::Cuda, Device::TensorRt].map(f32)).collect()
+}
+
+/// The device as `--device` asks for it.
+fn flags(device: Device, precision: Precision) -> String {
+    match precision {
+        Precision::F32 => device.name().to_owned(),
+        other => format!("{} --precision {}", device.name(), other.name()),
+    }
 }
 
 /// Dark discs on a light ground, each pixel a function of its place, as a pyramid of JPEG tiles: decoding them is what reading real slides
@@ -103,12 +119,12 @@ fn stages(slide: &Path, side: usize, model: &Model, out: &Path) -> Result<Vec<Sp
     Ok(timed.map(|(stage, seconds)| Speed { what: stage.clone(), rate: Ok(megapixels / seconds * threads(stage)) }).collect())
 }
 
-/// The rate in windows as large as a slide's.
-fn network(model: &Model, device: Device, long_enough: Duration) -> Result<f64> {
+/// The rate in windows as large as a slide's, of a device on which the model's golden tiles come out right.
+fn network(model: &Model, device: Device, precision: Precision, long_enough: Duration) -> Result<f64> {
     if matches!(device, Device::Cuda | Device::TensorRt) && !runtime::has_nvidia() {
         return Err(Error::new("there is no NVIDIA driver here"));
     }
-    let mut segmenter = Segmenter::new(model, &Options { device, ..Options::default() })?;
+    let mut segmenter = proven(model, Options { device, precision, ..Options::default() })?.segmenter;
     let side = Halo::Card.tile_px(&model.card, segmenter.windows()).next_multiple_of(model.card.stride);
     let image: Vec<u8> = (0..side * side).flat_map(|i| pixel(i % side, i / side)).collect();
     // The first run plans and allocates.
@@ -151,6 +167,13 @@ mod tests {
         assert!(*native.rate.as_ref().unwrap() > 0.0, "{native:?}");
         assert!(speeds.stages.iter().all(|speed| speed.what != "network"), "the network is measured by itself");
         assert!(speeds.limit().is_some());
+    }
+
+    #[test]
+    fn devices_are_named_as_they_are_asked_for() {
+        assert_eq!(flags(Device::OpenVino, Precision::Bf16), "openvino --precision bf16");
+        assert_eq!(flags(Device::Native, Precision::F32), "native");
+        assert_eq!(tried().contains(&(Device::OpenVino, Precision::Bf16)), runtime::has_amx());
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
         assert!(arguments.out.join(name).is_file(), "{name}");
     }
     assert_eq!(table.leads.iter().map(|lead| (lead.method.as_str(), lead.over.as_str())).collect::<Vec<_>>(), [("both", "pce")]);
-    assert!(std::fs::read_to_string(arguments.out.join("loss.svg")).unwrap().contains("both, fold 1"));
+    assert!(std::fs::read_to_string(arguments.out.join("loss.svg")).unwrap().contains("both, 2 runs"));
     let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
     assert_eq!(run(&arguments, &again, &stop).unwrap().as_ref(), Some(&table));
     assert_eq!(again.begun.load(Ordering::Relaxed), 0);

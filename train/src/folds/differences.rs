@@ -1,19 +1,14 @@
-//! Which methods can be told apart: paired differences over the test images, and the curves of all runs.
+//! Which methods can be told apart: paired differences over the test images.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
-use models::{Result, artifact};
 use serde::Serialize;
 
 use super::{FoldScores, Series};
-use crate::config::{Method, RunConfig};
-use crate::fit::Files;
-use crate::log::Log;
+use crate::config::Method;
 use crate::metrics::Summary;
 use crate::metrics::paired::difference;
-use crate::report::chart::{self, chart};
 
 /// Scores whose differences are shown.
 const SHOWN: [&str; 4] = ["iou", "mdice", "aji", "f1@.5"];
@@ -81,23 +76,4 @@ pub(super) fn to_markdown(leads: &[Lead]) -> String {
         let _ = writeln!(text, "| {} | {} | {} |", lead.method, lead.pairs, cells.join(" | "));
     }
     text
-}
-
-/// Writes `loss.svg` and `validation.svg`: the curves of every finished run, which are the first of `jobs`.
-pub(super) fn write_curves(finished: &[FoldScores], jobs: &[(PathBuf, RunConfig)], out: &Path) -> Result<()> {
-    let (mut losses, mut scores) = (Vec::new(), Vec::new());
-    for (run, (folder, _)) in finished.iter().zip(jobs) {
-        let files = Files::of(folder);
-        let log = Log::read(&files.log, &files.pseudo, u64::MAX)?;
-        let of_fold = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().replace('-', " "));
-        let name = format!("{}, {of_fold}", run.method.name());
-        losses.push(chart::Series::new(&name, log.rows().map(|row| (row.iteration as f64, row.scribble)).collect()));
-        scores.push(chart::Series::new(&name, log.rows().filter_map(|row| Some((row.iteration as f64, row.score?))).collect()));
-    }
-    for (file, title, series) in [("loss.svg", "cross-entropy on labels", losses), ("validation.svg", "validation score", scores)] {
-        if let Some(svg) = chart(title, &series)? {
-            artifact::write(&out.join(file), svg.as_bytes())?;
-        }
-    }
-    Ok(())
 }

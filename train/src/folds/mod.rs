@@ -3,6 +3,7 @@
 //! `OUT/METHOD/fold-K/` (`fold-K-seed-S` with `--seeds`) is a run like any other; `scores.json` there says that it is finished. A
 //! command that was stopped goes on where it was when it is given again.
 
+mod curves;
 mod differences;
 mod papers;
 mod series;
@@ -87,7 +88,7 @@ pub fn run(arguments: &FoldsArgs, report: &dyn Progress, stop: &AtomicBool) -> R
             None => return Ok(None),
         }
         table(&finished).write(&arguments.out)?;
-        differences::write_curves(&finished, &jobs, &arguments.out)?;
+        curves::write(&finished, &jobs, &arguments.out)?;
     }
     Ok(Some(table(&finished)))
 }
