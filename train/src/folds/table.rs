@@ -60,7 +60,7 @@ impl Table {
         let data = modality.map_or_else(String::new, |modality| data_of(modality).map_or(modality, |known| known).to_owned());
         let mut lines = mean_lines("this run", finished, &data, seed);
         lines.extend(beside.iter().flat_map(|series| mean_lines(&series.name, &series.finished, &data, seed)));
-        lines.extend(figures(modality.and_then(data_of)).into_iter().map(paper_line));
+        lines.extend(figures(modality.and_then(data_of)).iter().map(paper_line));
         let seeds = finished.iter().any(|run| run.seed != finished[0].seed);
         let by_method = methods(finished).into_iter().flat_map(|method| finished.iter().filter(move |run| run.method == method));
         lines.extend(by_method.map(|run| fold_line(run, &data, seeds)));
@@ -118,7 +118,7 @@ fn shown(cell: &Cell) -> String {
     cell.interval.filter(|[low, high]| low < high).map_or_else(|| mean.clone(), |ends| format!("{mean} [{}]", ends.map(short).join(", ")))
 }
 
-fn paper_line(figure: Figure) -> Line {
+fn paper_line(figure: &Figure) -> Line {
     let scores = [("mdice_paper", figure.mdice), ("iou", figure.iou)];
     Line {
         source: figure.source.into(),
