@@ -76,7 +76,7 @@ fn tried() -> Vec<(Device, Precision)> {
 fn flags(device: Device, precision: Precision) -> String {
     match precision {
         Precision::F32 => device.name().to_owned(),
-        other => format!("{} --precision {}", device.name(), other.name()),
+        Precision::Bf16 => format!("{} --precision bf16", device.name()),
     }
 }
 
