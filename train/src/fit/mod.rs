@@ -72,13 +72,7 @@ pub fn fit_on(
     config.check()?;
     let dataset = Dataset::load(config)?;
     let spaced = spaced(config, &dataset);
-    let (old, new) = (config.method.ema_period, spaced.method.ema_period);
-    if old != new && config.method.uses_pseudo_labels() {
-        let (unit, alpha, share) = (config.run.count, spaced.method.ema_alpha, 100.0 * config.method.ema_share);
-        tracing::info!(
-            "training images are many or large: pseudo-labels are updated every {new} {unit} instead of {old} (alpha {alpha:.2}), for {share:.0} % of the steps' time"
-        );
-    }
+    tell_spacing(config, &spaced);
     let files = Files::open(out, &spaced, resume)?;
     models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(&spaced, &dataset))?)?;
     in_pool(config.run.threads, || run(&spaced, &dataset, &files, resume, report, stop, ranks()?))
@@ -89,6 +83,21 @@ pub(crate) fn spaced(config: &RunConfig, dataset: &Dataset) -> RunConfig {
     let pixels = |split| dataset.of(split).map(|(_, sample)| sample.image.data.len() as u64 / 3).sum();
     let images = dataset.of(Split::Train).count();
     config.spaced(Predicted { images, training_px: pixels(Split::Train), validation_px: pixels(Split::Val) })
+}
+
+/// Says what data that is large has made of periods.
+fn tell_spacing(asked: &RunConfig, spaced: &RunConfig) {
+    let unit = asked.run.count;
+    let (old, new, alpha) = (asked.method.ema_period, spaced.method.ema_period, spaced.method.ema_alpha);
+    if old != new && asked.method.uses_pseudo_labels() {
+        tracing::info!(
+            "many or large training images: pseudo-labels are updated every {new} {unit} instead of {old}, with alpha {alpha:.2} (method.ema_share)"
+        );
+    }
+    let (old, new) = (asked.run.validate_every, spaced.run.validate_every);
+    if old != new {
+        tracing::info!("many or large validation images: a validation every {new} {unit} instead of {old} (run.validate_share)");
+    }
 }
 
 /// Runs `work` on `threads` threads; 0 for one per core.
