@@ -66,7 +66,7 @@ fn scratch() -> RunConfig {
             warmup_iterations: 400,
             ema_period: 40,
             ema_alpha: 0.2,
-            ema_share: 0.3,
+            ema_share: 0.0,
             threshold: 0.8,
             ema_start: EmaStart::Corrected,
             pseudo_weight: 0.5,
@@ -116,7 +116,7 @@ fn scratch() -> RunConfig {
             deterministic: false,
             prefetch: 2,
             validate_every: 100,
-            validate_share: 0.1,
+            validate_share: 0.0,
             save_minutes: 5.0,
             recalibrate_batches: 20,
             overlays: 8,
@@ -139,7 +139,7 @@ fn default_profile() -> RunConfig {
 fn paper() -> RunConfig {
     let mut config = scratch();
     config.method.warmup_iterations = 100;
-    (config.method.ema_period, config.method.ema_share) = (5, 0.0);
+    config.method.ema_period = 5;
     config.method.ema_start = EmaStart::Zero;
     config.method.edge_alignment = false;
     config.method.name = Method::Both;
@@ -153,8 +153,7 @@ fn paper() -> RunConfig {
     config.evaluation.split_touching = false;
     config.evaluation.calibrate = false;
     config.evaluation.paper_clip = 255;
-    config.run = RunSettings { count: Count::Epochs, iterations: 300, batch: 30, recalibrate_batches: 0, ..config.run };
-    (config.run.validate_every, config.run.validate_share) = (5, 0.0);
+    config.run = RunSettings { count: Count::Epochs, iterations: 300, batch: 30, validate_every: 5, recalibrate_batches: 0, ..config.run };
     config
 }
 

@@ -59,9 +59,15 @@ mod tests {
     /// 22 and 3 images of 1000 x 1000 px.
     const LARGE: Predicted = Predicted { images: 22, training_px: 22_000_000, validation_px: 3_000_000 };
 
+    fn bounded() -> RunConfig {
+        let mut config = Profile::Default.config();
+        (config.method.ema_share, config.run.validate_share) = (0.3, 0.1);
+        config
+    }
+
     #[test]
     fn large_images_are_predicted_less_often_and_averages_forget_as_fast() {
-        let config = Profile::Default.config();
+        let config = bounded();
         let spaced = config.spaced(LARGE);
         // (22 Mpx + 20 batches) / (.3 of 3 passes over 4 crops of 256 x 256); (4 views of 3 Mpx + 20 batches) / (.1 of the same).
         assert_eq!((spaced.method.ema_period, spaced.run.validate_every), (116, 220));
@@ -72,15 +78,15 @@ mod tests {
 
     #[test]
     fn few_small_images_and_shares_of_0_change_nothing() {
-        let config = Profile::Default.config();
+        let config = bounded();
         assert_eq!(config.spaced(Predicted { images: 12, training_px: 12 << 16, validation_px: 3 << 16 }), config);
-        assert_eq!(Profile::Paper.config().spaced(LARGE), Profile::Paper.config());
+        assert_eq!(Profile::Default.config().spaced(LARGE), Profile::Default.config());
     }
 
     #[test]
     fn two_updates_fall_into_the_warm_up_and_a_validation_into_the_run() {
         let huge = Predicted { images: 100, training_px: 1 << 34, validation_px: 1 << 34 };
-        let config = Profile::Default.config();
+        let config = bounded();
         let spaced = config.spaced(huge);
         assert_eq!((spaced.method.ema_period, spaced.run.validate_every), (config.method.warmup_iterations / 2, config.run.iterations));
         let mut epochs = config;
