@@ -63,11 +63,7 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 7);
-    let file = settings(
-        folder.path(),
-        &data,
-        &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3", "run.validate_every=1", "run.validate_share=0.001"],
-    );
+    let file = settings(folder.path(), &data, &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3", "run.validate_every=1"]);
     let arguments = arguments(folder.path(), &file, &[Method::Pce, Method::Both]);
     let stop = AtomicBool::new(false);
     let first = StopInRun { begun: 0.into(), stop_in: 3, stop: &stop };

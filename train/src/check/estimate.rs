@@ -9,7 +9,7 @@ use models::unet::unet;
 use serde::Serialize;
 
 use super::ImageAudit;
-use crate::config::{Predicted, RunConfig};
+use crate::config::RunConfig;
 use crate::data::Split;
 use crate::fit::in_pool;
 use crate::network::device;
@@ -59,16 +59,15 @@ pub struct Time {
 /// Times one step with a batch of one (the second of two) and one prediction, and multiplies.
 pub fn time(images: &[ImageAudit], config: &RunConfig) -> Result<Time> {
     let (step, per_pixel) = in_pool(config.run.threads, || measured(config))?;
-    let pixels = |split| images.iter().filter(|image| image.split == split).map(|image| (image.width * image.height) as u64).sum::<u64>();
+    let pixels = |split| images.iter().filter(|image| image.split == split).map(|image| (image.width * image.height) as f64).sum::<f64>();
     let training = images.iter().filter(|image| image.split == Split::Train).count();
-    let (training_px, validation_px) = (pixels(Split::Train), pixels(Split::Val));
-    let run = config.spaced(Predicted { images: training, training_px, validation_px }).in_iterations(training);
+    let run = config.clone().in_iterations(training);
     let times = |every: u64| if every == 0 { 1.0 } else { run.run.iterations as f64 / every as f64 };
     let updates = if config.method.uses_pseudo_labels() { times(run.method.ema_period) } else { 0.0 };
     // Statistics are measured before each of them, with forward passes in training mode.
     let statistics = (config.run.recalibrate_batches * config.run.batch * config.run.crop.pow(2)) as f64;
-    let validated = validation_px as f64 * config.evaluation.views.count() as f64;
-    let seen = updates * (training_px as f64 + statistics) + times(run.run.validate_every) * (validated + statistics);
+    let validated = pixels(Split::Val) * config.evaluation.views.count() as f64;
+    let seen = updates * (pixels(Split::Train) + statistics) + times(run.run.validate_every) * (validated + statistics);
     let step = step * (config.run.batch / config.run.devices) as f64;
     let limit = config.run.minutes.map_or(f64::INFINITY, |minutes| 60.0 * minutes);
     Ok(Time { step, training: (step * run.run.iterations as f64).min(limit), predictions: (seen * per_pixel).min(limit) })

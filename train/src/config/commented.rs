@@ -26,10 +26,6 @@ const COMMENTS: &[(&str, &str)] = &[
     ("method.warmup_iterations", "stage 1, scribbles only; in the unit of run.count"),
     ("method.ema_period", "distance of two updates of the pseudo-label maps"),
     ("method.ema_alpha", "weight of the newest prediction in a map"),
-    (
-        "method.ema_share",
-        "share of the steps' time for these updates: with many or large images the period grows, and alpha with it; 0: any",
-    ),
     ("method.threshold", "a pseudo-label is used above this, or below 1 minus this"),
     ("method.ema_start", "corrected, or zero (the papers)"),
     ("method.pseudo_weight", "factor of the pseudo-label loss"),
@@ -76,7 +72,6 @@ const COMMENTS: &[(&str, &str)] = &[
     ("run.deterministic", "on a GPU: only algorithms that give the same bits in every run"),
     ("run.prefetch", "batches made ahead of the step"),
     ("run.validate_every", "0: once, at the end"),
-    ("run.validate_share", "share of the steps' time for validations: with many or large images they come less often; 0: any"),
     ("run.save_minutes", "distance of two saves by the clock"),
     (
         "run.recalibrate_batches",

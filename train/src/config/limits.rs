@@ -75,7 +75,6 @@ impl DataConfig {
 impl MethodConfig {
     fn check(&self) -> Result<()> {
         within("method.ema_alpha", self.ema_alpha, 1e-6, 1.0)?;
-        within("method.ema_share", self.ema_share, 0.0, 100.0)?;
         within("method.threshold", self.threshold, 0.5, 1.0)?;
         within("method.pseudo_weight", self.pseudo_weight, 0.0, 1e6)?;
         at_least("method.ema_period", self.ema_period, 1)?;
@@ -145,7 +144,6 @@ impl RunSettings {
         }
         self.check_devices()?;
         within("run.prefetch", self.prefetch as f64, 0.0, 64.0)?;
-        within("run.validate_share", self.validate_share, 0.0, 100.0)?;
         within("run.save_minutes", self.save_minutes, 1e-3, 1e6)?;
         match self.minutes {
             Some(minutes) => within("run.minutes", minutes, 1e-3, 1e6),
@@ -218,8 +216,6 @@ mod tests {
             ("run.precision=bf_16", "did you mean \"bf16\""),
             ("evaluation.threshold=1.5", "evaluation.threshold"),
             ("evaluation.views=four", "one, flips, all"),
-            ("method.ema_share=-1", "method.ema_share"),
-            ("run.validate_share=1e9", "run.validate_share"),
             ("method.contrast=[]", "no term for it"),
             ("method.contrast=[{tap='block9',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "block5"),
             ("method.contrast=[{tap='block4',delta=1,tau=1.0,weight=1.0,hidden=1,outputs=1,head='a'}]", "delta"),

@@ -155,10 +155,6 @@ pub struct MethodConfig {
     pub ema_period: u64,
     /// Weight of the newest prediction in a pseudo-label map.
     pub ema_alpha: f64,
-    /// Share of the steps' time that these updates may take: `ema_period`, and `ema_alpha` with it, grow where images are many or
-    /// large ([`RunConfig::spaced`](super::RunConfig::spaced)); 0 for any.
-    #[serde(default)]
-    pub ema_share: f64,
     /// A pseudo-label is confident above this or below 1 minus this.
     pub threshold: f64,
     /// What a map holds before its first update.

@@ -9,7 +9,6 @@ mod limits;
 mod method;
 mod optimizer;
 mod profile;
-mod spacing;
 
 use std::path::PathBuf;
 
@@ -24,7 +23,6 @@ pub use method::{
 };
 pub use optimizer::{Group, OptimizerConfig, Schedule};
 pub use profile::{IMAGENET, Profile};
-pub use spacing::Predicted;
 
 /// Everything that decides what a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,9 +168,6 @@ pub struct RunSettings {
     pub prefetch: usize,
     /// Distance of two validations; 0 for one at the end.
     pub validate_every: u64,
-    /// Share of the steps' time that validations may take: their distance grows where images are many or large; 0 for any.
-    #[serde(default)]
-    pub validate_share: f64,
     /// Minutes between two saves of `last.safetensors`; every validation saves too.
     pub save_minutes: f64,
     /// Training batches over which `BatchNorm` statistics are measured anew before every evaluation; 0 keeps the running averages.

@@ -20,8 +20,8 @@ use models::console::Progress as Report;
 use models::{Result, bail};
 
 use crate::checkpoint::Progress;
-use crate::config::{Predicted, RunConfig};
-use crate::data::{Dataset, Split};
+use crate::config::RunConfig;
+use crate::data::Dataset;
 use crate::network::device;
 use crate::parallel::Rank;
 use crate::step::{Losses, Stage};
@@ -71,33 +71,9 @@ pub fn fit_on(
 ) -> Result<Outcome> {
     config.check()?;
     let dataset = Dataset::load(config)?;
-    let spaced = spaced(config, &dataset);
-    tell_spacing(config, &spaced);
-    let files = Files::open(out, &spaced, resume)?;
-    models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(&spaced, &dataset))?)?;
-    in_pool(config.run.threads, || run(&spaced, &dataset, &files, resume, report, stop, ranks()?))
-}
-
-/// The configuration that a run on this data has: updates and validations as far apart as the data asks for.
-pub(crate) fn spaced(config: &RunConfig, dataset: &Dataset) -> RunConfig {
-    let pixels = |split| dataset.of(split).map(|(_, sample)| sample.image.data.len() as u64 / 3).sum();
-    let images = dataset.of(Split::Train).count();
-    config.spaced(Predicted { images, training_px: pixels(Split::Train), validation_px: pixels(Split::Val) })
-}
-
-/// Says what data that is large has made of periods.
-fn tell_spacing(asked: &RunConfig, spaced: &RunConfig) {
-    let unit = asked.run.count;
-    let (old, new, alpha) = (asked.method.ema_period, spaced.method.ema_period, spaced.method.ema_alpha);
-    if old != new && asked.method.uses_pseudo_labels() {
-        tracing::info!(
-            "many or large training images: pseudo-labels are updated every {new} {unit} instead of {old}, with alpha {alpha:.2} (method.ema_share)"
-        );
-    }
-    let (old, new) = (asked.run.validate_every, spaced.run.validate_every);
-    if old != new {
-        tracing::info!("many or large validation images: a validation every {new} {unit} instead of {old} (run.validate_share)");
-    }
+    let files = Files::open(out, config, resume)?;
+    models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
+    in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop, ranks()?))
 }
 
 /// Runs `work` on `threads` threads; 0 for one per core.

@@ -153,8 +153,7 @@ pub(crate) fn scored_run<T: Serialize + serde::de::DeserializeOwned>(
 ) -> Result<Option<T>> {
     let path = out.join("scores.json");
     if path.exists() {
-        let config = fit::spaced(config, &Dataset::load(config)?);
-        let differences = RunConfig::load(&out.join("config.toml"), Profile::Scratch, &[] as &[&str])?.differences(&config);
+        let differences = RunConfig::load(&out.join("config.toml"), Profile::Scratch, &[] as &[&str])?.differences(config);
         if !differences.is_empty() {
             bail!("a finished run is here with another configuration: {}", differences.join("; "); hint: "give the same configuration, or another folder with --out");
         }

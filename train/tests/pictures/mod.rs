@@ -44,7 +44,7 @@ pub fn folder_of_pictures(folder: &Path, images: u64, side: usize) {
 pub fn config(data: &Path, sets: &[&str]) -> RunConfig {
     let text = format!(
         "[data]\nfolder = \"{}\"\n[network]\nencoder_width = 8\ndecoder_channels = [32, 16, 16, 16, 16]\n[method]\nname = \"both\"\nwarmup_iterations = 4\n\
-         ema_period = 2\nema_share = 0.0\n[evaluation]\nviews = \"one\"\n[run]\niterations = 12\nbatch = 2\ncrop = 64\nvalidate_every = 3\nvalidate_share = 0.0\nrecalibrate_batches = 2\noverlays = 2\ndevice = \"cpu\"\n",
+         ema_period = 2\n[evaluation]\nviews = \"one\"\n[run]\niterations = 12\nbatch = 2\ncrop = 64\nvalidate_every = 3\nrecalibrate_batches = 2\noverlays = 2\ndevice = \"cpu\"\n",
         data.display()
     );
     RunConfig::from_toml(&text, Profile::Scratch, sets).unwrap()
