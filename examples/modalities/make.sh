@@ -1,23 +1,29 @@
 #!/bin/sh
-# A model and its card for each kind of images:  make.sh OUT DATA...   (programs in $BIN; more for `train fit` in $FIT)
-# DATA/NAME has images/, scribbles/ or labels/, and index.csv (docs/training.md). Makes OUT/NAME.onnx, OUT/NAME.md and OUT/NAME/ (the run).
+# A model, its card and its pictures for each kind of images:  make.sh OUT DATA...   (programs in $BIN; more for `train fit` in $FIT)
+# DATA/NAME has images/, scribbles/ or labels/, index.csv (docs/training.md), and about.toml if its card is to say more (docs/models.md).
+# Makes OUT/NAME.onnx, OUT/NAME.md, OUT/NAME/ (the run) and, where test images have masks, OUT/NAME.txt and OUT/NAME-pictures/.
 # A run that was stopped goes on; a model that is there stays.
 set -eu
 out=${1:?usage: make.sh OUT DATA...}
 shift
 bin=${BIN:-target/release}
 mkdir -p "$out"
+"$bin/infer" --quiet runtime install > /dev/null
 for data in "$@"; do
     name=$(basename "$data")
+    run=$out/$name
     [ -d "$data/scribbles" ] || "$bin/train" scribble "$data" --strokes
-    [ -e "$out/$name.toml" ] || "$bin/train" init "$data" -o "$out/$name.toml"
+    [ -e "$run.toml" ] || "$bin/train" init "$data" -o "$run.toml"
     resume=
-    [ -e "$out/$name/last.safetensors" ] && resume=--resume
-    if [ ! -e "$out/$name.onnx" ]; then
+    [ -e "$run/last.safetensors" ] && resume=--resume
+    if [ ! -e "$run.onnx" ]; then
         # shellcheck disable=SC2086 # several words, or none
-        "$bin/train" fit "$out/$name.toml" -o "$out/$name" $resume ${FIT:-}
-        "$bin/export" onnx "$out/$name/best.safetensors" -o "$out/$name.onnx"
+        [ -e "$run/report.html" ] || "$bin/train" fit "$run.toml" -o "$run" $resume ${FIT:-}
+        about=
+        [ -e "$data/about.toml" ] && about=$data/about.toml
+        "$bin/export" onnx "$run/best.safetensors" -o "$run.onnx" ${about:+--about "$about"}
     fi
-    "$bin/export" card "$out/$name.onnx" > "$out/$name.md"
-    "$bin/train" evaluate "$out/$name" "$data" --split test > "$out/$name.txt" || rm -f "$out/$name.txt"
+    "$bin/export" card "$run.onnx" > "$run.md"
+    "$bin/train" evaluate "$run" "$data" --split test > "$run.txt" || rm -f "$run.txt"
+    [ ! -e "$run.txt" ] || "$bin/train" compare "$data" "$run" -o "$run-pictures" --split test
 done

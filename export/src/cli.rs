@@ -103,7 +103,7 @@ pub struct OnnxArgs {
     /// The file to write.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// The model's name [default: that of the run, or of the checkpoint's file].
+    /// The model's name [default: the checkpoint's own, else that of its file or, for best and last, of the run's folder].
     #[arg(long)]
     pub name: Option<String>,
     /// A TOML file with name, version, modality, stain, `microns_per_pixel`, licence, `intended_use`, limits for the model card.

@@ -82,8 +82,7 @@ pub struct Summary {
 pub fn onnx(checkpoint: &Path, output: &Path, options: &Options, progress: &dyn Progress) -> Result<Summary> {
     let mut opened = Checkpoint::open(checkpoint, options.force)?;
     let witness = opened.witness.take();
-    let stem = checkpoint.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy().into_owned());
-    let mut card = card_of(&opened, options, &stem)?;
+    let mut card = card_of(&opened, options, &default_name(checkpoint))?;
     let files = tile_files(options, &card.training.config, checkpoint)?;
     let plain = pass::all((opened.graph, opened.weights), &card.normalisation);
     let run = segmenter::Options { spin: true, runtime: options.runtime.clone(), ..segmenter::Options::default() };
@@ -141,14 +140,22 @@ fn halves(sites: Vec<Site>) -> (Vec<Site>, Vec<Site>) {
     (bare(even), bare(odd))
 }
 
-fn card_of(checkpoint: &Checkpoint, options: &Options, stem: &str) -> Result<ModelCard> {
+/// The name of a model that nobody named: the checkpoint's file, or the folder of the run that left `best` or `last` there.
+fn default_name(checkpoint: &Path) -> String {
+    let path = std::path::absolute(checkpoint).unwrap_or_else(|_| checkpoint.to_owned());
+    let file = path.file_stem();
+    let run = path.parent().and_then(Path::file_name).filter(|_| file.is_some_and(|file| file == "best" || file == "last"));
+    run.or(file).map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+}
+
+fn card_of(checkpoint: &Checkpoint, options: &Options, default_name: &str) -> Result<ModelCard> {
     let weights::About { name, microns_per_pixel, classes, decoding, licence, intended_use } = checkpoint.about.clone();
     let class = |name: &str, colour| Class { name: name.to_owned(), colour };
     let mut training = checkpoint.training.clone();
     training.config_sha256 = artifact::sha256(training.config.as_bytes());
     let mut card = ModelCard {
         format_version: FORMAT_VERSION,
-        name: name.unwrap_or_else(|| stem.to_owned()),
+        name: name.unwrap_or_else(|| default_name.to_owned()),
         version: None,
         classes: classes.unwrap_or_else(|| vec![class("background", [0, 0, 0]), class("nucleus", [220, 60, 40])]),
         microns_per_pixel,
@@ -214,5 +221,22 @@ fn can_measure(files: &[PathBuf], options: &Options) -> Result<bool> {
             );
             Ok(false)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_s_checkpoints_are_named_by_its_folder() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.file_name().unwrap().to_string_lossy();
+        for (checkpoint, name) in
+            [("runs/liver/best.safetensors", "liver"), ("/last.safetensors", "last"), ("runs/liver/unet.safetensors", "unet")]
+        {
+            assert_eq!(default_name(Path::new(checkpoint)), name, "{checkpoint}");
+        }
+        assert_eq!(default_name(Path::new("best.safetensors")), here);
     }
 }
