@@ -10,7 +10,7 @@ use models::decode::Decoding;
 use models::plane::Plane;
 use models::weights::WeightsFile;
 use pictures::data_folder;
-use train::alignment::{Contours, Edges, best_threshold, clearly_better_threshold, thresholds};
+use train::alignment::{Density, Flux, clearly_better_threshold, thresholds};
 use train::checkpoint::ModelFacts;
 use train::config::{DeviceChoice, RunConfig, Views};
 use train::data::{Dataset, Sample, Split};
@@ -74,9 +74,9 @@ fn without_masks_contours_lie_on_edges_and_strokes_tell_the_least_area() {
     assert!(!held.is_empty() && samples.len() == 6);
     for (views, fitted) in [(Views::Flips, config.evaluation.decoding()), (Views::One, slides)] {
         let levels = levels(&network, &samples, views);
-        let contours: Vec<Contours> = samples.iter().zip(&levels).map(|(s, p)| Contours::of(p, &Edges::of(&s.image))).collect();
-        assert!(best_threshold(&contours).is_some(), "discs have edges, and the network has found some");
-        assert_eq!(fitted.threshold, clearly_better_threshold(&contours, 0.5).unwrap_or(0.5), "{views}");
+        let flux: Vec<Flux> = samples.iter().zip(&levels).map(|(s, p)| Flux::of(p, &Density::of(&s.image))).collect();
+        assert!(clearly_better_threshold(&flux, 1.0).is_some(), "discs have edges, and the network has found some");
+        assert_eq!(fitted.threshold, clearly_better_threshold(&flux, 0.5).unwrap_or(0.5), "{views}");
         assert!(fitted.min_area_px < 113, "{}: discs have 113 to 314 px, and strokes on most of them", fitted.min_area_px);
     }
 }

@@ -15,10 +15,6 @@ const EVEN: f64 = 2.0;
 /// H&E with clear nuclei, and around 0, at any threshold, on crowded H&E.
 const LEAST: f64 = 0.1;
 
-/// How much larger a sum must be to be clearly better. Networks that were trained on labels on edges are within a tenth of the best sum
-/// at .5, and there edges choose a worse threshold as often as a better one; beyond that all gain.
-const CLEARLY: f64 = 1.1;
-
 /// Thresholds that are tried: .1, .15, ... .95. Far enough from the ends that a level of 1/255 moves few pixels.
 pub fn thresholds() -> impl Iterator<Item = f64> {
     (2..=19).map(|k| f64::from(k) / 20.0)
@@ -83,13 +79,6 @@ pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Opt
     best.0.filter(|_| best.1 >= LEAST * longest)
 }
 
-/// [`best_threshold`] where its sum is a tenth larger than that at `now`: what is worth decoding by instead.
-pub fn clearly_better_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>, now: f64) -> Option<f64> {
-    let images: Vec<&Contours> = images.into_iter().collect();
-    let best = best_threshold(images.iter().copied())?;
-    (at(&images, best).0 > CLEARLY * at(&images, now).0).then_some(best)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,16 +136,6 @@ mod tests {
         assert_eq!(best_threshold([&empty]), None);
         assert_eq!(best_threshold([]), None);
         assert_eq!(best_threshold([&empty, &empty, &disc]), best_threshold([&disc]));
-    }
-
-    #[test]
-    fn only_a_clear_gain_moves_a_threshold() {
-        let (image, levels) = disc(0.8);
-        let contours = Contours::of(&levels, &Edges::of(&image));
-        let best = best_threshold([&contours]).unwrap();
-        assert_eq!(clearly_better_threshold([&contours], 0.2), Some(best));
-        assert_eq!(clearly_better_threshold([&contours], best), None);
-        assert_eq!(clearly_better_threshold([], 0.5), None);
     }
 
     /// Noise has no contour that is better than others by more than chance.

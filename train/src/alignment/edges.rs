@@ -10,12 +10,9 @@ pub struct Edges(pub Plane<f32>);
 impl Edges {
     /// Sobel's gradient of the image smoothed twice by 1 2 1, over all channels (the root of the sum of squares).
     ///
-    /// Where the ground is light (transmitted light) the channels are optical densities, where it is dark (fluorescence) square roots
-    /// of intensities, whose noise is the same everywhere. An image of one colour has edges of 0.
+    /// An image of one colour has edges of 0.
     pub fn of(image: &RgbImage) -> Self {
-        let brightness = image.data.iter().map(|v| f64::from(*v)).sum::<f64>() / image.data.len().max(1) as f64;
-        let is_light = brightness > 127.5;
-        let scale: [f32; 256] = std::array::from_fn(|v| if is_light { -((v as f32 + 1.0) / 256.0).ln() } else { (v as f32).sqrt() });
+        let scale = scale(image);
         let mut squares = Plane::filled(image.width, image.height, 0.0);
         for channel in 0..3 {
             let values = image.data.as_chunks::<3>().0.iter().map(|pixel| scale[usize::from(pixel[channel])]).collect();
@@ -28,13 +25,20 @@ impl Edges {
     }
 }
 
+/// What a channel's values stand for: where the ground is light (transmitted light) optical densities, where it is dark (fluorescence)
+/// square roots of intensities, whose noise is the same everywhere.
+pub(super) fn scale(image: &RgbImage) -> [f32; 256] {
+    let brightness = image.data.iter().map(|v| f64::from(*v)).sum::<f64>() / image.data.len().max(1) as f64;
+    std::array::from_fn(|v| if brightness > 127.5 { -((v as f32 + 1.0) / 256.0).ln() } else { (v as f32).sqrt() })
+}
+
 /// The positions before, at and behind `i`, which stay inside.
-fn around(i: usize, n: usize) -> [usize; 3] {
+pub(super) fn around(i: usize, n: usize) -> [usize; 3] {
     [i.saturating_sub(1), i, (i + 1).min(n - 1)]
 }
 
 /// 1 2 1 / 4 along columns and rows.
-fn smooth(plane: &Plane<f32>) -> Plane<f32> {
+pub(super) fn smooth(plane: &Plane<f32>) -> Plane<f32> {
     let (w, h) = (plane.width, plane.height);
     let mut rows = plane.clone();
     for y in 0..h {

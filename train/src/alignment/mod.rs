@@ -5,15 +5,22 @@
 //! the brightness changes more than elsewhere. So the threshold is taken whose contours have the most gradient on them, beyond what even
 //! ground has.
 //!
-//! It serves twice. Predictions are shifted by it before they enter the averages that become pseudo-labels
-//! (`method.edge_alignment`), so that the network learns to draw its contours there; and it decodes a network that was trained without
-//! any masks to fit a threshold to (`evaluation.calibrate`).
+//! Twice, by two measures of that. Predictions are shifted before they enter the averages that become pseudo-labels
+//! (`method.edge_alignment`), so that the network learns to draw its contours there: by the magnitude of the gradient on contours
+//! ([`Contours`]), which is the tighter one. And a network that was trained without any masks to fit a threshold to is decoded
+//! (`evaluation.calibrate`) by the flux of the gradient through them ([`Flux`]), which also tells something where edges are weak.
 
 mod contours;
+mod decoding;
+mod density;
 mod edges;
+mod flux;
 
-pub use contours::{Contours, best_threshold, clearly_better_threshold, thresholds};
+pub use contours::{Contours, best_threshold, thresholds};
+pub use decoding::clearly_better_threshold;
+pub use density::Density;
 pub use edges::Edges;
+pub use flux::Flux;
 
 /// Divides the odds of every probability by those of `threshold`, so that what was at `threshold` is at .5.
 pub fn shift(probabilities: &mut [f32], threshold: f64) {

@@ -86,7 +86,7 @@ pub struct EvaluationConfig {
     /// A pixel belongs to a nucleus above this probability; part of the model card.
     pub threshold: f64,
     /// Whether `threshold` and `min_area_px` are fitted to the masks of the validation images: the best checkpoint and its card get the
-    /// values of highest `IoU`, and of highest F1 and AJI. Without masks `threshold` is fitted to the edges of the images.
+    /// values of highest `IoU`, and of highest F1 and AJI. Without masks `threshold` is fitted to the images ([`crate::alignment`]).
     pub calibrate: bool,
     /// Components with fewer pixels are no nuclei; as `split_touching`, part of the model card.
     pub min_area_px: usize,

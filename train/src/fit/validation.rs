@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{Predicted, best_min_area, best_threshold};
 use super::least_area::least_area;
-use crate::alignment::{self, Contours, Edges};
+use crate::alignment::{self, Density, Flux};
 use crate::config::{EvaluationConfig, RunConfig, Validation};
 use crate::data::Sample;
 use crate::evaluate::quantised;
@@ -135,10 +135,10 @@ fn fitted_to_masks(seen: &[Seen], config: &RunConfig, of: Of) -> Option<(f64, Le
 
 /// Thresholds whose contours lie on edges, and least areas that strokes tell; `now` where they say nothing clear.
 fn fitted_without_masks(seen: &[Seen], now: Level) -> Fitted {
-    let edges: Vec<Edges> = seen.iter().map(|seen| Edges::of(&seen.sample.image)).collect();
+    let densities: Vec<Density> = seen.iter().map(|seen| Density::of(&seen.sample.image)).collect();
     let fitted = |of| {
-        let contours: Vec<Contours> = seen.iter().zip(&edges).map(|(seen, edges)| Contours::of(seen.levels(of), edges)).collect();
-        let threshold = alignment::clearly_better_threshold(&contours, now.threshold).unwrap_or(now.threshold);
+        let flux: Vec<Flux> = seen.iter().zip(&densities).map(|(seen, density)| Flux::of(seen.levels(of), density)).collect();
+        let threshold = alignment::clearly_better_threshold(&flux, now.threshold).unwrap_or(now.threshold);
         let level = Decoding { threshold, ..Decoding::default() }.first_foreground_level();
         let strokes = seen.iter().map(|seen| (seen.levels(of), &seen.sample.scribble));
         Level { threshold, min_area_px: least_area(strokes, level, now.min_area_px) }

@@ -1,0 +1,177 @@
+//! The threshold to decode a network by that has seen no masks: where most of the images' change flows through the contours.
+
+use models::decode::Decoding;
+
+use super::{Flux, thresholds};
+
+/// The least flux that says something, for a pixel of the longest contours: it is 1 to 8 on real images, and around 0 on noise.
+const LEAST: f64 = 0.1;
+
+/// How much larger a flux must be to be clearly better. Networks that were trained on aligned labels are within a tenth of the most at .5, and
+/// there it chooses a worse threshold as often as a better one.
+const CLEARLY: f64 = 1.1;
+
+/// Over all images at a threshold: the flux through the contours, and their length in pixels.
+fn at(images: &[&Flux], threshold: f64) -> (f64, f64) {
+    let level = usize::from(Decoding { threshold, ..Decoding::default() }.first_foreground_level());
+    (images.iter().map(|image| image.through[level]).sum(), images.iter().map(|image| image.length[level]).sum::<i64>() as f64)
+}
+
+/// The threshold that is worth decoding by instead of `now`: where the flux through the contours of all images stops to rise on the way up or
+/// down from there, if it is a tenth more than at `now`. Beyond a place where it falls, contours may be those of other things: of whole cells,
+/// whose outlines are longer than those of their nuclei. `None` where nothing is clearly better, and where the images say nothing: no flux
+/// is above a tenth of the length of the longest contours.
+pub fn clearly_better_threshold<'a>(images: impl IntoIterator<Item = &'a Flux>, now: f64) -> Option<f64> {
+    let images: Vec<&Flux> = images.into_iter().collect();
+    let (here, _) = at(&images, now);
+    let (above, below): (Vec<f64>, Vec<f64>) = thresholds().filter(|threshold| *threshold != now).partition(|threshold| *threshold > now);
+    let up = climb(&images, (now, here), above.into_iter());
+    let down = climb(&images, (now, here), below.into_iter().rev());
+    let (threshold, most) = if down.1 > up.1 { down } else { up };
+    let longest = thresholds().map(|threshold| at(&images, threshold).1).fold(0.0, f64::max);
+    (most > 0.0 && most >= LEAST * longest && most > CLEARLY * here).then_some(threshold)
+}
+
+/// The last of these thresholds up to which the flux rises at each, and that flux.
+fn climb(images: &[&Flux], from: (f64, f64), thresholds: impl Iterator<Item = f64>) -> (f64, f64) {
+    let mut last = from;
+    for threshold in thresholds {
+        let (flux, _) = at(images, threshold);
+        if flux < last.1 {
+            break;
+        }
+        if flux > last.1 {
+            last = (threshold, flux);
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use models::plane::Plane;
+
+    use super::*;
+    use crate::alignment::Density;
+    use crate::data::RgbImage;
+    use crate::rng::Draw;
+
+    /// The best, from where there is nothing.
+    fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Flux>) -> Option<f64> {
+        clearly_better_threshold(images, 1.0)
+    }
+
+    /// A bright disc of radius 10 in a dark image of 64 x 64, and probabilities that fall with the distance from its centre: `half` at
+    /// its border.
+    fn disc(half: f32) -> (RgbImage, Plane<u8>) {
+        let distance = |i: usize| ((i % 64) as f32 - 31.5).hypot((i / 64) as f32 - 31.5);
+        let image = (0..64 * 64).flat_map(|i| [if distance(i) < 10.0 { 200 } else { 20 }; 3]).collect();
+        let logit = (half / (1.0 - half)).ln();
+        let p = |i: usize| 1.0 / (1.0 + (-(logit + 0.5 * (10.0 - distance(i)))).exp());
+        let levels = (0..64 * 64).map(|i| models::decode::quantise(p(i))).collect();
+        (RgbImage::new(64, 64, image).unwrap(), Plane { width: 64, height: 64, data: levels })
+    }
+
+    #[test]
+    fn the_threshold_is_the_probability_at_the_border() {
+        for half in [0.3f32, 0.5, 0.8] {
+            let (image, levels) = disc(half);
+            let found = best_threshold([&Flux::of(&levels, &Density::of(&image))]).unwrap();
+            assert!((found - f64::from(half)).abs() <= 0.1, "{found} at {half}");
+        }
+    }
+
+    /// Dark nuclei on light ground and bright ones on dark ground, and the same in an image that is dark although its ground is the lighter.
+    #[test]
+    fn which_of_the_two_is_denser_does_not_matter() {
+        let (image, levels) = disc(0.3);
+        let recoloured = |inside: u8, outside: u8| {
+            let data = image.data.iter().map(|&v| if v > 100 { inside } else { outside }).collect();
+            best_threshold([&Flux::of(&levels, &Density::of(&RgbImage::new(64, 64, data).unwrap()))])
+        };
+        let expected = recoloured(200, 20);
+        assert!(expected.is_some());
+        for (inside, outside) in [(40, 220), (20, 110), (140, 230)] {
+            assert_eq!(recoloured(inside, outside), expected, "{inside} on {outside}");
+        }
+    }
+
+    #[test]
+    fn images_without_contours_say_nothing() {
+        let (image, levels) = disc(0.8);
+        let density = Density::of(&image);
+        let empty = Flux::of(&levels.map(|_| 0), &density);
+        let disc = Flux::of(&levels, &density);
+        assert_eq!(best_threshold([&empty]), None);
+        assert_eq!(best_threshold([]), None);
+        assert_eq!(best_threshold([&empty, &empty, &disc]), best_threshold([&disc]));
+    }
+
+    #[test]
+    fn only_a_clear_gain_moves_a_threshold() {
+        let (image, levels) = disc(0.8);
+        let flux = Flux::of(&levels, &Density::of(&image));
+        let best = best_threshold([&flux]).unwrap();
+        assert_eq!(clearly_better_threshold([&flux], 0.2), Some(best));
+        assert_eq!(clearly_better_threshold([&flux], best), None);
+        assert_eq!(clearly_better_threshold([], 0.5), None);
+    }
+
+    /// A cell around a nucleus, whose outline has more flux than the nucleus has: beyond levels whose contours follow neither.
+    #[test]
+    fn a_valley_is_not_crossed() {
+        let (width, height) = (96, 96);
+        let distance = |i: usize| ((i % width) as f32 - 47.5).hypot((i / width) as f32 - 47.5);
+        let rings = |inside: [(f32, u8); 4], ground: u8| -> Vec<u8> {
+            (0..width * height).map(|i| inside.iter().find(|(radius, _)| distance(i) < *radius).map_or(ground, |(_, v)| *v)).collect()
+        };
+        let image = rings([(10.0, 60), (12.0, 150), (20.0, 150), (40.0, 150)], 240);
+        let density = Density::of(&RgbImage::new(width, height, image.iter().flat_map(|v| [*v; 3]).collect()).unwrap());
+        let data = rings([(10.0, 250), (12.0, 140), (20.0, 100), (40.0, 60)], 5);
+        let flux = Flux::of(&Plane { width, height, data }, &density);
+        assert_eq!(clearly_better_threshold([&flux], 0.1), None, "the cell's outline has most");
+        let found = clearly_better_threshold([&flux], 0.5).expect("the nucleus has more than its surroundings");
+        assert!(found > 0.54, "{found} is not the nucleus");
+    }
+
+    /// Through contours in noise flows what chance lets flow.
+    #[test]
+    fn noise_says_nothing() {
+        let mut draw = Draw::new(3, "noise", 0, 0, 0);
+        let image = RgbImage::new(96, 96, (0..3 * 96 * 96).map(|_| draw.below(256) as u8).collect()).unwrap();
+        let levels = Plane { width: 96, height: 96, data: (0..96 * 96).map(|_| draw.below(256) as u8).collect() };
+        assert_eq!(best_threshold([&Flux::of(&levels, &Density::of(&image))]), None);
+    }
+
+    /// A dark nucleus that the network is sure of and a pale one that it is not: edges are stronger on average at the higher threshold.
+    #[test]
+    fn pale_nuclei_count_although_their_edges_are_weak() {
+        let (width, height) = (96, 48);
+        let inside = |i: usize, cx: f32| ((i % width) as f32 - cx).hypot((i / width) as f32 - 24.0) < 12.0;
+        let image = (0..width * height)
+            .flat_map(|i| {
+                [if inside(i, 24.0) {
+                    60
+                } else if inside(i, 72.0) {
+                    150
+                } else {
+                    230
+                }; 3]
+            })
+            .collect();
+        let levels = (0..width * height)
+            .map(|i| {
+                if inside(i, 24.0) {
+                    240
+                } else if inside(i, 72.0) {
+                    130
+                } else {
+                    5
+                }
+            })
+            .collect();
+        let density = Density::of(&RgbImage::new(width, height, image).unwrap());
+        let found = best_threshold([&Flux::of(&Plane { width, height, data: levels }, &density)]).unwrap();
+        assert!(found < 130.0 / 255.0, "{found} loses the pale one");
+    }
+}
