@@ -17,9 +17,9 @@ fn at(images: &[&Flux], threshold: f64) -> (f64, f64) {
     (images.iter().map(|image| image.through[level]).sum(), images.iter().map(|image| image.length[level]).sum::<i64>() as f64)
 }
 
-/// The threshold that is worth decoding by instead of `now`: where the flux through the contours of all images stops to rise on the way up or
-/// down from there, if it is a tenth more than at `now`. Beyond a place where it falls, contours may be those of other things: of whole cells,
-/// whose outlines are longer than those of their nuclei. `None` where nothing is clearly better, and where the images say nothing: no flux
+/// The threshold that is worth decoding by instead of `now`: where the flux through the contours of all images is highest on the way up or
+/// down from there, before it falls, if it is a tenth more than at `now`. Beyond such a valley contours may be those of other things: of whole
+/// cells, whose outlines are longer than those of their nuclei. `None` where nothing is clearly better, and where the images say nothing: no flux
 /// is above a tenth of the length of the longest contours.
 pub fn clearly_better_threshold<'a>(images: impl IntoIterator<Item = &'a Flux>, now: f64) -> Option<f64> {
     let images: Vec<&Flux> = images.into_iter().collect();
@@ -32,19 +32,20 @@ pub fn clearly_better_threshold<'a>(images: impl IntoIterator<Item = &'a Flux>, 
     (most > 0.0 && most >= LEAST * longest && most > CLEARLY * here).then_some(threshold)
 }
 
-/// The last of these thresholds up to which the flux rises at each, and that flux.
+/// Of these thresholds, one after the other until the flux falls, the one where it is highest, and that flux. What falls by less than the root of
+/// the contours' length is what chance lets flow.
 fn climb(images: &[&Flux], from: (f64, f64), thresholds: impl Iterator<Item = f64>) -> (f64, f64) {
-    let mut last = from;
+    let mut highest = from;
     for threshold in thresholds {
-        let (flux, _) = at(images, threshold);
-        if flux < last.1 {
+        let (flux, length) = at(images, threshold);
+        if flux < highest.1 - length.sqrt() {
             break;
         }
-        if flux > last.1 {
-            last = (threshold, flux);
+        if flux > highest.1 {
+            highest = (threshold, flux);
         }
     }
-    last
+    highest
 }
 
 #[cfg(test)]
