@@ -82,19 +82,8 @@ pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::RgbImage;
+    use crate::alignment::pictures::{dark_and_pale, disc, noise};
     use crate::rng::Draw;
-
-    /// A bright disc of radius 10 in a dark image of 64 x 64, and probabilities that fall with the distance from its centre: `half` at
-    /// its border.
-    fn disc(half: f32) -> (RgbImage, Plane<u8>) {
-        let distance = |i: usize| ((i % 64) as f32 - 31.5).hypot((i / 64) as f32 - 31.5);
-        let image = (0..64 * 64).flat_map(|i| [if distance(i) < 10.0 { 200 } else { 20 }; 3]).collect();
-        let logit = (half / (1.0 - half)).ln();
-        let p = |i: usize| 1.0 / (1.0 + (-(logit + 0.5 * (10.0 - distance(i)))).exp());
-        let levels = (0..64 * 64).map(|i| models::decode::quantise(p(i))).collect();
-        (RgbImage::new(64, 64, image).unwrap(), Plane { width: 64, height: 64, data: levels })
-    }
 
     #[test]
     fn the_threshold_is_the_probability_at_the_border() {
@@ -141,41 +130,15 @@ mod tests {
     /// Noise has no contour that is better than others by more than chance.
     #[test]
     fn edges_of_noise_say_nothing() {
-        let mut draw = Draw::new(3, "noise", 0, 0, 0);
-        let image = RgbImage::new(96, 96, (0..3 * 96 * 96).map(|_| draw.below(256) as u8).collect()).unwrap();
-        let levels = Plane { width: 96, height: 96, data: (0..96 * 96).map(|_| draw.below(256) as u8).collect() };
+        let (image, levels) = noise();
         assert_eq!(best_threshold([&Contours::of(&levels, &Edges::of(&image))]), None);
     }
 
     /// A dark nucleus that the network is sure of and a pale one that it is not: the higher threshold has the stronger edges on average.
     #[test]
     fn pale_nuclei_count_although_their_edges_are_weak() {
-        let (width, height) = (96, 48);
-        let inside = |i: usize, cx: f32| ((i % width) as f32 - cx).hypot((i / width) as f32 - 24.0) < 12.0;
-        let image = (0..width * height)
-            .flat_map(|i| {
-                [if inside(i, 24.0) {
-                    60
-                } else if inside(i, 72.0) {
-                    150
-                } else {
-                    230
-                }; 3]
-            })
-            .collect();
-        let levels = (0..width * height)
-            .map(|i| {
-                if inside(i, 24.0) {
-                    240
-                } else if inside(i, 72.0) {
-                    130
-                } else {
-                    5
-                }
-            })
-            .collect();
-        let edges = Edges::of(&RgbImage::new(width, height, image).unwrap());
-        let found = best_threshold([&Contours::of(&Plane { width, height, data: levels }, &edges)]).unwrap();
+        let (image, levels) = dark_and_pale();
+        let found = best_threshold([&Contours::of(&levels, &Edges::of(&image))]).unwrap();
         assert!(found < 130.0 / 255.0, "{found} loses the pale one");
     }
 }

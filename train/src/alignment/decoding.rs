@@ -7,8 +7,8 @@ use super::{Flux, thresholds};
 /// The least flux that says something, for a pixel of the longest contours: it is 1 to 8 on real images, and around 0 on noise.
 const LEAST: f64 = 0.1;
 
-/// How much larger a flux must be to be clearly better. Networks that were trained on aligned labels are within a tenth of the most at .5, and
-/// there it chooses a worse threshold as often as a better one.
+/// How much larger a flux must be to be clearly better. Networks that were trained on aligned labels are within a tenth of the most at .5, where
+/// the highest flux may be at a worse threshold as well as at a better one.
 const CLEARLY: f64 = 1.1;
 
 /// Over all images at a threshold: the flux through the contours, and their length in pixels.
@@ -54,23 +54,12 @@ mod tests {
 
     use super::*;
     use crate::alignment::Density;
+    use crate::alignment::pictures::{dark_and_pale, disc, noise};
     use crate::data::RgbImage;
-    use crate::rng::Draw;
 
     /// The best, from where there is nothing.
     fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Flux>) -> Option<f64> {
         clearly_better_threshold(images, 1.0)
-    }
-
-    /// A bright disc of radius 10 in a dark image of 64 x 64, and probabilities that fall with the distance from its centre: `half` at
-    /// its border.
-    fn disc(half: f32) -> (RgbImage, Plane<u8>) {
-        let distance = |i: usize| ((i % 64) as f32 - 31.5).hypot((i / 64) as f32 - 31.5);
-        let image = (0..64 * 64).flat_map(|i| [if distance(i) < 10.0 { 200 } else { 20 }; 3]).collect();
-        let logit = (half / (1.0 - half)).ln();
-        let p = |i: usize| 1.0 / (1.0 + (-(logit + 0.5 * (10.0 - distance(i)))).exp());
-        let levels = (0..64 * 64).map(|i| models::decode::quantise(p(i))).collect();
-        (RgbImage::new(64, 64, image).unwrap(), Plane { width: 64, height: 64, data: levels })
     }
 
     #[test]
@@ -138,41 +127,15 @@ mod tests {
     /// Through contours in noise flows what chance lets flow.
     #[test]
     fn noise_says_nothing() {
-        let mut draw = Draw::new(3, "noise", 0, 0, 0);
-        let image = RgbImage::new(96, 96, (0..3 * 96 * 96).map(|_| draw.below(256) as u8).collect()).unwrap();
-        let levels = Plane { width: 96, height: 96, data: (0..96 * 96).map(|_| draw.below(256) as u8).collect() };
+        let (image, levels) = noise();
         assert_eq!(best_threshold([&Flux::of(&levels, &Density::of(&image))]), None);
     }
 
     /// A dark nucleus that the network is sure of and a pale one that it is not: edges are stronger on average at the higher threshold.
     #[test]
     fn pale_nuclei_count_although_their_edges_are_weak() {
-        let (width, height) = (96, 48);
-        let inside = |i: usize, cx: f32| ((i % width) as f32 - cx).hypot((i / width) as f32 - 24.0) < 12.0;
-        let image = (0..width * height)
-            .flat_map(|i| {
-                [if inside(i, 24.0) {
-                    60
-                } else if inside(i, 72.0) {
-                    150
-                } else {
-                    230
-                }; 3]
-            })
-            .collect();
-        let levels = (0..width * height)
-            .map(|i| {
-                if inside(i, 24.0) {
-                    240
-                } else if inside(i, 72.0) {
-                    130
-                } else {
-                    5
-                }
-            })
-            .collect();
-        let density = Density::of(&RgbImage::new(width, height, image).unwrap());
-        let found = best_threshold([&Flux::of(&Plane { width, height, data: levels }, &density)]).unwrap();
+        let (image, levels) = dark_and_pale();
+        let found = best_threshold([&Flux::of(&levels, &Density::of(&image))]).unwrap();
         assert!(found < 130.0 / 255.0, "{found} loses the pale one");
     }
 }

@@ -34,12 +34,7 @@ impl Density {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Half of the image `left`, the other half `right`.
-    fn step(left: u8, right: u8) -> RgbImage {
-        let row = (0..32).flat_map(|x| [if x < 16 { left } else { right }; 3]);
-        RgbImage::new(32, 8, row.collect::<Vec<u8>>().repeat(8)).unwrap()
-    }
+    use crate::alignment::pictures::step;
 
     #[test]
     fn an_edge_curves_one_way_inside_and_the_other_way_outside() {

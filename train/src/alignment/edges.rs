@@ -75,12 +75,7 @@ fn add_squared_gradient(squares: &mut Plane<f32>, plane: &Plane<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Half of the image `left`, the other half `right`.
-    fn step(left: u8, right: u8) -> RgbImage {
-        let row = (0..32).flat_map(|x| [if x < 16 { left } else { right }; 3]);
-        RgbImage::new(32, 8, row.collect::<Vec<u8>>().repeat(8)).unwrap()
-    }
+    use crate::alignment::pictures::step;
 
     #[test]
     fn edges_are_where_the_image_changes_and_have_a_mean_of_one() {

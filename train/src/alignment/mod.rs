@@ -15,6 +15,8 @@ mod decoding;
 mod density;
 mod edges;
 mod flux;
+#[cfg(test)]
+mod pictures;
 
 pub use contours::{Contours, best_threshold, thresholds};
 pub use decoding::clearly_better_threshold;
