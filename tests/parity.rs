@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use models::console::Silent;
 use models::unet::{UNetConfig, unet};
 use models::weights::{Weights, WeightsFile};
+use support::console::Silent;
 use train::evaluate::probabilities;
 use train::network::Network;
 use train::network::kernels::Cpu;

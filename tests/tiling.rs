@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use infer::runtime::Device;
 use infer::segment::{Halo, Options, segment};
 use infer::segmenter::{self, Model, Network, Segmenter};
-use models::console::Silent;
 use models::unet::UNetConfig;
+use support::console::Silent;
 use train::rng::Draw;
 use whole_road_tests::{exported, narrow, save, tissue};
 

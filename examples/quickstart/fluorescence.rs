@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use models::decode::{Decoding, instances_of_mask};
 use models::plane::Plane;
-use models::wheel;
-use models::{Context, Result, artifact};
+use support::wheel;
+use support::{Context, Result, artifact};
 use train::data::{RgbImage, image_file};
 use train::rng::Draw;
 use train::scribble::{BACKGROUND, UNLABELLED, strokes::strokes};

@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use infer::runtime;
-use models::Result;
-use models::console::{self, Console};
 use road::{Part, say};
+use support::Result;
+use support::console::{self, Console};
 
 /// From strokes to nuclei in about eight minutes: trains on a fluorescence image and on a slide, and shows what comes out.
 #[derive(Parser)]

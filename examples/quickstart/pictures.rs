@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ImageFormat, Rgb, RgbImage, imageops};
 use models::plane::Plane;
-use models::{Context, Result, artifact};
+use support::{Context, Result, artifact};
 use train::data::RgbImage as Pixels;
 
 /// Strokes and outlines of nuclei.

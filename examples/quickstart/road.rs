@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use export::about::About;
 use infer::segmenter::{self, Model, Segmenter};
-use models::console::Progress;
 use models::decode::Decoding;
 use models::plane::Plane;
 use models::weights::WeightsFile;
-use models::{Context, Result, artifact};
+use support::console::Progress;
+use support::{Context, Result, artifact};
 use train::config::{Profile, RunConfig, Validation, Views};
 use train::data::{RgbImage, image_file};
 use train::evaluate::{probabilities, quantised};

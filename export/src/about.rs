@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use models::card::ModelCard;
-use models::{Context, Result, artifact};
 use serde::Deserialize;
+use support::{Context, Result, artifact};
 
 /// Larger than any description.
 const MAX_BYTES: u64 = 1 << 20;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use infer::segmenter;
 use infer::watcher::Watcher;
-use models::Result;
 use models::graph::{Graph, NodeId, Op, Tap};
 use models::weights::Weights;
+use support::Result;
 
 use crate::onnx::{self, Arithmetic};
 

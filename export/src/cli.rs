@@ -135,6 +135,6 @@ pub struct OnnxArgs {
     pub runtime: Option<PathBuf>,
 }
 
-fn parse<T: std::str::FromStr<Err = models::Error>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: models::Error| error.to_string())
+fn parse<T: std::str::FromStr<Err = support::Error>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: support::Error| error.to_string())
 }

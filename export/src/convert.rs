@@ -7,8 +7,8 @@ use infer::golden::{self, GoldenTile};
 use infer::runtime;
 use infer::segmenter::{self, Model, Network, Segmenter};
 use models::card::{Class, FORMAT_VERSION, Form, Images, METADATA_KEY, ModelCard, Normalisation, Precision, Target};
-use models::console::Progress;
-use models::{Context, Result, artifact, bail};
+use support::console::Progress;
+use support::{Context, Result, artifact, bail};
 
 use crate::about::About;
 use crate::onnx::{Arithmetic, Written};
@@ -205,7 +205,7 @@ fn data_folder(config: &str) -> Option<PathBuf> {
 /// Whether there are images and ONNX Runtime; a form that cannot do without them is an error.
 fn can_measure(files: &[PathBuf], options: &Options) -> Result<bool> {
     let missing = if files.is_empty() {
-        Some(models::Error::new("no images are at hand").hint("name some by --tiles"))
+        Some(support::Error::new("no images are at hand").hint("name some by --tiles"))
     } else if options.runtime.is_none() {
         runtime::load(None).err()
     } else {

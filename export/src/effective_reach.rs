@@ -4,10 +4,10 @@
 //! depends on its weights and its images, so it is measured, and the figures travel in the card.
 
 use infer::segmenter::Segmenter;
-use models::Result;
 use models::card::{EffectiveReach, HaloFigures};
-use models::console::Progress;
 use models::decode::quantise;
+use support::Result;
+use support::console::Progress;
 
 use crate::tiles::Site;
 
@@ -46,7 +46,7 @@ pub fn measure(segmenter: &mut Segmenter, sites: &[Site], progress: &dyn Progres
             let map = segmenter.probabilities(&site.tile(halo), 1, side, side);
             done += 1;
             progress.at(done, &format!("halo {halo} px"));
-            Ok::<_, models::Error>(middle(&map?, side, halo))
+            Ok::<_, support::Error>(middle(&map?, side, halo))
         };
         let whole = run(card.reach_px)?;
         for (&halo, figures) in halos.iter().zip(&mut figures) {

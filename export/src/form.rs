@@ -7,7 +7,7 @@ use infer::segmenter::{self, Model, Network, Segmenter};
 use models::card::{Form, ModelCard, Parity, Precision, Target};
 use models::decode::quantise;
 use models::graph::UpConvForm;
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use crate::onnx::Arithmetic;
 use crate::pass::{self, up_conv};

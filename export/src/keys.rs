@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use infer::segmenter::Model;
 use infer::signature;
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
-use models::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, artifact, bail};
 
 /// Larger than any key.
 const MAX_BYTES: u64 = 1 << 14;

@@ -11,7 +11,7 @@ use export::keys::{self, Password};
 use export::{Options, describe};
 use infer::segmenter::{self, Model};
 use infer::signature;
-use models::{Result, console};
+use support::{Result, console};
 
 use crate::cli::{CardFormat, Cli, Command, OnnxArgs, PasswordArgs};
 

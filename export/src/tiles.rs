@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use models::plane::reflect_101;
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
 

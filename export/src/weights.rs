@@ -7,9 +7,9 @@ use models::decode::Decoding;
 use models::graph::Graph;
 use models::unet::{Encoder, UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile, select};
-use models::{Context, Error, Result, artifact, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use support::{Context, Error, Result, artifact, bail};
 
 /// The value of the metadata key `format` of this project's own checkpoints.
 pub const FORMAT: &str = "nuclei-checkpoint-1";

@@ -4,10 +4,10 @@
 //! move. So images go into one input and answers come into one output, both made once for the shape of the windows; for GPUs they are
 //! pinned: the device copies by itself. Two sessions have a stream each, and one copies while the other one computes.
 
-use models::{Context, Result, bail};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
+use support::{Context, Result, bail};
 
 use crate::runtime::Device;
 use crate::segmenter::{INPUT, QUANTISED};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use models::{Result, artifact};
 use serde::Serialize;
+use support::{Result, artifact};
 
 use crate::golden::{Outcome, Tolerance};
 use crate::runtime::Precision;

@@ -3,7 +3,7 @@
 //! Speed without proof is worth nothing, so devices other than ONNX Runtime on the CPU are taken only where the model carries golden tiles
 //! and they come out right. Where ONNX Runtime is not installed, kernels of our own run what they can.
 
-use models::Result;
+use support::Result;
 
 use crate::golden::{Outcome, Tolerance};
 use crate::runtime::{self, Device, Library, Precision};

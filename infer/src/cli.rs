@@ -156,9 +156,9 @@ pub enum RuntimeCommand {
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
-    text.parse().map_err(|error: models::Error| error.to_string())
+    text.parse().map_err(|error: support::Error| error.to_string())
 }
 
 fn device(text: &str) -> Result<Device, String> {
-    text.parse().map_err(|error: models::Error| error.to_string())
+    text.parse().map_err(|error: support::Error| error.to_string())
 }

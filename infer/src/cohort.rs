@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use models::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 
 use crate::output::summary::Status;
 use crate::output::{SUMMARY, Summary};

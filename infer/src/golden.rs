@@ -9,8 +9,8 @@ use image::{ExtendedColorType, GrayImage, ImageEncoder, ImageFormat, RgbImage};
 use models::card::{self, ModelCard, Parity};
 use models::decode::{Decoding, instances};
 use models::plane::Plane;
-use models::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use support::{Context, Result, bail};
 
 use crate::quality::cell;
 use crate::runtime::{Device, Precision};
@@ -89,7 +89,7 @@ pub fn run(tiles: &[GoldenTile], card: &ModelCard, network: &mut dyn Network) ->
             bail!("a golden tile has an image of {:?} and probabilities of {:?}", image.dimensions(), probability.dimensions());
         }
         let map = network.quantised(image.as_raw(), 1, height, width)?;
-        let labels = |map: &[u8]| Ok::<_, models::Error>(instances(&Plane::new(width, height, map.to_vec())?, &card.decoding));
+        let labels = |map: &[u8]| Ok::<_, support::Error>(instances(&Plane::new(width, height, map.to_vec())?, &card.decoding));
         nuclei_found += found(&labels(probability.as_raw())?, &labels(&map)?);
         nuclei += tile.nuclei.len();
         expected.extend_from_slice(probability.as_raw());

@@ -20,8 +20,8 @@ use infer::signature;
 use infer::speed::Speed;
 use infer::tile::Windows;
 use models::card::Parity;
-use models::console::Console;
-use models::{Result, artifact, bail, console};
+use support::console::Console;
+use support::{Result, artifact, bail, console};
 
 use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 

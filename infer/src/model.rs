@@ -8,8 +8,8 @@ use std::fmt;
 use std::path::Path;
 
 use models::card::{METADATA_KEY, ModelCard};
-use models::{Context, Result, artifact, bail};
 use prost::Message;
+use support::{Context, Result, artifact, bail};
 
 use crate::golden::{self, GoldenTile};
 use crate::onnx_proto::{GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
@@ -117,16 +117,16 @@ fn unsealed(bytes: &[u8]) -> Option<(&[u8], &str)> {
 }
 
 /// Tells a file of another kind, of another program and a cut one apart.
-fn why_unsealed(bytes: &[u8]) -> models::Error {
+fn why_unsealed(bytes: &[u8]) -> support::Error {
     let again = "if it was copied or downloaded, do that again and compare sha256; else export the checkpoint again";
     match ModelMetadata::decode(bytes) {
-        Err(error) => models::Error::new(format!("not an ONNX model, or not a whole one, of {} bytes: {error}", bytes.len())).hint(again),
-        Ok(model) if model.ir_version == 0 => models::Error::new("not an ONNX model").hint("give the .onnx file that `export onnx` wrote"),
+        Err(error) => support::Error::new(format!("not an ONNX model, or not a whole one, of {} bytes: {error}", bytes.len())).hint(again),
+        Ok(model) if model.ir_version == 0 => support::Error::new("not an ONNX model").hint("give the .onnx file that `export onnx` wrote"),
         Ok(model) if card_text(&model.metadata_props).is_err() => {
-            models::Error::new(format!("an ONNX model without a model card, written by {:?}", model.producer_name))
+            support::Error::new(format!("an ONNX model without a model card, written by {:?}", model.producer_name))
                 .hint("only models that `export onnx` wrote can be used: their card says how")
         }
-        Ok(_) => models::Error::new("the file is damaged or was edited: it does not end with its sha256").hint(again),
+        Ok(_) => support::Error::new("the file is damaged or was edited: it does not end with its sha256").hint(again),
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Args, ValueEnum};
 use models::card::ModelCard;
-use models::console::Progress;
-use models::{Result, bail};
+use support::console::Progress;
+use support::{Result, bail};
 
 use crate::output::summary::{Proof, Status};
 use crate::output::{Extra, Outlines};

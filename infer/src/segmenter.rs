@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use models::card::ModelCard;
-use models::{Context, Error, Result, bail};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
+use support::{Context, Error, Result, bail};
 
 use crate::bound::Bound;
 pub use crate::model::Model;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
-use models::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, artifact, bail};
 
 use crate::segmenter::Model;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use models::artifact::AtomicFile;
-use models::console::Silent;
-use models::{Context, Error, Result};
+use support::artifact::AtomicFile;
+use support::console::Silent;
+use support::{Context, Error, Result};
 
 use crate::choose::proven;
 use crate::output::pyramid::PyramidWriter;

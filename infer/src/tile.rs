@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 /// One window along one axis, in pixels of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

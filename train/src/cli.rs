@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use clap::{Args, Parser, Subcommand};
-use models::console::{self, Console};
-use models::{Context, Result};
+use support::console::{self, Console};
+use support::{Context, Result};
 
 use crate::config::{Profile, RunConfig, choice};
 use crate::{
@@ -115,7 +115,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn check(arguments: &CheckArgs) -> Result<String> {
     let audit = crate::check::run(arguments)?;
     print!("{}", audit.to_text());
-    if audit.is_sound() { Ok(String::new()) } else { models::bail!("{} problems: training would not start", audit.problems.len()) }
+    if audit.is_sound() { Ok(String::new()) } else { support::bail!("{} problems: training would not start", audit.problems.len()) }
 }
 
 /// Runs `work`, which returns `false` when it was stopped; a signal stops it, and is then the exit code.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use models::{Result, artifact, bail};
+use support::{Result, artifact, bail};
 
 use crate::config::{Profile, RunConfig};
 use crate::data::image_file::dimensions;

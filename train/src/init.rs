@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use models::{Result, artifact, bail};
 use rayon::prelude::*;
+use support::{Result, artifact, bail};
 
 use crate::config::choice::choice;
 use crate::config::{LabelMap, Profile, Validation, choice};

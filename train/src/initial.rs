@@ -5,7 +5,7 @@ use std::path::Path;
 use models::graph::Graph;
 use models::unet::Encoder;
 use models::weights::Weights;
-use models::{Result, bail};
+use support::{Result, bail};
 
 /// What torchvision calls its classifiers, which segmentation has no use for.
 const CLASSIFIERS: [&str; 2] = ["fc.", "classifier."];

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use models::{Context, Result, artifact};
 use serde::{Deserialize, Serialize};
+use support::{Context, Result, artifact};
 
 use crate::checkpoint::Progress;
 use crate::metrics::pseudo::Confusion;

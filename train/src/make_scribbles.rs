@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use models::{Result, artifact, bail};
 use rayon::prelude::*;
+use support::{Result, artifact, bail};
 
 use crate::data::image_file::{png_of_map, read_index};
 use crate::data::{Counts, Folder};

@@ -87,7 +87,7 @@ impl RAdam {
 
 impl RAdam {
     /// Gives `to`, on other kernels, the state of a network's parameters.
-    pub fn copy_slots(&self, from: &Network, to: &Network, copies: &mut Self) -> models::Result<()> {
+    pub fn copy_slots(&self, from: &Network, to: &Network, copies: &mut Self) -> support::Result<()> {
         for name in from.learned() {
             if let Some(slot) = self.slots.get(name) {
                 let moved = |moment: &Tensor| to.import(name, &from.export(name, moment)?);

@@ -7,8 +7,8 @@ use models::graph::Builder;
 use models::mobilenet::mobilenet_v2;
 use models::unet::Encoder;
 use models::weights::{WeightsFile, select};
-use models::wheel::{self, Wheel};
-use models::{Context, Result, bail};
+use support::wheel::{self, Wheel};
+use support::{Context, Result, bail};
 
 use crate::config::choice::choice;
 use crate::config::{IMAGENET, choice};

@@ -17,7 +17,7 @@ pub struct WeightAverage {
 
 impl WeightAverage {
     /// An average that starts as a copy of `network`; in the long run `keep` of the old average stays in each step.
-    pub fn new(network: &Network, keep: f64) -> models::Result<Self> {
+    pub fn new(network: &Network, keep: f64) -> support::Result<Self> {
         let copy = Network::new(network.graph().clone(), &network.weights()?, network.kernels().clone())?;
         Ok(Self { network: copy, steps: 0, keep })
     }

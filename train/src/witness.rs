@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use models::Result;
 use models::weights::{Array, Weights};
+use support::Result;
 
 use crate::data::RgbImage;
 use crate::evaluate::probabilities;

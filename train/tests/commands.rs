@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use models::artifact;
 use models::plane::Plane;
+use support::artifact;
 use train::check::{Audit, audit};
 use train::config::{Profile, RunConfig};
 use train::data::Split;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use models::artifact;
 use models::plane::Plane;
+use support::artifact;
 use train::config::{Profile, RunConfig};
 use train::data::image_file::{RgbImage, png_of_labels, png_of_map, png_of_rgb};
 use train::data::{Counts, Dataset, Split};

@@ -5,11 +5,11 @@ mod pictures;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use models::console::Silent;
 use models::decode::Decoding;
 use models::plane::Plane;
 use models::weights::WeightsFile;
 use pictures::data_folder;
+use support::console::Silent;
 use train::alignment::{Density, Flux, clearly_better_threshold, thresholds};
 use train::checkpoint::ModelFacts;
 use train::config::{DeviceChoice, RunConfig, Views};

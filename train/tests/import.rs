@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use models::artifact;
 use models::weights::{Array, WeightsFile};
+use support::artifact;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

@@ -4,8 +4,8 @@ mod pictures;
 
 use std::sync::atomic::AtomicBool;
 
-use models::console::Silent;
 use pictures::{config, data_folder};
+use support::console::Silent;
 use train::config::Profile;
 use train::label_budget::{LabelBudgetArgs, Point, run};
 

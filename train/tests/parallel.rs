@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
-use models::console::{Progress, Silent};
 use models::weights::Weights;
 use pictures::{arrays, data_folder};
+use support::console::{Progress, Silent};
 use train::config::{Profile, RunConfig};
 use train::fit::fit_on;
 use train::loss::{IGNORE, cross_entropies};
@@ -257,13 +257,13 @@ impl Group for Fails {
         self.group.size()
     }
 
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> models::Result<()> {
+    fn mean_of_numbers(&self, numbers: &mut [f64]) -> support::Result<()> {
         self.group.mean_of_numbers(numbers)
     }
 
-    fn mean(&self, tensors: &[&Tensor]) -> models::Result<()> {
+    fn mean(&self, tensors: &[&Tensor]) -> support::Result<()> {
         if self.steps.fetch_add(1, Ordering::Relaxed) == 2 {
-            models::bail!("out of memory, let us say");
+            support::bail!("out of memory, let us say");
         }
         self.group.mean(tensors)
     }

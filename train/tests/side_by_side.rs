@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use models::console::{Progress, Silent};
 use pictures::{config, data_folder};
+use support::console::{Progress, Silent};
 use train::config::{Method, Profile};
 use train::data::image_file::read_index;
 use train::folds::{FoldsArgs, run};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use models::console::{Progress, Silent};
 use pictures::{config, data_folder};
+use support::console::{Progress, Silent};
 use train::fit::fit;
 use train::tensorboard::read;
 

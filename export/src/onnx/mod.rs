@@ -14,10 +14,10 @@ use infer::onnx_proto::{
     TypeProto, UINT8, ValueInfoProto,
 };
 use infer::segmenter::INPUT;
-use models::Result;
 use models::graph::{Feature, Graph, NodeId, Op};
 use models::weights::Weights;
 use prost::Message;
+use support::Result;
 
 use node::Writer;
 

@@ -6,10 +6,10 @@ use crate::reference::{formula_weights, unit_numbers};
 use crate::shipped::{checkpoint, exported, install_runtime, small};
 use export::{Options, form, pass};
 use infer::segmenter::{self, Model, Segmenter};
-use models::artifact;
 use models::card::{ModelCard, Precision, Target};
-use models::console::Silent;
 use models::unet::{Encoder, UNetConfig, unet};
+use support::artifact;
+use support::console::Silent;
 
 /// A picture with dark discs: smooth, so that rounding is what differs.
 fn tile(folder: &Path) -> PathBuf {

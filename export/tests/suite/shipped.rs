@@ -8,15 +8,15 @@ use export::Options;
 use export::about::About;
 use export::onnx::Arithmetic;
 use infer::segmenter::{self, Model, Network, Segmenter, session};
-use models::artifact;
 use models::card::Training;
 use models::colour::ColourStatistics;
-use models::console::Silent;
 use models::decode::quantise;
 use models::graph::Graph;
 use models::unet::{UNetConfig, unet};
 use models::weights::WeightsFile;
 use ort::value::TensorRef;
+use support::artifact;
+use support::console::Silent;
 
 pub fn small() -> UNetConfig {
     UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() }

@@ -8,9 +8,9 @@ use export::Options;
 use export::keys::{self, Password};
 use infer::segmenter::Model;
 use infer::signature;
-use models::console::Silent;
 use models::unet::{UNetConfig, unet};
 use models::weights::WeightsFile;
+use support::console::Silent;
 
 /// A tiny model without measurements, its keys and its signature.
 struct Signed {
@@ -35,7 +35,7 @@ fn signed() -> Signed {
     Signed { folder, model, key }
 }
 
-fn check(model: &Path, key: &Path) -> models::Result<Option<signature::Signed>> {
+fn check(model: &Path, key: &Path) -> support::Result<Option<signature::Signed>> {
     signature::check(&Model::open(model)?, model, Some(key))
 }
 

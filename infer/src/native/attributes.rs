@@ -1,6 +1,6 @@
 //! Constants of an ONNX node: every one must be understood, or the node is not.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use crate::onnx_proto::{FLOAT, INT64, NodeProto, TensorProto, attribute_type};
 

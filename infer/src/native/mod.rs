@@ -33,9 +33,9 @@ mod up;
 use std::sync::Arc;
 
 use kernels::{Isa, sigmoid};
-use models::{Context, Error, Result, bail};
 use prost::Message;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use support::{Context, Error, Result, bail};
 
 use crate::model::Model;
 use crate::onnx_proto::ModelProto;

@@ -1,6 +1,6 @@
 //! A network as it is read from a file, with its weights: what is going to be computed, before it is decided how.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 /// Maps are at most so many doublings larger than the image.
 const MOST_DOUBLINGS: i32 = 4;

@@ -3,7 +3,7 @@
 //! A 3x3 kernel (k0, k1, k2) along one axis becomes the 4x4 kernel (k2, k1 + k2, k0 + k1, k0) of a transposed convolution, or its even and
 //! odd taps as 2x2 convolutions. Winograd's form takes the 3x3 kernel with fewer products than either, so it is found again.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 /// How far a sum of taps may be from what the taps say, as a share of the kernel's largest value: each was rounded to f32 once.
 const ROUNDING: f64 = 1e-5;

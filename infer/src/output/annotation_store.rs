@@ -6,10 +6,10 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use models::Result;
-use models::artifact::AtomicFile;
 use models::card::Class;
 use serde_json::json;
+use support::Result;
+use support::artifact::AtomicFile;
 use uuid::Uuid;
 
 use super::Nucleus;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use models::Result;
-use models::artifact::AtomicFile;
 use serde::Serialize;
+use support::Result;
+use support::artifact::AtomicFile;
 
 use super::geojson::Collection;
 use super::{Files, Frame, Nucleus};

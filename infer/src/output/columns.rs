@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use models::artifact::AtomicFile;
-use models::{Error, Result};
 use parquet::basic::{Compression, Repetition, Type};
 use parquet::data_type::{BoolType, DoubleType, FloatType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::Type as Schema;
+use support::artifact::AtomicFile;
+use support::{Error, Result};
 
 use super::table::{Field, fields, row};
 use super::{Frame, Nucleus};

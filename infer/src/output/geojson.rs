@@ -5,10 +5,10 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use models::Result;
-use models::artifact::AtomicFile;
 use models::card::Class;
 use serde_json::json;
+use support::Result;
+use support::artifact::AtomicFile;
 use uuid::Uuid;
 
 use super::Nucleus;
@@ -87,7 +87,7 @@ impl Collection {
         self.put("\n]}\n")?;
         self.gzip.try_finish().map_err(|error| self.gzip.get_ref().failed(error))?;
         let path = self.gzip.get_ref().path().to_owned();
-        self.gzip.finish().map_err(|error| models::Error::from(error).during(format!("writing {}", path.display())))
+        self.gzip.finish().map_err(|error| support::Error::from(error).during(format!("writing {}", path.display())))
     }
 
     fn put(&mut self, text: &str) -> Result<()> {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
-use models::artifact::AtomicFile;
-use models::{Error, Result};
 use png::{BitDepth, ColorType, Compression, Encoder, StreamWriter};
+use support::artifact::AtomicFile;
+use support::{Error, Result};
 
 use super::unsettled::Unsettled;
 use crate::instances::Instance;

@@ -1,7 +1,7 @@
 //! `mask.tif`: 255 where a nucleus is, 0 elsewhere; rows are written once no later nucleus can change them.
 
-use models::Result;
-use models::artifact::AtomicFile;
+use support::Result;
+use support::artifact::AtomicFile;
 
 use super::pyramid::PyramidWriter;
 use super::unsettled::Unsettled;

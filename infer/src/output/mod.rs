@@ -34,8 +34,8 @@ pub mod writers;
 
 use std::path::{Path, PathBuf};
 
-use models::artifact::{self, AtomicFile};
-use models::{Context, Result};
+use support::artifact::{self, AtomicFile};
+use support::{Context, Result};
 
 pub use collections::Outlines;
 pub use nucleus::{Frame, Nucleus};

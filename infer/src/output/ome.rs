@@ -1,7 +1,7 @@
 //! `labels.ome.tif`: the number of the nucleus in every pixel, 32-bit, as an OME-TIFF pyramid, for slides of any size.
 
-use models::Result;
-use models::artifact::AtomicFile;
+use support::Result;
+use support::artifact::AtomicFile;
 
 use super::pyramid::PyramidWriter;
 use super::unsettled::Unsettled;

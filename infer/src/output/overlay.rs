@@ -1,8 +1,8 @@
 //! `overlay.png`: the slide made small, with the outlines of its nuclei.
 
 use image::ExtendedColorType;
-use models::Result;
-use models::artifact::AtomicFile;
+use support::Result;
+use support::artifact::AtomicFile;
 
 use super::labels::write_png;
 use crate::instances::Instance;

@@ -5,9 +5,9 @@
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 
-use models::Result;
-use models::artifact::AtomicFile;
 use rayon::prelude::*;
+use support::Result;
+use support::artifact::AtomicFile;
 
 use super::ome::description;
 use super::tiles::{Coding, halved, rational, tile};
@@ -101,7 +101,7 @@ impl PyramidWriter {
         assert_eq!(self.levels[0].rows_taken, self.levels[0].height, "a picture ends after its last row");
         let first = if self.is_labels { self.nest()? } else { self.chain()? };
         let path = self.file.get_ref().path().to_owned();
-        let told = |error: std::io::Error| models::Error::from(error).during(format!("writing {}", path.display()));
+        let told = |error: std::io::Error| support::Error::from(error).during(format!("writing {}", path.display()));
         let mut file = self.file.into_inner().map_err(|error| told(error.into_error()))?;
         file.seek(SeekFrom::Start(8)).and_then(|_| file.write_all(&first.to_le_bytes())).map_err(|error| file.failed(error))?;
         Ok(file)

@@ -2,8 +2,8 @@
 
 use std::io::BufWriter;
 
-use models::artifact::AtomicFile;
-use models::{Error, Result};
+use support::artifact::AtomicFile;
+use support::{Error, Result};
 
 use super::{Frame, Nucleus};
 

@@ -1,8 +1,8 @@
 //! All files of nuclei, fed from one stream.
 
-use models::Result;
 use models::card::Class;
 use rayon::prelude::*;
+use support::Result;
 
 use super::annotation_store::AnnotationStore;
 use super::collections::Collections;

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex};
 
-use models::Result;
+use support::Result;
 
 /// Bands that may be open at once.
 const BANDS_AHEAD: usize = 2;

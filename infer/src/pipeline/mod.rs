@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use crate::segmenter::Network;
 use crate::slide::{Rgb, ScaledSlide};

@@ -10,10 +10,10 @@
 pub mod cell;
 pub mod light;
 
-use models::Result;
-use models::artifact::AtomicFile;
 use models::colour::{CELL, ColourStatistics};
 use rayon::prelude::*;
+use support::Result;
+use support::artifact::AtomicFile;
 
 use crate::output::pyramid::PyramidWriter;
 use cell::{Figures, figures};

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use models::{Context, Result};
+use support::{Context, Result};
 
 use super::Library;
 use super::members::Member;

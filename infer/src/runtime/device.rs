@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use models::{Context, Error, Result, bail};
 use ort::environment::Environment;
 use ort::ep;
 use ort::memory::DeviceType;
 use ort::session::builder::SessionBuilder;
+use support::{Context, Error, Result, bail};
 
 use super::{cuda, engines, loaded, openvino};
 

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use models::{Context, Error, bail, wheel};
 use ort::ep::{self, ExecutionProvider};
+use support::{Context, Error, bail, wheel};
 
 use super::{Library, has_intel_cpu, has_nvidia, load, loaded, locate};
 

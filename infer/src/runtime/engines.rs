@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use models::{Context, Result, artifact};
+use support::{Context, Result, artifact};
 
 /// The folder for the engine and the timings of a model on this machine, made if need be, and whether something is in it.
 pub fn folder(model: &[u8], runtime: &str) -> Result<(PathBuf, bool)> {
-    let folder = models::wheel::cache_folder()?.join("engines").join(key(model, &gpus(Path::new("/proc/driver/nvidia")), runtime));
+    let folder = support::wheel::cache_folder()?.join("engines").join(key(model, &gpus(Path::new("/proc/driver/nvidia")), runtime));
     std::fs::create_dir_all(&folder).doing(|| format!("making the folder {} for TensorRT's engine", folder.display()))?;
     let is_filled = std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
     Ok((folder, is_filled))

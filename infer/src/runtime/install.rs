@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use models::wheel::{self, Wheel};
-use models::{Result, artifact, bail};
+use support::wheel::{self, Wheel};
+use support::{Result, artifact, bail};
 
 use super::Library;
 use super::members::Member;

@@ -4,9 +4,9 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use models::{Context, Result, bail};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use support::{Context, Result, bail};
 
 use super::{Library, locate};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use models::{Result, bail, wheel};
+use support::{Result, bail, wheel};
 
 use super::has_nvidia;
 

@@ -1,6 +1,6 @@
 //! The files of each library: which pinned wheel carries them, where, and their SHA-256.
 
-use models::wheel::{self, Wheel};
+use support::wheel::{self, Wheel};
 
 use super::Library;
 

@@ -3,9 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use models::{Context, Result};
 use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
+use support::{Context, Result};
 
 use super::{Library, Precision, device, locate};
 

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use models::card::ModelCard;
-use models::console::Progress;
-use models::{Error, Result, bail};
+use support::console::Progress;
+use support::{Error, Result, bail};
 
 use super::plan::Plan;
 use super::store::Store;

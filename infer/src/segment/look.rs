@@ -1,6 +1,6 @@
 //! First looks at a slide: the slide made small, its tissue, the files it would be cut into.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::Regions;
 use crate::output::Outlines;

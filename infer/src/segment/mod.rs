@@ -23,8 +23,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use models::card::ModelCard;
-use models::console::Progress;
-use models::{Result, artifact, bail};
+use support::console::Progress;
+use support::{Result, artifact, bail};
 
 use crate::output::summary::Proof;
 #[cfg(doc)]

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use models::card::ModelCard;
-use models::{Result, artifact};
 use serde_json::json;
+use support::{Result, artifact};
 
 use super::compute::Computed;
 use super::look::{check_shards, make_small};

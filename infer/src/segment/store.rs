@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::ZlibDecoder;
-use models::{Context, Result, artifact, bail};
 use serde::{Deserialize, Serialize};
+use support::{Context, Result, artifact, bail};
 
 use crate::output::tiles::{differences, runs};
 use crate::slide::LostTile;

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use models::Result;
 use models::colour::CELL;
+use support::Result;
 
 use super::plan::Plan;
 use crate::pipeline::Band;

@@ -6,7 +6,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::{Facts, Level, LostTile, Rgb, Slide, WHITE};
 

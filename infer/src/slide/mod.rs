@@ -27,8 +27,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use models::{Context, Result};
 use serde::{Deserialize, Serialize};
+use support::{Context, Result};
 
 pub use mpp::{Mpp, MppSource};
 pub use openslide::Access;

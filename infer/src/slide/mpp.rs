@@ -1,7 +1,7 @@
 //! Microns per pixel: where it was found, and when it is believed.
 
-use models::{Result, bail};
 use serde::{Deserialize, Serialize};
+use support::{Result, bail};
 
 /// Scales outside of this range are mistakes (72 dpi is 353 µm/px).
 pub const BELIEVABLE: std::ops::RangeInclusive<f64> = 0.05..=5.0;

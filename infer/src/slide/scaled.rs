@@ -1,8 +1,8 @@
 //! The slide at the model's scale: one image on one grid, whatever windows it is read in.
 
 use models::plane::reflect_101;
-use models::{Result, bail};
 use serde::{Deserialize, Serialize};
+use support::{Result, bail};
 
 use super::resample::{Piece, resample, source_span};
 use super::{Mpp, Rgb, Slide};

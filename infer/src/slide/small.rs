@@ -1,6 +1,6 @@
 //! The whole slide made small: what the overlay shows and what tissue is looked for in.
 
-use models::Result;
+use support::Result;
 
 use super::resample::{Piece, resample};
 use super::scaled::Scale;

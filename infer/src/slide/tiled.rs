@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use models::Result;
 use rayon::prelude::*;
+use support::Result;
 
 use super::cache::{TileCache, TileKey};
 use super::{Facts, LostTile, Rgb, Slide};

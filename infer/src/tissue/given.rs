@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use geojson::{GeoJson, GeometryValue, Position};
-use models::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 
 use super::Tissue;
 

@@ -7,10 +7,10 @@ use infer::instances::shape::Shape;
 use infer::output::annotation_store::AnnotationStore;
 use infer::output::{Extra, Nucleus};
 use infer::segment::Options;
-use models::artifact::AtomicFile;
 use models::card::Class;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use support::artifact::AtomicFile;
 
 use crate::picture::{card, run, save_tiff, tissue};
 use crate::random::Random;

@@ -11,11 +11,11 @@ use infer::segment::{Halo, Options, segment};
 use infer::segmenter::Network;
 use infer::slide::Rgb;
 use infer::slide::scaled::Scale;
-use models::Result;
-use models::artifact::AtomicFile;
 use models::card::ModelCard;
-use models::console::Silent;
 use models::decode::Decoding;
+use support::Result;
+use support::artifact::AtomicFile;
+use support::console::Silent;
 
 use crate::picture::{card, tissue};
 use crate::random::Random;

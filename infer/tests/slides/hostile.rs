@@ -78,7 +78,7 @@ fn save(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-fn open_within_a_second(path: &Path) -> models::Result<Box<dyn Slide>> {
+fn open_within_a_second(path: &Path) -> support::Result<Box<dyn Slide>> {
     let began = Instant::now();
     let opened = slide::open(path, Some(Path::new("nowhere.so")));
     assert!(began.elapsed() < Duration::from_secs(1), "{} took {:?}: {:?}", path.display(), began.elapsed(), opened.err());

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use infer::segment::{Halo, Options, segment};
 use infer::segmenter::Network;
-use models::console::Silent;
-use models::{Result, bail};
+use support::console::Silent;
+use support::{Result, bail};
 
 use crate::picture::{Darkness, card, save_tiff, tissue};
 use crate::random::Random;
@@ -41,7 +41,7 @@ fn a_batch_that_does_not_fit_is_halved_until_it_does() {
         let mut networks: Vec<Box<dyn Network>> = vec![Box::new(Small { most, refused: refused.clone(), message })];
         let summary = segment(&path, &card(Some(0.5)), "ab", &mut networks, &options, &Silent)?;
         assert!(summary.nuclei.count > 0);
-        Ok::<_, models::Error>(std::fs::read(out.join("a/probability.tif")).unwrap())
+        Ok::<_, support::Error>(std::fs::read(out.join("a/probability.tif")).unwrap())
     };
     let full = "CUDA failure 2: out of memory ; GPU=0";
     let whole = run(8, full).unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use infer::output::pyramid::PyramidWriter;
 use infer::slide::{self, Access, Slide};
-use models::artifact::AtomicFile;
+use support::artifact::AtomicFile;
 
 use crate::picture::{card, run, save_tiff, shared, tissue};
 use crate::random::Random;

@@ -74,7 +74,7 @@ fn files_are_those_of_the_whole_image_however_the_work_is_cut() {
 fn bands_are_put_in_order_though_networks_finish_in_another() {
     struct Slow(Duration);
     impl infer::segmenter::Network for Slow {
-        fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> models::Result<Vec<u8>> {
+        fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> support::Result<Vec<u8>> {
             std::thread::sleep(std::mem::take(&mut self.0));
             Darkness.quantised(images, batch, height, width)
         }
@@ -87,7 +87,7 @@ fn bands_are_put_in_order_though_networks_finish_in_another() {
         let options = Options { out: folder.path().join(i.to_string()), tile: Some(tile), ..Options::default() };
         let mut networks: Vec<Box<dyn infer::segmenter::Network>> =
             [300, 0, 100].map(|ms| Box::new(Slow(Duration::from_millis(ms))) as Box<dyn infer::segmenter::Network>).into();
-        infer::segment::segment(&path, &card(None), "ab", &mut networks, &options, &models::console::Silent).unwrap();
+        infer::segment::segment(&path, &card(None), "ab", &mut networks, &options, &support::console::Silent).unwrap();
         files.push(FILES.map(|name| std::fs::read(options.out.join("tall").join(name)).unwrap()));
     }
     assert!(files[0] == files[1]);
@@ -182,10 +182,10 @@ fn an_output_folder_that_cannot_be_made_is_one_clear_error() {
 fn a_network_that_fails_leaves_no_files_behind() {
     struct Failing(u32);
     impl infer::segmenter::Network for Failing {
-        fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> models::Result<Vec<u8>> {
+        fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> support::Result<Vec<u8>> {
             self.0 += 1;
             if self.0 > 4 {
-                models::bail!("out of memory");
+                support::bail!("out of memory");
             }
             Ok(vec![0; images.len() / 3 / (batch * height * width) * batch * height * width])
         }
@@ -195,7 +195,7 @@ fn a_network_that_fails_leaves_no_files_behind() {
     save_tiff(&tissue(&mut Random(1), 600, 600), &path, Some(0.5));
     let options = Options { out: folder.path().join("out"), tile: Some(64), ..Options::default() };
     let mut networks: Vec<Box<dyn infer::segmenter::Network>> = vec![Box::new(Failing(0))];
-    let error = infer::segment::segment(&path, &card(None), "ab", &mut networks, &options, &models::console::Silent).unwrap_err();
+    let error = infer::segment::segment(&path, &card(None), "ab", &mut networks, &options, &support::console::Silent).unwrap_err();
     assert_eq!(error.to_string(), "out of memory");
     assert_eq!(std::fs::read_dir(folder.path().join("out/a")).unwrap().count(), 0);
 }

@@ -7,11 +7,11 @@ use infer::output::pyramid::PyramidWriter;
 use infer::segment::{Options, segment};
 use infer::segmenter::Network;
 use infer::slide::Rgb;
-use models::Result;
-use models::artifact::AtomicFile;
 use models::card::{Class, Form, Images, ModelCard, Normalisation, Training};
-use models::console::Silent;
 use models::decode::Decoding;
+use support::Result;
+use support::artifact::AtomicFile;
+use support::console::Silent;
 
 use crate::random::Random;
 

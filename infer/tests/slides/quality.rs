@@ -7,10 +7,10 @@ use infer::quality::light::Light;
 use infer::segment::{Options, segment};
 use infer::segmenter::Network;
 use infer::slide::Rgb;
-use models::Result;
 use models::card::{ModelCard, Training};
 use models::colour::ColourStatistics;
-use models::console::Silent;
+use support::Result;
+use support::console::Silent;
 
 use crate::picture::{card, save_tiff, tissue};
 use crate::random::Random;

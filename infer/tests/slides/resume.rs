@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use infer::output::{Extra, Summary};
 use infer::segment::{Options, Regions, Shard, segment, segment_shard};
 use infer::segmenter::Network;
-use models::Result;
-use models::console::Silent;
+use support::Result;
+use support::console::Silent;
 
 use crate::picture::{Darkness, card, save_tiff, tissue};
 use crate::random::Random;

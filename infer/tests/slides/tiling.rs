@@ -2,7 +2,7 @@
 
 use infer::segmenter::Network;
 use infer::tile::{TileGrid, Windows};
-use models::Result;
+use support::Result;
 
 use crate::random::Random;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, bail};
+use support::{Error, Result, bail};
 
 /// The form of a model file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

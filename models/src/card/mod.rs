@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::colour::ColourStatistics;
 use crate::decode::Decoding;
-use crate::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 mod form;
 

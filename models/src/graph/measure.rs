@@ -1,7 +1,7 @@
 //! What can be counted on a graph: shapes, parameters, multiplications.
 
 use super::{Graph, Op};
-use crate::{Result, bail};
+use support::{Result, bail};
 
 /// Channels, height and width of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

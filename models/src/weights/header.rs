@@ -1,6 +1,6 @@
 //! The header of a safetensors file, checked before it is believed.
 
-use crate::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 /// The largest header that is parsed; 251 tensors of this project's network need 30 KiB.
 const MAX_HEADER_BYTES: u64 = 1 << 20;

@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::graph::Graph;
-use crate::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, artifact, bail};
 
 /// The largest weights file that is read.
 pub const MAX_BYTES: u64 = 4 << 30;

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use models::Result;
 use models::graph::Parameter;
 use models::unet::unet;
 use serde::Serialize;
+use support::Result;
 
 use super::ImageAudit;
 use crate::config::RunConfig;

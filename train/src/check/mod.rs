@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use models::plane::Plane;
-use models::{Error, Result, artifact};
 use rayon::prelude::*;
 use serde::Serialize;
+use support::{Error, Result, artifact};
 
 use crate::config::{Method, Profile, RunConfig, Validation, choice};
 use crate::data::image_file::{Stored, read_rgb};

@@ -7,7 +7,7 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use models::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 
 use crate::config::{DeviceChoice, choice};
 use crate::data::image_file::png_of_rgb;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use models::Result;
+use support::Result;
 
 use super::Compared;
 use crate::metrics::Summary;

@@ -1,6 +1,6 @@
 //! Settings with named values: one list of names serves parsing, writing, help and error messages.
 
-use models::{Error, Result};
+use support::{Error, Result};
 
 /// Declares an enum whose variants have a name in configuration files; an unknown name is an error that lists and suggests.
 macro_rules! choice {
@@ -21,8 +21,8 @@ macro_rules! choice {
         }
 
         impl std::str::FromStr for $type {
-            type Err = models::Error;
-            fn from_str(text: &str) -> models::Result<Self> {
+            type Err = support::Error;
+            fn from_str(text: &str) -> support::Result<Self> {
                 Self::ALL.iter().copied().find(|value| value.name() == text)
                     .ok_or_else(|| $crate::config::choice::unknown(text, &Self::ALL.iter().map(|v| v.name()).collect::<Vec<_>>()))
             }
@@ -31,7 +31,7 @@ macro_rules! choice {
         impl TryFrom<String> for $type {
             type Error = String;
             fn try_from(text: String) -> std::result::Result<Self, String> {
-                text.parse().map_err(|error: models::Error| match error.hint_text() {
+                text.parse().map_err(|error: support::Error| match error.hint_text() {
                     Some(hint) => format!("{error}; {hint}"),
                     None => error.to_string(),
                 })

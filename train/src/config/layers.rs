@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use models::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 use toml::{Table, Value};
 
 use super::choice::nearest;
@@ -33,7 +33,7 @@ impl RunConfig {
             overlay(&mut table, layer);
         }
         let config: Self =
-            Value::Table(table).try_into().map_err(|error: toml::de::Error| models::Error::new(error.to_string().trim().to_owned()))?;
+            Value::Table(table).try_into().map_err(|error: toml::de::Error| support::Error::new(error.to_string().trim().to_owned()))?;
         config.check()?;
         Ok(config)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use models::unet::{BLOCK_TAPS, unet};
-use models::{Error, Result, bail};
+use support::{Error, Result, bail};
 
 use super::choice::unknown;
 use super::{ContrastTerm, Count, DataConfig, MaxPerClass, Method, MethodConfig, OptimizerConfig, RunConfig, RunSettings};

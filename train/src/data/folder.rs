@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::image_file::EXTENSIONS;
 use super::index::{self, Index};

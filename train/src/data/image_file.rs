@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
 use models::plane::Plane;
-use models::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 
 use super::tiff_index;
 

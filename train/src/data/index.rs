@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use models::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 
 use crate::config::choice::choice;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use models::plane::Plane;
-use models::{Result, bail};
 use rayon::prelude::*;
+use support::{Result, bail};
 
 use super::folder::{Folder, some_of};
 use super::image_file::{RgbImage, Stored, read_index, read_rgb};

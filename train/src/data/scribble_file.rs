@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use models::plane::Plane;
-use models::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, artifact, bail};
 
 use super::image_file::read_index;
 use crate::config::{DataConfig, LabelMap};

@@ -1,7 +1,7 @@
 //! Images whose sides are no multiples of 32, the largest stride of the network's features.
 
 use models::plane::Plane;
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::image_file::RgbImage;
 use super::sample::Sample;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use models::{Result, bail};
 use rayon::prelude::*;
+use support::{Result, bail};
 
 use super::folder::Folder;
 use super::image_file::read_rgb;

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use models::plane::Plane;
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 

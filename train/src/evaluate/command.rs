@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use models::decode::Decoding;
-use models::{Context, Result};
 use serde::{Deserialize, Serialize};
+use support::{Context, Result};
 
 use super::views::averaged_probabilities;
 use super::{picture, quantised};

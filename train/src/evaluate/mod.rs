@@ -5,10 +5,10 @@ pub mod picture;
 pub mod views;
 
 use candle_core::{DType, Device, Tensor};
-use models::Result;
 use models::card::Normalisation;
 use models::decode::quantise;
 use models::plane::{Plane, reflect_101};
+use support::Result;
 
 use crate::data::RgbImage;
 use crate::network::{Mode, Network};

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use models::Result;
-use models::artifact;
 use models::decode::{Decoding, instances};
 use models::plane::Plane;
+use support::Result;
+use support::artifact;
 
 use super::quantised;
 use crate::data::image_file::png_of_rgb;

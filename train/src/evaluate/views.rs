@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use models::Result;
 use models::plane::Plane;
+use support::Result;
 
 use super::probabilities;
 use crate::config::Views;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::Result;
 use models::plane::Plane;
 use rayon::prelude::*;
+use support::Result;
 
 use super::batches::Batches;
 use super::ranks::{Others, Shared};

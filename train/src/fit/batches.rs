@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
-use models::Result;
 use models::card::Normalisation;
 use models::plane::Plane;
 use rayon::prelude::*;
+use support::Result;
 
 use crate::augment::{Patch, Recipe, augment};
 use crate::config::{ColourChange, Count, DataConfig, RunConfig};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use models::{Result, artifact, bail};
+use support::{Result, artifact, bail};
 
 use crate::config::RunConfig;
 

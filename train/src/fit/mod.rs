@@ -16,8 +16,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use models::console::Progress as Report;
-use models::{Result, bail};
+use support::console::Progress as Report;
+use support::{Result, bail};
 
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
@@ -72,7 +72,7 @@ pub fn fit_on(
     config.check()?;
     let dataset = Dataset::load(config)?;
     let files = Files::open(out, config, resume)?;
-    models::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
+    support::artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
     in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop, ranks()?))
 }
 

@@ -10,7 +10,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use models::plane::Plane;
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::batches::Batches;
 use super::plan::Plan;

@@ -10,7 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use models::plane::Plane;
 use models::weights::Weights;
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::batches::Batches;
 use super::plan::Plan;

@@ -7,7 +7,7 @@ use models::card::{Metric, Training};
 use models::colour::ColourStatistics;
 use models::plane::Plane;
 use models::weights::{Weights, WeightsFile};
-use models::{Result, artifact};
+use support::{Result, artifact};
 
 use super::batches::Batches;
 use super::files::Files;

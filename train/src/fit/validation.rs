@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
-use models::Result;
 use models::decode::Decoding;
 use models::plane::Plane;
 use serde::{Deserialize, Serialize};
+use support::Result;
 
 use super::calibration::{Predicted, best_min_area, best_threshold};
 use super::least_area::least_area;

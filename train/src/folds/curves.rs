@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use models::{Result, artifact};
+use support::{Result, artifact};
 
 use super::FoldScores;
 use super::differences::methods;

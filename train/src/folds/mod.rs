@@ -12,9 +12,9 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use models::console::Progress;
-use models::{Context, Result, artifact, bail};
 use serde::{Deserialize, Serialize};
+use support::console::Progress;
+use support::{Context, Result, artifact, bail};
 
 use crate::config::{Method, Profile, RunConfig, choice};
 use crate::data::{Dataset, Folder, Sample, Split};

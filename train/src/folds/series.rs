@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use models::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 
 use super::FoldScores;
 use crate::config::Method;

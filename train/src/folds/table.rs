@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use models::{Result, artifact};
 use serde::Serialize;
+use support::{Result, artifact};
 
 use super::differences::{self, Lead, leads, methods};
 use super::papers::{Figure, data_of, figures};

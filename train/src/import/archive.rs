@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 
 use half::{bf16, f16};
 use models::weights::{Array, Weights};
-use models::{Context, Error, Result, bail};
+use support::{Context, Error, Result, bail};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::legacy;

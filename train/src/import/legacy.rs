@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::archive::decoder;
 use super::pickle::{self, Value, Values};

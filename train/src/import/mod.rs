@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use models::weights::{MAX_BYTES, Weights, WeightsFile};
-use models::{Context, Error, Result, artifact, bail};
 use rustix::process::{Resource, Rlimit, setrlimit};
+use support::{Context, Error, Result, artifact, bail};
 
 /// Arguments of `train import`.
 #[derive(Args)]

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use models::console::Progress;
-use models::{Context, Error, Result, artifact, bail};
 use serde::{Deserialize, Serialize};
+use support::console::Progress;
+use support::{Context, Error, Result, artifact, bail};
 
 use crate::config::{Method, Profile, RunConfig, choice};
 use crate::data::{Folder, Split};

@@ -1,7 +1,7 @@
 //! Scores against the labelled share, on a logarithmic axis: crosses for strokes, a line for automatic scribbles and complete masks.
 
-use models::Result;
 use plotters::prelude::*;
+use support::Result;
 
 use super::{Point, SHOWN};
 use crate::metrics::summary::Summary;

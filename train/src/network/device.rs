@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::kernels::{Cpu, Kernels, Reference, Unit};
 use crate::config::{DeviceChoice, KernelChoice, Precision, RunSettings};
@@ -97,7 +97,7 @@ fn reference(device: Device, name: &str) -> Arc<dyn Kernels> {
 mod cuda {
     use super::super::kernels::cuda::{Cuda, Gpu, self_check};
     use super::{Arc, Choice, DType, Device, KernelChoice, Kernels, Precision, Result};
-    use models::Context;
+    use support::Context;
 
     pub fn is_there() -> bool {
         let found = Gpu::has_bf16(0);
@@ -145,8 +145,8 @@ mod several {
     use super::super::kernels::cuda::{Gpu, Nccl};
     use super::{Choice, KernelChoice, Rank, Result, bail, cuda};
     use crate::parallel::Group;
-    use models::Context;
     use std::sync::Arc;
+    use support::Context;
 
     pub fn ranks(choice: Choice, devices: usize) -> Result<Vec<Rank>> {
         if choice.kernels == KernelChoice::Reference {

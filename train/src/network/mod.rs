@@ -48,7 +48,7 @@ pub struct Network {
 
 impl Network {
     /// The graph with these weights, which must hold every parameter (see [`models::weights::select`]).
-    pub fn new(graph: Graph, weights: &Weights, kernels: Arc<dyn Kernels>) -> models::Result<Self> {
+    pub fn new(graph: Graph, weights: &Weights, kernels: Arc<dyn Kernels>) -> support::Result<Self> {
         let selected = models::weights::select(&graph, weights)?;
         let roles = roles(&graph);
         let schedule = schedule::Schedule::new(&graph);
@@ -68,9 +68,9 @@ impl Network {
     }
 
     /// Channels of a tap.
-    pub fn tap_channels(&self, name: &str) -> models::Result<usize> {
+    pub fn tap_channels(&self, name: &str) -> support::Result<usize> {
         let names = || self.graph.taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
-        let Some(id) = self.graph.tap(name) else { models::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names()) };
+        let Some(id) = self.graph.tap(name) else { support::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names()) };
         Ok(self.channels[id.0])
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, bail};
 use half::bf16;
-use models::Result;
+use support::Result;
 
 use super::{Group, Meeting, Seat};
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 /// What each rank brought, in their order.
 type Offers = Arc<Vec<Vec<f64>>>;

@@ -11,7 +11,7 @@ mod step;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use models::Result;
+use support::Result;
 
 use crate::network::kernels::Kernels;
 pub use host::HostGroup;

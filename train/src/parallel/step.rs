@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use models::Result;
+use support::Result;
 
 use super::{Alone, Group};
 use crate::network::kernels::Kernels;

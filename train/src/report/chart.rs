@@ -1,7 +1,7 @@
 //! Curves as SVG.
 
-use models::Result;
 use plotters::prelude::*;
+use support::Result;
 
 /// A named curve.
 pub(crate) struct Series {

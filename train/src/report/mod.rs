@@ -5,7 +5,7 @@ pub(crate) mod page;
 
 use std::path::{Path, PathBuf};
 
-use models::{Context, Result, artifact};
+use support::{Context, Result, artifact};
 
 use crate::checkpoint;
 use crate::fit::{DataSummary, Files};

@@ -2,7 +2,7 @@
 
 use geojson::{Feature, GeoJson, GeometryValue, Position};
 use models::plane::Plane;
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::pen::{fill, stroke};
 use super::{BACKGROUND, FOREGROUND, UNLABELLED};

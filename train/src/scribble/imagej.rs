@@ -5,7 +5,7 @@
 use std::io::{Cursor, Read as _};
 
 use models::plane::Plane;
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::pen::{fill, stroke};
 use super::roi::{Selection, Shape, parse};

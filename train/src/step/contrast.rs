@@ -1,7 +1,7 @@
 //! The contrastive terms of a step: which vectors have labels, what a head's term is, and the head's own update.
 
 use candle_core::Tensor;
-use models::Result;
+use support::Result;
 
 use super::{Trainer, update};
 use crate::config::{BlockRule, LabelSource, Scope};

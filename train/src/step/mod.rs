@@ -8,9 +8,9 @@ mod contrast;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use models::Result;
 use models::unet::{projection, unet};
 use models::weights::Weights;
+use support::Result;
 
 use crate::config::{ContrastTerm, RunConfig};
 use crate::loss::{Reading, cross_entropies};

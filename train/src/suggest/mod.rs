@@ -8,8 +8,8 @@ mod regions;
 use std::path::PathBuf;
 
 use models::plane::Plane;
-use models::{Context, Result, artifact, bail};
 use serde_json::json;
+use support::{Context, Result, artifact, bail};
 
 use crate::checkpoint::{self, Progress};
 use crate::config::{DeviceChoice, RunConfig, choice};

@@ -9,8 +9,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use models::{Context, Result, artifact};
 use prost::Message as _;
+use support::{Context, Result, artifact};
 
 use crate::data::RgbImage;
 use crate::data::image_file::png_of_rgb;

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use models::card::Training;
-use models::console::Silent;
 use models::weights::WeightsFile;
 use pictures::{arrays, config, data_folder};
+use support::console::Silent;
 use train::config::{Profile, RunConfig};
 use train::fit::fit;
 

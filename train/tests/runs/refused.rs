@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
-use models::console::Silent;
+use support::console::Silent;
 use train::fit::fit;
 use train::rng::Draw;
 

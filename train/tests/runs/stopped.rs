@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use models::console::{Progress, Silent};
+use support::console::{Progress, Silent};
 use train::fit::fit;
 use train::rng::Draw;
 
@@ -28,7 +28,7 @@ impl Progress for StopAt<'_> {
 
 fn same_files(a: &Path, b: &Path, when: &str) {
     for name in ["last.safetensors", "best.safetensors"] {
-        let hash = |run: &Path| models::artifact::sha256_of_file(&run.join(name)).unwrap();
+        let hash = |run: &Path| support::artifact::sha256_of_file(&run.join(name)).unwrap();
         assert_eq!(hash(a), hash(b), "{name}, {when}");
     }
 }

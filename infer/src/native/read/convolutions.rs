@@ -1,6 +1,6 @@
 //! Convolutions, in all forms in which they are written.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::{Phase, Reader, Value};
 use crate::native::attributes::{Attributes, floats};

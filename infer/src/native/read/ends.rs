@@ -1,6 +1,6 @@
 //! The image, and what follows the logit.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::{Reader, Stage, Tail, Value};
 use crate::native::attributes::{Attributes, floats, integers};
@@ -63,7 +63,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn tail(&mut self, node: &NodeProto, from: Tail, to: Tail, axes: Option<[i64; 1]>) -> Result<Value> {
-        let has_axes = axes.map_or(Ok(true), |axes| Ok::<_, models::Error>(integers(self.tensor(node, 1)?)? == axes))?;
+        let has_axes = axes.map_or(Ok(true), |axes| Ok::<_, support::Error>(integers(self.tensor(node, 1)?)? == axes))?;
         match self.value(node, 0)? {
             Value::Tail(found) if *found == from && has_axes => Ok(Value::Tail(to)),
             _ => bail!("it does not stand between a logit and its bytes"),

@@ -1,6 +1,6 @@
 //! Operations on maps that have no weights, or one of each for a channel.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::{Phase, Reader, Value};
 use crate::native::attributes::{Attributes, floats};

@@ -6,7 +6,7 @@ mod maps;
 
 use std::collections::HashMap;
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::attributes::{Attributes, Constant, floats};
 use super::net::{Net, Node, Op};

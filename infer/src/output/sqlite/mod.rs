@@ -17,8 +17,8 @@ pub mod tree;
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 
-use models::Result;
-use models::artifact::AtomicFile;
+use support::Result;
+use support::artifact::AtomicFile;
 
 use record::Value;
 use tree::Tree;
@@ -101,7 +101,7 @@ impl Database {
         page[..HEADER].copy_from_slice(&header(self.pages));
         self.patch(1, 0, &page)?;
         let path = self.file.get_ref().path().to_owned();
-        self.file.into_inner().map_err(|error| models::Error::from(error.into_error()).during(format!("writing {}", path.display())))
+        self.file.into_inner().map_err(|error| support::Error::from(error.into_error()).during(format!("writing {}", path.display())))
     }
 
     fn put(&mut self, page: &[u8; PAGE]) -> Result<()> {

@@ -3,7 +3,7 @@
 //! Boxes are collected by the ten thousand, cut into slices along x and sorted along y in each (Leutenegger et al., STR: A simple and efficient
 //! algorithm for R-tree packing, 1997), and fill their nodes to the brim. Nodes above hold consecutive nodes.
 
-use models::Result;
+use support::Result;
 
 use super::record::{Value, encode};
 use super::tree::Tree;

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 
-use models::Result;
+use support::Result;
 
 /// A key of 16 bytes and the number of its row.
 pub type Key = ([u8; 16], u32);

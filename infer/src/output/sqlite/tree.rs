@@ -1,6 +1,6 @@
 //! B-trees of pages, built from rows or keys that come in order: leaves as they fill, the pages above them after.
 
-use models::Result;
+use support::Result;
 
 use super::record::push_varint;
 use super::{Database, PAGE, Page};

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::server::{Known, Request, take};
 use super::{Blocks, over_background};
@@ -60,7 +60,7 @@ impl Program {
 
 impl Reader {
     fn read(&mut self, request: Request) -> Result<Vec<u32>> {
-        let asked = self.requests.write_all(&request.map(i64::to_le_bytes).concat()).map_err(models::Error::from);
+        let asked = self.requests.write_all(&request.map(i64::to_le_bytes).concat()).map_err(support::Error::from);
         let bytes = asked.and_then(|()| take(&mut self.answers)).map_err(|error| self.explain(error))?;
         if bytes.len() as i64 != request[3] * request[4] * 4 {
             bail!("the process that reads the slide sent {} bytes", bytes.len());
@@ -69,11 +69,11 @@ impl Reader {
     }
 
     /// A pipe that breaks says little: what became of the process says more. It ends after an error, if not before.
-    fn explain(&mut self, error: models::Error) -> models::Error {
+    fn explain(&mut self, error: support::Error) -> support::Error {
         for _ in 0..100 {
             match self.process.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-                Ok(Some(status)) if !status.success() => return models::Error::new(format!("OpenSlide's process ended with {status}")),
+                Ok(Some(status)) if !status.success() => return support::Error::new(format!("OpenSlide's process ended with {status}")),
                 _ => return error,
             }
         }

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use libloading::Library;
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use crate::slide::Level;
 

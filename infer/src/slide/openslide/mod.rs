@@ -11,7 +11,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::cache::TileKey;
 use super::mpp;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use models::{Error, Result};
 use serde::{Deserialize, Serialize};
+use support::{Error, Result};
 
 use super::ffi::Handle;
 use super::load;

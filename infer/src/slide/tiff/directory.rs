@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::file::BoundedFile;
 use super::tag;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 /// A file of known length, read at any position by any number of threads.
 pub struct BoundedFile {

@@ -20,7 +20,7 @@ pub mod vendor;
 
 use std::path::Path;
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::cache::TileKey;
 use super::tiled::{TileSource, TiledSlide};

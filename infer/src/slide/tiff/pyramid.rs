@@ -1,6 +1,6 @@
 //! Which directories of a TIFF file are resolutions of the slide.
 
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::directory::Directory;
 use super::file::BoundedFile;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use models::{Context, Error, Result, bail};
+use support::{Context, Error, Result, bail};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use models::Result;
+use support::Result;
 
 use super::directory::Directory;
 use super::file::BoundedFile;

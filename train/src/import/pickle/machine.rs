@@ -1,6 +1,6 @@
 //! The stack machine that a pickle is a program for, as far as state dicts need it.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use super::{Id, Value};
 

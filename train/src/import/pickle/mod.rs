@@ -5,7 +5,7 @@
 
 mod machine;
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use machine::Machine;
 

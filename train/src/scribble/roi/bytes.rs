@@ -1,6 +1,6 @@
 //! Where a selection's values stand, and its bytes as big-endian numbers.
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 // Places in the header.
 pub(super) const VERSION: usize = 4;

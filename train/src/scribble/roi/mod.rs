@@ -2,7 +2,7 @@
 
 mod bytes;
 
-use models::{Result, bail};
+use support::{Result, bail};
 
 use self::bytes::{
     BOUNDS, Bytes, COMPOSITE_SIZE, COORDINATES, COUNT, FLOAT_STROKE_WIDTH, GROUP, LINE, NAME_AT, NAME_LENGTH, OPTIONS, SECOND_HEADER,

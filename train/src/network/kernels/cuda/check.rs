@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use models::graph::{Builder, Graph};
 use models::weights::{Array, Weights};
-use models::{Context, Result, bail};
+use support::{Context, Result, bail};
 
 use super::super::{Kernels, Reference};
 use crate::network::{Mode, Network, initial_weights};

