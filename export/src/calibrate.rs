@@ -12,7 +12,7 @@ use models::graph::{Graph, NodeId, Op, Tap};
 use models::weights::Weights;
 use support::Result;
 
-use crate::onnx::{self, Arithmetic};
+use crate::writer::{self, Arithmetic};
 
 const BINS: usize = 2048;
 /// Fractions of the seen range that are tried, in twentieths.
@@ -32,10 +32,10 @@ pub fn ranges(
     tiles: &[(Vec<u8>, usize)],
     run: &segmenter::Options,
 ) -> Result<BTreeMap<String, [f32; 2]>> {
-    let watched = onnx::integer_values(graph);
+    let watched = writer::integer_values(graph);
     let taps = watched.iter().map(|&node| Tap { name: graph.node(node).name.clone(), node }).collect();
     let open = Graph { taps, ..graph.clone() };
-    let written = onnx::write(&open, weights, &Arithmetic::F32, &BTreeMap::new())?;
+    let written = writer::write(&open, weights, &Arithmetic::F32, &BTreeMap::new())?;
     let mut watcher = Watcher::new(&written.bytes, run)?;
     let mut all = BTreeMap::<String, Seen>::new();
     for (image, side) in tiles {
@@ -65,8 +65,8 @@ fn range_of(graph: &Graph, id: NodeId, before: &BTreeMap<String, [f32; 2]>, all:
     let inherited = node.inputs.first().and_then(|input| before.get(&graph.node(*input).name)).copied();
     match (&node.op, inherited) {
         (Op::MaxPool | Op::Upsample, Some(range)) => range,
-        (Op::InputImage { .. }, _) => all[&onnx::value_name(graph, id)].whole(),
-        _ => all[&onnx::value_name(graph, id)].best(),
+        (Op::InputImage { .. }, _) => all[&writer::value_name(graph, id)].whole(),
+        _ => all[&writer::value_name(graph, id)].best(),
     }
 }
 

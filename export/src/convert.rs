@@ -11,9 +11,9 @@ use support::console::Progress;
 use support::{Context, Result, artifact, bail};
 
 use crate::about::About;
-use crate::onnx::{Arithmetic, Written};
 use crate::tiles::Site;
 use crate::weights::{self, Checkpoint};
+use crate::writer::{Arithmetic, Written};
 use crate::{effective_reach, form, pass, tiles};
 
 /// Tiles that a model carries with what must come of them.
@@ -117,7 +117,7 @@ fn write(model: &pass::Model, arithmetic: &Arithmetic, card: &ModelCard, golden:
     if !golden.is_empty() {
         metadata.insert(golden::METADATA_KEY.to_owned(), serde_json::to_string(golden)?);
     }
-    crate::onnx::write(&model.0, &model.1, arithmetic, &metadata)
+    crate::writer::write(&model.0, &model.1, arithmetic, &metadata)
 }
 
 /// A file to be run here and not kept.

@@ -9,9 +9,9 @@ use models::decode::quantise;
 use models::graph::UpConvForm;
 use support::{Context, Result, bail};
 
-use crate::onnx::Arithmetic;
 use crate::pass::{self, up_conv};
 use crate::weights::Witness;
+use crate::writer::Arithmetic;
 use crate::{calibrate, tiles};
 
 /// Channels of the small map from which on ONNX Runtime's CPU kernels gain from [`UpConvForm::Phases`] (docs/models.md has the figures).

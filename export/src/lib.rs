@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`weights`] | opens a checkpoint; every mismatch in one error |
 //! | [`pass`] | graph and weights to graph and weights that compute the same, one file each |
-//! | [`mod@onnx`] | the ONNX file: nodes, then bytes |
+//! | [`writer`] | the ONNX file: nodes, then bytes |
 //! | [`form`], [`calibrate`] | the network as its target runs it fastest; ranges for 8 bits |
 //! | [`about`], [`describe`] | what goes onto the card, and the card for people and other programs |
 //! | [`keys`] | signatures |
@@ -21,10 +21,10 @@ pub mod describe;
 pub mod effective_reach;
 pub mod form;
 pub mod keys;
-pub mod onnx;
 pub mod pass;
 pub mod tiles;
 pub mod weights;
+pub mod writer;
 
 mod convert;
 

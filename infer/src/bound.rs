@@ -10,7 +10,7 @@ use ort::value::Tensor;
 use support::{Context, Result, bail};
 
 use crate::runtime::Device;
-use crate::segmenter::{INPUT, QUANTISED};
+use onnx::names::{INPUT, QUANTISED};
 
 /// Input and output of a session for batches of one shape.
 pub struct Bound {

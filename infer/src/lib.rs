@@ -4,11 +4,10 @@
 //! |---|---|
 //! | [`cohort`] | many slides in one table |
 //! | [`segment`] | the whole way: a slide file in, a folder of results out |
-//! | [`slide`], [`tile`] | reading slides at the model's scale, in windows |
+//! | [`tile`] | windows of a slide at the model's scale |
 //! | [`tissue`] | where a slide is looked at |
 //! | [`model`] | the `.onnx` file: read once, checked, hashed |
 //! | [`segmenter`], [`bound`] | a session that turns images into probabilities, and the buffers that it keeps |
-//! | [`native`] | models run by this program's own kernels |
 //! | [`pipeline`], [`timing`] | windows through the network, side by side |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
 //! | [`memory`] | large blocks go back to the system at once |
@@ -19,7 +18,6 @@
 //! | [`signature`] | who made it? |
 //! | [`runtime`] | native libraries: found, installed, loaded; devices |
 //! | [`watcher`] | inner values of a network, for the exporter |
-//! | [`onnx_proto`] | the part of the ONNX format that is written and checked here |
 
 pub mod bound;
 pub mod certificate;
@@ -29,8 +27,6 @@ pub mod golden;
 pub mod instances;
 pub mod memory;
 pub mod model;
-pub mod native;
-pub mod onnx_proto;
 pub mod output;
 pub mod pipeline;
 pub mod quality;
@@ -39,7 +35,6 @@ pub mod segment;
 pub mod segment_cli;
 pub mod segmenter;
 pub mod signature;
-pub mod slide;
 pub mod speed;
 pub mod tile;
 pub mod timing;

@@ -122,7 +122,7 @@ fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u
 /// Reads a slide for the process that has started this one, and ends with it; a terminal's interrupt is for that process.
 fn serve(slide: &Path, openslide: Option<&Path>) -> Result<()> {
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())?;
-    infer::slide::openslide::serve(slide, openslide, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
+    slides::openslide::serve(slide, openslide, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
 }
 
 /// The number of a signal that asks to stop, once it has come; a second one ends the program at once.

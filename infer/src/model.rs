@@ -7,17 +7,18 @@
 use std::fmt;
 use std::path::Path;
 
+use engine::Program;
+use kernels::Isa;
 use models::card::{METADATA_KEY, ModelCard};
 use prost::Message;
 use support::{Context, Result, artifact, bail};
 
 use crate::golden::{self, GoldenTile};
-use crate::onnx_proto::{GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
+use onnx::proto::{AttributeProto, GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
+use onnx::seal::unsealed;
 
 /// The largest model file that is read.
 pub const MAX_BYTES: u64 = 1 << 30;
-/// The metadata key of the seal.
-pub const SEAL_KEY: &str = "contents_sha256";
 /// The operators that models of this project are made of; nothing else is run.
 pub const OPERATORS: [&str; 21] = [
     "Add",
@@ -42,8 +43,6 @@ pub const OPERATORS: [&str; 21] = [
     "Transpose",
     "Unsqueeze",
 ];
-/// The key of [`ModelProto::metadata_props`] as it starts each entry on the wire: field 14, length-delimited.
-const METADATA_TAG: u8 = 14 << 3 | 2;
 
 /// A model file in memory, with what it says about itself.
 #[derive(Clone)]
@@ -85,35 +84,31 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Prepares the network for the project's own kernels and the best instruction set of this machine.
+    ///
+    /// # Errors
+    /// A model with operations that have no kernel here; the error names the first.
+    pub fn program(&self) -> Result<Program> {
+        self.program_for(Isa::best())
+    }
+
+    /// Prepares the network for an instruction set, which must be among [`Isa::available`].
+    pub fn program_for(&self, isa: Isa) -> Result<Program> {
+        let proto = ModelProto::decode(self.bytes.as_slice()).doing(|| "parsing ONNX")?;
+        let Some(graph) = &proto.graph else { bail!("the file has no graph") };
+        let program = engine::prepare(graph, self.card.stride, isa);
+        program
+            .doing(|| format!("running {} by the native kernels", self.card.name))
+            .hint(|| "use --device cpu, or export the model in f32")
+    }
+}
+
 /// Without the bytes, of which there are millions.
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("sha256", &self.sha256).field("card", &self.card).finish_non_exhaustive()
     }
-}
-
-/// `contents` with the seal after it: still an ONNX file, one metadata entry longer.
-pub fn seal(mut contents: Vec<u8>) -> Vec<u8> {
-    let entry = seal_entry(&artifact::sha256(&contents));
-    contents.extend_from_slice(&entry);
-    contents
-}
-
-fn seal_entry(sha256: &str) -> Vec<u8> {
-    let entry = StringStringEntryProto { key: SEAL_KEY.into(), value: sha256.into() };
-    let mut bytes = vec![METADATA_TAG];
-    entry.encode_length_delimited(&mut bytes).expect("a vector grows");
-    bytes
-}
-
-/// The contents and the SHA-256 that the seal says they have; `None` if the file does not end in a seal.
-fn unsealed(bytes: &[u8]) -> Option<(&[u8], &str)> {
-    const HEX: usize = 64;
-    let head = seal_entry(&"0".repeat(HEX));
-    let (contents, seal) = bytes.split_at_checked(bytes.len().checked_sub(head.len())?)?;
-    let (start, digest) = seal.split_at(seal.len() - HEX);
-    let digest = std::str::from_utf8(digest).ok()?;
-    (start == &head[..head.len() - HEX]).then_some((contents, digest))
 }
 
 /// Tells a file of another kind, of another program and a cut one apart.
@@ -165,7 +160,7 @@ fn check_node(node: &NodeProto) -> Result<()> {
     if !matches!(node.domain.as_str(), "" | "ai.onnx") || !OPERATORS.contains(&node.op_type.as_str()) {
         bail!("the node {:?} is a {:?} of {:?}, which models of this project do not have", node.name, node.op_type, node.domain);
     }
-    let nested = |a: &crate::onnx_proto::AttributeProto| a.t.is_some() || a.g.is_some() || !a.tensors.is_empty() || !a.graphs.is_empty();
+    let nested = |a: &AttributeProto| a.t.is_some() || a.g.is_some() || !a.tensors.is_empty() || !a.graphs.is_empty();
     if let Some(attribute) = node.attribute.iter().find(|attribute| nested(attribute)) {
         bail!("the node {:?} has tensors or graphs in its attribute {:?}, which models of this project do not", node.name, attribute.name);
     }
@@ -175,24 +170,6 @@ fn check_node(node: &NodeProto) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_seal_is_an_entry_of_the_metadata_and_guards_every_byte() {
-        let sealed = seal(ModelProto { ir_version: 8, ..ModelProto::default() }.encode_to_vec());
-        let metadata = ModelProto::decode(sealed.as_slice()).unwrap().metadata_props;
-        assert_eq!(metadata.len(), 1);
-        assert_eq!(metadata[0].key, SEAL_KEY);
-        let holds = |bytes: &[u8]| unsealed(bytes).is_some_and(|(contents, seal)| artifact::sha256(contents) == seal);
-        assert!(holds(&sealed));
-        for i in 0..sealed.len() {
-            assert!(!holds(&sealed[..i]), "prefix of {i} bytes");
-            for bit in 0..8 {
-                let mut changed = sealed.clone();
-                changed[i] ^= 1 << bit;
-                assert!(!holds(&changed), "byte {i} bit {bit}");
-            }
-        }
-    }
 
     #[test]
     fn files_of_other_kinds_are_told_apart() {

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use engine::Engine;
 use models::card::ModelCard;
+use onnx::names::{INPUT, PROBABILITY, QUANTISED};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
@@ -11,16 +13,8 @@ use support::{Context, Error, Result, bail};
 
 use crate::bound::Bound;
 pub use crate::model::Model;
-use crate::native::{self, Native};
 use crate::runtime::{self, Device, Precision, Waiting};
 use crate::tile::Windows;
-
-/// The name of the input: u8, `B H W C`.
-pub const INPUT: &str = "image";
-/// The name of the f32 output, `B H W`.
-pub const PROBABILITY: &str = "probability";
-/// The name of the output as `round(255 p)`, u8, `B H W`.
-pub const QUANTISED: &str = "probability_u8";
 
 /// A network over u8 images. Height and width are multiples of the card's stride.
 pub trait Network: Send {
@@ -56,14 +50,14 @@ pub struct Options {
 
 /// A model, ready to run. One is used by one thread at a time; make several to run several.
 pub struct Segmenter {
-    engine: Engine,
+    backend: Backend,
     card: ModelCard,
     device: Device,
 }
 
-enum Engine {
+enum Backend {
     Session(Box<Hosted>),
-    Native(Box<Native>),
+    Native(Box<Engine>),
 }
 
 /// A session of ONNX Runtime, and its buffers for batches of the last shape.
@@ -79,23 +73,23 @@ impl Segmenter {
     /// No runtime, a device that is asked for and not there, a file that the runtime refuses or whose inputs and outputs are others.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         let device = options.device.resolve();
-        let engine = if device == Device::Native {
-            native::check_precision(options.precision)?;
-            Engine::Native(Box::new(Native::new(Arc::new(native::prepare(model)?), options.threads)?))
+        let backend = if device == Device::Native {
+            check_precision(options.precision)?;
+            Backend::Native(Box::new(Engine::new(Arc::new(model.program()?), options.threads)?))
         } else {
             let session = session(&model.bytes, options)?;
             check_names(&session)?;
-            Engine::Session(Box::new(Hosted { session, bound: None }))
+            Backend::Session(Box::new(Hosted { session, bound: None }))
         };
         tracing::info!("{} runs on {device} in {}", model.card.name, options.precision.name());
-        Ok(Self { engine, card: model.card.clone(), device })
+        Ok(Self { backend, card: model.card.clone(), device })
     }
 
     /// Another one of the same kind, to run beside this one; kernels of our own share their weights.
     pub fn beside(&self, model: &Model, options: &Options) -> Result<Self> {
-        let Engine::Native(native) = &self.engine else { return Self::new(model, options) };
-        let engine = Engine::Native(Box::new(Native::new(native.program().clone(), options.threads)?));
-        Ok(Self { engine, card: self.card.clone(), device: self.device })
+        let Backend::Native(native) = &self.backend else { return Self::new(model, options) };
+        let backend = Backend::Native(Box::new(Engine::new(native.program().clone(), options.threads)?));
+        Ok(Self { backend, card: self.card.clone(), device: self.device })
     }
 
     /// The model's card.
@@ -110,9 +104,9 @@ impl Segmenter {
 
     /// Whose kernels run, in words, with their version or instruction set.
     pub fn kernels(&self) -> String {
-        match &self.engine {
-            Engine::Native(native) => format!("own kernels, {}", native.program().isa().name()),
-            Engine::Session(_) => runtime::loaded().map_or_else(String::new, |(_, version)| format!("ONNX Runtime {version}")),
+        match &self.backend {
+            Backend::Native(native) => format!("own kernels, {}", native.program().isa().name()),
+            Backend::Session(_) => runtime::loaded().map_or_else(String::new, |(_, version)| format!("ONNX Runtime {version}")),
         }
     }
 
@@ -120,9 +114,9 @@ impl Segmenter {
     pub fn probabilities(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<f32>> {
         let shape = [batch, height, width];
         check_shape(self.card.stride, images.len(), shape)?;
-        match &mut self.engine {
-            Engine::Native(native) => every_pixel(native.probabilities(images, shape), shape),
-            Engine::Session(hosted) => {
+        match &mut self.backend {
+            Backend::Native(native) => every_pixel(native.probabilities(images, shape), shape),
+            Backend::Session(hosted) => {
                 let _waiting = waiting(self.device);
                 run(&mut hosted.session, &self.card, PROBABILITY, images, shape)
             }
@@ -171,9 +165,9 @@ impl Network for Segmenter {
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>> {
         let shape = [batch, height, width];
         check_shape(self.card.stride, images.len(), shape)?;
-        match &mut self.engine {
-            Engine::Native(native) => every_pixel(native.quantised(images, shape), shape),
-            Engine::Session(hosted) => {
+        match &mut self.backend {
+            Backend::Native(native) => every_pixel(native.quantised(images, shape), shape),
+            Backend::Session(hosted) => {
                 let _waiting = waiting(self.device);
                 let doing = || format!("running {} on {batch} x {height} x {width} pixels", self.card.name);
                 hosted.quantised(self.device, images, shape).doing(doing)
@@ -182,9 +176,9 @@ impl Network for Segmenter {
     }
 
     fn windows(&self) -> Windows {
-        match self.engine {
-            Engine::Native(_) => Windows::Long,
-            Engine::Session(_) => Windows::OneSize,
+        match self.backend {
+            Backend::Native(_) => Windows::Long,
+            Backend::Session(_) => Windows::OneSize,
         }
     }
 }
@@ -205,6 +199,14 @@ pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
     let mut builder = options.device.register(builder, &environment, threads, options.precision, bytes)?;
     let _waiting = waiting(options.device.resolve());
     builder.commit_from_memory(bytes).map_err(Error::from).doing(|| format!("making a session with ONNX Runtime {version}"))
+}
+
+/// Refuses any arithmetic but f32 for the project's own kernels.
+fn check_precision(precision: Precision) -> Result<()> {
+    match precision {
+        Precision::F32 => Ok(()),
+        Precision::Bf16 => bail!("the device native computes in f32 only"; hint: "bf16 is for the device openvino"),
+    }
 }
 
 fn check_names(session: &Session) -> Result<()> {

@@ -146,7 +146,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("speed.tif");
         make_slide(&path, 1100, Some(0.5)).unwrap();
-        let slide = crate::slide::open(&path, None).unwrap();
+        let slide = slides::open(&path, None).unwrap();
         assert_eq!((slide.facts().reader, slide.levels().len()), ("tiff", 3));
         let seen = slide.read_region(0, 0, 0, 1100, 1100).unwrap();
         let drawn = (0..1100 * 1100).flat_map(|i| pixel(i % 1100, i / 1100));

@@ -4,7 +4,8 @@ use ort::session::Session;
 use ort::value::TensorRef;
 use support::{Context, Result};
 
-use crate::segmenter::{INPUT, Options, session};
+use crate::segmenter::{Options, session};
+use onnx::names::INPUT;
 
 /// A session of a graph whose inner values are outputs.
 pub struct Watcher {

@@ -3,10 +3,10 @@
 //! The first convolution pads with zeros *after* normalisation, so the mean has to be subtracted in front of it: moved into its
 //! bias, borders would be wrong. The division by the standard deviation commutes with zero padding and goes into its weights.
 
-use infer::segmenter::INPUT;
 use models::card::Normalisation;
 use models::graph::{Conv, Graph, NodeId, Op};
 use models::weights::Weights;
+use onnx::names::INPUT;
 
 use super::{Model, uses};
 

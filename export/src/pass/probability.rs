@@ -1,7 +1,7 @@
 //! What leaves the network: the probability of a nucleus, and the same as one byte.
 
-use infer::segmenter::{PROBABILITY, QUANTISED};
 use models::graph::{Node, NodeId, Op};
+use onnx::names::{PROBABILITY, QUANTISED};
 
 use super::Model;
 

@@ -41,7 +41,7 @@ fn formed(config: &UNetConfig, card: &ModelCard, folder: &Path, target: Target, 
     let mut card = card.clone();
     form::record(&mut card, target, precision, None, 0.0).unwrap();
     let metadata = [(models::card::METADATA_KEY.to_owned(), card.to_json())].into();
-    Model::from_bytes(export::onnx::write(&graph, &weights, &arithmetic, &metadata).unwrap().bytes).unwrap()
+    Model::from_bytes(export::writer::write(&graph, &weights, &arithmetic, &metadata).unwrap().bytes).unwrap()
 }
 
 /// The bytes of the graph as training has it.
@@ -49,7 +49,7 @@ fn plain(config: &UNetConfig, card: &ModelCard) -> Model {
     let graph = unet(config);
     let (graph, weights) = pass::all((graph.clone(), formula_weights(&graph)), &card.normalisation);
     let metadata = [(models::card::METADATA_KEY.to_owned(), card.to_json())].into();
-    Model::from_bytes(export::onnx::write(&graph, &weights, &export::onnx::Arithmetic::F32, &metadata).unwrap().bytes).unwrap()
+    Model::from_bytes(export::writer::write(&graph, &weights, &export::writer::Arithmetic::F32, &metadata).unwrap().bytes).unwrap()
 }
 
 /// Tolerances: f32 differs by the order of sums; f16 has 11 bits, some forty layers deep; int8 has 8.
@@ -122,7 +122,7 @@ fn losing_more_than_is_allowed_and_8_bits_without_images_are_errors() {
 /// A device that computes something else is found out by the tiles that the model carries.
 #[test]
 fn golden_tiles_find_other_weights() {
-    use infer::onnx_proto::ModelProto;
+    use onnx::proto::ModelProto;
     use prost::Message;
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn golden_tiles_find_other_weights() {
     let weights = &mut proto.graph.as_mut().unwrap().initializer;
     let bias = weights.iter_mut().find(|tensor| tensor.name == "encoder.layer2.0.conv1.bias").unwrap();
     bias.raw_data.chunks_mut(4).for_each(|v| v.copy_from_slice(&3.0_f32.to_le_bytes()));
-    let other = Model::from_bytes(infer::model::seal(proto.encode_to_vec())).unwrap();
+    let other = Model::from_bytes(onnx::seal::seal(proto.encode_to_vec())).unwrap();
     let error = infer::verify::verify(&other, &segmenter::Options::default()).unwrap_err();
     assert!(error.to_string().contains("golden tiles move") && error.hint_text().is_some(), "{error:?}");
 }

@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use export::onnx::{Arithmetic, integer_values, write};
+use engine::Engine;
 use export::pass;
+use export::writer::{Arithmetic, integer_values, write};
 use infer::choose;
 use infer::golden::GoldenTile;
-use infer::native::{self, Native};
-use infer::onnx_proto::{GraphProto, ModelProto};
 use infer::runtime::Device;
 use infer::segmenter::{Model, Network, Options, Segmenter};
 use kernels::Isa;
@@ -17,6 +16,7 @@ use models::card::{ModelCard, Normalisation};
 use models::graph::{Graph, UpConvForm};
 use models::unet::{Encoder, UNetConfig, unet};
 use models::weights::Weights;
+use onnx::proto::{GraphProto, ModelProto};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -139,8 +139,8 @@ fn agree_on(model: &Model) {
     let (height, width) = (96, 128);
     let two = image(2, height, width);
     let run = |isa, threads, images: &[u8], batch| {
-        let program = std::sync::Arc::new(native::prepare_for(model, isa).unwrap());
-        Native::new(program, threads).unwrap().probabilities(images, [batch, height, width])
+        let program = std::sync::Arc::new(model.program_for(isa).unwrap());
+        Engine::new(program, threads).unwrap().probabilities(images, [batch, height, width])
     };
     let whole = run(Isa::best(), 1, &two, 2);
     assert_eq!(whole, run(Isa::best(), 3, &two, 2), "threads");
@@ -189,8 +189,8 @@ fn a_long_image_taken_some_columns_at_a_time_is_that_of_onnx_runtime() {
         let shape = [1, rows * stride, columns * stride];
         let image = image(1, shape[1], shape[2]);
         let theirs = Segmenter::new(&model, &options(Device::Cpu, 1)).unwrap().probabilities(&image, 1, shape[1], shape[2]).unwrap();
-        let program = std::sync::Arc::new(native::prepare(&model).unwrap());
-        let ours = Native::new(program, 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
+        let program = std::sync::Arc::new(model.program().unwrap());
+        let ours = Engine::new(program, 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
         let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         prop_assert!(worst <= CLOSE, "probabilities differ by {}", worst);
     });
@@ -199,10 +199,10 @@ fn a_long_image_taken_some_columns_at_a_time_is_that_of_onnx_runtime() {
 #[test]
 fn networks_taken_some_columns_at_a_time_are_what_they_are_at_once() {
     for config in [small(16, 16, 1), small(20, 6, 3), on_mobilenet(24, 16)] {
-        let program = std::sync::Arc::new(native::prepare(&shipped(&config, None)).unwrap());
+        let program = std::sync::Arc::new(shipped(&config, None).program().unwrap());
         let shape = [2, 96, 1376];
         let image = image(2, 96, 1376);
-        let run = |at_once| Native::new(program.clone(), 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
+        let run = |at_once| Engine::new(program.clone(), 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
         let whole = run(1376);
         for at_once in [32, 50, 128, 256, 1000] {
             let worst = run(at_once).iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -235,12 +235,12 @@ fn other_groups_and_other_limits_are_refused() {
         let mut proto = ModelProto::decode(model.bytes.as_slice()).unwrap();
         change(proto.graph.as_mut().unwrap());
         let changed = Model { bytes: proto.encode_to_vec(), ..model.clone() };
-        match native::prepare(&changed) {
+        match changed.program() {
             Ok(_) => panic!("{what} was taken"),
             Err(error) => error.to_string(),
         }
     };
-    native::prepare(&model).unwrap();
+    model.program().unwrap();
     let group = |graph: &mut GraphProto, groups: Option<i64>| {
         let attributes = graph.node.iter_mut().map(|node| &mut node.attribute);
         let list = attributes.into_iter().find(|list| list.iter().any(|a| a.name == "group")).unwrap();

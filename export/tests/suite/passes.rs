@@ -3,8 +3,8 @@
 //! The tolerance is f32's: a pass rounds each weight once.
 
 use crate::reference::{Map, evaluate, formula_weights, unit_numbers};
-use export::onnx::Arithmetic;
 use export::pass;
+use export::writer::Arithmetic;
 use models::card::Normalisation;
 use models::graph::{Builder, Graph, Op, UpConvForm, Wire};
 use models::unet::{UNetConfig, unet};
@@ -156,7 +156,7 @@ fn onnx_runtime_computes_what_random_graphs_say() {
         let (graph, weights) = if folded { pass::fold_batch_norm((graph, weights)) } else { (graph, weights) };
         let form = [None, Some(UpConvForm::Transposed), Some(UpConvForm::Phases)][merged];
         let (graph, weights) = pass::up_conv((graph, weights), |_| form);
-        let written = export::onnx::write(&graph, &weights, &Arithmetic::F32, &std::collections::BTreeMap::new()).unwrap();
+        let written = export::writer::write(&graph, &weights, &Arithmetic::F32, &std::collections::BTreeMap::new()).unwrap();
         let mut session = infer::segmenter::session(&written.bytes, &infer::segmenter::Options::default()).unwrap();
         let features: Vec<f32> = input.data.iter().map(|&v| v as f32).collect();
         let shape = [1, 3, input.shape.height, input.shape.width];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::reference::{Map, evaluate, formula_weights, unit_numbers};
 use export::Options;
 use export::about::About;
-use export::onnx::Arithmetic;
+use export::writer::Arithmetic;
 use infer::segmenter::{self, Model, Network, Segmenter, session};
 use models::card::Training;
 use models::colour::ColourStatistics;
@@ -75,7 +75,7 @@ fn the_paper_s_network_gives_torch_s_logits_and_taps() {
     for (key, node) in [("logits", graph.output), ("tap3", graph.tap("block3").unwrap()), ("tap5", graph.tap("block5").unwrap())] {
         let part = Graph { output: node, ..graph.clone() };
         let (part, weights) = export::pass::fold_batch_norm(export::pass::only_output((part, weights.clone())));
-        let written = export::onnx::write(&part, &weights, &Arithmetic::F32, &std::collections::BTreeMap::new()).unwrap();
+        let written = export::writer::write(&part, &weights, &Arithmetic::F32, &std::collections::BTreeMap::new()).unwrap();
         let mut session = session(&written.bytes, &segmenter::Options::default()).unwrap();
         for case in ["a", "b"] {
             let input = &file.arrays[&format!("{case}.input")];
@@ -223,14 +223,14 @@ fn damaged_and_foreign_files_are_refused_by_name() {
     }
     let (graph, weights) = (unet(&small()).only_output(), formula_weights(&unet(&small())));
     let card = [("model_card".to_owned(), r#"{"format_version": 9}"#.to_owned())].into();
-    let foreign = export::onnx::write(&graph, &weights, &Arithmetic::F32, &card).unwrap().bytes;
+    let foreign = export::writer::write(&graph, &weights, &Arithmetic::F32, &card).unwrap().bytes;
     assert!(refused(&foreign).contains("version 9"));
 }
 
 #[test]
 fn weights_in_other_files_and_unknown_operators_are_refused() {
-    use infer::model::seal;
-    use infer::onnx_proto::ModelProto;
+    use onnx::proto::ModelProto;
+    use onnx::seal::seal;
     use prost::Message;
     let folder = tempfile::tempdir().unwrap();
     let good = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();

@@ -3,7 +3,7 @@
 use crate::instances::Instance;
 use crate::instances::boundary::{QUARTERS, Ring};
 use crate::instances::shape::Shape;
-use crate::slide::scaled::Scale;
+use slides::scaled::Scale;
 
 /// How positions at the model's scale become positions on the slide.
 #[derive(Clone, Copy, Debug, PartialEq)]

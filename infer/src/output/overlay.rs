@@ -7,7 +7,7 @@ use support::artifact::AtomicFile;
 use super::labels::write_png;
 use crate::instances::Instance;
 use crate::instances::boundary::QUARTERS;
-use crate::slide::Rgb;
+use slides::Rgb;
 
 /// The longer side of the picture at most.
 pub const MAX_SIDE: usize = 2048;

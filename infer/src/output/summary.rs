@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::golden::Outcome;
 use crate::quality::light::Facts;
-use crate::slide::scaled::Scale;
-use crate::slide::{LostTile, Mpp};
+use slides::scaled::Scale;
+use slides::{LostTile, Mpp};
 
 /// Slides that lost a larger share of their area are incomplete.
 pub const COMPLETE_WITHIN: f64 = 0.05;

@@ -18,7 +18,7 @@ use super::summary::NucleusFacts;
 use super::table::TableWriter;
 use super::{Extra, Files, Frame, Nucleus, Outlines};
 use crate::instances::Harvest;
-use crate::slide::scaled::Scale;
+use slides::scaled::Scale;
 
 /// Names the source of nuclei in their ids.
 pub struct Source<'a> {

@@ -20,10 +20,10 @@ use std::time::Duration;
 use support::{Result, bail};
 
 use crate::segmenter::Network;
-use crate::slide::{Rgb, ScaledSlide};
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::Busy;
 use gate::Gate;
+use slides::{Rgb, ScaledSlide};
 
 /// How long a batch waits for another window before it runs with fewer.
 const BATCH_PATIENCE: Duration = Duration::from_millis(50);

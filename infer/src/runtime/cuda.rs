@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use support::{Context, Result};
 
 use super::Library;
-use super::members::Member;
+use support::library::Member;
 
 /// Kept to the end: providers hold functions of theirs.
 static KEPT: Mutex<Vec<libloading::Library>> = Mutex::new(Vec::new());

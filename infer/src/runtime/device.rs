@@ -115,11 +115,6 @@ pub fn has_intel_cpu() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("GenuineIntel"))
 }
 
-/// Whether NVIDIA's driver is there: the system's own, or Windows' under its Linux.
-pub fn has_nvidia() -> bool {
-    ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|file| Path::new(file).exists())
-}
-
 const CPU_PROVIDER: &str = "CPUExecutionProvider";
 
 /// Puts sessions of `builder` on the CPU device of one provider.

@@ -6,7 +6,7 @@ use support::wheel::{self, Wheel};
 use support::{Result, artifact, bail};
 
 use super::Library;
-use super::members::Member;
+use support::library::Member;
 
 const MAX_LIBRARY_BYTES: u64 = 1 << 30;
 

@@ -9,15 +9,13 @@ mod doctor;
 mod engines;
 mod install;
 mod load;
-mod locate;
-mod members;
 mod openvino;
 mod waiting;
 
-pub use device::{Device, Precision, has_amx, has_intel_cpu, has_nvidia};
+pub use device::{Device, Precision, has_amx, has_intel_cpu};
 pub use doctor::{Finding, doctor};
 pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
 pub use load::{load, loaded};
-pub use locate::{Found, Library, Place, locate};
+pub use support::library::{Found, Library, Place, has_nvidia, locate};
 pub(crate) use waiting::Waiting;

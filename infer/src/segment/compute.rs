@@ -23,8 +23,8 @@ use crate::pipeline::{self, Band, Job};
 use crate::quality::light::Facts as QualityFacts;
 use crate::quality::{Quality, Strip};
 use crate::segmenter::Network;
-use crate::slide::{LostTile, ScaledSlide};
 use crate::timing::Busy;
+use slides::{LostTile, ScaledSlide};
 
 /// Bytes of bands of which one more may wait before each writer.
 const SMALL_BAND: usize = 4 << 20;

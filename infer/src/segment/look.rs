@@ -6,9 +6,9 @@ use super::Regions;
 use crate::output::Outlines;
 use crate::output::collections::MOST_SHARDS;
 use crate::output::overlay::Overlay;
-use crate::slide::scaled::Scale;
-use crate::slide::{Rgb, Slide, small};
 use crate::tissue::{Tissue, detect};
+use slides::scaled::Scale;
+use slides::{Rgb, Slide, small};
 
 /// Too many files are refused before the first is made.
 pub(super) fn check_shards(outlines: &Outlines, slide: &dyn Slide) -> Result<()> {

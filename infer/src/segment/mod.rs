@@ -32,10 +32,10 @@ use crate::output::summary::Status;
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
 use crate::segmenter::Network;
-use crate::slide::{self, Access};
 use crate::timing::Busy;
 pub use halo::Halo;
 use plan::Plan;
+use slides::Access;
 use store::Store;
 
 /// What positions in the files count from.
@@ -201,7 +201,7 @@ fn with_plan<T>(
     let Some(class) = card.classes.get(1).or(card.classes.first()) else {
         bail!("the card of the model {} names no class", card.name);
     };
-    let opened = slide::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })?;
+    let opened = slides::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })?;
     let busy = Busy::default();
     let slide_sha256 = busy.hash.time(|| artifact::sha256_of_file(slide))?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256, class };

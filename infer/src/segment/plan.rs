@@ -18,11 +18,11 @@ use crate::output::summary::{
 };
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Frame, Outlines};
-use crate::slide::scaled::Scale;
-use crate::slide::{LostTile, Mpp, Rgb, Slide};
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::Busy;
 use crate::tissue::{Tissue, given};
+use slides::scaled::Scale;
+use slides::{LostTile, Mpp, Rgb, Slide};
 
 /// Everything that is decided before the first pixel is read.
 pub(super) struct Plan<'a> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use support::{Context, Result, artifact, bail};
 
 use crate::output::tiles::{differences, runs};
-use crate::slide::LostTile;
+use slides::LostTile;
 
 /// Probabilities of a stream.
 const PIECE: usize = 1 << 20;

@@ -10,7 +10,7 @@ use support::Result;
 use super::plan::Plan;
 use crate::pipeline::Band;
 use crate::quality::{Quality, Strip};
-use crate::slide::ScaledSlide;
+use slides::ScaledSlide;
 
 /// Columns that are read at once.
 const COLUMNS: usize = 2048;

@@ -1,7 +1,7 @@
 //! More than bare glass: what differs from the light background of the slide made small.
 
 use super::Tissue;
-use crate::slide::Rgb;
+use slides::Rgb;
 
 /// Pixels at the model's scale to one pixel of the picture, along each axis.
 pub const SHRINK: f64 = 16.0;

@@ -1,7 +1,5 @@
 //! Pyramids that other programs lay out otherwise.
 
-use infer::slide;
-
 use crate::picture::{save_tiff, tissue};
 use crate::random::Random;
 
@@ -41,7 +39,7 @@ fn levels_by_sub_ifds_are_those_by_a_chain() {
     let (chain, sub) = (folder.path().join("chain.tif"), folder.path().join("sub.tif"));
     save_tiff(&tissue(&mut Random(17), 2100, 1300), &chain, Some(0.5));
     std::fs::write(&sub, with_sub_ifds(std::fs::read(&chain).unwrap())).unwrap();
-    let (chain, sub) = (slide::open(&chain, None).unwrap(), slide::open(&sub, None).unwrap());
+    let (chain, sub) = (slides::open(&chain, None).unwrap(), slides::open(&sub, None).unwrap());
     assert_eq!((chain.levels(), chain.microns_per_pixel()), (sub.levels(), sub.microns_per_pixel()));
     assert!(sub.levels().len() > 2 && sub.facts().notes.is_empty());
     for (level, size) in sub.levels().iter().enumerate() {

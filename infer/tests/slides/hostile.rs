@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use infer::output::summary::Status;
 use infer::segment::Options;
-use infer::slide::{self, Slide};
+use slides::Slide;
 
 use crate::picture::{card, run, save_tiff, tissue};
 use crate::random::Random;
@@ -80,7 +80,7 @@ fn save(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 
 fn open_within_a_second(path: &Path) -> support::Result<Box<dyn Slide>> {
     let began = Instant::now();
-    let opened = slide::open(path, Some(Path::new("nowhere.so")));
+    let opened = slides::open(path, Some(Path::new("nowhere.so")));
     assert!(began.elapsed() < Duration::from_secs(1), "{} took {:?}: {:?}", path.display(), began.elapsed(), opened.err());
     opened
 }
@@ -188,7 +188,7 @@ fn damaged(base: &Base, count: usize) -> (Vec<u8>, Vec<usize>) {
 fn exactly_the_damaged_tiles_are_flagged_and_the_others_are_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path());
-    let whole = slide::open(&folder.path().join("base.tif"), None).unwrap().read_region(0, 0, 0, SIDE, SIDE).unwrap();
+    let whole = slides::open(&folder.path().join("base.tif"), None).unwrap().read_region(0, 0, 0, SIDE, SIDE).unwrap();
     for count in [0, 1, 3, 11] {
         let (bytes, mut tiles) = damaged(&base, count);
         let slide = open_within_a_second(&save(folder.path(), "damaged", &bytes)).unwrap();

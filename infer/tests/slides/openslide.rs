@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use infer::output::pyramid::PyramidWriter;
-use infer::slide::{self, Access, Slide};
+use slides::{Access, Slide};
 use support::artifact::AtomicFile;
 
 use crate::picture::{card, run, save_tiff, shared, tissue};
@@ -19,7 +19,7 @@ fn library() -> Option<PathBuf> {
 
 fn openslide(path: &Path) -> Option<Box<dyn Slide>> {
     let library = library()?;
-    Some(slide::openslide::open(path, Access { library: Some(&library), program: None }, "this is a test").unwrap())
+    Some(slides::openslide::open(path, Access { library: Some(&library), program: None }, "this is a test").unwrap())
 }
 
 /// The processes that this one has started and that are called `infer`.
@@ -46,7 +46,7 @@ fn a_child_reads_what_this_process_reads_and_may_crash() {
     let here = openslide(&path).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_infer"));
     let access = Access { library: Some(&library), program: Some(program) };
-    let there = slide::openslide::open(&path, access, "this is a test").unwrap();
+    let there = slides::openslide::open(&path, access, "this is a test").unwrap();
     assert_eq!((here.levels(), here.microns_per_pixel()), (there.levels(), there.microns_per_pixel()));
     let mut killed = 0;
     for (x, y) in [(0, 0), (900, 300), (1700, 0), (100, 1100), (1500, 1000)] {
@@ -55,10 +55,10 @@ fn a_child_reads_what_this_process_reads_and_may_crash() {
         killed += kill_children();
     }
     assert!(killed >= 5 && there.lost_tiles().is_empty(), "{killed} killed, lost: {:?}", there.lost_tiles());
-    let error = slide::openslide::open(&folder.path().join("none.ndpi"), access, "this is a test").err().unwrap();
+    let error = slides::openslide::open(&folder.path().join("none.ndpi"), access, "this is a test").err().unwrap();
     assert!(error.to_string().contains("this is a test") && error.hint_text().is_some(), "{error:?}");
     let broken = Access { program: Some(Path::new("/bin/false")), ..access };
-    let error = slide::openslide::open(&path, broken, "this is a test").err().unwrap();
+    let error = slides::openslide::open(&path, broken, "this is a test").err().unwrap();
     assert!(error.to_string().contains("process"), "{error:?}");
 }
 
@@ -72,7 +72,7 @@ fn openslide_reads_the_pyramids_that_we_write() {
     let path = folder.path().join("rgb.tif");
     save_tiff(&picture, &path, Some(0.5));
     let theirs = openslide(&path).unwrap();
-    let ours = slide::open(&path, None).unwrap();
+    let ours = slides::open(&path, None).unwrap();
     assert_eq!(ours.levels(), theirs.levels());
     assert!((theirs.microns_per_pixel().unwrap()[0] - 0.5).abs() < 1e-4);
     for (level, size) in ours.levels().iter().enumerate() {
@@ -91,7 +91,7 @@ fn openslide_reads_the_pyramids_that_we_write() {
 #[test]
 fn an_ndpi_slide_goes_all_the_way_or_says_what_is_missing() {
     let Some(path) = shared("test3-DAPI-2-387.ndpi") else { return };
-    let nowhere = slide::open(&path, Some(Path::new("nowhere.so"))).err().expect("there is no such library");
+    let nowhere = slides::open(&path, Some(Path::new("nowhere.so"))).err().expect("there is no such library");
     assert!(nowhere.to_string().contains("NDPI") && nowhere.to_string().contains("nowhere.so"), "{nowhere:?}");
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use infer::output::summary::Status;
 use infer::segment::{Halo, Options};
-use infer::slide::{self, Rgb};
 use models::decode;
 use models::plane::{Plane, reflect_101};
 use serde_json::Value;
+use slides::Rgb;
 
 use crate::picture::{Darkness, card, run, save_tiff, shared, tissue};
 use crate::random::Random;
@@ -149,7 +149,7 @@ fn pyramids_are_read_by_our_own_reader_at_every_level() {
     let picture = tissue(&mut Random(9), 1301, 700);
     let path = folder.path().join("a.tif");
     save_tiff(&picture, &path, Some(0.5));
-    let slide = slide::open(&path, None).unwrap();
+    let slide = slides::open(&path, None).unwrap();
     let sizes: Vec<_> = slide.levels().iter().map(|level| (level.width, level.height)).collect();
     assert_eq!(sizes, [(1301, 700), (651, 350), (326, 175)]);
     let mpp = slide.microns_per_pixel().unwrap();

@@ -6,9 +6,9 @@ use infer::output::Summary;
 use infer::quality::light::Light;
 use infer::segment::{Options, segment};
 use infer::segmenter::Network;
-use infer::slide::Rgb;
 use models::card::{ModelCard, Training};
 use models::colour::ColourStatistics;
+use slides::Rgb;
 use support::Result;
 use support::console::Silent;
 
@@ -82,7 +82,7 @@ fn the_map_has_a_pixel_for_each_cell_and_zeros_where_nothing_was_analysed() {
     let regions = infer::segment::Regions::Found;
     let options = Options { out: folder.path().to_owned(), regions, ..Options::default() };
     let summary = segment(&path, &card(Some(0.5)), "ab", &mut [Box::new(Sure)], &options, &Silent).unwrap();
-    let slide = infer::slide::open(&folder.path().join("a/quality.tif"), None).unwrap();
+    let slide = slides::open(&folder.path().join("a/quality.tif"), None).unwrap();
     assert_eq!((slide.levels()[0].width, slide.levels()[0].height), (6, 4));
     assert!(slide.facts().disbelieved_mpp.iter().any(|mpp| mpp.contains("64")), "cells are larger than pixels of slides");
     let cells = slide.read_region(0, 0, 0, 6, 4).unwrap();

@@ -1,8 +1,8 @@
 //! Where a slide is looked at does not depend on how it is cut, and nothing is found elsewhere.
 
 use infer::segment::{Halo, Options, Regions};
-use infer::slide::Rgb;
 use infer::tissue::CELL;
+use slides::Rgb;
 
 use crate::picture::{card, run, save_tiff, tissue};
 use crate::random::Random;

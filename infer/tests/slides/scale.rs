@@ -1,8 +1,8 @@
 //! At what scale slides are read, and what is refused.
 
 use infer::segment::{Halo, Options};
-use infer::slide::scaled::Scale;
-use infer::slide::{self, ScaledSlide};
+use slides::ScaledSlide;
+use slides::scaled::Scale;
 
 use crate::picture::{card, run, save_tiff, tissue};
 use crate::random::Random;
@@ -30,7 +30,7 @@ fn the_coarsest_level_that_is_fine_enough_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(2), 2048, 1024), &path, Some(0.25));
-    let slide = slide::open(&path, None).unwrap();
+    let slide = slides::open(&path, None).unwrap();
     let choose = |model| Scale::choose(slide.as_ref(), slide.facts().mpp, Some(model)).unwrap();
     for (model, level, factor, size) in [
         (0.25, 0, 1.0, [2048, 1024]),
@@ -54,7 +54,7 @@ fn every_window_is_a_part_of_one_picture() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(4), 600, 500), &path, Some(0.25));
-    let slide = slide::open(&path, None).unwrap();
+    let slide = slides::open(&path, None).unwrap();
     let mut random = Random(8);
     for model in [0.2, 0.25, 0.3, 0.5, 0.61] {
         let scaled = ScaledSlide::new(slide.as_ref(), Scale::choose(slide.as_ref(), slide.facts().mpp, Some(model)).unwrap());

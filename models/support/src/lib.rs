@@ -5,11 +5,13 @@
 //! | [`artifact`] | durable files: bounded read, SHA-256, atomic write |
 //! | [`error`] | the error type, with hints |
 //! | [`console`] | progress bars and logging, the only code that writes to a terminal |
+//! | [`library`] | native libraries: the place where each is found, the hashes of its files |
 //! | [`wheel`] | pinned Python packages as a source of libraries, weights and sample images |
 
 pub mod artifact;
 pub mod console;
 pub mod error;
+pub mod library;
 pub mod wheel;
 
 pub use error::{Context, Error, Result};

@@ -1,0 +1,195 @@
+//! PNG, JPEG and plain TIFF: one level, held in memory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use support::{Context, Result, bail};
+
+use super::{Facts, Level, LostTile, Rgb, Slide, WHITE};
+
+/// Decoded bytes of the largest image that is held in memory.
+const MAX_BYTES: u64 = 2 << 30;
+/// Decoded bytes that need no justification by the size of the file.
+const ALWAYS_ALLOWED_BYTES: u64 = 64 << 20;
+/// Decoded bytes to a byte of the file; microscope images reach 30, bombs 1,000.
+const MAX_COMPRESSION: u64 = 250;
+
+/// A picture in memory.
+struct ImageSlide {
+    facts: Facts,
+    pixels: Rgb,
+}
+
+impl Slide for ImageSlide {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn read_region(&self, _: usize, x: i64, y: i64, width: usize, height: usize) -> Result<Rgb> {
+        let mut region = Rgb::filled(width, height, self.facts.background);
+        region.paste(&self.pixels, -x, -y);
+        Ok(region)
+    }
+
+    fn lost_tiles(&self) -> Vec<LostTile> {
+        Vec::new()
+    }
+}
+
+/// Opens a PNG or JPEG file; its scale is not known.
+pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
+    let facts = Facts {
+        path: path.to_owned(),
+        reader: "image",
+        levels: Vec::new(),
+        mpp: None,
+        disbelieved_mpp: Vec::new(),
+        bounds: None,
+        background: WHITE,
+        properties: BTreeMap::new(),
+        notes: Vec::new(),
+    };
+    hold(path, None, facts)
+}
+
+/// Opens a TIFF file of one image, with what its directory told.
+pub fn open_tiff(path: &Path, facts: Facts) -> Result<Box<dyn Slide>> {
+    // BigTIFF is not guessed by its first bytes.
+    hold(path, Some(ImageFormat::Tiff), facts)
+}
+
+fn hold(path: &Path, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
+    let (picture, note) = read(path, format)?;
+    let pixels = to_rgb(picture);
+    let mut facts = Facts { reader: "image", ..facts };
+    facts.levels = vec![Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 }];
+    facts.notes.extend(note);
+    Ok(Box::new(ImageSlide { facts, pixels }))
+}
+
+/// The whole image, and a note where its samples are not 8-bit.
+fn read(path: &Path, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
+    let file = File::open(path)?;
+    let file_bytes = file.metadata()?.len();
+    let mut reader = match format {
+        Some(format) => ImageReader::with_format(BufReader::new(file), format),
+        None => ImageReader::new(BufReader::new(file)).with_guessed_format()?,
+    };
+    reader.limits(limits());
+    let decoder = reader.into_decoder().doing(|| "reading the header")?;
+    let ((width, height), bytes) = (decoder.dimensions(), decoder.total_bytes());
+    if width == 0 || height == 0 {
+        bail!("the image has {width} x {height} px");
+    }
+    if bytes > MAX_BYTES || bytes > ALWAYS_ALLOWED_BYTES.max(file_bytes.saturating_mul(MAX_COMPRESSION)) {
+        bail!("{width} x {height} px would take {bytes} bytes of memory, which a file of {file_bytes} bytes does not justify; expected at most {MAX_BYTES} and {MAX_COMPRESSION} to a byte of the file"; hint: "is the file damaged? large images are read tile by tile: save this one as a tiled TIFF (vips tiffsave --tile --pyramid)");
+    }
+    let note = match decoder.original_color_type().bits_per_pixel() / u16::from(decoder.original_color_type().channel_count()) {
+        16 => Some("16-bit samples were divided by 257".to_owned()),
+        32 => Some("float samples were taken as 0 to 1".to_owned()),
+        _ => None,
+    };
+    let picture = DynamicImage::from_decoder(decoder).doing(|| "decoding pixels")?;
+    Ok((picture, note))
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    limits
+}
+
+/// 8-bit RGB: 16-bit samples divided by 257, grey repeated, transparent pixels laid over white.
+fn to_rgb(picture: DynamicImage) -> Rgb {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let over_white = |value: u8, alpha: u8| {
+        let (value, alpha) = (u32::from(value), u32::from(alpha));
+        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    let data = match picture {
+        DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
+        DynamicImage::ImageLuma8(pixels) => pixels.into_raw().into_iter().flat_map(|v| [v; 3]).collect(),
+        DynamicImage::ImageLuma16(pixels) => pixels.into_raw().into_iter().flat_map(|v| [to_8_bits(v); 3]).collect(),
+        DynamicImage::ImageRgb16(pixels) => pixels.into_raw().into_iter().map(to_8_bits).collect(),
+        DynamicImage::ImageRgba16(pixels) => {
+            let pixels = pixels.into_raw();
+            let bytes = pixels.chunks_exact(4).map(|p| [to_8_bits(p[0]), to_8_bits(p[1]), to_8_bits(p[2]), to_8_bits(p[3])]);
+            bytes.flat_map(|[r, g, b, a]| [over_white(r, a), over_white(g, a), over_white(b, a)]).collect()
+        }
+        other => {
+            let pixels = other.into_rgba8().into_raw();
+            pixels.chunks_exact(4).flat_map(|p| [over_white(p[0], p[3]), over_white(p[1], p[3]), over_white(p[2], p[3])]).collect()
+        }
+    };
+    Rgb { width, height, data }
+}
+
+/// `round(v / 257)`: 0 stays 0 and 65535 becomes 255.
+fn to_8_bits(value: u16) -> u8 {
+    ((u32::from(value) + 128) / 257) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayAlphaImage, ImageBuffer, Luma, Rgba, RgbaImage};
+
+    use super::*;
+
+    fn saved(picture: &DynamicImage, name: &str) -> (Rgb, Facts) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        picture.save(&path).unwrap();
+        let slide = crate::open(&path, None).unwrap();
+        let size = slide.levels()[0];
+        (slide.read_region(0, 0, 0, size.width as usize, size.height as usize).unwrap(), slide.facts().clone())
+    }
+
+    #[test]
+    fn sixteen_bits_alpha_and_grey_become_what_a_person_sees() {
+        let deep = ImageBuffer::from_fn(3, 1, |x, _| Luma([[0u16, 65535, 257 * 100][x as usize]]));
+        for name in ["a.png", "a.tif"] {
+            let (pixels, facts) = saved(&DynamicImage::ImageLuma16(deep.clone()), name);
+            assert_eq!(pixels.data, [0, 0, 0, 255, 255, 255, 100, 100, 100], "{name}");
+            assert!(facts.notes[0].contains("257") && facts.mpp.is_none(), "{name}");
+        }
+        let glass = RgbaImage::from_fn(2, 1, |x, _| Rgba([200, 0, 100, [0, 255][x as usize]]));
+        assert_eq!(saved(&DynamicImage::ImageRgba8(glass), "a.png").0.data, [255, 255, 255, 200, 0, 100]);
+        let half = GrayAlphaImage::from_pixel(1, 1, image::LumaA([0, 128]));
+        assert_eq!(saved(&DynamicImage::ImageLumaA8(half), "a.png").0.data, [127; 3]);
+    }
+
+    #[test]
+    fn outside_of_the_image_is_white() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])).save(&path).unwrap();
+        let slide = open(&path).unwrap();
+        let region = slide.read_region(0, -1, 1, 4, 2).unwrap();
+        assert_eq!((region.at(0, 0), region.at(1, 0), region.at(2, 0), region.at(3, 0)), (WHITE, [1, 2, 3], [1, 2, 3], WHITE));
+        assert_eq!(region.at(1, 1), WHITE);
+    }
+
+    #[test]
+    fn a_huge_header_is_refused_before_memory_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb.png");
+        RgbaImage::from_pixel(1, 1, Rgba([0; 4])).save(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[16..24].copy_from_slice(&[0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60]);
+        let crc = crc(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let error = open(&path).err().expect("60,000 x 60,000 px must be refused").to_string();
+        assert!(error.contains("60000 x 60000"), "{error}");
+    }
+
+    /// CRC-32 of ISO 3309, as PNG chunks carry it.
+    fn crc(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0u32, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! The part of the ONNX format that this project writes and reads.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`proto`] | wire types, with the field numbers of `onnx.proto3` |
+//! | [`build`] | tensors, attributes and nodes from Rust values |
+//! | [`names`] | names of the input and outputs of every model |
+//! | [`seal`] | the SHA-256 at the end of a model file |
+
+pub mod build;
+pub mod names;
+pub mod proto;
+pub mod seal;

@@ -1,0 +1,202 @@
+//! Native libraries that are loaded at run time: their files, and the place where each is found.
+//!
+//! Nothing native is linked. A library is looked for in this order: a flag, an environment variable, `lib/` beside the program, the
+//! cache that `infer runtime install` fills.
+
+mod members;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::{Result, bail, wheel};
+
+pub use members::Member;
+
+/// A native library that is loaded at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// ONNX Runtime, at least 1.28.1.
+    OnnxRuntime,
+    /// `OpenSlide`, at least 4.0.1.
+    OpenSlide,
+    /// Intel's `OpenVINO` as a plugin of ONNX Runtime, its own libraries beside it. Installed when asked for.
+    OpenVino,
+    /// ONNX Runtime's provider for NVIDIA GPUs, its ONNX Runtime, CUDA and cuDNN beside it. Installed when asked for.
+    Cuda,
+}
+
+impl Library {
+    /// Every library, in the order in which they are listed.
+    pub const ALL: [Library; 4] = [Library::OnnxRuntime, Library::OpenSlide, Library::OpenVino, Library::Cuda];
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Library::OnnxRuntime => "ONNX Runtime",
+            Library::OpenSlide => "OpenSlide",
+            Library::OpenVino => "OpenVINO",
+            Library::Cuda => "CUDA",
+        }
+    }
+
+    /// Environment variables that may hold its path, the first one that is set wins. `ORT_DYLIB_PATH` is what other programs read.
+    pub fn variables(self) -> &'static [&'static str] {
+        match self {
+            Library::OnnxRuntime => &["NUCLEI_ONNXRUNTIME", "ORT_DYLIB_PATH"],
+            Library::OpenSlide => &["NUCLEI_OPENSLIDE"],
+            Library::OpenVino => &["NUCLEI_OPENVINO"],
+            Library::Cuda => &["NUCLEI_CUDA"],
+        }
+    }
+
+    /// Its folder in one of libraries: what is for GPUs has an ONNX Runtime of its own, of the same name.
+    pub fn folder(self, libraries: &Path) -> PathBuf {
+        match self {
+            Library::Cuda => libraries.join("cuda"),
+            Library::OnnxRuntime | Library::OpenSlide | Library::OpenVino => libraries.to_owned(),
+        }
+    }
+
+    /// Whether a file of this name is the library: `libonnxruntime.so.1.31.1`, not `libonnxruntime_providers_shared.so`.
+    fn has_name(self, file: &str) -> bool {
+        let stem = match self {
+            Library::OnnxRuntime => "onnxruntime",
+            Library::OpenSlide => "openslide",
+            Library::OpenVino => "onnxruntime_providers_openvino_plugin",
+            Library::Cuda => "onnxruntime_providers_cuda",
+        };
+        let rest = file.strip_prefix("lib").unwrap_or(file).strip_prefix(stem);
+        rest.is_some_and(|rest| {
+            [".so", ".so.", ".dylib", ".dll"].iter().any(|end| rest == *end || (end.ends_with('.') && rest.starts_with(end)))
+                || (rest.starts_with('.') && Path::new(rest).extension().is_some_and(|end| end == "dylib"))
+        })
+    }
+}
+
+/// What named a library's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The command line.
+    Flag,
+    /// This environment variable.
+    Variable(&'static str),
+    /// `lib/` beside the program.
+    BesideProgram,
+    /// The cache that `infer runtime install` fills.
+    Cache,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Flag => f.write_str("the command line"),
+            Place::Variable(name) => f.write_str(name),
+            Place::BesideProgram => f.write_str("lib/ beside the program"),
+            Place::Cache => f.write_str("the cache"),
+        }
+    }
+}
+
+/// A library's file and what named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The library.
+    pub path: PathBuf,
+    /// What named it.
+    pub place: Place,
+}
+
+/// Finds a library; `asked` is the flag's value, a file or a folder that holds it.
+///
+/// # Errors
+/// What a flag or variable names must exist: nothing else is tried then. Nowhere: the error lists the places and says what to type.
+pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
+    if let Some(path) = asked {
+        return Ok(Found { path: file_at(library, path, Place::Flag)?, place: Place::Flag });
+    }
+    for &name in library.variables() {
+        if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) {
+            let place = Place::Variable(name);
+            return Ok(Found { path: file_at(library, Path::new(&value), place)?, place });
+        }
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("lib")));
+    let cache = wheel::cache_folder().ok().map(|folder| folder.join("lib"));
+    for (folder, place) in [(&beside, Place::BesideProgram), (&cache, Place::Cache)] {
+        let Some(folder) = folder else { continue };
+        // Where there is a GPU, the ONNX Runtime that can use it.
+        let for_gpu = (library == Library::OnnxRuntime && has_nvidia()).then(|| Library::Cuda.folder(folder));
+        if let Some(path) = for_gpu.into_iter().chain([library.folder(folder)]).find_map(|folder| in_folder(library, &folder)) {
+            return Ok(Found { path, place });
+        }
+    }
+    let option = match library {
+        Library::OnnxRuntime | Library::OpenSlide => "",
+        Library::OpenVino => " --openvino",
+        Library::Cuda => " --cuda",
+    };
+    let shown = |folder: Option<PathBuf>| folder.map_or_else(|| "(unknown)".to_owned(), |folder| folder.display().to_string());
+    bail!(
+        "{} was not found: {} not set, nothing in {} nor in {}", library.name(), library.variables().join(" and "), shown(beside), shown(cache);
+        hint: "type `infer runtime install{option}`, or from a clone `cargo run --release -p infer -- runtime install{option}`; without network add `--from DIR`"
+    )
+}
+
+/// Reports whether the NVIDIA driver is installed: the system's own, or that of Windows under its Linux.
+pub fn has_nvidia() -> bool {
+    ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|file| Path::new(file).exists())
+}
+
+fn file_at(library: Library, path: &Path, place: Place) -> Result<PathBuf> {
+    let found = if path.is_dir() { in_folder(library, path) } else { path.is_file().then(|| path.to_owned()) };
+    match found {
+        Some(path) => Ok(std::path::absolute(&path)?),
+        None => {
+            bail!("{} was not found at {}, which {place} names", library.name(), path.display(); hint: "name the library's file or its folder")
+        }
+    }
+}
+
+/// The library in a folder; of several the one with the highest version.
+fn in_folder(library: Library, folder: &Path) -> Option<PathBuf> {
+    let names = std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let best = names.filter(|name| library.has_name(name)).max_by_key(|name| (version_in(name), name.clone()))?;
+    Some(folder.join(best))
+}
+
+fn version_in(name: &str) -> Vec<u64> {
+    name.split('.').filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_libraries_are_told_from_their_neighbours() {
+        for name in ["libonnxruntime.so", "libonnxruntime.so.1.31.1", "libonnxruntime.1.31.1.dylib", "onnxruntime.dll"] {
+            assert!(Library::OnnxRuntime.has_name(name), "{name}");
+        }
+        for name in ["libonnxruntime_providers_shared.so", "libonnxruntime.so1", "libopenslide.so.1", "libonnxruntime.txt"] {
+            assert!(!Library::OnnxRuntime.has_name(name), "{name}");
+        }
+        assert!(Library::OpenSlide.has_name("libopenslide.so.1"));
+    }
+
+    #[test]
+    fn a_folder_gives_its_highest_version() {
+        let folder = tempfile::tempdir().unwrap();
+        for version in ["1.9.0", "1.31.1", "1.28.1"] {
+            std::fs::write(folder.path().join(format!("libonnxruntime.so.{version}")), b"").unwrap();
+        }
+        let found = locate(Library::OnnxRuntime, Some(folder.path())).unwrap();
+        assert_eq!(found.path.file_name().unwrap(), "libonnxruntime.so.1.31.1");
+        assert_eq!(found.place, Place::Flag);
+    }
+
+    #[test]
+    fn what_a_flag_names_must_exist() {
+        let error = locate(Library::OpenSlide, Some(Path::new("no/such/folder"))).unwrap_err().to_string();
+        assert!(error.contains("no/such/folder") && error.contains("command line"), "{error}");
+    }
+}
