@@ -8,7 +8,7 @@ use support::console::Silent;
 use train::evaluate::probabilities;
 use train::network::Network;
 use train::network::kernels::Cpu;
-use train::rng::Draw;
+use train::rng::CounterRng;
 use whole_road_tests::{exported, install_runtime, narrow, segmenter, tissue, weights};
 
 /// The largest difference of a probability over random sizes; images are multiples of the stride, as tiles are.
@@ -17,7 +17,7 @@ fn largest_difference(config: &UNetConfig, sizes: usize, seed: u64) -> f32 {
     let (_, model) = exported(folder.path(), config, seed, Vec::new());
     let mut shipped = segmenter(&model);
     let trained = Network::new(unet(config), &weights(config, seed), Arc::new(Cpu::default())).unwrap();
-    let mut draw = Draw::new(seed, "sizes", 0, 0, 0);
+    let mut draw = CounterRng::new(seed, "sizes", 0, 0, 0);
     let mut worst = 0.0f32;
     for i in 0..sizes {
         let (width, height) = (32 * (1 + draw.below(8)), 32 * (1 + draw.below(8)));
@@ -51,7 +51,7 @@ fn a_checkpoint_carries_a_witness_that_exports_listen_to() {
     let config = narrow();
     let mut arrays = weights(&config, 4);
     let trained = Network::new(unet(&config), &arrays, Arc::new(Cpu::default())).unwrap();
-    arrays.extend(train::witness::arrays(&trained).unwrap());
+    arrays.extend(train::parity_reference::arrays(&trained).unwrap());
     let tile = tissue(256, 256, 4);
     let tile_path = folder.path().join("tile.png");
     image::RgbImage::from_raw(256, 256, tile.data).unwrap().save(&tile_path).unwrap();
@@ -63,7 +63,7 @@ fn a_checkpoint_carries_a_witness_that_exports_listen_to() {
         let options = export::Options { tiles: vec![tile_path.clone()], ..export::Options::default() };
         export::onnx(&checkpoint, &folder.path().join("model.onnx"), &options, &Silent)
     };
-    let parity = export(arrays.clone()).unwrap().card.form.training_parity.expect("the checkpoint has a witness");
+    let parity = export(arrays.clone()).unwrap().card.form.training_parity.expect("the checkpoint has a parity_reference");
     assert!(parity.pixels == 96 * 128 && parity.max_change <= 1e-4, "{parity:?}");
     let head = arrays.get_mut("segmentation_head.0.weight").unwrap();
     head.data.iter_mut().for_each(|w| *w = -*w);

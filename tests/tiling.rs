@@ -7,7 +7,7 @@ use infer::segment::{Halo, Options, segment};
 use infer::segmenter::{self, Model, Network, Segmenter};
 use models::unet::UNetConfig;
 use support::console::Silent;
-use train::rng::Draw;
+use train::rng::CounterRng;
 use whole_road_tests::{exported, narrow, save, tissue};
 
 /// Labels and quantised probabilities of a slide.
@@ -42,7 +42,7 @@ fn exact(config: &UNetConfig, triples: usize, sizes: std::ops::Range<usize>, see
     let folder = tempfile::tempdir().unwrap();
     let (_, model) = exported(folder.path(), config, seed, Vec::new());
     let reach = model.card.reach_px;
-    let mut draw = Draw::new(seed, "triples", 0, 0, 0);
+    let mut draw = CounterRng::new(seed, "triples", 0, 0, 0);
     let mut nuclei = 0;
     for i in 0..triples {
         let mut side = || sizes.start + draw.below(sizes.len());

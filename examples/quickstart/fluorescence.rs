@@ -7,7 +7,7 @@ use models::plane::Plane;
 use support::wheel;
 use support::{Context, Result, artifact};
 use train::data::{RgbImage, image_file};
-use train::rng::Draw;
+use train::rng::CounterRng;
 use train::scribble::{BACKGROUND, UNLABELLED, strokes::strokes};
 
 use crate::pictures;
@@ -113,13 +113,13 @@ fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64>
 /// Strokes on some nuclei, circles around some, and several rounds of curves through the background.
 fn simulated(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
     let mut drawn = curves(labels, seed, region);
-    let circles = circles(labels, &mut Draw::new(seed, "circles", 0, 0, region));
+    let circles = circles(labels, &mut CounterRng::new(seed, "circles", 0, 0, region));
     drawn.data.iter_mut().zip(circles.data).filter(|(v, circle)| **v == UNLABELLED && *circle).for_each(|(v, _)| *v = BACKGROUND);
     drawn
 }
 
 /// Where background strokes run around a random share of the nuclei; never closer to any nucleus than the circle's inside.
-fn circles(labels: &Plane<u32>, draw: &mut Draw) -> Plane<bool> {
+fn circles(labels: &Plane<u32>, draw: &mut CounterRng) -> Plane<bool> {
     let most = labels.data.iter().max().map_or(0, |&id| id as usize);
     let chosen: Vec<bool> = (0..=most).map(|_| draw.bool(ENCIRCLED_NUCLEI)).collect();
     let reach = CIRCLE_PX.1.ceil() as usize;
@@ -147,7 +147,7 @@ fn circles(labels: &Plane<u32>, draw: &mut Draw) -> Plane<bool> {
 fn curves(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
     let round = |round: u64| {
         let share = if round == 0 { STROKED_NUCLEI } else { 0.0 };
-        strokes(labels, share, &mut Draw::new(seed, "strokes", 0, round, region))
+        strokes(labels, share, &mut CounterRng::new(seed, "strokes", 0, round, region))
     };
     (1..BACKGROUND_ROUNDS).map(round).fold(round(0), |mut drawn, more| {
         drawn.data.iter_mut().zip(more.data).filter(|(v, _)| **v == UNLABELLED).for_each(|(v, new)| *v = new);

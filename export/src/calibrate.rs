@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use infer::segmenter;
 use infer::watcher::Watcher;
-use models::graph::{Graph, NodeId, Op, Tap};
+use models::graph::{FeatureTap, Graph, NodeId, Op};
 use models::weights::Weights;
 use support::Result;
 
@@ -33,7 +33,7 @@ pub fn ranges(
     run: &segmenter::Options,
 ) -> Result<BTreeMap<String, [f32; 2]>> {
     let watched = writer::integer_values(graph);
-    let taps = watched.iter().map(|&node| Tap { name: graph.node(node).name.clone(), node }).collect();
+    let taps = watched.iter().map(|&node| FeatureTap { name: graph.node(node).name.clone(), node }).collect();
     let open = Graph { taps, ..graph.clone() };
     let written = writer::write(&open, weights, &Arithmetic::F32, &BTreeMap::new())?;
     let mut watcher = Watcher::new(&written.bytes, run)?;

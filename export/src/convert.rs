@@ -81,7 +81,7 @@ pub struct Summary {
 /// Without ONNX Runtime or images the file is written all the same, with the exact halo as its default, and a warning says how to do better.
 pub fn onnx(checkpoint: &Path, output: &Path, options: &Options, progress: &dyn Progress) -> Result<Summary> {
     let mut opened = Checkpoint::open(checkpoint, options.force)?;
-    let witness = opened.witness.take();
+    let parity_reference = opened.parity_reference.take();
     let mut card = card_of(&opened, options, &default_name(checkpoint))?;
     let files = tile_files(options, &card.training.config, checkpoint)?;
     let plain = pass::all((opened.graph, opened.weights), &card.normalisation);
@@ -96,7 +96,8 @@ pub fn onnx(checkpoint: &Path, output: &Path, options: &Options, progress: &dyn 
         let (calibration, comparison) = halves(tiles::sites(&files, SAMPLES, core)?);
         let ranges = form::ranges(&plain, options.precision, &calibration, &run)?;
         let (model, arithmetic) = form::lower(&plain, options.target, options.precision, ranges);
-        let compared = form::against_plain(&mut segmenter, &sealed(&model, &arithmetic, &card)?, &comparison, witness.as_ref(), &run)?;
+        let compared =
+            form::against_plain(&mut segmenter, &sealed(&model, &arithmetic, &card)?, &comparison, parity_reference.as_ref(), &run)?;
         card.form.training_parity = compared.training;
         form::record(&mut card, options.target, options.precision, Some(compared.parity), options.max_flipped)?;
         speed = Some(compared.speed);

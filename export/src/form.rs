@@ -10,7 +10,7 @@ use models::graph::UpConvForm;
 use support::{Context, Result, bail};
 
 use crate::pass::{self, up_conv};
-use crate::weights::Witness;
+use crate::weights::ParityReference;
 use crate::writer::Arithmetic;
 use crate::{calibrate, tiles};
 
@@ -67,7 +67,7 @@ pub fn against_plain(
     plain: &mut Segmenter,
     form: &Model,
     sites: &[tiles::Site],
-    witness: Option<&Witness>,
+    parity_reference: Option<&ParityReference>,
     run: &segmenter::Options,
 ) -> Result<Comparison> {
     let mut formed = Segmenter::new(form, run)?;
@@ -78,8 +78,8 @@ pub fn against_plain(
         seen.extend(timed(&mut formed, &image, side, &mut seconds[1])?);
     }
     let level = form.card.decoding.first_foreground_level();
-    against_training(plain, witness, level, true)?;
-    let training = against_training(&mut formed, witness, level, false)?;
+    against_training(plain, parity_reference, level, true)?;
+    let training = against_training(&mut formed, parity_reference, level, false)?;
     Ok(Comparison { parity: compare(&expected, &seen, level), speed: seconds[0] / seconds[1], training })
 }
 
@@ -107,8 +107,13 @@ pub fn record(card: &mut ModelCard, target: Target, precision: Precision, parity
 const MAX_FROM_TRAINING: f64 = 1e-3;
 
 /// Runs what the checkpoint says of its own image; `None` where it says nothing. An error where the plain graph says something else.
-pub fn against_training(network: &mut Segmenter, witness: Option<&Witness>, level: u8, is_plain: bool) -> Result<Option<Parity>> {
-    let Some(Witness { image, probability, height, width }) = witness else { return Ok(None) };
+pub fn against_training(
+    network: &mut Segmenter,
+    parity_reference: Option<&ParityReference>,
+    level: u8,
+    is_plain: bool,
+) -> Result<Option<Parity>> {
+    let Some(ParityReference { image, probability, height, width }) = parity_reference else { return Ok(None) };
     let found = network.probabilities(image, 1, *height, *width)?;
     let changes = || found.iter().zip(probability).map(|(a, b)| f64::from((a - b).abs()));
     let max_change = changes().fold(0.0, f64::max);

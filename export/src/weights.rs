@@ -26,13 +26,13 @@ pub struct Checkpoint {
     /// What the run says about the model.
     pub about: About,
     /// What the trained network says of an image.
-    pub witness: Option<Witness>,
+    pub parity_reference: Option<ParityReference>,
 }
 
 /// An image, `H W 3`, and the probabilities that the program which trained the network computed for it; the arrays `witness.image` and
 /// `witness.probability` of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Witness {
+pub struct ParityReference {
     /// `height * width * 3` bytes.
     pub image: Vec<u8>,
     /// `height * width` probabilities.
@@ -43,7 +43,7 @@ pub struct Witness {
     pub width: usize,
 }
 
-impl Witness {
+impl ParityReference {
     /// `None` where a checkpoint has none, or not of this shape.
     fn of(arrays: &Weights) -> Option<Self> {
         let (image, probability) = (arrays.get("witness.image")?, arrays.get("witness.probability")?);
@@ -90,7 +90,7 @@ impl Checkpoint {
         }
         let about = json(&file, "model")?.unwrap_or_default();
         let given: Option<UNetConfig> = json(&file, "unet")?;
-        let witness = Witness::of(&file.arrays);
+        let parity_reference = ParityReference::of(&file.arrays);
         let mut weights = file.arrays;
         let config = match given {
             Some(config) => config,
@@ -104,7 +104,7 @@ impl Checkpoint {
         if !force {
             check_finite(&weights)?;
         }
-        Ok(Self { graph, weights, training, about, witness })
+        Ok(Self { graph, weights, training, about, parity_reference })
     }
 }
 

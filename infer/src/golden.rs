@@ -12,7 +12,7 @@ use models::plane::Plane;
 use serde::{Deserialize, Serialize};
 use support::{Context, Result, bail};
 
-use crate::quality::cell;
+use crate::quality::grid_tile;
 use crate::runtime::{Device, Precision};
 use crate::segmenter::Network;
 
@@ -105,7 +105,7 @@ pub fn mean_entropy(tiles: &[GoldenTile]) -> Result<Option<f64>> {
     for tile in tiles {
         all.extend_from_slice(tile.probability()?.as_raw());
     }
-    Ok((!tiles.is_empty()).then(|| cell::mean_entropy(&all)))
+    Ok((!tiles.is_empty()).then(|| grid_tile::mean_entropy(&all)))
 }
 
 /// Two maps of quantised probabilities; `level` is the first that counts as nucleus.

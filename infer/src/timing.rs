@@ -25,7 +25,7 @@ impl Stage {
 
 /// The stages of a slide.
 #[derive(Default)]
-pub struct Busy {
+pub struct StageTimings {
     /// Hashing the slide file.
     pub hash: Stage,
     /// Reading, decoding and resampling windows.
@@ -48,7 +48,7 @@ pub struct Busy {
     pub store: Stage,
 }
 
-impl Busy {
+impl StageTimings {
     /// Seconds by stage.
     pub fn seconds(&self) -> BTreeMap<String, f64> {
         let stages = [

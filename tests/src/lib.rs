@@ -9,7 +9,7 @@ use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile};
 use support::console::Silent;
 use train::data::RgbImage;
-use train::rng::Draw;
+use train::rng::CounterRng;
 
 /// A network narrow enough to run over many large images: the paper's depth and reach with an eighth of its channels.
 pub fn narrow() -> UNetConfig {
@@ -22,7 +22,7 @@ pub fn weights(config: &UNetConfig, seed: u64) -> Weights {
 }
 
 fn values(parameter: &Parameter, seed: u64) -> Array {
-    let mut draw = Draw::new(seed, &parameter.name, 0, 0, 0);
+    let mut draw = CounterRng::new(seed, &parameter.name, 0, 0, 0);
     let fan_in: usize = parameter.shape.iter().skip(1).product();
     let bound = (3.0 / fan_in as f64).sqrt();
     let mut value = || {
@@ -65,7 +65,7 @@ pub fn install_runtime() {
 
 /// Stained tissue from a distance: a pale ground with smooth shades and dark discs.
 pub fn tissue(width: usize, height: usize, seed: u64) -> RgbImage {
-    let mut draw = Draw::new(seed, "tissue", 0, 0, 0);
+    let mut draw = CounterRng::new(seed, "tissue", 0, 0, 0);
     let mut data: Vec<u8> = Vec::with_capacity(3 * width * height);
     for y in 0..height {
         for x in 0..width {

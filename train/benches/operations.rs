@@ -9,7 +9,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use models::graph::Conv;
 use train::network::kernels::{Activation, Cpu, Kernels, Norm, NormPoint, Source, Unit};
-use train::rng::Draw;
+use train::rng::CounterRng;
 
 const BATCH: usize = 4;
 const REPEATS: usize = 5;
@@ -26,7 +26,7 @@ fn best(mut work: impl FnMut()) -> f64 {
 }
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
-    let mut draw = Draw::new(1, name, 0, 0, 0);
+    let mut draw = CounterRng::new(1, name, 0, 0, 0);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw.normal() as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }

@@ -17,8 +17,8 @@ use crate::config::{Profile, RunConfig};
 use crate::fit::Fitted;
 use crate::network::Network;
 use crate::optimizer::Slot;
+use crate::parity_reference;
 use crate::step::Trainer;
-use crate::witness;
 
 /// The value of the metadata key `format`.
 pub const FORMAT: &str = "nuclei-checkpoint-1";
@@ -78,7 +78,7 @@ pub fn model_file(network: &Network, config: &RunConfig, decoding: Decoding, tra
     let mut file = weights_file(network, config, training)?;
     let facts = ModelFacts { decoding, ..ModelFacts::of(config) };
     file.metadata.insert("model".into(), serde_json::to_string(&facts)?);
-    file.arrays.extend(witness::arrays(network)?);
+    file.arrays.extend(parity_reference::arrays(network)?);
     Ok(file)
 }
 

@@ -8,7 +8,7 @@ use support::{Result, artifact, bail};
 
 use crate::data::image_file::{png_of_map, read_index};
 use crate::data::{Counts, Folder};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 use crate::scribble::auto::auto_scribbles;
 use crate::scribble::strokes::strokes;
 
@@ -47,8 +47,10 @@ impl Kind {
     /// The scribbles of one image.
     pub fn make(self, labels: &models::plane::Plane<u32>, seed: u64, id: &str) -> models::plane::Plane<u8> {
         match self {
-            Self::Auto(ratio) => auto_scribbles(labels, ratio, &mut Draw::new(seed, &format!("automatic scribbles of {id}"), 0, 0, 0)),
-            Self::Strokes(share) => strokes(labels, share, &mut Draw::new(seed, &format!("strokes of {id}"), 0, 0, 0)),
+            Self::Auto(ratio) => {
+                auto_scribbles(labels, ratio, &mut CounterRng::new(seed, &format!("automatic scribbles of {id}"), 0, 0, 0))
+            }
+            Self::Strokes(share) => strokes(labels, share, &mut CounterRng::new(seed, &format!("strokes of {id}"), 0, 0, 0)),
         }
     }
 }

@@ -7,12 +7,12 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 ///
 /// Two streams with different keys are independent, so nothing has to be saved or passed on: a resumed run draws what an uninterrupted one draws.
 #[derive(Clone, Debug)]
-pub struct Draw {
+pub struct CounterRng {
     key: u64,
     count: u64,
 }
 
-impl Draw {
+impl CounterRng {
     /// The stream for `purpose` ("augment", "order", ...) of sample `sample` in step `step` of epoch `epoch`.
     pub fn new(seed: u64, purpose: &str, epoch: u64, step: u64, sample: u64) -> Self {
         let key = [seed, epoch, step, sample].iter().fold(fnv1a(purpose), |key, part| mix((key ^ part).wrapping_add(GOLDEN)));
@@ -97,14 +97,14 @@ mod tests {
 
     #[test]
     fn a_stream_is_fixed_forever() {
-        let mut draw = Draw::new(7, "augment", 1, 2, 3);
+        let mut draw = CounterRng::new(7, "augment", 1, 2, 3);
         // Worked out with another program: checkpoints resume only while these numbers stay.
         assert_eq!([draw.bits(), draw.bits(), draw.bits()], [0x7d2a_9c78_103b_41d5, 0x5d24_1f9a_4a77_dc21, 0x487e_d8be_3ec7_011a]);
     }
 
     #[test]
     fn every_part_of_the_key_counts() {
-        let first = |seed, purpose, epoch, step, sample| Draw::new(seed, purpose, epoch, step, sample).bits();
+        let first = |seed, purpose, epoch, step, sample| CounterRng::new(seed, purpose, epoch, step, sample).bits();
         let all = [
             first(0, "a", 0, 0, 0),
             first(1, "a", 0, 0, 0),
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_distributions() {
-        let mut draw = Draw::new(0, "test", 0, 0, 0);
+        let mut draw = CounterRng::new(0, "test", 0, 0, 0);
         let moments = |values: &[f64]| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64)
@@ -136,7 +136,7 @@ mod tests {
     fn a_permutation_holds_every_number_once_and_each_order_is_as_likely() {
         let mut seen = std::collections::BTreeMap::new();
         for sample in 0..6000 {
-            let order = Draw::new(3, "order", 0, 0, sample).permutation(3);
+            let order = CounterRng::new(3, "order", 0, 0, sample).permutation(3);
             *seen.entry(order).or_insert(0) += 1;
         }
         assert_eq!(seen.len(), 6);

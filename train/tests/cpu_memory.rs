@@ -10,7 +10,7 @@ use models::weights::Weights;
 use train::config::{Profile, RunConfig};
 use train::network::Mode;
 use train::network::kernels::{Cpu, Kernels, Unit};
-use train::rng::Draw;
+use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer};
 
 const CROP: usize = 256;
@@ -31,7 +31,7 @@ fn bytes(kernels: Cpu, batch: usize) -> [usize; 2] {
     drop(tape);
     counted::start();
     for step in 0..2 {
-        trainer.step(&batch, Stage::WarmUp, 1.0, &mut Draw::new(0, "test", 0, step, 0)).unwrap();
+        trainer.step(&batch, Stage::WarmUp, 1.0, &mut CounterRng::new(0, "test", 0, step, 0)).unwrap();
     }
     [kept, counted::peak() - before]
 }

@@ -13,7 +13,7 @@ use models::weights::Weights;
 use train::config::{Profile, RunConfig};
 use train::network::kernels::Kernels;
 use train::network::kernels::cuda::{Cuda, Geometry, Machine, Pass, Value};
-use train::rng::Draw;
+use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer};
 
 /// A device that has memory, and does nothing.
@@ -75,7 +75,7 @@ fn peak(map_type: DType, batch: usize) -> usize {
     for step in 0..2 {
         let batch = Batch { image: image(), scribble: (0..pixels).map(label).collect(), average: vec![0.0; pixels], updates: 1 };
         counted::start();
-        let losses = trainer.step(&batch, Stage::Full, 1.0, &mut Draw::new(0, "test", 0, step, 0)).unwrap();
+        let losses = trainer.step(&batch, Stage::Full, 1.0, &mut CounterRng::new(0, "test", 0, step, 0)).unwrap();
         assert_eq!(losses.contrast.len(), 2);
     }
     drop(ahead);

@@ -17,7 +17,7 @@ use train::loss::{Contrast, IGNORE, Sampling, contrast_of_maps, contrast_on, cro
 use train::network::kernels::{Cpu, Kernels};
 use train::network::{Network, initial_weights};
 use train::optimizer::{Part, RAdam, Rate};
-use train::rng::Draw;
+use train::rng::CounterRng;
 use train::step::{Batch, Losses, Stage, Trainer};
 
 fn map(name: &str, shape: [usize; 4]) -> Tensor {
@@ -63,7 +63,7 @@ fn every_rule_on(kernels: &dyn Kernels) {
             [(PairRule::Same, Reduction::Sum3, false), (PairRule::And, Reduction::PairMean, true), (PairRule::Or, Reduction::Sum3, false)]
         {
             let contrast = Contrast { tau: 0.1, pair_rule, reduction, self_pairs };
-            let draw = || Draw::new(1, "test", 0, 0, 0);
+            let draw = || CounterRng::new(1, "test", 0, 0, 0);
             let exact = contrast_of_maps(&contrast, &z, &labels, sampling, 3.0, &mut draw()).unwrap();
             let z = z.to_device(kernels.device()).unwrap();
             let (found, gradient) = contrast_on(kernels, &contrast, &z, &labels, sampling, 3.0, &mut draw()).unwrap();
@@ -85,7 +85,7 @@ fn edges_on(kernels: &dyn Kernels) {
     let z = map("z", [1, 80, 8, 8]);
     let of = |labels: &[u8], z: &Tensor| {
         let z = z.to_device(kernels.device()).unwrap();
-        contrast_on(kernels, &contrast, &z, labels, sampling, 1.0, &mut Draw::new(1, "test", 0, 0, 0)).unwrap()
+        contrast_on(kernels, &contrast, &z, labels, sampling, 1.0, &mut CounterRng::new(1, "test", 0, 0, 0)).unwrap()
     };
     let labels: Vec<u8> = (0..64).map(|i| (i % 2) as u8).collect();
     assert!(of(&labels, &z).0.read().unwrap() > 0.0);
@@ -148,7 +148,7 @@ fn trained(config: &RunConfig, kernels: &Arc<dyn Kernels>) -> Trained {
         let batch =
             Batch { image: kernels.fused().map_or(image.clone(), |fused| fused.stage(&image).unwrap()), scribble, average, updates: 9 };
         let stage = if step == 0 { Stage::WarmUp } else { Stage::Full };
-        losses.push(trainer.step(&batch, stage, 1.0, &mut Draw::new(0, "test", 0, u64::from(step), 0)).unwrap());
+        losses.push(trainer.step(&batch, stage, 1.0, &mut CounterRng::new(0, "test", 0, u64::from(step), 0)).unwrap());
     }
     (losses, trainer.network.weights().unwrap(), trainer.evaluated().weights().unwrap())
 }
@@ -187,11 +187,12 @@ fn same_steps(device: &str, found: &Trained, exact: &Trained, of_losses: f64, of
 fn a_checkpoints_word_is_exact() {
     let graph = unet(&small_config(&[]).network);
     let weights = initial_weights(&graph, 1);
-    let of = |kernels: Arc<dyn Kernels>| train::witness::arrays(&Network::new(graph.clone(), &weights, kernels).unwrap()).unwrap();
+    let of = |kernels: Arc<dyn Kernels>| train::parity_reference::arrays(&Network::new(graph.clone(), &weights, kernels).unwrap()).unwrap();
     let exact = of(Arc::new(Cpu::default()));
     for map_type in [DType::F32, DType::BF16] {
         for (device, kernels) in devices(map_type) {
-            let (found, exact) = (&of(kernels)[train::witness::PROBABILITY].data, &exact[train::witness::PROBABILITY].data);
+            let (found, exact) =
+                (&of(kernels)[train::parity_reference::PROBABILITY].data, &exact[train::parity_reference::PROBABILITY].data);
             assert!(found.iter().zip(exact).all(|(f, e)| (f - e).abs() <= 1e-4), "{device}");
         }
     }

@@ -4,12 +4,12 @@ use models::plane::Plane;
 use train::config::{DataConfig, GeoJsonConfig, LabelMap, Profile, RunConfig};
 use train::data::image_file::{png_of_map, read_index, read_rgb};
 use train::data::{index, read_scribble};
-use train::rng::Draw;
+use train::rng::CounterRng;
 use train::scribble::geojson;
 
 /// Changed, cut or doubled at up to four places.
 fn damaged(bytes: &[u8], case: u64) -> Vec<u8> {
-    let mut draw = Draw::new(1, "damage", 0, 0, case);
+    let mut draw = CounterRng::new(1, "damage", 0, 0, case);
     let mut bytes = bytes.to_vec();
     for _ in 0..=draw.below(4) {
         let at = draw.below(bytes.len().max(1)).min(bytes.len());

@@ -14,7 +14,7 @@ use train::network::kernels::{Cpu, Kernels, Reference};
 use train::network::{Mode, Network};
 use train::optimizer::{RAdam, Rate};
 use train::pseudo_labels::PseudoLabels;
-use train::rng::Draw;
+use train::rng::CounterRng;
 
 fn u8s(tensor: &Tensor) -> Vec<u8> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
@@ -120,7 +120,7 @@ fn contrast_of_maps_finds_the_vectors_and_carries_gradients_through_the_normalis
         let labels = u8s(&golden[&format!("{delta}.labels")]);
         let sampling = Sampling { max_per_class: MaxPerClass::Unbounded(Unbounded::None), scope: Scope::Batch };
         for (draw, key, contrast) in cases(&golden, delta).into_iter().filter(|(draw, ..)| draw.ends_with("all")) {
-            let term = contrast_of_maps(&contrast, z, &labels, sampling, 1.0, &mut Draw::new(0, "test", 0, 0, 0)).unwrap();
+            let term = contrast_of_maps(&contrast, z, &labels, sampling, 1.0, &mut CounterRng::new(0, "test", 0, 0, 0)).unwrap();
             let expected = scalar(&golden[&format!("{key}.loss")]);
             assert!((term.value - expected).abs() <= 1e-5 * expected.abs(), "{key}");
             let mut at_rows = Vec::new();

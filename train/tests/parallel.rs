@@ -19,7 +19,7 @@ use train::network::Mode;
 use train::network::kernels::{Cpu, Kernels};
 use train::optimizer::{RAdam, Rate};
 use train::parallel::{Group, HostGroup, Rank};
-use train::rng::Draw;
+use train::rng::CounterRng;
 use train::step::{Batch, Losses, Stage, Trainer};
 
 const SIDE: usize = 32;
@@ -31,7 +31,7 @@ fn config(sets: &[&str]) -> RunConfig {
 
 /// Two images, which differ by `seed`, of which the first `scribbled` rows have labels.
 fn half(seed: u64, scribbled: usize) -> Batch {
-    let mut draw = Draw::new(seed, "half", 0, 0, 0);
+    let mut draw = CounterRng::new(seed, "half", 0, 0, 0);
     let image: Vec<f32> = (0..2 * 3 * SIDE * SIDE).map(|_| draw.normal() as f32).collect();
     let label = |i: usize| if i % (SIDE * SIDE) / SIDE < scribbled { u8::from((i / 8).is_multiple_of(2)) } else { IGNORE };
     let scribble = (0..2 * SIDE * SIDE).map(label).collect();
@@ -65,7 +65,7 @@ fn together(
                 let rank = group.rank();
                 trainer.join(Arc::new(group));
                 let step = |step| {
-                    let draw = &mut Draw::new(0, "test", 0, step, 0);
+                    let draw = &mut CounterRng::new(0, "test", 0, step, 0);
                     trainer.step(&batches(rank, step), Stage::Full, 1.0, draw).unwrap()
                 };
                 let losses = (0..steps).map(step).collect();
@@ -132,7 +132,7 @@ fn two_ranks_with_the_same_half_are_one_rank() {
     let config = config(&[]);
     let found = together(&config, cpus(), 3, |_, step| half(step, 20));
     let (mut trainer, _) = Trainer::new(&config, &Weights::new(), &cpus()[0]).unwrap();
-    let step = |step| trainer.step(&half(step, 20), Stage::Full, 1.0, &mut Draw::new(0, "test", 0, step, 0)).unwrap();
+    let step = |step| trainer.step(&half(step, 20), Stage::Full, 1.0, &mut CounterRng::new(0, "test", 0, step, 0)).unwrap();
     let losses: Vec<Losses> = (0..3).map(step).collect();
     assert!(losses.iter().all(|loss| loss.contrast.iter().all(|(_, value)| *value > 0.0)), "both terms are there: {losses:?}");
     for found in found {
@@ -227,8 +227,9 @@ fn gpus_average_as_ranks_in_memory_do() {
             scope.spawn(move || {
                 let number = rank.group.rank() as u64;
                 trainer.join(rank.group);
-                let step =
-                    |step| trainer.step(&half(2 * step + number, 20), Stage::Full, 1.0, &mut Draw::new(0, "test", 0, step, 0)).unwrap();
+                let step = |step| {
+                    trainer.step(&half(2 * step + number, 20), Stage::Full, 1.0, &mut CounterRng::new(0, "test", 0, step, 0)).unwrap()
+                };
                 let losses = (0..2).map(step).collect();
                 (losses, weights(&trainer))
             })

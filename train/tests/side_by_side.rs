@@ -230,7 +230,7 @@ fn runs_are_set_side_by_side() {
     let data = data.display().to_string();
     let given = ["compare", &data, &at("a"), &at("b"), "-o", &at("c")];
     let (code, stdout, stderr) = program(&[&given[..], &["--names", "scribbles,both <stages>", "--images", "2"]].concat());
-    assert!(code == 0 && stdout.contains("Lead over scribbles") && stdout.contains("both <stages>"), "{stdout}{stderr}");
+    assert!(code == 0 && stdout.contains("PairedDifference over scribbles") && stdout.contains("both <stages>"), "{stdout}{stderr}");
     let html = std::fs::read_to_string(folder.path().join("c/compare.html")).unwrap();
     assert!(html.contains("both &lt;stages&gt;") && html.contains("<svg") && !html.contains("<stages>"));
     assert_eq!(html.matches("data:image/png;base64,").count(), 2);

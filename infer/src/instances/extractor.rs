@@ -11,7 +11,7 @@ use super::runs::{contains, of_row};
 
 /// What a band of rows finished.
 #[derive(Debug, Default)]
-pub struct Harvest {
+pub struct FinishedInstances {
     /// Nuclei, ids ascending.
     pub instances: Vec<Instance>,
     /// No later nucleus has a pixel above this row.
@@ -63,7 +63,7 @@ impl Extractor {
     }
 
     /// Takes the next rows, `n * width` values `round(255 p)`, and the colours of their pixels, three bytes each.
-    pub fn push(&mut self, rows: &[u8], colours: &[u8]) -> Harvest {
+    pub fn push(&mut self, rows: &[u8], colours: &[u8]) -> FinishedInstances {
         assert_eq!((rows.len() % self.width, colours.len()), (0, 3 * rows.len()), "rows are taken whole, with their colours");
         let mut found = Vec::new();
         let mut runs = Vec::new();
@@ -74,17 +74,17 @@ impl Extractor {
             self.finish_row(&mut found);
             self.row += 1;
         }
-        Harvest { instances: found, settled_rows: self.settled_rows(), rows_taken: self.row }
+        FinishedInstances { instances: found, settled_rows: self.settled_rows(), rows_taken: self.row }
     }
 
     /// Ends the image.
-    pub fn finish(mut self) -> Harvest {
+    pub fn finish(mut self) -> FinishedInstances {
         assert_eq!(self.row, self.height, "the image ends after its last row");
         let mut found = Vec::new();
         self.open.push_row(&[], &[], &[]);
         self.finish_row(&mut found);
         assert!(self.pending.is_empty(), "no component is open, so none can enclose another");
-        Harvest { instances: found, settled_rows: self.height, rows_taken: self.height }
+        FinishedInstances { instances: found, settled_rows: self.height, rows_taken: self.height }
     }
 
     /// A pending component begins below an open one that may enclose it, so the open ones tell.

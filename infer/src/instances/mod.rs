@@ -16,7 +16,7 @@ pub mod open;
 pub mod runs;
 pub mod shape;
 
-pub use extractor::{Extractor, Harvest};
+pub use extractor::{Extractor, FinishedInstances};
 pub use runs::Run;
 
 use boundary::Ring;

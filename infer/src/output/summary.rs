@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::golden::Outcome;
-use crate::quality::light::Facts;
+use crate::quality::status::Facts;
 use slides::scaled::Scale;
 use slides::{LostTile, Mpp};
 

@@ -17,7 +17,7 @@ use super::simplify::simplified;
 use super::summary::NucleusFacts;
 use super::table::TableWriter;
 use super::{Extra, Files, Frame, Nucleus, Outlines};
-use crate::instances::Harvest;
+use crate::instances::FinishedInstances;
 use slides::scaled::Scale;
 
 /// Names the source of nuclei in their ids.
@@ -82,7 +82,7 @@ impl Writers {
     }
 
     /// Adds what a band finished.
-    pub fn add(&mut self, harvest: &Harvest) -> Result<()> {
+    pub fn add(&mut self, harvest: &FinishedInstances) -> Result<()> {
         let made = harvest.instances.par_iter().map(|instance| {
             let nucleus = Nucleus::new(instance, &self.frame);
             let drawn = (self.simplify_px > 0.0).then(|| self.frame.place(&simplified(&instance.rings, self.simplify_px)));

@@ -6,7 +6,7 @@
 //! All queues are bounded, and no window is read more than `BANDS_AHEAD` bands ahead, so that memory does not grow with the
 //! slide. Windows that are not wanted are neither read nor computed. What comes out depends neither on the numbers of threads nor on the batch.
 
-mod gate;
+mod read_ahead;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,8 +21,8 @@ use support::{Result, bail};
 
 use crate::segmenter::Network;
 use crate::tile::{TileGrid, Window, Windows};
-use crate::timing::Busy;
-use gate::Gate;
+use crate::timing::StageTimings;
+use read_ahead::ReadAheadLimit;
 use slides::{Rgb, ScaledSlide};
 
 /// How long a batch waits for another window before it runs with fewer.
@@ -45,7 +45,7 @@ pub struct Job<'a> {
     /// Not 0: the run is to end soon, with an error.
     pub stop: &'a AtomicUsize,
     /// Where time goes.
-    pub busy: &'a Busy,
+    pub busy: &'a StageTimings,
 }
 
 /// Rows of the image's full width.
@@ -67,7 +67,7 @@ type Answer = (usize, Vec<u8>);
 /// Runs the job; `on_band` gets every band once, from top to bottom, on the calling thread.
 pub fn run(job: &Job<'_>, networks: &mut [Box<dyn Network>], mut on_band: impl FnMut(Band) -> Result<()>) -> Result<()> {
     assert!(!networks.is_empty() && job.batch > 0 && job.readers > 0, "a pipeline needs a network, a reader and a batch");
-    let gate = Gate::default();
+    let gate = ReadAheadLimit::default();
     let next = AtomicUsize::new(0);
     let work = Work::of(job);
     thread::scope(|scope| {
@@ -126,7 +126,7 @@ impl Job<'_> {
 }
 
 /// Reads windows in raster order until there are no more, or nobody takes them.
-fn read(job: &Job<'_>, work: &Work, next: &AtomicUsize, gate: &Gate, out: &SyncSender<Read>) -> Result<()> {
+fn read(job: &Job<'_>, work: &Work, next: &AtomicUsize, gate: &ReadAheadLimit, out: &SyncSender<Read>) -> Result<()> {
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some((place, group)) = work.groups.get(index) else { return Ok(()) };
@@ -220,7 +220,13 @@ fn next_batch(size: usize, windows: &Mutex<Receiver<Read>>) -> Vec<Read> {
 }
 
 /// Puts cores into bands and hands bands on in order.
-fn stitch(job: &Job<'_>, work: &Work, gate: &Gate, answers: &Receiver<Answer>, on_band: &mut impl FnMut(Band) -> Result<()>) -> Result<()> {
+fn stitch(
+    job: &Job<'_>,
+    work: &Work,
+    gate: &ReadAheadLimit,
+    answers: &Receiver<Answer>,
+    on_band: &mut impl FnMut(Band) -> Result<()>,
+) -> Result<()> {
     let mut open: BTreeMap<usize, (Vec<u8>, usize)> = BTreeMap::new();
     let (mut done, mut windows_done) = (0, 0);
     let empty = |band: usize| vec![0; job.grid.bands()[band].core_length * job.grid.image[0]];

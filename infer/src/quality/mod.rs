@@ -7,8 +7,8 @@
 //!
 //! Cells are those of [`crate::tissue`], counted from the corner of the slide: nothing depends on how a run is cut.
 
-pub mod cell;
-pub mod light;
+pub mod grid_tile;
+pub mod status;
 
 use models::colour::{CELL, ColourStatistics};
 use rayon::prelude::*;
@@ -16,8 +16,8 @@ use support::Result;
 use support::artifact::AtomicFile;
 
 use crate::output::pyramid::PyramidWriter;
-use cell::{Figures, figures};
-use light::{Counts, Facts};
+use grid_tile::{Figures, figures};
+use status::{Counts, Facts};
 
 /// Whole rows of an image from a row that is a multiple of [`CELL`] on; [`CELL`] of them, or fewer at the image's end.
 pub struct Strip {

@@ -13,17 +13,17 @@ use support::{Error, Result, bail};
 use super::plan::Plan;
 use super::store::Store;
 use super::{Shard, ShardReport};
-use crate::instances::{Extractor, Harvest};
+use crate::instances::{Extractor, FinishedInstances};
 use crate::output::Files;
 use crate::output::overlay::Overlay;
 use crate::output::pyramid::PyramidWriter;
 use crate::output::summary::NucleusFacts;
 use crate::output::writers::{Source, Wanted, Writers};
 use crate::pipeline::{self, Band, Job};
-use crate::quality::light::Facts as QualityFacts;
+use crate::quality::status::Facts as QualityFacts;
 use crate::quality::{Quality, Strip};
 use crate::segmenter::Network;
-use crate::timing::Busy;
+use crate::timing::StageTimings;
 use slides::{LostTile, ScaledSlide};
 
 /// Bytes of bands of which one more may wait before each writer.
@@ -67,7 +67,7 @@ impl Plan<'_> {
             let (map_in, map) = sync_channel::<Arc<Band>>(room);
             let (bands_in, bands) = sync_channel::<Arc<Band>>(room);
             let (store_in, to_store) = sync_channel::<Arc<Band>>(room);
-            let (harvests_in, harvests) = sync_channel::<Harvest>(2);
+            let (harvests_in, harvests) = sync_channel::<FinishedInstances>(2);
             let busy = self.busy;
             let map = scope.spawn(move || write_map(probability, &map, busy));
             let nuclei = scope.spawn(move || write_nuclei(writers, &harvests, busy));
@@ -202,14 +202,14 @@ fn joined<T>(hand: thread::ScopedJoinHandle<'_, T>) -> T {
     hand.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn write_map(mut map: PyramidWriter, bands: &Receiver<Arc<Band>>, busy: &Busy) -> Result<PyramidWriter> {
+fn write_map(mut map: PyramidWriter, bands: &Receiver<Arc<Band>>, busy: &StageTimings) -> Result<PyramidWriter> {
     for band in bands {
         busy.probability.time(|| map.push(&band.rows))?;
     }
     Ok(map)
 }
 
-fn write_nuclei(mut writers: Writers, harvests: &Receiver<Harvest>, busy: &Busy) -> Result<Writers> {
+fn write_nuclei(mut writers: Writers, harvests: &Receiver<FinishedInstances>, busy: &StageTimings) -> Result<Writers> {
     for harvest in harvests {
         busy.nuclei.time(|| writers.add(&harvest))?;
     }
@@ -217,7 +217,13 @@ fn write_nuclei(mut writers: Writers, harvests: &Receiver<Harvest>, busy: &Busy)
 }
 
 /// Hands on what each strip finished; an image whose last rows never come is not ended.
-fn extract(mut extractor: Extractor, height: usize, strips: &Receiver<Strip>, busy: &Busy, mut found: impl FnMut(Harvest) -> bool) {
+fn extract(
+    mut extractor: Extractor,
+    height: usize,
+    strips: &Receiver<Strip>,
+    busy: &StageTimings,
+    mut found: impl FnMut(FinishedInstances) -> bool,
+) {
     let mut rows = 0;
     for strip in strips {
         let harvest = busy.instances.time(|| extractor.push(&strip.probabilities, &strip.colours));

@@ -32,7 +32,7 @@ use crate::output::summary::Status;
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
 use crate::segmenter::Network;
-use crate::timing::Busy;
+use crate::timing::StageTimings;
 pub use halo::Halo;
 use plan::Plan;
 use slides::Access;
@@ -202,7 +202,7 @@ fn with_plan<T>(
         bail!("the card of the model {} names no class", card.name);
     };
     let opened = slides::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })?;
-    let busy = Busy::default();
+    let busy = StageTimings::default();
     let slide_sha256 = busy.hash.time(|| artifact::sha256_of_file(slide))?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256, class };
     let plan = Plan::new(opened.as_ref(), card, &source, networks[0].windows(), options, &busy)?;

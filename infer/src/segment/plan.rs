@@ -19,7 +19,7 @@ use crate::output::summary::{
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Frame, Outlines};
 use crate::tile::{TileGrid, Window, Windows};
-use crate::timing::Busy;
+use crate::timing::StageTimings;
 use crate::tissue::{Tissue, given};
 use slides::scaled::Scale;
 use slides::{LostTile, Mpp, Rgb, Slide};
@@ -40,7 +40,7 @@ pub(super) struct Plan<'a> {
     pub(super) extra: &'a [Extra],
     pub(super) outlines: &'a Outlines,
     pub(super) stop: &'a AtomicUsize,
-    pub(super) busy: &'a Busy,
+    pub(super) busy: &'a StageTimings,
     /// The slide made small for the overlay.
     pub(super) picture: Rgb,
     pub(super) tissue: Tissue,
@@ -59,7 +59,7 @@ impl<'a> Plan<'a> {
         source: &Source<'_>,
         windows: Windows,
         options: &'a Options,
-        busy: &'a Busy,
+        busy: &'a StageTimings,
     ) -> Result<Self> {
         let mpp = options.mpp.map(Mpp::given).transpose()?.or(slide.facts().mpp);
         let scale = Scale::choose(slide, mpp, card.microns_per_pixel)?;

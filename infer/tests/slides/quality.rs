@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use infer::output::Summary;
-use infer::quality::light::Light;
+use infer::quality::status::QcStatus;
 use infer::segment::{Options, segment};
 use infer::segmenter::Network;
 use models::card::{ModelCard, Training};
@@ -51,23 +51,23 @@ fn a_blurred_and_a_recoloured_slide_are_flagged_and_the_original_is_not() {
 
     let original = judge(&picture, &known);
     let stain = original.stain.unwrap();
-    assert_eq!((original.light, original.cells.green), (Light::Green, 24), "{original:?}");
+    assert_eq!((original.light, original.cells.green), (QcStatus::Green, 24), "{original:?}");
     assert!(stain.mean.unwrap() < 2.0 && original.entropy.mean.unwrap() < 0.2);
 
     let pixels = image::RgbImage::from_raw(700, 500, picture.data.clone()).unwrap();
     let blurred = Rgb { data: image::imageops::blur(&pixels, 2.5).into_raw(), ..picture };
     let found = judge(&blurred, &known);
-    assert!(found.light > Light::Green && found.focus.light == found.light, "{found:?}");
+    assert!(found.light > QcStatus::Green && found.focus.light == found.light, "{found:?}");
 
     let picture = tissue(&mut Random(17), 700, 500);
     let green = map(&picture, |[r, g, b]| [g, b, r]);
     let found = judge(&green, &known);
-    assert_eq!((found.light, found.stain.unwrap().light, found.focus.light), (Light::Red, Light::Red, Light::Green), "{found:?}");
+    assert_eq!((found.light, found.stain.unwrap().light, found.focus.light), (QcStatus::Red, QcStatus::Red, QcStatus::Green), "{found:?}");
     let options = Options { expected_entropy: Some(0.5), out: folder.path().to_owned(), ..Options::default() };
     let used_to_doubt = segment(&folder.path().join("a.tif"), &known, "ab", &mut [Box::new(Sure)], &options, &Silent).unwrap().quality;
-    assert_eq!((used_to_doubt.entropy.limits.amber, used_to_doubt.entropy.light), (0.75, Light::Green));
+    assert_eq!((used_to_doubt.entropy.limits.amber, used_to_doubt.entropy.light), (0.75, QcStatus::Green));
     let unknown = judge(&green, &card(Some(0.5)));
-    assert_eq!((unknown.light, unknown.stain), (Light::Green, None));
+    assert_eq!((unknown.light, unknown.stain), (QcStatus::Green, None));
     let text = std::fs::read_to_string(folder.path().join("a/summary.json")).unwrap();
     assert!(text.contains("\"light\": \"green\"") && text.contains("\"stain\": null"));
 }

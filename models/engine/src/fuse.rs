@@ -94,12 +94,12 @@ fn read_parts(net: &mut Net, id: usize) {
 pub fn stages(net: &Net) -> Vec<Stage> {
     let readers = needed_readers(net);
     let mut stages: Vec<Stage> = Vec::new();
-    let mut wanted = vec![false; net.nodes.len()];
-    wanted[net.logit] = true;
+    let mut first_needed = vec![false; net.nodes.len()];
+    first_needed[net.logit] = true;
     for id in (0..net.nodes.len()).rev().filter(|&id| readers[id] > 0) {
-        if wanted[id] {
+        if first_needed[id] {
             let stage = stage(net, id, &readers);
-            stage.sources.iter().map(|source| source.value).chain(stage.plus).for_each(|value| wanted[value] = true);
+            stage.sources.iter().map(|source| source.value).chain(stage.plus).for_each(|value| first_needed[value] = true);
             stages.push(stage);
         }
     }

@@ -8,9 +8,9 @@
 //! | `join` | steps whose maps between them never exist |
 //! | `program` | the kernel and the weights of each stage, made once |
 //! | `run` | a program on an image, some columns after the other: no more memory for a long image than for a short one |
-//! | `reach`, `slab` | which columns of a map are read, and which are still needed |
+//! | `reach`, `row_ring` | which columns of a map are read, and which are still needed |
 //! | `step` | one step on some columns |
-//! | `turned` | rows and columns exchanged |
+//! | `transposed` | rows and columns exchanged |
 //!
 //! Sums run in an order that depends neither on the number of threads nor on the batch: the same bits. Winograd's form works on tiles of
 //! 4x4 at every resolution, and each of a tile's values is rounded along with its neighbours: a pixel of two windows that see all it can
@@ -24,10 +24,10 @@ mod net;
 mod program;
 mod reach;
 mod read;
+mod row_ring;
 mod run;
-mod slab;
 mod step;
-mod turned;
+mod transposed;
 mod up;
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use support::{Context, Error, Result};
 
 pub use program::Program;
-use run::Room;
+use run::Workspace;
 
 /// Reads the network of an ONNX graph and prepares it for an instruction set, which must be among [`Isa::available`].
 ///
@@ -56,7 +56,7 @@ pub fn prepare(graph: &GraphProto, stride: usize, isa: Isa) -> Result<Program> {
 pub struct Engine {
     program: Arc<Program>,
     threads: ThreadPool,
-    room: Room,
+    workspace: Workspace,
     /// Columns that a turn takes; `None`: by the image.
     at_once: Option<usize>,
 }
@@ -68,7 +68,7 @@ impl Engine {
         let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { threads };
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("native {i}")).build();
         let threads = threads.map_err(Error::from).doing(|| "starting threads")?;
-        Ok(Self { program, threads, room: Room::new(), at_once: None })
+        Ok(Self { program, threads, workspace: Workspace::new(), at_once: None })
     }
 
     /// Takes images so many columns at a time.
@@ -106,14 +106,14 @@ impl Engine {
         T: Copy + Default + Send + Sync,
     {
         let [batch, height, width] = shape;
-        let Self { program, threads, room, at_once } = self;
+        let Self { program, threads, workspace, at_once } = self;
         let at_once = at_once.unwrap_or_else(|| run::columns_at_once(height, width));
         let mut all = vec![T::default(); batch * height * width];
         let pixels = height * width;
         threads.install(|| {
             for (image, out) in images.chunks_exact(3 * pixels).zip(all.chunks_exact_mut(pixels)) {
-                program.run(image, width, at_once, room, |first, columns| {
-                    of(columns, &mut |columns| turned::put(columns, first, width, out));
+                program.run(image, width, at_once, workspace, |first, columns| {
+                    of(columns, &mut |columns| transposed::put(columns, first, width, out));
                 });
             }
         });

@@ -7,7 +7,7 @@ use super::fuse::{self, Source, Stage};
 use super::join;
 use super::layout::Layout;
 use super::net::{Conv, Net, Op};
-use super::turned;
+use super::transposed;
 
 /// What is run, in order. Made once for a model, shared by all who run it.
 pub struct Program {
@@ -79,8 +79,8 @@ pub(super) struct Convolution {
 pub(super) enum Form {
     /// 3x3 with stride 1.
     Winograd(Prepared),
-    /// Few channels: panels, see [`kernels::patches`].
-    Patches(Buffer),
+    /// Few channels: panels, see [`kernels::im2col`].
+    Im2col(Buffer),
     /// Any other: panels, see [`kernels::gather`].
     Gather(Buffer),
     /// One channel of output: `[tap][channel]`.
@@ -102,7 +102,7 @@ pub(super) struct Block {
 impl Program {
     /// Decides and prepares everything that does not depend on the size of images.
     pub fn new(mut net: Net, isa: Isa) -> Self {
-        turned::turn(&mut net);
+        transposed::transpose(&mut net);
         fuse::simplify(&mut net);
         let stages = fuse::stages(&net);
         let mut layouts: Vec<Option<Layout>> = vec![None; net.nodes.len()];
@@ -186,7 +186,7 @@ fn work(net: &Net, stage: &Stage, reads: &[&Layout], layout: &Layout, isa: Isa) 
         Op::Conv(conv) => Work::Conv(convolution(conv, reads, layout, is_single(net, stage, reads), isa)),
         Op::Affine { gain, offset } => Work::Affine { gain: layout.spread(gain), offset: layout.spread(offset) },
         Op::Depthwise(conv) => {
-            let taps = depthwise::turned(&conv.weight, conv.bias.len(), 9);
+            let taps = depthwise::transposed(&conv.weight, conv.bias.len(), 9);
             let weights = taps.chunks_exact(conv.bias.len()).flat_map(|tap| layout.spread(tap)).collect();
             Work::Depthwise { stride: conv.stride, weights, bias: layout.spread(&conv.bias) }
         }
@@ -214,7 +214,7 @@ fn convolution(conv: &Conv, reads: &[&Layout], layout: &Layout, is_single: bool,
         if conv.kernel == 3 && conv.stride == 1 && reads.iter().all(|layout| layout.width.is_multiple_of(16)) {
             Form::Winograd(Prepared::new(isa, &panels, inputs, layout.width))
         } else if inputs < 16 {
-            Form::Patches(panels)
+            Form::Im2col(panels)
         } else {
             Form::Gather(panels)
         }

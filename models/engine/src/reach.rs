@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use kernels::Margin;
+use kernels::HaloRows;
 
 use super::fuse::Source;
 use super::program::{Step, Work};
@@ -49,13 +49,13 @@ impl Reach {
     }
 
     /// The rows of a map of `total` rows that results `rows` read, and which of them lie around those that the results stand for.
-    pub fn reads(self, rows: &Range<usize>, total: usize) -> (Range<usize>, Margin) {
+    pub fn reads(self, rows: &Range<usize>, total: usize) -> (Range<usize>, HaloRows) {
         let (half, scale) = (self.side / 2, 1 + usize::from(self.halved));
         let own = rows.start * self.stride / scale..rows.end * self.stride / scale;
         let last = (rows.end * self.stride + half).saturating_sub(self.stride - 1);
         let start = (rows.start * self.stride).saturating_sub(half) / scale;
         let read = start..last.div_ceil(scale).clamp(own.end, total.max(own.end));
-        let margin = Margin { above: own.start - read.start, below: read.end - own.end };
+        let margin = HaloRows { above: own.start - read.start, below: read.end - own.end };
         (read, margin)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Each turn takes some more columns of the image; every step then makes the columns of its map that have become possible, and what
 //! nobody will read again is forgotten. So a band of a slide needs the memory of some columns, however long it is, and no column is
-//! computed twice. Kernels see rows and columns exchanged (see `turned`): what is a column here is a row in memory.
+//! computed twice. Kernels see rows and columns exchanged (see `transposed`): what is a column here is a row in memory.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,9 +14,9 @@ use kernels::{Pool, sigmoid};
 
 use super::program::{Program, Step, Work};
 use super::reach::Reach;
-use super::slab::Slab;
+use super::row_ring::RowRing;
 use super::step::Reads;
-use super::turned;
+use super::transposed;
 
 /// Pixels of the image that a turn takes, about. With twice as many, networks of full width are some per cent faster and take 200 MB more.
 const PIXELS: usize = 1 << 19;
@@ -24,7 +24,7 @@ const PIXELS: usize = 1 << 19;
 const COLUMNS: usize = 128;
 
 /// What is kept from one image to the next: memory, and tables of places by the sizes of maps.
-pub struct Room {
+pub struct Workspace {
     pub(super) pool: Pool,
     tables: Mutex<HashMap<Geometry, Arc<Class>>>,
     /// Pixels of the largest turns so far.
@@ -34,7 +34,7 @@ pub struct Room {
 /// Tables that are kept; images of more sizes than that take turns.
 const TABLES: usize = 64;
 
-impl Room {
+impl Workspace {
     /// Nothing yet.
     pub fn new() -> Self {
         Self { pool: Pool::new(), tables: Mutex::default(), largest: 0 }
@@ -72,23 +72,23 @@ pub(super) struct Extent {
 impl Program {
     /// Probabilities of an image of `width` columns, whose extents are multiples of the network's stride: columns from left to right, as
     /// they become known, with the number of the first; `[column][row]`. Each turn takes `at_once` columns.
-    pub fn run(&self, image: &[u8], width: usize, at_once: usize, room: &mut Room, mut found: impl FnMut(usize, &[f32])) {
+    pub fn run(&self, image: &[u8], width: usize, at_once: usize, workspace: &mut Workspace, mut found: impl FnMut(usize, &[f32])) {
         let size = Extent { columns: width, rows: image.len() / 3 / width };
-        room.prepare(at_once * size.rows);
+        workspace.prepare(at_once * size.rows);
         let mut run = Run::new(self, image, size, at_once);
         while run.maps[self.logit].end() < width {
             for (index, step) in self.steps.iter().enumerate() {
                 let columns = run.possible(step, &|value| run.maps[value].end());
                 if !columns.is_empty() {
-                    run.advance(step, columns.clone(), room);
+                    run.advance(step, columns.clone(), workspace);
                 }
                 if step.value == self.logit {
-                    run.hand_out(step, columns, room, &mut found);
+                    run.emit(step, columns, workspace, &mut found);
                 }
-                run.forget(index, &room.pool);
+                run.forget(index, &workspace.pool);
             }
         }
-        run.maps.iter_mut().for_each(|map| map.clear(&room.pool));
+        run.maps.iter_mut().for_each(|map| map.clear(&workspace.pool));
     }
 
     /// Columns and rows of every value's map.
@@ -115,7 +115,7 @@ struct Run<'a> {
     extents: Vec<Extent>,
     /// By value: columns that a turn makes at most, that many in the long run.
     most: Vec<usize>,
-    maps: Vec<Slab>,
+    maps: Vec<RowRing>,
     /// By value: columns that are kept from one turn to the next at most.
     kept: Vec<usize>,
 }
@@ -124,9 +124,9 @@ impl<'a> Run<'a> {
     fn new(program: &'a Program, image: &'a [u8], size: Extent, at_once: usize) -> Self {
         let extents = program.extents(size);
         let most = extents.iter().map(|extent| (at_once * extent.columns).div_ceil(size.columns).next_multiple_of(4)).collect();
-        let maps = extents.iter().zip(&program.widths).map(|(extent, width)| Slab::new(extent.rows * width)).collect();
+        let maps = extents.iter().zip(&program.widths).map(|(extent, width)| RowRing::new(extent.rows * width)).collect();
         let mut run = Self { program, image, extents, most, maps, kept: vec![0; program.values] };
-        run.kept = run.rehearse();
+        run.kept = run.dry_run();
         run
     }
 
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
     ///
     /// # Panics
     /// If a turn brings nothing: it would go on for ever.
-    fn rehearse(&self) -> Vec<usize> {
+    fn dry_run(&self) -> Vec<usize> {
         let mut rows = vec![0..0; self.program.values];
         let mut kept = vec![0; rows.len()];
         while rows[self.program.logit].end < self.extents[self.program.logit].columns {
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
                 let ends = |value: usize| rows[value].end;
                 rows[step.value].end = self.possible(step, &ends).end;
                 for &value in &self.program.steps[index].ends {
-                    rows[value].start = self.wanted(value, &|value| rows[value].end).min(rows[value].end);
+                    rows[value].start = self.first_needed(value, &|value| rows[value].end).min(rows[value].end);
                     kept[value] = kept[value].max(rows[value].len());
                 }
             }
@@ -160,46 +160,46 @@ impl<'a> Run<'a> {
         done..end.min(done + self.most[step.value]).max(done)
     }
 
-    fn advance(&mut self, step: &Step, columns: Range<usize>, room: &Room) {
-        let mut own = std::mem::replace(&mut self.maps[step.value], Slab::new(0));
+    fn advance(&mut self, step: &Step, columns: Range<usize>, workspace: &Workspace) {
+        let mut own = std::mem::replace(&mut self.maps[step.value], RowRing::new(0));
         let width = self.extents[step.value].columns;
-        own.reserve(&room.pool, self.kept[step.value], self.most[step.value].min(width.next_multiple_of(4)));
+        own.reserve(&workspace.pool, self.kept[step.value], self.most[step.value].min(width.next_multiple_of(4)));
         let row = self.extents[step.value].rows * step.width;
         while own.end() < columns.end {
             let first = own.end();
             let out = own.extend(columns.end - first);
             let columns = first..first + out.len() / row;
             match &step.work {
-                Work::Image { mean, scale } => turned::columns(self.image, width, first, [*mean, *scale], step.width, out),
-                work => self.program.step(work, &Reads { step, rows: &columns, maps: &self.maps, extents: &self.extents }, room, out),
+                Work::Image { mean, scale } => transposed::columns(self.image, width, first, [*mean, *scale], step.width, out),
+                work => self.program.step(work, &Reads { step, rows: &columns, maps: &self.maps, extents: &self.extents }, workspace, out),
             }
         }
         self.maps[step.value] = own;
     }
 
     /// The logit's new columns as probabilities.
-    fn hand_out(&mut self, step: &Step, columns: Range<usize>, room: &Room, found: &mut impl FnMut(usize, &[f32])) {
-        let logits = self.maps[step.value].get(&room.pool, columns.clone());
-        let mut values = room.pool.take(logits.len() / step.width);
+    fn emit(&mut self, step: &Step, columns: Range<usize>, workspace: &Workspace, found: &mut impl FnMut(usize, &[f32])) {
+        let logits = self.maps[step.value].get(&workspace.pool, columns.clone());
+        let mut values = workspace.pool.take(logits.len() / step.width);
         // Behind a map's one channel there may be zeros.
         values.iter_mut().zip(logits.iter().step_by(step.width)).for_each(|(out, value)| *out = *value);
         sigmoid::sigmoid(self.program.isa, &mut values);
         found(columns.start, &values);
-        room.pool.give(values);
+        workspace.pool.give(values);
         drop(logits);
-        self.maps[step.value].keep_from(&room.pool, columns.end);
+        self.maps[step.value].keep_from(&workspace.pool, columns.end);
     }
 
     /// Of values whose last reader in this turn was step `index`, columns that no step will read again.
     fn forget(&mut self, index: usize, pool: &Pool) {
         for &value in &self.program.steps[index].ends {
-            let first = self.wanted(value, &|value| self.maps[value].end());
+            let first = self.first_needed(value, &|value| self.maps[value].end());
             self.maps[value].keep_from(pool, first);
         }
     }
 
     /// The first column of a map that a step will still read, when `ends` are those that there are of each map.
-    fn wanted(&self, value: usize, ends: &dyn Fn(usize) -> usize) -> usize {
+    fn first_needed(&self, value: usize, ends: &dyn Fn(usize) -> usize) -> usize {
         let of = |step: &Step| {
             let next = ends(step.value);
             let is_done = next == self.extents[step.value].columns;

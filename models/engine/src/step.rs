@@ -1,23 +1,23 @@
-//! One step of a [`Program`] on some rows of its maps (columns of the image, see `turned`).
+//! One step of a [`Program`] on some rows of its maps (columns of the image, see `transposed`).
 
 use std::ops::Range;
 
 use kernels::depthwise::{Depthwise, InvertedResidual};
-use kernels::finish::Finish;
+use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
 use kernels::head::Single;
-use kernels::patches::Patches;
+use kernels::im2col::Im2col;
 use kernels::pointwise::Pointwise;
 use kernels::winograd::{Grid, Logit, Part, Winograd};
-use kernels::{Activation, Margin, Pool, Shape, maps as plain, norm, pooling};
+use kernels::{Activation, HaloRows, Pool, Shape, maps as plain, norm, pooling};
 use rayon::prelude::*;
 
 use super::fuse::Source;
 use super::program::{Block, Convolution, Form, Program, Step, Work};
 use super::reach::Reach;
-use super::run::{Extent, Room};
-use super::slab::{Rows, Slab};
+use super::row_ring::{RowRing, Rows};
+use super::run::{Extent, Workspace};
 
 /// Pixels that one task handles.
 const TASK: usize = 1 << 12;
@@ -26,14 +26,14 @@ const TASK: usize = 1 << 12;
 struct Piece<'a> {
     values: Rows<'a>,
     shape: Shape,
-    margin: Margin,
+    margin: HaloRows,
 }
 
 /// What a step reads for some rows.
 pub(super) struct Reads<'a> {
     pub step: &'a Step,
     pub rows: &'a Range<usize>,
-    pub maps: &'a [Slab],
+    pub maps: &'a [RowRing],
     pub extents: &'a [Extent],
 }
 
@@ -53,15 +53,15 @@ impl<'a> Reads<'a> {
 
 impl Program {
     /// Some rows of a step's map.
-    pub(super) fn step(&self, work: &Work, reads: &Reads, room: &Room, out: &mut [f32]) {
-        let (step, pool) = (reads.step, &room.pool);
+    pub(super) fn step(&self, work: &Work, reads: &Reads, workspace: &Workspace, out: &mut [f32]) {
+        let (step, pool) = (reads.step, &workspace.pool);
         let x = reads.piece(self, pool, &step.sources[0]);
         match work {
             Work::Image { .. } => unreachable!("images come from outside"),
-            Work::Conv(conv) => self.convolve(reads, &x, conv, room, out),
+            Work::Conv(conv) => self.convolve(reads, &x, conv, workspace, out),
             Work::Depthwise { stride, weights, bias } => {
                 let channels = x.shape.channels;
-                let finish = Finish { bias: Some(bias), plus: None, activation: step.activation };
+                let finish = Epilogue { bias: Some(bias), plus: None, activation: step.activation };
                 let geometry = geometry(&x, [3, *stride]);
                 Depthwise { isa: self.isa, pool, geometry, channels }.convolve(&x.values, weights, finish, out);
             }
@@ -88,9 +88,9 @@ impl Program {
 
     fn inverted_residual(&self, reads: &Reads, x: &Piece, block: &Block, pool: &Pool, out: &mut [f32]) {
         let plus = reads.plus(pool);
-        let finish = |bias, activation: Activation| Finish { bias: Some(bias), plus: None, activation };
+        let finish = |bias, activation: Activation| Epilogue { bias: Some(bias), plus: None, activation };
         let expand = block.expand.as_ref().map(|(conv, activation)| pointwise(conv, finish(&conv.bias, *activation)));
-        let last = Finish { plus: plus.as_deref(), ..finish(&block.project.bias, reads.step.activation) };
+        let last = Epilogue { plus: plus.as_deref(), ..finish(&block.project.bias, reads.step.activation) };
         let block = InvertedResidual {
             isa: self.isa,
             geometry: geometry(x, [3, block.stride]),
@@ -102,10 +102,10 @@ impl Program {
         block.run(&x.values, out);
     }
 
-    fn convolve(&self, reads: &Reads, x: &Piece, conv: &Convolution, room: &Room, out: &mut [f32]) {
-        let (step, pool) = (reads.step, &room.pool);
+    fn convolve(&self, reads: &Reads, x: &Piece, conv: &Convolution, workspace: &Workspace, out: &mut [f32]) {
+        let (step, pool) = (reads.step, &workspace.pool);
         let plus = reads.plus(pool);
-        let finish = Finish { bias: Some(&conv.bias), plus: plus.as_deref(), activation: step.activation };
+        let finish = Epilogue { bias: Some(&conv.bias), plus: plus.as_deref(), activation: step.activation };
         match &conv.form {
             Form::Winograd(filter) | Form::Logit(filter, ..) => {
                 let pieces: Vec<Piece> = step.sources.iter().map(|source| reads.piece(self, pool, source)).collect();
@@ -124,14 +124,14 @@ impl Program {
                     winograd.convolve_prepared(&parts, filter, finish, out);
                 }
             }
-            Form::Patches(panels) => {
+            Form::Im2col(panels) => {
                 let geometry = geometry(x, [conv.kernel, conv.stride]);
-                let patches = Patches { isa: self.isa, pool, geometry, inputs: conv.inputs, outputs: step.width };
+                let patches = Im2col { isa: self.isa, pool, geometry, inputs: conv.inputs, outputs: step.width };
                 patches.convolve(&x.values, panels, finish, out);
             }
             Form::Gather(weights) => {
                 let geometry = geometry(x, [conv.kernel, conv.stride]);
-                let class = room.table(geometry);
+                let class = workspace.table(geometry);
                 let (taps, outputs) = (geometry.taps(), step.width);
                 let gather = Gather { source: &x.values, source_channels: conv.inputs, weights, taps, outputs, finish };
                 gather.run(self.isa, std::slice::from_ref(&*class), out);
@@ -145,7 +145,7 @@ impl Program {
 }
 
 /// A convolution of a block, which only 1x1 convolutions of many channels become.
-fn pointwise<'a>(conv: &'a Convolution, finish: Finish<'a>) -> Pointwise<'a> {
+fn pointwise<'a>(conv: &'a Convolution, finish: Epilogue<'a>) -> Pointwise<'a> {
     let Form::Gather(panels) = &conv.form else { unreachable!("a 1x1 convolution in panels") };
     Pointwise { panels, inputs: conv.inputs, outputs: conv.bias.len(), finish }
 }

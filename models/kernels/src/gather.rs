@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::finish::Finish;
-use super::lanes::{Isa, Lanes, Plain};
+use super::finish::Epilogue;
+use super::lanes::{F32x16, Isa, Plain};
 use super::panels::WIDTH;
 
 /// A source offset that stands for padding.
@@ -25,7 +25,7 @@ pub struct Gather<'a> {
     /// Channels of an output pixel.
     pub outputs: usize,
     /// What is done to every output pixel.
-    pub finish: Finish<'a>,
+    pub finish: Epilogue<'a>,
 }
 
 /// Output pixels that share the taps they use.
@@ -118,7 +118,7 @@ unsafe fn run_avx2(task: &Task, scratch: &mut Scratch) {
 impl Task<'_> {
     /// `MR` pixels and `NR` panels at a time; a single panel that is left over runs `MR1` pixels at a time.
     #[inline(always)]
-    unsafe fn run<L: Lanes, const MR: usize, const NR: usize, const MR1: usize>(&self, scratch: &mut Scratch) {
+    unsafe fn run<L: F32x16, const MR: usize, const NR: usize, const MR1: usize>(&self, scratch: &mut Scratch) {
         let panels = self.gather.outputs.div_ceil(WIDTH);
         self.fill_table(scratch);
         let pixels = self.to - self.from;
@@ -157,7 +157,7 @@ impl Task<'_> {
 
     /// `NR` panels for all pixels of the task, in steps of the sum whose weights fit the first-level cache.
     #[inline(always)]
-    unsafe fn group<L: Lanes, const MR: usize, const NR: usize>(&self, panel: usize, scratch: &mut Scratch) {
+    unsafe fn group<L: F32x16, const MR: usize, const NR: usize>(&self, panel: usize, scratch: &mut Scratch) {
         let pixels = self.to - self.from;
         let channels = self.gather.source_channels;
         let step_channels = channels.min(128);
@@ -185,7 +185,7 @@ impl Task<'_> {
 
     /// Sums of `NR` panels to their pixels, with the bias; channels past the last are dropped.
     #[inline(always)]
-    unsafe fn write_out<L: Lanes, const NR: usize>(&self, panel: usize, scratch: &Scratch) {
+    unsafe fn write_out<L: F32x16, const NR: usize>(&self, panel: usize, scratch: &Scratch) {
         let outputs = self.gather.outputs;
         let first = panel * WIDTH;
         let count = (NR * WIDTH).min(outputs - first);
@@ -221,7 +221,7 @@ struct Step<'a> {
 impl Step<'_> {
     /// Adds this part of the sum for the pixels `i..i + MR`.
     #[inline(always)]
-    unsafe fn block<L: Lanes, const MR: usize, const NR: usize>(&self, i: usize, scratch: &mut Scratch) {
+    unsafe fn block<L: F32x16, const MR: usize, const NR: usize>(&self, i: usize, scratch: &mut Scratch) {
         let gather = self.task.gather;
         let pixels = self.task.to - self.task.from;
         let panel_len = gather.taps * gather.source_channels * WIDTH;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::gather::{Class, PADDING};
-use super::margin::Margin;
+use super::margin::HaloRows;
 use super::winograd::Grid;
 
 /// Sizes that decide the tables.
@@ -21,7 +21,7 @@ pub struct Geometry {
     /// 1 or 2.
     pub stride: usize,
     /// Rows around those of the input. Only forward forms take any.
-    pub margin: Margin,
+    pub margin: HaloRows,
 }
 
 /// Pixels of the input for which there are tables.
@@ -59,7 +59,7 @@ impl Geometry {
     }
 
     fn tables(self) -> Tables {
-        assert_eq!(self.margin, Margin::NONE, "gradients are those of whole maps");
+        assert_eq!(self.margin, HaloRows::NONE, "gradients are those of whole maps");
         let classes = (0..self.stride * self.stride).map(|class| self.backward_class(class / self.stride, class % self.stride));
         // Pixels that no tap reaches (a 1x1 kernel with stride 2 skips three in four) have gradient 0.
         Tables { forward: [self.forward_class()], backward: classes.filter(|class| !class.taps.is_empty()).collect() }

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::Shape;
-use crate::lanes::{Isa, Lanes, Work, run_on};
-use crate::margin::Margin;
+use crate::halo_rows::HaloRows;
+use crate::simd::{F32x16, Isa, Work, run_on};
 
 /// A square filter with one output, stride 1, zero padding `kernel / 2`.
 pub struct Single<'a> {
@@ -18,7 +18,7 @@ pub struct Single<'a> {
 
 impl Single<'_> {
     /// One value for each pixel of `x`, which has the shape and a margin.
-    pub fn convolve(&self, isa: Isa, x: &[f32], shape: Shape, margin: Margin, out: &mut [f32]) {
+    pub fn convolve(&self, isa: Isa, x: &[f32], shape: Shape, margin: HaloRows, out: &mut [f32]) {
         let Shape { batch, height, width, channels } = shape;
         assert!(channels.is_multiple_of(16) && self.kernel % 2 == 1 && self.weights.len() == self.kernel * self.kernel * channels);
         margin.check(batch);
@@ -34,7 +34,7 @@ struct Row<'a> {
     single: &'a Single<'a>,
     x: &'a [f32],
     shape: Shape,
-    margin: Margin,
+    margin: HaloRows,
     index: usize,
     out: &'a mut [f32],
 }
@@ -42,7 +42,7 @@ struct Row<'a> {
 impl Row<'_> {
     /// The sum at `column` over the taps of each kernel row in `rows` that lie inside.
     #[inline(always)]
-    unsafe fn at<L: Lanes>(&self, column: usize, columns: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> f32 {
+    unsafe fn at<L: F32x16>(&self, column: usize, columns: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> f32 {
         let Shape { height, width, channels, .. } = self.shape;
         let (kernel, half) = (self.single.kernel, self.single.kernel / 2);
         let (image, y) = (self.index / height, self.index % height + self.margin.above);
@@ -65,7 +65,7 @@ impl Row<'_> {
 
 impl Work for Row<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let Shape { height, width, .. } = self.shape;
         let (kernel, half) = (self.single.kernel, self.single.kernel / 2);
         let inside = |at: usize, size: usize| half.saturating_sub(at)..kernel.min(size + half - at);

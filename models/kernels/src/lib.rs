@@ -5,27 +5,27 @@
 
 pub mod bf16;
 pub mod depthwise;
-pub mod finish;
+pub mod epilogue;
 pub mod gather;
 pub mod geometry;
+mod halo_rows;
 pub mod head;
-pub mod lanes;
+pub mod im2col;
 pub mod maps;
-mod margin;
 pub mod norm;
 pub mod panels;
-pub mod patches;
 pub mod pointwise;
 pub mod pooling;
 pub mod product;
+mod row_blocks;
 pub mod scratch;
 pub mod sigmoid;
-mod strips;
+pub mod simd;
 pub mod weight_gradient;
 pub mod winograd;
 
-pub use finish::Activation;
-pub use lanes::Isa;
+pub use epilogue::Activation;
+pub use halo_rows::HaloRows;
 pub use maps::Shape;
-pub use margin::Margin;
 pub use scratch::{Buffer, Pool};
+pub use simd::Isa;

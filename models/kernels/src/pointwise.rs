@@ -2,8 +2,8 @@
 
 use std::marker::PhantomData;
 
-use super::finish::Finish;
-use super::lanes::{Lanes, Work};
+use super::finish::Epilogue;
+use super::lanes::{F32x16, Work};
 use super::panels::{self, WIDTH};
 
 /// A 1x1 convolution with its weights, and what comes after it.
@@ -16,7 +16,7 @@ pub struct Pointwise<'a> {
     /// Values of a pixel of the result, a multiple of 16.
     pub outputs: usize,
     /// What comes after it.
-    pub finish: Finish<'a>,
+    pub finish: Epilogue<'a>,
 }
 
 /// Values of a pixel before the first behind which all weights are zero: channels that only fill a pixel up are not read.
@@ -41,7 +41,7 @@ pub(crate) struct Pixels<'a> {
 
 impl Work for Pixels<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let Pointwise { panels, inputs, outputs, .. } = self.conv;
         assert!(outputs.is_multiple_of(WIDTH) && self.used <= inputs && self.source.len() >= self.count * inputs);
         assert_eq!(panels.len(), panels::len(outputs, inputs, 1));
@@ -68,7 +68,7 @@ impl Work for Pixels<'_> {
 /// `N` panels from one of them on.
 struct Panels<'a, L, const N: usize>(&'a Pixels<'a>, usize, PhantomData<L>);
 
-impl<L: Lanes, const N: usize> Panels<'_, L, N> {
+impl<L: F32x16, const N: usize> Panels<'_, L, N> {
     /// All pixels, `M` at a time; the last ones once more where they do not come out even, with the same results.
     #[inline(always)]
     unsafe fn all<const M: usize>(&self) {

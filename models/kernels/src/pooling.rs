@@ -2,21 +2,21 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{Isa, Lanes, Work, run_on};
+use super::lanes::{F32x16, Isa, Work, run_on};
 use super::maps::Shape;
-use super::margin::Margin;
+use super::margin::HaloRows;
 use super::scratch::{Buffer, Pool, Shared};
 
 /// Maximum over 3x3, stride 2, padding 1.
 pub fn max_pool(isa: Isa, pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
     let (rows, columns) = (shape.height.div_ceil(2), shape.width.div_ceil(2));
     let mut out = pool.take(shape.batch * rows * columns * shape.channels);
-    max_pool_piece(isa, x, shape, Margin::NONE, &mut out);
+    max_pool_piece(isa, x, shape, HaloRows::NONE, &mut out);
     out
 }
 
 /// The same of a piece of a map, of `shape` without its margin.
-pub fn max_pool_piece(isa: Isa, x: &[f32], shape: Shape, margin: Margin, out: &mut [f32]) {
+pub fn max_pool_piece(isa: Isa, x: &[f32], shape: Shape, margin: HaloRows, out: &mut [f32]) {
     let (rows, columns) = (shape.height.div_ceil(2), shape.width.div_ceil(2));
     margin.check(shape.batch);
     assert_eq!(x.len(), shape.batch * margin.rows(shape.height) * shape.width * shape.channels);
@@ -29,14 +29,14 @@ pub fn max_pool_piece(isa: Isa, x: &[f32], shape: Shape, margin: Margin, out: &m
 struct BestRow<'a> {
     x: &'a [f32],
     shape: Shape,
-    margin: Margin,
+    margin: HaloRows,
     row: usize,
     out: &'a mut [f32],
 }
 
 impl Work for BestRow<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let channels = self.shape.channels;
         for (column, out) in self.out.chunks_exact_mut(channels).enumerate() {
             for c in (0..channels / 16 * 16).step_by(16) {
@@ -61,7 +61,7 @@ impl Work for BestRow<'_> {
 
 /// Calls `f` with the index of each input pixel in the window of an output pixel; `row` counts over all images.
 #[inline(always)]
-fn for_window(shape: Shape, margin: Margin, row: usize, column: usize, mut f: impl FnMut(usize)) {
+fn for_window(shape: Shape, margin: HaloRows, row: usize, column: usize, mut f: impl FnMut(usize)) {
     let rows = shape.height.div_ceil(2);
     let (image, y) = (row / rows, 2 * (row % rows) + margin.above);
     let height = margin.rows(shape.height);
@@ -99,7 +99,7 @@ struct PoolRow<'a> {
 
 impl Work for PoolRow<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let channels = self.shape.channels;
         let columns = self.shape.width.div_ceil(2);
         for column in 0..columns {
@@ -109,7 +109,7 @@ impl Work for PoolRow<'_> {
                 unsafe {
                     let best = L::load(self.y.as_ptr().add(at + c));
                     let mut open = L::load(self.dy.as_ptr().add(at + c));
-                    for_window(self.shape, Margin::NONE, self.row, column, |pixel| {
+                    for_window(self.shape, HaloRows::NONE, self.row, column, |pixel| {
                         let target = self.dx.get().add(pixel * channels + c);
                         let hit = open.where_equal(L::load(self.x.as_ptr().add(pixel * channels + c)), best);
                         L::load(target).plus(hit).store(target);
@@ -119,7 +119,7 @@ impl Work for PoolRow<'_> {
             }
             for c in channels / 16 * 16..channels {
                 let mut open = self.dy[at + c];
-                for_window(self.shape, Margin::NONE, self.row, column, |pixel| {
+                for_window(self.shape, HaloRows::NONE, self.row, column, |pixel| {
                     if self.x[pixel * channels + c] == self.y[at + c] {
                         // SAFETY: as above.
                         unsafe { *self.dx.get().add(pixel * channels + c) += open };

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use crate::lanes::{Lanes, Work};
+use crate::simd::{F32x16, Work};
 
 /// `out[row][width] (+)= sum over k of left[row][k] * right[k][width]`, `width` being 16 or 32.
 ///
@@ -42,7 +42,7 @@ impl Product {
 
 impl Work for Product {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
             if L::WIDE && self.vectors == 2 {
@@ -96,7 +96,7 @@ unsafe fn blocks(rows: usize, wide: bool, work: &impl Block) {
 /// `N` vectors from one of them on.
 struct Rows<'a, L, const N: usize>(&'a Product, usize, PhantomData<L>);
 
-impl<L: Lanes, const N: usize> Block for Rows<'_, L, N> {
+impl<L: F32x16, const N: usize> Block for Rows<'_, L, N> {
     #[inline(always)]
     unsafe fn block<const M: usize>(&self, row: usize) {
         let Product { left, left_row, segments, left_segment, inner, right, vectors, add, out, out_row, .. } = *self.0;
@@ -162,7 +162,7 @@ pub struct Outer {
 
 impl Work for Outer {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
             if L::WIDE && self.vectors == 2 {
@@ -178,7 +178,7 @@ impl Work for Outer {
 /// `N` vectors from one of them on.
 struct Columns<'a, L, const N: usize>(&'a Outer, usize, PhantomData<L>);
 
-impl<L: Lanes, const N: usize> Block for Columns<'_, L, N> {
+impl<L: F32x16, const N: usize> Block for Columns<'_, L, N> {
     #[inline(always)]
     unsafe fn block<const M: usize>(&self, column: usize) {
         let Outer { left, rows, columns, right, right_row, vectors, add, out } = *self.0;

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::lanes::{Isa, Lanes, Work, run_on, vectorised};
+use crate::simd::{F32x16, Isa, Work, run_on, vectorised};
 
 /// Values that one task handles.
 const TASK: usize = 1 << 14;
@@ -34,7 +34,7 @@ struct Sigmoid<'a>(&'a mut [f32]);
 
 impl Work for Sigmoid<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         for values in self.0.chunks_exact_mut(16) {
             // SAFETY: sixteen values; the instruction set is the caller's promise.
             unsafe {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::gather::PADDING;
-use super::lanes::{Isa, Lanes, Plain};
+use super::lanes::{F32x16, Isa, Plain};
 use super::panels::{self, WIDTH};
 use super::scratch::{Buffer, Pool};
 
@@ -132,7 +132,7 @@ struct Pair {
 
 impl Work<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes, const MR: usize>(&self, pixels: std::ops::Range<usize>, table: &mut Vec<Pair>) {
+    unsafe fn run<L: F32x16, const MR: usize>(&self, pixels: std::ops::Range<usize>, table: &mut Vec<Pair>) {
         let outer = self.outer;
         let two = outer.outputs.div_ceil(WIDTH) - self.panel >= 2;
         let mut from = pixels.start;
@@ -189,7 +189,7 @@ impl Work<'_> {
 
     /// Adds the products of channels `channel..channel + MR` with `NR` panels.
     #[inline(always)]
-    unsafe fn block<L: Lanes, const MR: usize, const NR: usize>(&self, tap: usize, channel: usize, table: &[Pair]) {
+    unsafe fn block<L: F32x16, const MR: usize, const NR: usize>(&self, tap: usize, channel: usize, table: &[Pair]) {
         let outer = self.outer;
         let panel_len = outer.taps * outer.inputs * WIDTH;
         // SAFETY: pairs point at whole pixels; the target has `panels::len` values and this range belongs to this task.

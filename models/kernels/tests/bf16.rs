@@ -3,7 +3,7 @@
 use kernels::bf16::{Bf16Convolution, ROOM, Unit, round, widen};
 use kernels::geometry::Geometry;
 use kernels::winograd::{Part, PartBuffer};
-use kernels::{Margin, Pool, panels};
+use kernels::{HaloRows, Pool, panels};
 
 /// What one pass may differ by from f64 on rounded operands, and on those that were not rounded: L2 norms.
 const EXACT: f64 = 1e-5;
@@ -18,7 +18,7 @@ struct Case {
 
 fn case(size: [usize; 3], kernel: usize, stride: usize, parts: &[(usize, bool)], outputs: usize) -> Case {
     let [batch, height, width] = size;
-    Case { geometry: Geometry { batch, height, width, kernel, stride, margin: Margin::NONE }, parts: parts.to_vec(), outputs }
+    Case { geometry: Geometry { batch, height, width, kernel, stride, margin: HaloRows::NONE }, parts: parts.to_vec(), outputs }
 }
 
 fn cases() -> Vec<Case> {
@@ -135,7 +135,8 @@ impl Case {
         let mut weights = vec![0.0; panels::len(self.outputs, inputs, taps)];
         panels::pack(&operands.weight, self.outputs, inputs, taps, &mut weights);
         let sizes = self.parts.iter().zip(&operands.parts);
-        let parts: Vec<Part> = sizes.map(|(&(channels, halved), values)| Part { values, channels, halved, margin: Margin::NONE }).collect();
+        let parts: Vec<Part> =
+            sizes.map(|(&(channels, halved), values)| Part { values, channels, halved, margin: HaloRows::NONE }).collect();
         // What is not written stays wrong.
         let mut y = vec![f32::NAN; operands.dy.len()];
         convolution.convolve(&parts, &weights, &mut y);

@@ -1,9 +1,9 @@
 //! 3x3 convolutions of each channel by itself, forward and backward, on every instruction set, against sums in f64.
 
 use kernels::depthwise::{Depthwise, turned};
-use kernels::finish::Finish;
+use kernels::epilogue::Epilogue;
 use kernels::geometry::Geometry;
-use kernels::{Activation, Isa, Margin, Pool};
+use kernels::{Activation, HaloRows, Isa, Pool};
 
 /// Values in -1..1 that follow from a seed.
 fn values(seed: u32, count: usize) -> Vec<f32> {
@@ -50,7 +50,7 @@ const CASES: [(usize, usize, usize, usize, usize); 8] = [
 #[test]
 fn all_three_directions() {
     for (batch, height, width, stride, channels) in CASES {
-        let g = Geometry { batch, height, width, kernel: 3, stride, margin: Margin::NONE };
+        let g = Geometry { batch, height, width, kernel: 3, stride, margin: HaloRows::NONE };
         let (rows, columns) = g.output();
         let (inside, out) = (batch * height * width * channels, batch * rows * columns * channels);
         let (x, w, dy) = (values(1, inside), values(2, 9 * channels), values(3, out));
@@ -65,7 +65,7 @@ fn all_three_directions() {
             let pool = Pool::new();
             let depthwise = Depthwise { isa, pool: &pool, geometry: g, channels };
             let (mut y, mut dx) = (vec![f32::NAN; out], vec![f32::NAN; inside]);
-            depthwise.convolve(&x, &w, Finish::default(), &mut y);
+            depthwise.convolve(&x, &w, Epilogue::default(), &mut y);
             depthwise.data_gradient(&dy, &w, &mut dx);
             let dw = depthwise.weight_gradient(&x, &dy);
             for (name, found, expected) in [("y", &*y, &expected[0]), ("dx", &dx, &expected[1]), ("dw", &dw, &expected[2])] {
@@ -77,7 +77,7 @@ fn all_three_directions() {
 
 #[test]
 fn what_follows_is_done_in_the_same_pass() {
-    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2, margin: Margin::NONE }, 36);
+    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2, margin: HaloRows::NONE }, 36);
     let (x, w, bias) = (values(1, 48 * channels), values(2, 9 * channels), values(3, channels).iter().map(|v| 6.0 * v).collect::<Vec<_>>());
     let plus: Vec<f32> = values(4, 12 * channels).iter().map(|v| 4.0 * v).collect();
     let mut sums = vec![0.0_f64; 12 * channels];
@@ -90,7 +90,7 @@ fn what_follows_is_done_in_the_same_pass() {
         assert!(expected.contains(&high) || high > 6.0);
         for isa in Isa::available() {
             let mut y = vec![f32::NAN; sums.len()];
-            let finish = Finish { bias: Some(&bias), plus: Some(&plus), activation };
+            let finish = Epilogue { bias: Some(&bias), plus: Some(&plus), activation };
             Depthwise { isa, pool: &Pool::new(), geometry: g, channels }.convolve(&x, &w, finish, &mut y);
             assert_close(&format!("{isa:?} {activation:?}"), &y, &expected);
         }
@@ -100,7 +100,7 @@ fn what_follows_is_done_in_the_same_pass() {
 #[test]
 fn weights_turn_there_and_back() {
     let w = values(5, 9 * 7);
-    let taps_first = turned(&w, 7, 9);
+    let taps_first = transposed(&w, 7, 9);
     assert_eq!(taps_first[7 * 4 + 2], w[9 * 2 + 4]);
-    assert_eq!(turned(&taps_first, 9, 7), w);
+    assert_eq!(transposed(&taps_first, 9, 7), w);
 }

@@ -1,13 +1,13 @@
 //! Forward kernels with what follows them, on every instruction set, against sums in f64.
 
-use kernels::finish::Finish;
+use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
 use kernels::head::Single;
+use kernels::im2col::Im2col;
 use kernels::panels::pack_at;
-use kernels::patches::Patches;
 use kernels::winograd::{Grid, Logit, Part, Prepared, Winograd};
-use kernels::{Activation, Isa, Margin, Pool, Shape, pooling};
+use kernels::{Activation, HaloRows, Isa, Pool, Shape, pooling};
 
 /// Values in -1..1 that follow from a seed.
 fn values(seed: u32, count: usize) -> Vec<f32> {
@@ -46,8 +46,8 @@ impl Case {
         }
     }
 
-    fn finish(&self) -> Finish<'_> {
-        Finish { bias: Some(&self.bias), plus: Some(&self.plus), activation: Activation::Relu }
+    fn finish(&self) -> Epilogue<'_> {
+        Epilogue { bias: Some(&self.bias), plus: Some(&self.plus), activation: Activation::Relu }
     }
 
     fn panels(&self) -> kernels::Buffer {
@@ -83,7 +83,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
 }
 
 fn geometry(batch: usize, height: usize, width: usize, kernel: usize, stride: usize) -> Geometry {
-    Geometry { batch, height, width, kernel, stride, margin: Margin::NONE }
+    Geometry { batch, height, width, kernel, stride, margin: HaloRows::NONE }
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn windows_of_few_channels() {
         let case = Case::new(g, inputs, outputs);
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; case.plus.len()];
-            Patches { isa, pool: &Pool::new(), geometry: g, inputs, outputs }.convolve(&case.x, &case.panels(), case.finish(), &mut out);
+            Im2col { isa, pool: &Pool::new(), geometry: g, inputs, outputs }.convolve(&case.x, &case.panels(), case.finish(), &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &case.expected());
         }
     }
@@ -125,7 +125,7 @@ fn prepared_filters_and_the_logit_behind_them() {
             let pool = Pool::new();
             let filter = Prepared::new(isa, &case.panels(), inputs, outputs);
             let winograd = Winograd { isa, pool: &pool, grid: Grid { batch, height, width } };
-            let parts = [Part { values: &case.x, channels: inputs, halved: false, margin: Margin::NONE }];
+            let parts = [Part { values: &case.x, channels: inputs, halved: false, margin: HaloRows::NONE }];
             let (expected, mut out) = (case.expected(), vec![f32::NAN; case.plus.len()]);
             winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &expected);
@@ -156,8 +156,8 @@ fn enlarged_maps_are_read_as_they_are() {
         let filter = Prepared::new(isa, &case.panels(), 48, outputs);
         let winograd = Winograd { isa, pool: &Pool::new(), grid: Grid { batch: 1, height, width } };
         let parts = [
-            Part { values: &small, channels: 16, halved: true, margin: Margin::NONE },
-            Part { values: &skip, channels: 32, halved: false, margin: Margin::NONE },
+            Part { values: &small, channels: 16, halved: true, margin: HaloRows::NONE },
+            Part { values: &skip, channels: 32, halved: false, margin: HaloRows::NONE },
         ];
         let mut out = vec![f32::NAN; case.plus.len()];
         winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
@@ -174,7 +174,7 @@ fn one_output_channel_and_maxima() {
     let weights: Vec<f32> = (0..9 * 32).map(|i| case.weight[i % 32 * 9 + i / 32]).collect();
     for isa in Isa::available() {
         let mut out = vec![f32::NAN; 70];
-        Single { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, Margin::NONE, &mut out);
+        Single { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, HaloRows::NONE, &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());
         let best = pooling::max_pool(isa, &Pool::new(), &case.x, shape);
         for (i, found) in best.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! The block of `MobileNetV2` at once, against its three convolutions one after the other: the same bits.
 
 use kernels::depthwise::{Depthwise, InvertedResidual};
-use kernels::finish::Finish;
+use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
 use kernels::pointwise::{Pointwise, used};
-use kernels::{Activation, Isa, Margin, Pool, panels};
+use kernels::{Activation, HaloRows, Isa, Pool, panels};
 
 /// Values in -1..1 that follow from a seed.
 fn values(seed: u32, count: usize) -> Vec<f32> {
@@ -37,8 +37,8 @@ impl Weights {
         Self { panels, inputs: wide_in, outputs: wide_out, bias }
     }
 
-    fn finish<'a>(&'a self, plus: Option<&'a [f32]>, activation: Activation) -> Finish<'a> {
-        Finish { bias: Some(&self.bias), plus, activation }
+    fn finish<'a>(&'a self, plus: Option<&'a [f32]>, activation: Activation) -> Epilogue<'a> {
+        Epilogue { bias: Some(&self.bias), plus, activation }
     }
 
     fn pointwise<'a>(&'a self, plus: Option<&'a [f32]>, activation: Activation) -> Pointwise<'a> {
@@ -47,7 +47,7 @@ impl Weights {
 
     fn apply(&self, isa: Isa, x: &[f32], plus: Option<&[f32]>, activation: Activation) -> Vec<f32> {
         let pixels = x.len() / self.inputs;
-        let all = Geometry { batch: 1, height: 1, width: pixels, kernel: 1, stride: 1, margin: Margin::NONE };
+        let all = Geometry { batch: 1, height: 1, width: pixels, kernel: 1, stride: 1, margin: HaloRows::NONE };
         let finish = self.finish(plus, activation);
         let gather = Gather { source: x, source_channels: self.inputs, weights: &self.panels, taps: 1, outputs: self.outputs, finish };
         let mut out = vec![0.0; pixels * self.outputs];
@@ -76,13 +76,13 @@ fn the_same_bits_as_three_convolutions() {
     for isa in Isa::available() {
         for (size, stride, [above, below], [inputs, many, outputs], adds) in CASES {
             let [height, width] = size;
-            let geometry = Geometry { batch: 1, height, width, kernel: 3, stride, margin: Margin { above, below } };
+            let geometry = Geometry { batch: 1, height, width, kernel: 3, stride, margin: HaloRows { above, below } };
             let (rows, columns) = geometry.output();
             let expand = (inputs > 0).then(|| Weights::new(1, inputs, many));
             let project = Weights::new(3, many, outputs);
             let x = values(5, (above + height + below) * width * expand.as_ref().map_or(many, |expand| expand.inputs));
             let (weights, bias, plus) = (values(6, 9 * many), values(7, many), values(8, rows * columns * project.outputs));
-            let (finish, plus) = (Finish { bias: Some(&bias), plus: None, activation: Activation::Relu6 }, adds.then_some(&*plus));
+            let (finish, plus) = (Epilogue { bias: Some(&bias), plus: None, activation: Activation::Relu6 }, adds.then_some(&*plus));
 
             let wide = expand.as_ref().map_or_else(|| x.clone(), |expand| expand.apply(isa, &x, None, Activation::Relu6));
             let mut each = vec![0.0; rows * columns * many];

@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use kernels::depthwise::Depthwise;
-use kernels::finish::Finish;
+use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
 use kernels::head::Single;
+use kernels::im2col::Im2col;
 use kernels::panels::pack_at;
-use kernels::patches::Patches;
 use kernels::pooling::{max_pool, max_pool_piece};
 use kernels::winograd::{Grid, Part, Prepared, Winograd};
-use kernels::{Activation, Buffer, Isa, Margin, Pool, Shape};
+use kernels::{Activation, Buffer, HaloRows, Isa, Pool, Shape};
 
 /// Values without pattern in -1..1.
 fn values(len: usize, seed: u32) -> Vec<f32> {
@@ -26,10 +26,10 @@ const HEIGHT: usize = 36;
 const PIECES: [Range<usize>; 4] = [0..4, 4..12, 8..18, 9..18];
 
 /// The rows of a map of `HEIGHT / scale` rows that results `piece` of a kernel of `side` with `stride` read, and what lies around them.
-fn source(piece: &Range<usize>, [side, stride, scale]: [usize; 3], row: usize, x: &[f32]) -> (Vec<f32>, Margin) {
+fn source(piece: &Range<usize>, [side, stride, scale]: [usize; 3], row: usize, x: &[f32]) -> (Vec<f32>, HaloRows) {
     let (own, half) = (piece.start * stride / scale..piece.end * stride / scale, (side / 2).div_ceil(scale));
     let rows = own.start.saturating_sub(half)..(own.end + half).min(HEIGHT / scale);
-    let margin = Margin { above: own.start - rows.start, below: rows.end - own.end };
+    let margin = HaloRows { above: own.start - rows.start, below: rows.end - own.end };
     (x[rows.start * row..rows.end * row].to_vec(), margin)
 }
 
@@ -59,8 +59,8 @@ fn winograd_takes_pieces_of_whole_and_of_enlarged_maps() {
         let (pool, skip, small) = (Pool::new(), values(HEIGHT * WIDTH * 32, 1), values(HEIGHT * WIDTH / 4 * 16, 2));
         let filter = Prepared::new(isa, &panels(48, 16, 9), 48, 16);
         let bias = values(16, 3);
-        let finish = || Finish { bias: Some(&bias), plus: None, activation: Activation::Relu };
-        let run = |height: usize, [small, skip]: [(&[f32], Margin); 2]| {
+        let finish = || Epilogue { bias: Some(&bias), plus: None, activation: Activation::Relu };
+        let run = |height: usize, [small, skip]: [(&[f32], HaloRows); 2]| {
             let mut out = vec![0.0; height * WIDTH * 16];
             let parts = [(small, 16, true), (skip, 32, false)].map(|((values, margin), channels, halved)| Part {
                 values,
@@ -72,7 +72,7 @@ fn winograd_takes_pieces_of_whole_and_of_enlarged_maps() {
             Winograd { isa, pool: &pool, grid }.convolve_prepared(&parts, &filter, finish(), &mut out);
             out
         };
-        let whole = run(HEIGHT, [(&small, Margin::NONE), (&skip, Margin::NONE)]);
+        let whole = run(HEIGHT, [(&small, HaloRows::NONE), (&skip, HaloRows::NONE)]);
         compare("winograd", &whole, HEIGHT, |piece| {
             let (small, around_small) = source(piece, [3, 1, 2], WIDTH / 2 * 16, &small);
             let (skip, around_skip) = source(piece, [3, 1, 1], WIDTH * 32, &skip);
@@ -88,19 +88,19 @@ fn convolutions_with_a_stride_take_pieces() {
             let (pool, rows) = (Pool::new(), HEIGHT / stride);
             for inputs in [3, 16] {
                 let (x, panels) = (values(HEIGHT * WIDTH * inputs, 4), panels(inputs, 32, kernel * kernel));
-                let run = |rows: usize, x: &[f32], margin: Margin| {
+                let run = |rows: usize, x: &[f32], margin: HaloRows| {
                     let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel, stride, margin };
                     let mut out = vec![0.0; rows * WIDTH.div_ceil(stride) * 32];
                     if inputs < 16 {
-                        Patches { isa, pool: &pool, geometry, inputs, outputs: 32 }.convolve(x, &panels, Finish::default(), &mut out);
+                        Im2col { isa, pool: &pool, geometry, inputs, outputs: 32 }.convolve(x, &panels, Epilogue::default(), &mut out);
                     } else {
-                        let (taps, finish) = (geometry.taps(), Finish::default());
+                        let (taps, finish) = (geometry.taps(), Epilogue::default());
                         let gather = Gather { source: x, source_channels: inputs, weights: &panels, taps, outputs: 32, finish };
                         gather.run(isa, &[geometry.forward_class()], &mut out);
                     }
                     out
                 };
-                let whole = run(rows, &x, Margin::NONE);
+                let whole = run(rows, &x, HaloRows::NONE);
                 compare(&format!("{kernel}x{kernel}, stride {stride}, {inputs} channels"), &whole, rows, |piece| {
                     let (x, margin) = source(piece, [kernel, stride, 1], WIDTH * inputs, &x);
                     run(piece.len(), &x, margin)
@@ -116,13 +116,13 @@ fn what_takes_each_channel_by_itself_takes_pieces() {
         let (pool, x) = (Pool::new(), values(HEIGHT * WIDTH * 20, 5));
         for stride in [1, 2] {
             let weights = values(9 * 20, 6);
-            let run = |rows: usize, x: &[f32], margin: Margin| {
+            let run = |rows: usize, x: &[f32], margin: HaloRows| {
                 let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel: 3, stride, margin };
                 let mut out = vec![0.0; rows * WIDTH / stride * 20];
-                Depthwise { isa, pool: &pool, geometry, channels: 20 }.convolve(x, &weights, Finish::default(), &mut out);
+                Depthwise { isa, pool: &pool, geometry, channels: 20 }.convolve(x, &weights, Epilogue::default(), &mut out);
                 out
             };
-            compare("depthwise", &run(HEIGHT / stride, &x, Margin::NONE), HEIGHT / stride, |piece| {
+            compare("depthwise", &run(HEIGHT / stride, &x, HaloRows::NONE), HEIGHT / stride, |piece| {
                 let (x, margin) = source(piece, [3, stride, 1], WIDTH * 20, &x);
                 run(piece.len(), &x, margin)
             });
@@ -142,13 +142,13 @@ fn a_head_of_one_output_takes_pieces() {
     for isa in Isa::available() {
         for kernel in [1, 3] {
             let (x, weights) = (values(HEIGHT * WIDTH * 16, 8), values(kernel * kernel * 16, 9));
-            let run = |rows: usize, x: &[f32], margin: Margin| {
+            let run = |rows: usize, x: &[f32], margin: HaloRows| {
                 let shape = Shape { batch: 1, height: rows, width: WIDTH, channels: 16 };
                 let mut out = vec![0.0; rows * WIDTH];
                 Single { kernel, weights: &weights, bias: 0.5 }.convolve(isa, x, shape, margin, &mut out);
                 out
             };
-            compare("head", &run(HEIGHT, &x, Margin::NONE), HEIGHT, |piece| {
+            compare("head", &run(HEIGHT, &x, HaloRows::NONE), HEIGHT, |piece| {
                 let (x, margin) = source(piece, [kernel, 1, 1], WIDTH * 16, &x);
                 run(piece.len(), &x, margin)
             });

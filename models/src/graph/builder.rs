@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::{Conv, Depthwise, Graph, Node, NodeId, Op, Tap};
+use super::{Conv, Depthwise, FeatureTap, Graph, Node, NodeId, Op};
 
 /// Collects nodes; [`Wire`]s are the values between them.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Builder {
 
     /// The finished graph.
     pub fn finish(&self, output: Wire<'_>, taps: &[(&str, Wire<'_>)]) -> Graph {
-        let taps = taps.iter().map(|(name, wire)| Tap { name: (*name).to_owned(), node: wire.id }).collect();
+        let taps = taps.iter().map(|(name, wire)| FeatureTap { name: (*name).to_owned(), node: wire.id }).collect();
         Graph { nodes: self.nodes.take(), output: output.id, taps }
     }
 

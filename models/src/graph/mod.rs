@@ -121,7 +121,7 @@ pub struct Node {
 
 /// A feature map that a loss reads beside the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tap {
+pub struct FeatureTap {
     /// How losses and configurations call it (`block3`).
     pub name: String,
     /// Where it comes from.
@@ -136,7 +136,7 @@ pub struct Graph {
     /// The node whose value is the result.
     pub output: NodeId,
     /// Named feature maps, for losses; export does not keep them.
-    pub taps: Vec<Tap>,
+    pub taps: Vec<FeatureTap>,
 }
 
 impl Graph {

@@ -83,7 +83,7 @@ pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Opt
 mod tests {
     use super::*;
     use crate::alignment::pictures::{dark_and_pale, disc, noise};
-    use crate::rng::Draw;
+    use crate::rng::CounterRng;
 
     #[test]
     fn the_threshold_is_the_probability_at_the_border() {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn counts_are_those_of_the_definition() {
-        let mut draw = Draw::new(3, "contours", 0, 0, 0);
+        let mut draw = CounterRng::new(3, "contours", 0, 0, 0);
         let levels = Plane { width: 13, height: 9, data: (0..13 * 9).map(|_| draw.below(256) as u8).collect() };
         let edges = Edges(levels.map(|_| draw.below(100) as f32));
         let contours = Contours::of(&levels, &edges);

@@ -52,12 +52,12 @@ fn nuclei_are_denser(levels: &Plane<u8>, density: &Density) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Draw;
+    use crate::rng::CounterRng;
 
     /// Gauss, pixel by pixel: what the density falls by from each pixel of a mask to each of its neighbours outside.
     #[test]
     fn the_flux_is_what_the_density_falls_by_across_the_contour() {
-        let mut draw = Draw::new(3, "contours", 0, 0, 0);
+        let mut draw = CounterRng::new(3, "contours", 0, 0, 0);
         let levels = Plane { width: 13, height: 9, data: (0..13 * 9).map(|_| draw.below(256) as u8).collect() };
         let density = Density(levels.map(|_| draw.below(100) as f32));
         let flux = Flux::of(&levels, &density);

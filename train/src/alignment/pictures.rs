@@ -3,7 +3,7 @@
 use models::plane::Plane;
 
 use crate::data::RgbImage;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// A bright disc of radius 10 in a dark image of 64 x 64, and probabilities that fall with the distance from its centre: `half` at
 /// its border.
@@ -24,7 +24,7 @@ pub fn step(left: u8, right: u8) -> RgbImage {
 
 /// Noise in both.
 pub fn noise() -> (RgbImage, Plane<u8>) {
-    let mut draw = Draw::new(3, "noise", 0, 0, 0);
+    let mut draw = CounterRng::new(3, "noise", 0, 0, 0);
     let image = RgbImage::new(96, 96, (0..3 * 96 * 96).map(|_| draw.below(256) as u8).collect()).unwrap();
     (image, Plane { width: 96, height: 96, data: (0..96 * 96).map(|_| draw.below(256) as u8).collect() })
 }

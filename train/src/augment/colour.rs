@@ -1,7 +1,7 @@
 //! Colour: brightness and contrast as a table, or brightness, contrast, saturation and hue in random order.
 
 use crate::data::RgbImage;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// `v (1 + contrast) + 255 brightness`, clipped to 0..=255 and truncated, for every v.
 pub fn contrast_table(contrast: f64, brightness: f64) -> [u8; 256] {
@@ -9,13 +9,13 @@ pub fn contrast_table(contrast: f64, brightness: f64) -> [u8; 256] {
 }
 
 /// Brightness and contrast, each by up to .2.
-pub(super) fn brightness_contrast(image: &mut RgbImage, draw: &mut Draw) {
+pub(super) fn brightness_contrast(image: &mut RgbImage, draw: &mut CounterRng) {
     let table = contrast_table(draw.range(-0.2, 0.2), draw.range(-0.2, 0.2));
     image.data.iter_mut().for_each(|v| *v = table[usize::from(*v)]);
 }
 
 /// `255 (v / 255)^gamma`, rounded, with `log2(gamma)` uniform within `+-limit`: dim and bright exposures of the same scene.
-pub(super) fn gamma(image: &mut RgbImage, limit: f64, draw: &mut Draw) {
+pub(super) fn gamma(image: &mut RgbImage, limit: f64, draw: &mut CounterRng) {
     let table = gamma_table(draw.range(-limit, limit).exp2());
     image.data.iter_mut().for_each(|v| *v = table[usize::from(*v)]);
 }
@@ -25,7 +25,7 @@ fn gamma_table(gamma: f64) -> [u8; 256] {
 }
 
 /// Brightness, contrast and saturation by factors of 1 +- .2, hue by up to .2 turns, in random order, truncated to u8 after each.
-pub(super) fn jitter(image: &mut RgbImage, draw: &mut Draw) {
+pub(super) fn jitter(image: &mut RgbImage, draw: &mut CounterRng) {
     for step in draw.permutation(4) {
         let change = draw.range(-0.2, 0.2) as f32;
         match step {

@@ -1,6 +1,6 @@
 //! From a sample to a training patch: crop, shift-scale-rotate, flips, colours, normalisation (method of the papers, in that order).
 //!
-//! Pseudo-label maps and scribbles move with the image. Every draw comes from the [`Draw`] that is passed in.
+//! Pseudo-label maps and scribbles move with the image. Every draw comes from the [`CounterRng`] that is passed in.
 
 mod affine;
 mod colour;
@@ -14,7 +14,7 @@ pub use colour::contrast_table;
 
 use crate::config::ColourChange;
 use crate::data::RgbImage;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// What the network is fed: square, all parts of one geometry.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,12 +45,12 @@ pub struct Recipe {
 /// Cuts a random patch and varies it; images smaller than the crop are continued to the right and below by reflection (reflect-101).
 ///
 /// `scribble` and `soft` have the image's size.
-pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>, recipe: &Recipe, draw: &mut Draw) -> Patch {
+pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>, recipe: &Recipe, draw: &mut CounterRng) -> Patch {
     let size = (image.width, image.height);
     assert_eq!((scribble.width, scribble.height), size, "scribbles of the image's size");
     assert!(soft.is_none_or(|map| (map.width, map.height) == size), "a pseudo-label map of the image's size");
     let (crop, colour) = (recipe.crop, recipe.colour.of(image));
-    let offset = |length: usize, draw: &mut Draw| (length.saturating_sub(crop) as f64 * draw.uniform()) as usize;
+    let offset = |length: usize, draw: &mut CounterRng| (length.saturating_sub(crop) as f64 * draw.uniform()) as usize;
     let (top, left) = (offset(image.height, draw), offset(image.width, draw));
     let mut image = crop_image(image, left, top, crop);
     let mut scribble = crop_map(scribble, left, top, crop);
@@ -84,7 +84,7 @@ pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>
     Patch { image: normalise(&image, &recipe.normalisation), scribble, soft }
 }
 
-fn shift_scale_rotate(crop: usize, zoom: f64, draw: &mut Draw) -> Affine {
+fn shift_scale_rotate(crop: usize, zoom: f64, draw: &mut CounterRng) -> Affine {
     let degrees = draw.range(-45.0, 45.0);
     let scale = draw.range(1.0 - zoom, 1.0 + zoom);
     let shift = [draw.range(-0.0625, 0.0625), draw.range(-0.0625, 0.0625)];
@@ -167,10 +167,10 @@ mod tests {
         for (width, height) in [(64, 40), (20, 100), (32, 32), (1, 1), (5, 9)] {
             let (image, map, soft) = sample(width, height);
             for i in 0..20 {
-                let patch = augment(&image, &map, Some(&soft), &RECIPE, &mut Draw::new(1, "augment", 0, 0, i));
+                let patch = augment(&image, &map, Some(&soft), &RECIPE, &mut CounterRng::new(1, "augment", 0, 0, i));
                 assert_eq!(patch.scribble.map(|&v| f32::from(v)), *patch.soft.as_ref().unwrap());
-                assert_eq!(patch, augment(&image, &map, Some(&soft), &RECIPE, &mut Draw::new(1, "augment", 0, 0, i)));
-                let without = augment(&image, &map, None, &RECIPE, &mut Draw::new(1, "augment", 0, 0, i));
+                assert_eq!(patch, augment(&image, &map, Some(&soft), &RECIPE, &mut CounterRng::new(1, "augment", 0, 0, i)));
+                let without = augment(&image, &map, None, &RECIPE, &mut CounterRng::new(1, "augment", 0, 0, i));
                 assert_eq!((without.image, without.scribble), (patch.image, patch.scribble));
             }
         }
@@ -213,7 +213,7 @@ mod tests {
             let recipe = Recipe { crop: 256, colour, ..RECIPE };
             let start = std::time::Instant::now();
             for i in 0..400 {
-                std::hint::black_box(augment(&image, &map, Some(&soft), &recipe, &mut Draw::new(1, "augment", 0, 0, i)));
+                std::hint::black_box(augment(&image, &map, Some(&soft), &recipe, &mut CounterRng::new(1, "augment", 0, 0, i)));
             }
             println!("{colour}: {:.3} ms a patch of 256", start.elapsed().as_secs_f64() / 400.0 * 1e3);
         }

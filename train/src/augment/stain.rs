@@ -7,7 +7,7 @@
 use models::stains::{STAINS, dot};
 
 use crate::data::RgbImage;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Factors of amounts are 1 +- this.
 const FACTOR: f64 = 0.25;
@@ -15,7 +15,7 @@ const FACTOR: f64 = 0.25;
 const ADDITION: f64 = 0.05;
 
 /// Amounts of hematoxylin, eosin and the rest by factors of 1 +- .25, and up to .05 more or less of each.
-pub(super) fn jitter(image: &mut RgbImage, draw: &mut Draw) {
+pub(super) fn jitter(image: &mut RgbImage, draw: &mut CounterRng) {
     let mut change = || (1.0 + draw.range(-FACTOR, FACTOR), draw.range(-ADDITION, ADDITION));
     let changes = [change(), change(), change()];
     restain(image, changes);
@@ -81,7 +81,7 @@ mod tests {
     fn what_is_drawn_stays_near() {
         for i in 0..50 {
             let mut image = RgbImage::new(1, 1, colour([0.8, 0.4, 0.0]).to_vec()).unwrap();
-            jitter(&mut image, &mut Draw::new(3, "stain", 0, 0, i));
+            jitter(&mut image, &mut CounterRng::new(3, "stain", 0, 0, i));
             let density: [f64; 3] = std::array::from_fn(|c| -((f64::from(image.data[c]) + 1.0) / 256.0).ln());
             let [h, e, rest] = STAINS.amounts.map(|amount| dot(amount, density));
             assert!((0.54..1.06).contains(&h) && (0.24..0.56).contains(&e) && rest.abs() < 0.07, "{h} {e} {rest}");

@@ -13,7 +13,7 @@ use crate::config::RunConfig;
 use crate::data::Split;
 use crate::fit::in_pool;
 use crate::network::device;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 use crate::scribble::UNLABELLED;
 use crate::step::{Batch, Stage, Trainer};
 
@@ -77,7 +77,7 @@ pub fn time(images: &[ImageAudit], config: &RunConfig) -> Result<Time> {
 fn measured(config: &RunConfig) -> Result<(f64, f64)> {
     let (mut trainer, _) = Trainer::new(config, &models::weights::Weights::new(), &device::kernels(&config.run)?)?;
     let crop = config.run.crop;
-    let mut draw = Draw::new(0, "estimate", 0, 0, 0);
+    let mut draw = CounterRng::new(0, "estimate", 0, 0, 0);
     let noise: Vec<f32> = (0..3 * crop * crop).map(|_| draw.uniform_f32()).collect();
     let image = Tensor::from_vec(noise, (1, 3, crop, crop), &Device::Cpu)?;
     let scribble = (0..crop * crop).map(|i| if i % 7 == 0 { u8::from(i % 2 == 0) } else { UNLABELLED }).collect();

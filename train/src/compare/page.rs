@@ -81,7 +81,7 @@ fn head() -> Vec<String> {
 }
 
 fn differences_title(compared: &[Compared]) -> String {
-    format!("Lead over {}, of the same images [95 % bootstrap interval]; * where 0 is outside of it", compared[0].name)
+    format!("PairedDifference over {}, of the same images [95 % bootstrap interval]; * where 0 is outside of it", compared[0].name)
 }
 
 fn score_rows(compared: &[Compared]) -> Vec<Vec<String>> {

@@ -10,7 +10,7 @@ use super::image_file::read_rgb;
 use super::index::Split;
 use super::modality::modality;
 use crate::config::DataConfig;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// The split of each image: that of `index.csv` (`None` where it says nothing), or, with `data.fold`, that of cross-validation.
 ///
@@ -53,7 +53,7 @@ fn group(folder: &Folder, id: &str) -> Result<Option<String>> {
 /// Chooses `floor(share n)` of `n` images, sorted; the same for the same seed.
 pub fn hold_out(n: usize, share: f64, seed: u64) -> Vec<usize> {
     let count = (share * n as f64).floor() as usize;
-    let mut chosen = Draw::new(seed, "hold out", 0, 0, 0).permutation(n);
+    let mut chosen = CounterRng::new(seed, "hold out", 0, 0, 0).permutation(n);
     chosen.truncate(count);
     chosen.sort_unstable();
     chosen
@@ -69,7 +69,7 @@ pub fn folds(groups: &[Option<String>], count: usize, seed: u64) -> Vec<Vec<usiz
     // Dealing on where the last group ended keeps the folds' sizes within one of each other.
     let mut next = 0;
     for (g, mut images) in members.into_values().enumerate() {
-        Draw::new(seed, "folds", 0, 0, g as u64).shuffle(&mut images);
+        CounterRng::new(seed, "folds", 0, 0, g as u64).shuffle(&mut images);
         for image in images {
             folds[next % count].push(image);
             next += 1;

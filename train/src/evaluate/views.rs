@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::network::initial_weights;
     use crate::network::kernels::Cpu;
-    use crate::rng::Draw;
+    use crate::rng::CounterRng;
 
     fn shown(image: &RgbImage, view: View) -> RgbImage {
         let (width, height) = view.size(image.width, image.height);
@@ -115,7 +115,7 @@ mod tests {
         let config = models::unet::UNetConfig { encoder_width: 4, decoder_channels: [4; 5], ..models::unet::UNetConfig::default() };
         let graph = models::unet::unet(&config);
         let network = Network::new(graph.clone(), &initial_weights(&graph, 3), Arc::new(Cpu::default())).unwrap();
-        let mut draw = Draw::new(1, "noise", 0, 0, 0);
+        let mut draw = CounterRng::new(1, "noise", 0, 0, 0);
         let image = RgbImage::new(40, 33, (0..3 * 40 * 33).map(|_| draw.below(256) as u8).collect()).unwrap();
         let straight = averaged_probabilities(&network, &image, Views::All).unwrap();
         let single = probabilities(&network, &image).unwrap();

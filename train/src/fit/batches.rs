@@ -11,7 +11,7 @@ use support::Result;
 use crate::augment::{Patch, Recipe, augment};
 use crate::config::{ColourChange, Count, DataConfig, RunConfig};
 use crate::data::Dataset;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 use crate::step::{Batch, stack_images};
 
 /// Makes the batches of a run.
@@ -72,7 +72,7 @@ impl<'a> Batches<'a> {
         let make = |(place, &i): (usize, &usize)| {
             let sample = &self.dataset.samples[self.training[i]];
             let recipe = Recipe { colour: self.colours[i], ..self.recipe };
-            let mut draw = Draw::new(self.config.run.seed, purpose, 0, iteration, place as u64);
+            let mut draw = CounterRng::new(self.config.run.seed, purpose, 0, iteration, place as u64);
             augment(&sample.image, &sample.scribble, averages.get(i), &recipe, &mut draw)
         };
         chosen.par_iter().enumerate().filter(|(place, _)| places.contains(place)).map(make).collect()
@@ -82,7 +82,7 @@ impl<'a> Batches<'a> {
     /// batch, one that counts iterations fills every batch.
     fn chosen(&self, iteration: u64) -> Vec<usize> {
         let (images, batch) = (self.training.len() as u64, self.config.run.batch as u64);
-        let order = |epoch: u64| Draw::new(self.config.run.seed, "order", epoch, 0, 0).permutation(images as usize);
+        let order = |epoch: u64| CounterRng::new(self.config.run.seed, "order", epoch, 0, 0).permutation(images as usize);
         match self.config.run.count {
             Count::Epochs => {
                 let per_epoch = images.div_ceil(batch);

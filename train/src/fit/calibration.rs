@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::data::{RgbImage, Split};
     use crate::metrics::Pixels;
-    use crate::rng::Draw;
+    use crate::rng::CounterRng;
     use crate::scribble::UNLABELLED;
 
     /// Nuclei 6 px wide at level 200 with a rim at 150, and specks of 4 px at 220 if asked for.
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn curves_are_the_iou_of_masks() {
-        let mut draw = Draw::new(3, "levels", 0, 0, 0);
+        let mut draw = CounterRng::new(3, "levels", 0, 0, 0);
         let (sample, _) = sample(false);
         let probability = Plane { width: 64, height: 64, data: (0..64 * 64).map(|_| draw.below(256) as u8).collect() };
         let curve = Curve::of(&Predicted { sample: &sample, probability: probability.clone() }).unwrap();

@@ -20,7 +20,7 @@ use crate::data::Dataset;
 use crate::evaluate::probabilities;
 use crate::network::Network;
 use crate::parallel::{Group, Rank};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 use crate::step::{Stage, Trainer};
 
 /// What every rank of a run knows.
@@ -217,8 +217,8 @@ fn predict(run: Shared, network: &Network, images: &[usize], (rank, ranks): (usi
 }
 
 /// What the contrastive terms of a rank draw in a step.
-pub fn contrast_draw(config: &RunConfig, iteration: u64, rank: usize) -> Draw {
-    Draw::new(config.run.seed, "contrast", 0, iteration, rank as u64)
+pub fn contrast_draw(config: &RunConfig, iteration: u64, rank: usize) -> CounterRng {
+    CounterRng::new(config.run.seed, "contrast", 0, iteration, rank as u64)
 }
 
 /// Threads of each of `ranks` ranks, where all together may have `threads` (0 for one per core).

@@ -22,7 +22,7 @@ use crate::log::Log;
 use crate::network::kernels::Kernels;
 use crate::pretrained;
 use crate::step::Trainer;
-use crate::tensorboard::Board;
+use crate::tensorboard::EventWriter;
 
 /// Everything that moves in a run.
 pub struct State<'a> {
@@ -44,7 +44,7 @@ pub struct State<'a> {
     /// Steps since the program started.
     pub steps_here: u64,
     /// The event file for TensorBoard, if asked for.
-    board: Option<Board>,
+    board: Option<EventWriter>,
     encoder_weights: Option<String>,
     /// What the training images' colours are like.
     colours: Option<ColourStatistics>,
@@ -117,7 +117,7 @@ impl<'a> State<'a> {
     pub fn open_board(&mut self, files: &Files) -> Result<()> {
         if self.config.run.tensorboard {
             let Progress { iteration, seconds, .. } = self.progress;
-            self.board = Some(Board::open(&files.board, iteration, seconds, describe(self.config.data.validation).0)?);
+            self.board = Some(EventWriter::open(&files.board, iteration, seconds, describe(self.config.data.validation).0)?);
         }
         Ok(())
     }

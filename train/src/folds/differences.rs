@@ -15,7 +15,7 @@ const SHOWN: [&str; 4] = ["iou", "mdice", "aji", "f1@.5"];
 
 /// How far a method lies above another one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Lead {
+pub struct PairedDifference {
     /// The method.
     pub method: String,
     /// What it is measured against: a method of the same call, or `SERIES/METHOD`.
@@ -28,7 +28,7 @@ pub struct Lead {
 
 /// How far every method lies above Scribble2Label (or, where that did not run, above the first that did), and above every method of the
 /// runs beside them: differences on the same test images between runs with the same fold and seed.
-pub(super) fn leads(finished: &[FoldScores], beside: &[Series], seed: u64) -> Vec<Lead> {
+pub(super) fn leads(finished: &[FoldScores], beside: &[Series], seed: u64) -> Vec<PairedDifference> {
     let ran = methods(finished);
     let mut leads = Vec::new();
     if let Some(&over) = ran.iter().find(|method| **method == Method::S2l).or(ran.first()) {
@@ -50,16 +50,21 @@ pub(super) fn methods(finished: &[FoldScores]) -> Vec<Method> {
 }
 
 /// `None` where no two runs have the same fold and seed, or none of their images are the same.
-fn lead((runs, method): (&[FoldScores], Method), (others, over): (&[FoldScores], Method), name: String, seed: u64) -> Option<Lead> {
+fn lead(
+    (runs, method): (&[FoldScores], Method),
+    (others, over): (&[FoldScores], Method),
+    name: String,
+    seed: u64,
+) -> Option<PairedDifference> {
     let other = |run: &FoldScores| others.iter().find(|other| (other.method, other.fold, other.seed) == (over, run.fold, run.seed));
     let of_method = runs.iter().filter(|run| run.method == method);
     let pairs: Vec<_> = of_method.filter_map(|run| Some((&run.test.table, &other(run)?.test.table))).collect();
     let scores: BTreeMap<_, _> = SHOWN.iter().filter_map(|score| Some(((*score).to_owned(), difference(&pairs, score, seed)?))).collect();
-    (!scores.is_empty()).then(|| Lead { method: method.name().into(), over: name, pairs: pairs.len(), scores })
+    (!scores.is_empty()).then(|| PairedDifference { method: method.name().into(), over: name, pairs: pairs.len(), scores })
 }
 
 /// The leads as markdown, a table for each method that others are measured against; empty if there are none.
-pub(super) fn to_markdown(leads: &[Lead]) -> String {
+pub(super) fn to_markdown(leads: &[PairedDifference]) -> String {
     let mut text = String::new();
     for (i, lead) in leads.iter().enumerate() {
         // Writing to a String cannot fail.

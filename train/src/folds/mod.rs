@@ -21,7 +21,7 @@ use crate::data::{Dataset, Folder, Sample, Split};
 use crate::evaluate::command::{Evaluation, open, score};
 use crate::fit::{self, Outcome, in_pool};
 
-pub use differences::Lead;
+pub use differences::PairedDifference;
 pub use series::Series;
 pub use table::Table;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use support::{Result, artifact};
 
-use super::differences::{self, Lead, leads, methods};
+use super::differences::{self, PairedDifference, leads, methods};
 use super::papers::{Figure, data_of, figures};
 use super::{FoldScores, Series};
 use crate::config::Method;
@@ -51,7 +51,7 @@ pub struct Table {
     /// In the order of the text.
     pub lines: Vec<Line>,
     /// How far methods lie above one of them.
-    pub leads: Vec<Lead>,
+    pub leads: Vec<PairedDifference>,
 }
 
 impl Table {
@@ -199,7 +199,7 @@ mod tests {
             "| this run | DSB-Fluo | pce | 0 | 1 |",
             "| ISBI 2022 | DSB-Fluo | both |  |  | .8268 | .8570 | – |",
             "| MICCAI 2020 | DSB-Fluo | pce |  |  | .8380 | .8290 | – |",
-            "Lead over pce",
+            "PairedDifference over pce",
             "| both | 1 | +0.000 |",
         ] {
             assert!(text.contains(part), "{part}: {text}");
@@ -221,7 +221,7 @@ mod tests {
             "| this run | DSB-Fluo | s2l | mean of 2 | 1 |",
             "| paper | DSB-Fluo | both | mean of 2 | 1 |",
             "| s2l | 0, seed 7 | 1 |",
-            "Lead over paper/both",
+            "PairedDifference over paper/both",
             "| s2l | 1 | +0.500 |",
         ] {
             assert!(text.contains(part), "{part}: {text}");

@@ -11,7 +11,7 @@ use super::pairs::Pairs;
 use super::{Reading, Term};
 use crate::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
 use crate::network::kernels::{Fused, Kernels, Vectors, f32s};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Labels that one task looks through.
 const TASK: usize = 1 << 14;
@@ -81,7 +81,14 @@ impl Contrast {
 /// others. Without any, value and gradient are 0.
 ///
 /// The gradient is that of `weight` times the term. It lies channels last in memory.
-pub fn contrast_of_maps(contrast: &Contrast, z: &Tensor, labels: &[u8], sampling: Sampling, weight: f64, draw: &mut Draw) -> Result<Term> {
+pub fn contrast_of_maps(
+    contrast: &Contrast,
+    z: &Tensor,
+    labels: &[u8],
+    sampling: Sampling,
+    weight: f64,
+    draw: &mut CounterRng,
+) -> Result<Term> {
     let (batch, channels, height, width) = z.dims4()?;
     let groups = groups(z, labels, sampling, draw)?;
     let z32 = z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
@@ -111,7 +118,7 @@ pub fn contrast_on(
     labels: &[u8],
     sampling: Sampling,
     weight: f64,
-    draw: &mut Draw,
+    draw: &mut CounterRng,
 ) -> Result<(Reading, Tensor)> {
     match kernels.fused() {
         Some(fused) if z.dim(1)? <= fused.widest_vector() => on_device(fused, contrast, z, &groups(z, labels, sampling, draw)?, weight),
@@ -137,7 +144,7 @@ fn on_device(fused: &dyn Fused, contrast: &Contrast, z: &Tensor, groups: &[[Vec<
 }
 
 /// Positions of the vectors of both classes, for each group that has at least two of each.
-fn groups(z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut Draw) -> Result<Vec<[Vec<usize>; 2]>> {
+fn groups(z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut CounterRng) -> Result<Vec<[Vec<usize>; 2]>> {
     let (batch, _, height, width) = z.dims4()?;
     assert_eq!(labels.len(), batch * height * width, "a label for every vector");
     let images_in_group = match sampling.scope {
@@ -168,7 +175,7 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    fn choose(&self, mut classes: [Vec<usize>; 2], draw: &mut Draw) -> [Vec<usize>; 2] {
+    fn choose(&self, mut classes: [Vec<usize>; 2], draw: &mut CounterRng) -> [Vec<usize>; 2] {
         let even = classes[0].len().min(classes[1].len());
         let n = match self.max_per_class {
             MaxPerClass::Limit(most) => even.min(most),

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use kernels::lanes::run_on;
 use kernels::product::{Outer, Product};
+use kernels::simd::run_on;
 use kernels::{Buffer, Isa, Pool};
 use rayon::prelude::*;
 

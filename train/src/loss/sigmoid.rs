@@ -1,7 +1,7 @@
 //! Softplus and its slope over a block of similarities, sixteen at a time.
 
 use kernels::Isa;
-use kernels::lanes::{Lanes, Work, run_on};
+use kernels::simd::{F32x16, Work, run_on};
 
 /// Sum of `softplus(sign * s)` over the block, and every `s` replaced by the slope `sign * sigmoid(sign * s)` times `factor`.
 ///
@@ -43,7 +43,7 @@ struct Slopes<'a> {
 
 impl Work for Slopes<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         // SAFETY: chunks have sixteen values.
         unsafe {
             let (zero, one) = (L::zero(), all::<L>(1.0));
@@ -69,7 +69,7 @@ impl Work for Slopes<'_> {
 
 /// Sum of the linear parts and of the logarithms of the products.
 #[inline(always)]
-unsafe fn total<L: Lanes>(linear: L, excess: L) -> f64 {
+unsafe fn total<L: F32x16>(linear: L, excess: L) -> f64 {
     let (mut sums, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
     // SAFETY: both have room for sixteen values.
     unsafe {
@@ -85,7 +85,7 @@ unsafe fn total<L: Lanes>(linear: L, excess: L) -> f64 {
 }
 
 #[inline(always)]
-unsafe fn all<L: Lanes>(value: f32) -> L {
+unsafe fn all<L: F32x16>(value: f32) -> L {
     // SAFETY: the reference is valid.
     unsafe { L::splat(&raw const value) }
 }
@@ -93,7 +93,7 @@ unsafe fn all<L: Lanes>(value: f32) -> L {
 /// `exp(x)` for `x <= 0`: 2^n times a polynomial of degree 6 in the remainder; relative error below 3e-7 down to -87, where it
 /// stays.
 #[inline(always)]
-unsafe fn exp_of_negative<L: Lanes>(x: L) -> L {
+unsafe fn exp_of_negative<L: F32x16>(x: L) -> L {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
@@ -119,7 +119,7 @@ mod tests {
 
     impl Work for Exp<'_> {
         #[inline(always)]
-        unsafe fn run<L: Lanes>(self) {
+        unsafe fn run<L: F32x16>(self) {
             // SAFETY: sixteen values.
             unsafe { exp_of_negative(L::load(self.0.as_ptr())).store(self.0.as_mut_ptr()) }
         }

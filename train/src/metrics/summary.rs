@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Pixels, Scores};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Resamples of the images behind an interval.
 const RESAMPLES: usize = 2000;
@@ -48,7 +48,7 @@ pub fn summarise(values: &[f64], seed: u64) -> Summary {
     let mean = values.iter().sum::<f64>() / n as f64;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     let sd = if n > 1 { (squares / (n - 1) as f64).sqrt() } else { 0.0 };
-    let mut draw = Draw::new(seed, "bootstrap", 0, 0, 0);
+    let mut draw = CounterRng::new(seed, "bootstrap", 0, 0, 0);
     let mut means: Vec<f64> = (0..RESAMPLES).map(|_| (0..n).map(|_| values[draw.below(n)]).sum::<f64>() / n as f64).collect();
     means.sort_by(f64::total_cmp);
     Summary { mean, sd, low: quantile(&means, 0.025), high: quantile(&means, 0.975) }
@@ -66,7 +66,7 @@ pub fn summarise_runs(runs: &[Vec<f64>], seed: u64) -> Summary {
     if runs.len() == 1 {
         return summary;
     }
-    let mut draw = Draw::new(seed, "bootstrap over runs", 0, 0, 0);
+    let mut draw = CounterRng::new(seed, "bootstrap over runs", 0, 0, 0);
     let mut resampled = || {
         let chosen: Vec<&Vec<f64>> = runs.iter().map(|_| &runs[draw.below(runs.len())]).collect();
         let sum: f64 = (0..images).map(|_| draw.below(images)).map(|i| chosen.iter().map(|run| run[i]).sum::<f64>()).sum();

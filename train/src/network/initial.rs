@@ -3,7 +3,7 @@
 use models::graph::{Graph, Parameter, Role};
 use models::weights::{Array, Weights};
 
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Random weights: encoder as in torchvision (Kaiming normal, fan out), decoder as in `PyTorch`'s default
 /// (Kaiming uniform, a = sqrt 5), heads and projections Xavier uniform; normalisations start as the identity.
@@ -25,7 +25,7 @@ fn initial(parameter: &Parameter, seed: u64) -> Array {
 fn convolution(parameter: &Parameter, seed: u64) -> Vec<f32> {
     let [outputs, inputs, rows, columns] = parameter.shape[..] else { panic!("{} is a convolution weight", parameter.name) };
     let (fan_in, fan_out) = ((inputs * rows * columns) as f64, (outputs * rows * columns) as f64);
-    let mut draw = Draw::new(seed, &parameter.name, 0, 0, 0);
+    let mut draw = CounterRng::new(seed, &parameter.name, 0, 0, 0);
     let mut uniform = |bound: f64| (0..parameter.count()).map(|_| ((2.0 * draw.uniform() - 1.0) * bound) as f32).collect();
     match parameter.name.split('.').next() {
         Some("encoder") => {

@@ -4,15 +4,15 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, bail};
 use half::bf16;
 use support::Result;
 
-use super::{Group, Meeting, Seat};
+use super::{Group, Participant, Rendezvous};
 
 /// A rank whose tensors lie in memory. Sums are in f64 and in the order of ranks, and each mean is rounded once.
-pub struct HostGroup(Seat);
+pub struct HostGroup(Participant);
 
 impl HostGroup {
     /// So many ranks, in their order.
     pub fn ranks(size: usize) -> Vec<Self> {
-        Meeting::seats(size).into_iter().map(Self).collect()
+        Rendezvous::seats(size).into_iter().map(Self).collect()
     }
 }
 

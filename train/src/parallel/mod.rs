@@ -5,7 +5,7 @@
 //! each rank's loss; batch normalisation uses the statistics of the rank's own share.
 
 mod host;
-mod meeting;
+mod rendezvous;
 mod step;
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use support::Result;
 
 use crate::network::kernels::Kernels;
 pub use host::HostGroup;
-pub use meeting::{Meeting, Seat};
+pub use rendezvous::{Participant, Rendezvous};
 pub(crate) use step::average;
 
 /// A rank's way to the others. Every rank must make the same calls in the same order.

@@ -6,12 +6,12 @@ use models::plane::Plane;
 use super::harris::corners;
 use super::skeleton::skeleton;
 use super::{BACKGROUND, FOREGROUND, UNLABELLED};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Scribbles for `ratio_percent` (0 to 100) of the nuclei's skeletons, and as many pieces of the background's, or all if there are fewer.
 ///
 /// Of n pieces `n - floor(n (100 - ratio) / 100)` are kept. Nuclei are written last.
-pub fn auto_scribbles(labels: &Plane<u32>, ratio_percent: u32, draw: &mut Draw) -> Plane<u8> {
+pub fn auto_scribbles(labels: &Plane<u32>, ratio_percent: u32, draw: &mut CounterRng) -> Plane<u8> {
     assert!(ratio_percent <= 100, "a ratio in per cent, found {ratio_percent}");
     let nuclei = components(&skeleton(&labels.map(|&id| id > 0)));
     let mut net = skeleton(&labels.map(|&id| id == 0));
@@ -35,7 +35,7 @@ fn count(pieces: &Plane<u32>) -> usize {
     pieces.data.iter().max().map_or(0, |&id| id as usize)
 }
 
-fn chosen(n: usize, keep: usize, draw: &mut Draw) -> Vec<bool> {
+fn chosen(n: usize, keep: usize, draw: &mut CounterRng) -> Vec<bool> {
     let mut kept = vec![false; n];
     for piece in draw.permutation(n).into_iter().take(keep) {
         kept[piece] = true;
@@ -74,7 +74,7 @@ mod tests {
     fn the_share_is_counted_in_whole_pieces() {
         let labels = grid(6);
         for (ratio, expected) in [(100, 36), (50, 18), (30, 11), (10, 4), (1, 1), (0, 0)] {
-            let scribble = auto_scribbles(&labels, ratio, &mut Draw::new(1, "auto", 0, 0, 0));
+            let scribble = auto_scribbles(&labels, ratio, &mut CounterRng::new(1, "auto", 0, 0, 0));
             let touched: std::collections::BTreeSet<u32> =
                 labels.data.iter().zip(&scribble.data).filter(|(_, s)| **s == FOREGROUND).map(|(id, _)| *id).collect();
             assert_eq!(touched.len(), expected, "{ratio} %");
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn strokes_lie_on_their_class_and_draws_repeat() {
         let labels = grid(5);
-        let make = |seed| auto_scribbles(&labels, 30, &mut Draw::new(seed, "auto", 0, 0, 0));
+        let make = |seed| auto_scribbles(&labels, 30, &mut CounterRng::new(seed, "auto", 0, 0, 0));
         let scribble = make(1);
         for (id, stroke) in labels.data.iter().zip(&scribble.data) {
             assert!(*stroke == UNLABELLED || (*stroke == FOREGROUND) == (*id > 0));
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn images_without_nuclei_or_without_background_are_no_trouble() {
         for value in [0, 1] {
-            let scribble = auto_scribbles(&Plane::filled(40, 30, value), 30, &mut Draw::new(1, "auto", 0, 0, 0));
+            let scribble = auto_scribbles(&Plane::filled(40, 30, value), 30, &mut CounterRng::new(1, "auto", 0, 0, 0));
             assert_eq!((scribble.width, scribble.height), (40, 30));
         }
-        auto_scribbles(&Plane::filled(1, 1, 1), 100, &mut Draw::new(1, "auto", 0, 0, 0));
+        auto_scribbles(&Plane::filled(1, 1, 1), 100, &mut CounterRng::new(1, "auto", 0, 0, 0));
     }
 }

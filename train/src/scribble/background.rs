@@ -7,13 +7,13 @@ use models::plane::Plane;
 use super::pen::{Point, WIDTH_PX, around, stroke};
 use super::skeleton::skeleton;
 use super::{BACKGROUND, UNLABELLED};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Strokes keep this far from nuclei, in pixels.
 const CLEARANCE_PX: isize = 3;
 
 /// Draws 1 to 3 curves, each 40 to 90 % of the mean side long where the background is that long.
-pub(super) fn background_strokes(labels: &Plane<u32>, scribble: &mut Plane<u8>, draw: &mut Draw) {
+pub(super) fn background_strokes(labels: &Plane<u32>, scribble: &mut Plane<u8>, draw: &mut CounterRng) {
     let allowed = clear_background(labels);
     let mut net = skeleton(&allowed);
     for _ in 0..=draw.below(3) {
@@ -41,7 +41,7 @@ pub(super) fn clear_background(labels: &Plane<u32>) -> Plane<bool> {
 }
 
 /// A path of at most `length` pixels through the piece of the net that a random pixel of it lies on: from one far end towards the other.
-fn long_path(net: &Plane<bool>, length: usize, draw: &mut Draw) -> Vec<(usize, usize)> {
+fn long_path(net: &Plane<bool>, length: usize, draw: &mut CounterRng) -> Vec<(usize, usize)> {
     let pixels: Vec<usize> = (0..net.data.len()).filter(|&i| net.data[i]).collect();
     if pixels.is_empty() {
         return Vec::new();

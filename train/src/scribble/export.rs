@@ -34,16 +34,16 @@ mod tests {
     use super::super::UNLABELLED;
     use super::super::geojson::rasterise;
     use super::*;
-    use crate::rng::Draw;
+    use crate::rng::CounterRng;
 
     #[test]
     fn what_is_exported_is_read_back_to_the_same_pixels() {
         let config = GeoJsonConfig::default();
         for seed in 0..40 {
-            let mut draw = Draw::new(seed, "round trip", 0, 0, 0);
+            let mut draw = CounterRng::new(seed, "round trip", 0, 0, 0);
             let (width, height) = (1 + draw.below(17), 1 + draw.below(13));
             let density = draw.uniform();
-            let value = |draw: &mut Draw| if draw.bool(density) { UNLABELLED } else { u8::from(draw.bool(0.5)) };
+            let value = |draw: &mut CounterRng| if draw.bool(density) { UNLABELLED } else { u8::from(draw.bool(0.5)) };
             let map = Plane { width, height, data: (0..width * height).map(|_| value(&mut draw)).collect() };
             assert_eq!(rasterise(&to_geojson(&map, &config), width, height, [0.0, 0.0], &config).unwrap(), map, "seed {seed}");
         }

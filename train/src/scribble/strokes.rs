@@ -6,13 +6,13 @@ use models::plane::Plane;
 use super::background::background_strokes;
 use super::pen::{Point, WIDTH_PX, around};
 use super::{FOREGROUND, UNLABELLED};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Strokes for a random `share` (0 to 1) of the nuclei, and 1 to 3 long curves along the middle of the background.
 ///
 /// A nucleus gets a jittered curve along its main axis, clipped to the nucleus eroded by 1 or 2 px; the smallest, which erosion would
 /// swallow, are clipped to themselves. Of n nuclei `ceil(share n)` get one.
-pub fn strokes(labels: &Plane<u32>, share: f64, draw: &mut Draw) -> Plane<u8> {
+pub fn strokes(labels: &Plane<u32>, share: f64, draw: &mut CounterRng) -> Plane<u8> {
     assert!((0.0..=1.0).contains(&share), "a share from 0 to 1, found {share}");
     let mut scribble = Plane::filled(labels.width, labels.height, UNLABELLED);
     background_strokes(labels, &mut scribble, draw);
@@ -33,7 +33,7 @@ fn pixels_of(labels: &Plane<u32>) -> Vec<Vec<(usize, usize)>> {
     nuclei.into_values().collect()
 }
 
-fn nucleus_stroke(labels: &Plane<u32>, pixels: &[(usize, usize)], scribble: &mut Plane<u8>, draw: &mut Draw) {
+fn nucleus_stroke(labels: &Plane<u32>, pixels: &[(usize, usize)], scribble: &mut Plane<u8>, draw: &mut CounterRng) {
     let radius = draw.range(WIDTH_PX.0, WIDTH_PX.1) / 2.0;
     let erosion = 1 + draw.below(2) as isize;
     let curve = smooth_curve(&axis_points(pixels, draw));
@@ -47,7 +47,7 @@ fn nucleus_stroke(labels: &Plane<u32>, pixels: &[(usize, usize)], scribble: &mut
 }
 
 /// Five points along the main axis of the pixels, over 60 to 90 % of its length, moved sideways at random.
-fn axis_points(pixels: &[(usize, usize)], draw: &mut Draw) -> Vec<Point> {
+fn axis_points(pixels: &[(usize, usize)], draw: &mut CounterRng) -> Vec<Point> {
     let n = pixels.len() as f64;
     let (sum_x, sum_y) = pixels.iter().fold((0, 0), |(sx, sy), (x, y)| (sx + x, sy + y));
     let centre = [sum_x as f64 / n + 0.5, sum_y as f64 / n + 0.5];
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn make(share: f64, seed: u64) -> Plane<u8> {
-        strokes(&nuclei(), share, &mut Draw::new(seed, "strokes", 0, 0, 0))
+        strokes(&nuclei(), share, &mut CounterRng::new(seed, "strokes", 0, 0, 0))
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn odd_pictures_are_no_trouble() {
         for (width, height, value) in [(1, 1, 0), (1, 1, 1), (40, 3, 0), (30, 30, 1), (64, 64, 0)] {
-            let scribble = strokes(&Plane::filled(width, height, value), 1.0, &mut Draw::new(0, "strokes", 0, 0, 0));
+            let scribble = strokes(&Plane::filled(width, height, value), 1.0, &mut CounterRng::new(0, "strokes", 0, 0, 0));
             assert_eq!(Counts::of(&scribble).foreground > 0, value > 0, "{width} x {height}");
         }
     }

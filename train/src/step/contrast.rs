@@ -8,7 +8,7 @@ use crate::config::{BlockRule, LabelSource, Scope};
 use crate::loss::{Contrast, IGNORE, Reading, Sampling, block_labels, contrast_on, scribbled_blocks};
 use crate::network::Mode;
 use crate::parallel::average;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 impl Trainer {
     /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
@@ -22,7 +22,7 @@ impl Trainer {
         scribble: &[u8],
         pseudo: &[u8],
         factor: f64,
-        draw: &mut Draw,
+        draw: &mut CounterRng,
     ) -> Result<(Reading, Tensor)> {
         let method = &self.config.method;
         let head = &mut self.heads[i];

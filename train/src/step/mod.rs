@@ -19,7 +19,7 @@ use crate::network::{Gradients, Mode, Network, initial_weights};
 use crate::optimizer::{Part, RAdam, Rate};
 use crate::parallel::{Alone, Group, average};
 use crate::pseudo_labels::PseudoLabels;
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 use crate::weight_average::WeightAverage;
 
 /// Crops that are trained on together.
@@ -115,7 +115,7 @@ impl Trainer {
     }
 
     /// One step at `factor` times the learning rates.
-    pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, draw: &mut Draw) -> Result<Losses> {
+    pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, draw: &mut CounterRng) -> Result<Losses> {
         let mut tape = self.network.forward(&batch.image, Mode::Train)?;
         let logits = self.network.output(&tape)?;
         let full = stage == Stage::Full && self.config.method.uses_pseudo_labels();
@@ -226,7 +226,7 @@ mod tests {
             // After one update with alpha = .2 this is judged as .5: nothing is trusted.
             Batch { image, scribble, average: vec![0.1; 32 * 32], updates: 1 }
         };
-        let mut draw = Draw::new(0, "test", 0, 0, 0);
+        let mut draw = CounterRng::new(0, "test", 0, 0, 0);
         let stepped =
             |trainer: &Trainer, head: &str| trainer.optimizer.slots.get(&format!("projection.{head}.0.weight")).map(|slot| slot.steps);
         trainer.step(&batch(1), Stage::Full, 1.0, &mut draw).unwrap();

@@ -21,7 +21,7 @@ use event::{Content, Event, Picture, Summary, Value, What};
 const MAX_BYTES: u64 = 1 << 32;
 
 /// The event file of a run. Records are appended; no tag gets a step twice.
-pub struct Board {
+pub struct EventWriter {
     path: PathBuf,
     /// The last step of every tag.
     last: BTreeMap<String, i64>,
@@ -31,7 +31,7 @@ pub struct Board {
     score: &'static str,
 }
 
-impl Board {
+impl EventWriter {
     /// Takes up the file at `path` after `iteration` steps and `seconds`: later records and torn ones are dropped. Without a file, starts one.
     pub fn open(path: &Path, iteration: u64, seconds: f64, score: &'static str) -> Result<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());

@@ -8,11 +8,11 @@ use models::weights::WeightsFile;
 use train::config::{Profile, RunConfig};
 use train::data::image_file::{RgbImage, png_of_labels, png_of_rgb};
 use train::make_scribbles::{Kind, write_scribbles};
-use train::rng::Draw;
+use train::rng::CounterRng;
 
 /// Bright discs on a dark ground, with their instance labels.
 pub fn picture(side: usize, seed: u64) -> (RgbImage, Plane<u32>) {
-    let mut draw = Draw::new(seed, "picture", 0, 0, 0);
+    let mut draw = CounterRng::new(seed, "picture", 0, 0, 0);
     let mut labels = Plane::filled(side, side, 0u32);
     for id in 1..=6 {
         let (cx, cy, r) = (draw.range(12.0, side as f64 - 12.0), draw.range(12.0, side as f64 - 12.0), draw.range(6.0, 10.0));

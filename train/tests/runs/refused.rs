@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use support::console::Silent;
 use train::fit::fit;
-use train::rng::Draw;
+use train::rng::CounterRng;
 
 use crate::pictures::{config, data_folder};
 
@@ -34,7 +34,7 @@ fn damaged_checkpoints_are_refused_by_name() {
     fit(&config(&data, &["run.iterations=2"]), &out, false, &Silent, &AtomicBool::new(false)).unwrap();
     let good = std::fs::read(out.join("last.safetensors")).unwrap();
     let damaged = folder.path().join("damaged.safetensors");
-    let mut draw = Draw::new(1, "damage", 0, 0, 0);
+    let mut draw = CounterRng::new(1, "damage", 0, 0, 0);
     for i in 0..60 {
         let mut bytes = good.clone();
         if i % 2 == 0 {

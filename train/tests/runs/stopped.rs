@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::console::{Progress, Silent};
 use train::fit::fit;
-use train::rng::Draw;
+use train::rng::CounterRng;
 
 use crate::pictures::{self, config, data_folder};
 
@@ -79,7 +79,7 @@ fn killed_at_random(kills: u64, iterations: u64) {
     assert!(begin(&whole).wait().unwrap().success());
     let longest = start.elapsed().as_secs_f64();
     let parts = folder.path().join("killed");
-    let mut draw = Draw::new(kills, "kill", 0, 0, 0);
+    let mut draw = CounterRng::new(kills, "kill", 0, 0, 0);
     for _ in 0..kills {
         let mut child = begin(&parts);
         std::thread::sleep(std::time::Duration::from_secs_f64(draw.range(0.05, (4.0 * longest / kills as f64).min(0.9 * longest))));

@@ -16,7 +16,7 @@ use train::config::{Method, Profile, RunConfig};
 use train::loss::cross_entropy;
 use train::network::kernels::{Cpu, Kernels};
 use train::network::{Mode, Network};
-use train::rng::Draw;
+use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer, stack_images};
 
 use super::pictures;
@@ -50,7 +50,7 @@ pub fn trained(steps: u64) -> (Weights, f64) {
     for step in 0..steps {
         let (image, scribble) = batch(1000 + 4 * step, 4);
         let batch = Batch { image, scribble, average: Vec::new(), updates: 0 };
-        loss = trainer.step(&batch, Stage::WarmUp, 1.0, &mut Draw::new(0, "test", 0, step, 0)).unwrap().total;
+        loss = trainer.step(&batch, Stage::WarmUp, 1.0, &mut CounterRng::new(0, "test", 0, step, 0)).unwrap().total;
     }
     (trainer.network.weights().unwrap(), loss)
 }

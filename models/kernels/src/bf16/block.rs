@@ -1,6 +1,6 @@
 //! Blocks of sums: up to 32 rows and 32 columns of a matrix product of bf16 values, in f32.
 
-use crate::lanes::vectorised;
+use crate::simd::vectorised;
 
 /// Rows and columns of a tile; a block has one or two tiles each way.
 pub const TILE: usize = 16;

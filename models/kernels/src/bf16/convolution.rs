@@ -10,8 +10,8 @@ use super::layout::Layout;
 use super::positions::{Pixels, Target, clear};
 use super::{Halves, Unit};
 use crate::geometry::Geometry;
+use crate::halo_rows::HaloRows;
 use crate::maps::{self, Shape};
-use crate::margin::Margin;
 use crate::panels;
 use crate::scratch::{Buffer, Pool, Shared};
 use crate::winograd::{Part, PartBuffer};
@@ -100,7 +100,7 @@ impl Bf16Convolution<'_> {
     pub fn data_gradient(&self, dy: &[f32], weights: &[f32], targets: &mut [PartBuffer]) {
         assert_eq!(targets.iter().map(|part| part.channels).sum::<usize>(), self.inputs);
         let Geometry { batch, height, width, .. } = self.geometry;
-        let (taps, dy) = (self.geometry.taps(), Part { values: dy, channels: self.outputs, halved: false, margin: Margin::NONE });
+        let (taps, dy) = (self.geometry.taps(), Part { values: dy, channels: self.outputs, halved: false, margin: HaloRows::NONE });
         for part in &*targets {
             let half = usize::from(part.halved);
             assert_eq!(part.values.len(), batch * (height >> half) * (width >> half) * part.channels);
@@ -111,7 +111,7 @@ impl Bf16Convolution<'_> {
         let classes: Vec<Class> = self
             .classes()
             .map(|first| {
-                let runs = self.turned(&layout, first);
+                let runs = self.transposed(&layout, first);
                 let filter = (!runs.is_empty()).then(|| pack(self.scratch, &transposed, self.outputs, taps, self.inputs, &runs));
                 Class { first, filter }
             })
@@ -141,7 +141,7 @@ impl Bf16Convolution<'_> {
         for Class { first, filter } in classes {
             let pixels = Pixels { height, width, stride, first: *first };
             match filter {
-                Some(filter) => self.product(&layout, &source, self.outputs, &self.turned(&layout, *first), filter, &pixels, &whole),
+                Some(filter) => self.product(&layout, &source, self.outputs, &self.transposed(&layout, *first), filter, &pixels, &whole),
                 None => clear(&layout, &pixels, &whole),
             }
         }
@@ -184,7 +184,7 @@ impl Bf16Convolution<'_> {
 
     /// Runs of the filter for input pixels `(stride i + cy, stride j + cx)`: tap `ty` brings them to output row
     /// `(stride i + cy + padding - ty) / stride`, where that is whole.
-    fn turned(&self, layout: &Layout, [cy, cx]: [usize; 2]) -> Vec<Run> {
+    fn transposed(&self, layout: &Layout, [cy, cx]: [usize; 2]) -> Vec<Run> {
         let Geometry { kernel, stride, .. } = self.geometry;
         let shift = |c: usize, tap: usize| {
             let distance = (c + kernel / 2) as isize - tap as isize;

@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::block::{RIGHT_TILE, STEP, TILE};
 use super::{Halves, SharedHalves, round};
-use crate::lanes::vectorised;
 use crate::panels::WIDTH;
 use crate::scratch::Pool;
+use crate::simd::vectorised;
 
 /// Taps whose source pixels lie side by side.
 pub struct Run {

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use super::{Halves, SharedHalves, round};
 use crate::geometry::Geometry;
-use crate::lanes::vectorised;
 use crate::scratch::Pool;
+use crate::simd::vectorised;
 use crate::winograd::Part;
 
 /// The positions of a map.
@@ -37,7 +37,7 @@ impl Layout {
     /// The input of a convolution.
     pub fn of(geometry: Geometry) -> Self {
         let Geometry { batch, height, width, kernel, stride, margin } = geometry;
-        assert_eq!(margin, crate::Margin::NONE, "bf16 takes whole maps");
+        assert_eq!(margin, crate::HaloRows::NONE, "bf16 takes whole maps");
         let ((rows, columns), padding) = (geometry.output(), kernel / 2);
         let (pitch, image_rows) = ((width + padding).div_ceil(stride), rows + padding.div_ceil(stride));
         Self { batch, height, width, rows, columns, pitch, image_rows, padding, stride }

@@ -9,9 +9,9 @@ use super::convolution::Bf16Convolution;
 use super::filter::{Groups, interleave};
 use super::layout::Layout;
 use super::{Halves, SharedHalves, transposed};
-use crate::lanes::vectorised;
 use crate::panels::{self, WIDTH};
 use crate::scratch::{Buffer, Shared};
+use crate::simd::vectorised;
 use crate::winograd::Part;
 
 /// Steps of positions whose left and right rows stay in the second-level cache while taps pass by.

@@ -7,11 +7,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{Reads, Row};
-use crate::finish::Finish;
+use crate::epilogue::Epilogue;
 use crate::geometry::Geometry;
-use crate::lanes::{Isa, run_on};
 use crate::pointwise::{Pixels, Pointwise, used};
 use crate::scratch::{Shared, with_room};
+use crate::simd::{Isa, run_on};
 
 /// Three convolutions, of which the first may be left out.
 pub struct InvertedResidual<'a> {
@@ -24,7 +24,7 @@ pub struct InvertedResidual<'a> {
     /// Of the 3x3 convolution, `[tap][channel]`.
     pub weights: &'a [f32],
     /// What follows the 3x3 convolution; nothing is added.
-    pub finish: Finish<'a>,
+    pub finish: Epilogue<'a>,
     /// To the result.
     pub project: Pointwise<'a>,
 }

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::finish::Finish;
+use crate::epilogue::Epilogue;
 use crate::geometry::Geometry;
-use crate::lanes::{Isa, Lanes, Work, run_on};
 use crate::scratch::{Buffer, Pool, Shared};
+use crate::simd::{F32x16, Isa, Work, run_on};
 pub use inverted_residual::{InvertedResidual, pays};
 
 /// A 3x3 filter for each channel, zero padding 1. Weights are `[tap][channel]`.
@@ -27,7 +27,7 @@ pub struct Depthwise<'a> {
 }
 
 /// `C 1 3 3` (9 `taps`) to `[tap][channel]`, or back with `taps` and `channels` exchanged.
-pub fn turned(weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
+pub fn transposed(weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
     assert_eq!(weight.len(), channels * taps);
     (0..taps).flat_map(|tap| (0..channels).map(move |c| weight[c * taps + tap])).collect()
 }
@@ -71,7 +71,7 @@ impl Reads {
 
 impl Depthwise<'_> {
     /// The convolution of `x`, finished.
-    pub fn convolve(&self, x: &[f32], weights: &[f32], finish: Finish, out: &mut [f32]) {
+    pub fn convolve(&self, x: &[f32], weights: &[f32], finish: Epilogue, out: &mut [f32]) {
         let Geometry { batch, height, width, stride, margin, .. } = self.geometry;
         let (rows, columns) = self.geometry.output();
         let source_rows = margin.rows(height);
@@ -89,10 +89,10 @@ impl Depthwise<'_> {
         assert!(dx.len() == batch * height * width * self.channels && dy.len() == batch * rows * columns * self.channels);
         let reads =
             [(0..height, rows), (0..width, columns)].map(|(range, size)| range.map(|at| Reads::backward(at, stride, size)).collect());
-        self.apply(dy, [rows, columns], weights, &reads, Finish::default(), dx);
+        self.apply(dy, [rows, columns], weights, &reads, Epilogue::default(), dx);
     }
 
-    fn apply(&self, from: &[f32], extents: [usize; 2], weights: &[f32], reads: &[Vec<Reads>; 2], finish: Finish, to: &mut [f32]) {
+    fn apply(&self, from: &[f32], extents: [usize; 2], weights: &[f32], reads: &[Vec<Reads>; 2], finish: Epilogue, to: &mut [f32]) {
         assert!(self.geometry.kernel == 3 && weights.len() == 9 * self.channels);
         finish.check(self.channels, to.len());
         let [rows, columns] = reads;
@@ -126,7 +126,7 @@ struct Row<'a> {
     rows: Reads,
     columns: &'a [Reads],
     channels: usize,
-    finish: Finish<'a>,
+    finish: Epilogue<'a>,
     /// Where the row begins in the result.
     at: usize,
     target: Shared,
@@ -134,7 +134,7 @@ struct Row<'a> {
 
 impl Work for Row<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let (whole, count) = (self.channels / 16 * 16, self.columns.len());
         let step = (NEAR / (4 * self.channels)).max(8);
         // SAFETY: taps read rows and columns inside the image; tasks write different rows.
@@ -155,7 +155,7 @@ impl Work for Row<'_> {
 impl Row<'_> {
     /// Channels `c..c + L::WIDTH` of some columns.
     #[inline(always)]
-    unsafe fn some<L: Lanes>(&self, c: usize, columns: Range<usize>) {
+    unsafe fn some<L: F32x16>(&self, c: usize, columns: Range<usize>) {
         let mut filter = None;
         for column in columns {
             let reads = &self.columns[column];
@@ -175,20 +175,20 @@ impl Row<'_> {
 
     /// The weights in the order in which whole windows meet them.
     #[inline(always)]
-    unsafe fn filter<L: Lanes>(&self, columns: &Reads, c: usize) -> [L; 9] {
+    unsafe fn filter<L: F32x16>(&self, columns: &Reads, c: usize) -> [L; 9] {
         // SAFETY: nine times `channels` weights.
         std::array::from_fn(|i| unsafe { self.weight(self.rows.tap[i / 3], columns.tap[i % 3], c) })
     }
 
     #[inline(always)]
-    unsafe fn weight<L: Lanes>(&self, row: usize, column: usize, c: usize) -> L {
+    unsafe fn weight<L: F32x16>(&self, row: usize, column: usize, c: usize) -> L {
         // SAFETY: as above.
         unsafe { L::load(self.weights.as_ptr().add((3 * row + column) * self.channels + c)) }
     }
 
     /// Three rows of three pixels side by side.
     #[inline(always)]
-    unsafe fn whole<L: Lanes>(&self, filter: [L; 9], first: usize, c: usize) -> L {
+    unsafe fn whole<L: F32x16>(&self, filter: [L; 9], first: usize, c: usize) -> L {
         // SAFETY: as in `run`; a sum for each row, so that they do not wait for each other.
         unsafe {
             let mut sums = [L::zero(); 3];
@@ -203,7 +203,7 @@ impl Row<'_> {
     }
 
     #[inline(always)]
-    unsafe fn partial<L: Lanes>(&self, columns: &Reads, c: usize) -> L {
+    unsafe fn partial<L: F32x16>(&self, columns: &Reads, c: usize) -> L {
         // SAFETY: as in `run`.
         unsafe {
             let mut sum = L::zero();

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{Depthwise, Reads};
 use crate::geometry::Geometry;
-use crate::lanes::{Lanes, Work, run_on};
 use crate::scratch::Buffer;
+use crate::simd::{F32x16, Work, run_on};
 
 /// Tasks that sum: a fixed number, so that sums do not depend on the number of threads.
 const PARTS: usize = 32;
@@ -52,7 +52,7 @@ struct Row<'a> {
 
 impl Work for Row<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let whole = self.channels / 16 * 16;
         for from in (0..self.columns.len()).step_by(COLUMNS_PER_F32_SUM) {
             let columns = from..(from + COLUMNS_PER_F32_SUM).min(self.columns.len());
@@ -81,7 +81,7 @@ impl Work for Row<'_> {
 impl Row<'_> {
     /// The sums of nine taps for channels `c..c + 16` over some columns.
     #[inline(always)]
-    unsafe fn sixteen<L: Lanes>(&self, c: usize, columns: std::ops::Range<usize>) -> [[f32; 16]; 9] {
+    unsafe fn sixteen<L: F32x16>(&self, c: usize, columns: std::ops::Range<usize>) -> [[f32; 16]; 9] {
         // SAFETY: as in `run`.
         unsafe {
             let (mut sums, mut edges) = ([L::zero(); 9], [[0.0f32; 16]; 9]);

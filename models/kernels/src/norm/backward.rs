@@ -1,8 +1,8 @@
 //! Gradients of batch normalisation, through the activation behind it.
 
 use super::{Each, Pair, for_each, sum_pairs};
-use crate::lanes::{Isa, Lanes};
 use crate::scratch::Shared;
+use crate::simd::{F32x16, Isa};
 
 /// What the backward pass gives.
 pub struct Gradients {
@@ -14,7 +14,7 @@ pub struct Gradients {
 
 /// What decides which gradients pass.
 #[derive(Clone, Copy)]
-pub enum Gate<'a> {
+pub enum ActivationMask<'a> {
     /// No activation: all of them.
     Open,
     /// An activation of the result, which is computed again: that is cheaper than reading it. Below its ceiling gradients pass.
@@ -35,7 +35,7 @@ pub struct Point<'a> {
     /// Its input.
     pub x: &'a [f32],
     /// What is fused behind it.
-    pub gate: Gate<'a>,
+    pub gate: ActivationMask<'a>,
     /// Scale of each channel.
     pub scale: &'a [f32],
     /// Shift of each channel.
@@ -54,16 +54,16 @@ pub fn backward(isa: Isa, point: &Point, dy: &[f32], dx: &mut [f32], dplus: Opti
     assert!(dx.len() == point.x.len() && dy.len() == dx.len());
     assert!(dplus.as_ref().is_none_or(|dplus| dplus.len() == dx.len()));
     match (point.gate, dplus) {
-        (Gate::Open, None) => through::<OPEN, false>(isa, point, &[], dy, dx, &mut []),
-        (Gate::Open, Some(dplus)) => through::<OPEN, true>(isa, point, &[], dy, dx, dplus),
-        (Gate::Own(_), None) => through::<OWN, false>(isa, point, &[], dy, dx, &mut []),
-        (Gate::Own(_), Some(dplus)) => through::<OWN, true>(isa, point, &[], dy, dx, dplus),
-        (Gate::Output(y, _), None) => through::<OUTPUT, false>(isa, point, y, dy, dx, &mut []),
-        (Gate::Output(y, _), Some(dplus)) => through::<OUTPUT, true>(isa, point, y, dy, dx, dplus),
+        (ActivationMask::Open, None) => through::<OPEN, false>(isa, point, &[], dy, dx, &mut []),
+        (ActivationMask::Open, Some(dplus)) => through::<OPEN, true>(isa, point, &[], dy, dx, dplus),
+        (ActivationMask::Own(_), None) => through::<OWN, false>(isa, point, &[], dy, dx, &mut []),
+        (ActivationMask::Own(_), Some(dplus)) => through::<OWN, true>(isa, point, &[], dy, dx, dplus),
+        (ActivationMask::Output(y, _), None) => through::<OUTPUT, false>(isa, point, y, dy, dx, &mut []),
+        (ActivationMask::Output(y, _), Some(dplus)) => through::<OUTPUT, true>(isa, point, y, dy, dx, dplus),
     }
 }
 
-/// Kinds of [`Gate`], for code that is compiled for each.
+/// Kinds of [`ActivationMask`], for code that is compiled for each.
 const OPEN: u8 = 0;
 const OWN: u8 = 1;
 const OUTPUT: u8 = 2;
@@ -98,8 +98,8 @@ fn through<const GATE: u8, const PLUS: bool>(
     let mean = point.mean.iter().map(|v| *v as f32).collect();
     let (dx, dplus) = (Shared::new(dx), Shared::new(dplus));
     let ceiling = match point.gate {
-        Gate::Open => f32::INFINITY,
-        Gate::Own(ceiling) | Gate::Output(_, ceiling) => ceiling,
+        ActivationMask::Open => f32::INFINITY,
+        ActivationMask::Own(ceiling) | ActivationMask::Output(_, ceiling) => ceiling,
     };
     let (a, b) = (vec![0.0; channels], vec![0.0; channels]);
     let mut line = Line::<GATE, PLUS> { x: point.x, y, dy, mean, gain, offset, a, b, ceiling, dx, dplus };
@@ -118,7 +118,7 @@ fn through<const GATE: u8, const PLUS: bool>(
 
 impl<const GATE: u8, const PLUS: bool> Line<'_, GATE, PLUS> {
     #[inline(always)]
-    unsafe fn behind<L: Lanes>(&self, at: usize, c: usize) -> L {
+    unsafe fn behind<L: F32x16>(&self, at: usize, c: usize) -> L {
         // SAFETY: sixteen channels of a pixel.
         unsafe {
             let d = L::load(self.dy.as_ptr().add(at));
@@ -136,7 +136,7 @@ impl<const GATE: u8, const PLUS: bool> Line<'_, GATE, PLUS> {
 
     /// `d` where `0 < value < ceiling`, else 0. Without a ceiling the product is infinite or, at 0, NaN: positive where the value is.
     #[inline(always)]
-    unsafe fn passing<L: Lanes>(&self, d: L, value: L) -> L {
+    unsafe fn passing<L: F32x16>(&self, d: L, value: L) -> L {
         // SAFETY: the instruction set is the caller's.
         unsafe { d.where_positive(value.times(L::splat(&raw const self.ceiling).minus(value))) }
     }
@@ -153,7 +153,7 @@ impl<const GATE: u8, const PLUS: bool> Line<'_, GATE, PLUS> {
 
 impl<const GATE: u8, const PLUS: bool> Pair for Line<'_, GATE, PLUS> {
     #[inline(always)]
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) -> [L; 2] {
+    unsafe fn lanes<L: F32x16>(&self, at: usize, c: usize) -> [L; 2] {
         // SAFETY: sixteen channels of a pixel.
         unsafe {
             let d = self.behind::<L>(at, c);
@@ -168,7 +168,7 @@ impl<const GATE: u8, const PLUS: bool> Pair for Line<'_, GATE, PLUS> {
 
 impl<const GATE: u8, const PLUS: bool> Each for Line<'_, GATE, PLUS> {
     #[inline(always)]
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) {
+    unsafe fn lanes<L: F32x16>(&self, at: usize, c: usize) {
         // SAFETY: sixteen channels of a pixel; tasks have different pixels.
         unsafe {
             let of = |values: &[f32]| L::load(values.as_ptr().add(c));

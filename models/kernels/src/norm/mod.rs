@@ -5,9 +5,9 @@ mod backward;
 use rayon::prelude::*;
 
 use super::finish::Activation;
-use super::lanes::{Isa, Lanes, Work, run_on};
+use super::lanes::{F32x16, Isa, Work, run_on};
 use super::scratch::Shared;
-pub use backward::{Gate, Point, backward, line};
+pub use backward::{ActivationMask, Point, backward, line};
 
 /// Pixels that one task handles: a fixed number, so that sums do not depend on the number of threads.
 const PIXELS_PER_TASK: usize = 2048;
@@ -17,7 +17,7 @@ const PIXELS_PER_F32_SUM: usize = 64;
 /// Two values for each of sixteen (or one) channels of a pixel, to be summed over pixels.
 trait Pair: Sync {
     /// Of channels `c..c + 16`, whose values begin at `at`.
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) -> [L; 2];
+    unsafe fn lanes<L: F32x16>(&self, at: usize, c: usize) -> [L; 2];
     /// Of one channel.
     fn one(&self, at: usize, c: usize) -> [f32; 2];
 }
@@ -32,7 +32,7 @@ struct Part<'a, P> {
 
 impl<P: Pair> Work for Part<'_, P> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let whole = self.channels / 16 * 16;
         for from in self.pixels.clone().step_by(PIXELS_PER_F32_SUM) {
             let pixels = from..(from + PIXELS_PER_F32_SUM).min(self.pixels.end);
@@ -90,7 +90,7 @@ struct Deviation<'a> {
 
 impl Pair for Deviation<'_> {
     #[inline(always)]
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) -> [L; 2] {
+    unsafe fn lanes<L: F32x16>(&self, at: usize, c: usize) -> [L; 2] {
         // SAFETY: sixteen channels of a pixel.
         unsafe {
             let d = L::load(self.x.as_ptr().add(at)).minus(L::load(self.shift.as_ptr().add(c)));
@@ -116,7 +116,7 @@ pub fn moments(isa: Isa, x: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
 
 /// Something computed for every value of a map, given its place and its channel.
 trait Each: Sync {
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize);
+    unsafe fn lanes<L: F32x16>(&self, at: usize, c: usize);
     unsafe fn one(&self, at: usize, c: usize);
 }
 
@@ -128,7 +128,7 @@ struct Some16<'a, E> {
 
 impl<E: Each> Work for Some16<'_, E> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let whole = self.channels / 16 * 16;
         for pixel in self.pixels {
             let at = pixel * self.channels;
@@ -165,7 +165,7 @@ struct Affine<'a, const PLUS: bool> {
 
 impl<const PLUS: bool> Each for Affine<'_, PLUS> {
     #[inline(always)]
-    unsafe fn lanes<L: Lanes>(&self, at: usize, c: usize) {
+    unsafe fn lanes<L: F32x16>(&self, at: usize, c: usize) {
         // SAFETY: all maps have the same shape; sixteen channels of a pixel.
         unsafe {
             let (x, gain) = (L::load(self.x.as_ptr().add(at)), L::load(self.gain.as_ptr().add(c)));

@@ -10,10 +10,10 @@ use super::result::{ToFinished, ToLogit, ToResult};
 use super::target::{PartBuffer, Target, find};
 use super::transform::{Part, Places, len, stride};
 use super::{Filter, Group, SMALL_FILTER, TILES, Winograd, tiles_at_a_time, together};
-use crate::finish::Finish;
-use crate::lanes::run_on;
+use crate::epilogue::Epilogue;
 use crate::product::Product;
 use crate::scratch::{Shared, with_room};
+use crate::simd::run_on;
 
 impl Winograd<'_> {
     /// Convolves the channels of all `sources`, which follow one another, into those of all `targets`.
@@ -144,7 +144,7 @@ pub(super) struct Output<'a> {
 /// What is done to results before they are written.
 #[derive(Clone, Copy)]
 pub(super) struct Then<'a> {
-    pub finish: Finish<'a>,
+    pub finish: Epilogue<'a>,
     /// Only small filters: their tasks have all channels of a tile, one after the other.
     pub logit: Option<Logit<'a>>,
 }

@@ -1,7 +1,7 @@
 //! From weights to places and back, a row of six places at a time.
 
 use super::matrices::{G, SIDE, of_filter, of_filter_row, to_filter};
-use crate::lanes::{Lanes, Work};
+use crate::simd::{F32x16, Work};
 
 /// Taps of a 3x3 filter.
 pub const TAPS: usize = 9;
@@ -23,7 +23,7 @@ pub struct OfFilter<'a> {
 
 impl Work for OfFilter<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let width = self.count * 16;
         for n in 0..self.count {
             let panel = &self.panels[(self.panel + n) * TAPS * self.inputs * 16..][..TAPS * self.inputs * 16];
@@ -64,7 +64,7 @@ pub struct ToFilter {
 
 impl Work for ToFilter {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let width = self.count * 16;
         let factors = G[self.row];
         for n in 0..self.count {

@@ -4,7 +4,7 @@
 //! polynomial products at the points 0, +-5/8, +-3/2 and infinity (Toom and Cook). With these points, which are exact in
 //! binary, the rounding error is about twice that of a direct sum in f32; with the usual 0, +-1, +-2 it is five times.
 
-use crate::lanes::Lanes;
+use crate::simd::F32x16;
 
 /// Side of a tile of the map.
 pub const SIDE: usize = 6;
@@ -24,14 +24,14 @@ const KB: f64 = 1.0 / (2.0 * 2.25 * (2.25 - 0.625 * 0.625));
 
 /// The same number in every lane.
 #[inline(always)]
-unsafe fn all<L: Lanes>(value: f32) -> L {
+unsafe fn all<L: F32x16>(value: f32) -> L {
     // SAFETY: the reference is valid; the instruction set is the caller's promise.
     unsafe { L::splat(&raw const value) }
 }
 
 /// `B^T d`: six values of the map to six places.
 #[inline(always)]
-pub unsafe fn of_map<L: Lanes>(d: [L; 6]) -> [L; 6] {
+pub unsafe fn of_map<L: F32x16>(d: [L; 6]) -> [L; 6] {
     // SAFETY: arithmetic only.
     unsafe {
         let (a, b, a2, b2) = (all::<L>(A), all::<L>(B), all::<L>(A2), all::<L>(B2));
@@ -51,7 +51,7 @@ pub unsafe fn of_map<L: Lanes>(d: [L; 6]) -> [L; 6] {
 
 /// `A^T m`: six places to four values of the result.
 #[inline(always)]
-pub unsafe fn to_result<L: Lanes>(m: [L; 6]) -> [L; 4] {
+pub unsafe fn to_result<L: F32x16>(m: [L; 6]) -> [L; 4] {
     // SAFETY: arithmetic only.
     unsafe {
         let (s, d) = (m[1].plus(m[2]), m[1].minus(m[2]));
@@ -67,7 +67,7 @@ pub unsafe fn to_result<L: Lanes>(m: [L; 6]) -> [L; 4] {
 
 /// `A y`: four gradients at the result to six places.
 #[inline(always)]
-pub unsafe fn of_gradient<L: Lanes>(y: [L; 4]) -> [L; 6] {
+pub unsafe fn of_gradient<L: F32x16>(y: [L; 4]) -> [L; 6] {
     // SAFETY: arithmetic only.
     unsafe {
         let (even_a, odd_a) = (y[0].plus_product(all(A2), y[2]), all::<L>(A).times(y[1]).plus_product(all(A2 * A), y[3]));
@@ -78,7 +78,7 @@ pub unsafe fn of_gradient<L: Lanes>(y: [L; 4]) -> [L; 6] {
 
 /// `G g`: three taps to six places.
 #[inline(always)]
-pub unsafe fn of_filter<L: Lanes>(g: [L; 3]) -> [L; 6] {
+pub unsafe fn of_filter<L: F32x16>(g: [L; 3]) -> [L; 6] {
     // SAFETY: arithmetic only.
     unsafe {
         let even_a = all::<L>(KA as f32).times(g[0]).plus_product(all((KA * 0.390625) as f32), g[2]);
@@ -97,14 +97,14 @@ pub unsafe fn of_filter<L: Lanes>(g: [L; 3]) -> [L; 6] {
 
 /// Row `i` of `G`, times three taps.
 #[inline(always)]
-pub unsafe fn of_filter_row<L: Lanes>(i: usize, g: [L; 3]) -> L {
+pub unsafe fn of_filter_row<L: F32x16>(i: usize, g: [L; 3]) -> L {
     // SAFETY: arithmetic only.
     unsafe { all::<L>(G[i][0]).times(g[0]).plus_product(all(G[i][1]), g[1]).plus_product(all(G[i][2]), g[2]) }
 }
 
 /// `G^T u`: gradients at six places to three taps.
 #[inline(always)]
-pub unsafe fn to_filter<L: Lanes>(u: [L; 6]) -> [L; 3] {
+pub unsafe fn to_filter<L: F32x16>(u: [L; 6]) -> [L; 3] {
     // SAFETY: arithmetic only.
     unsafe {
         let (sum_a, difference_a) = (u[1].plus(u[2]), u[1].minus(u[2]));

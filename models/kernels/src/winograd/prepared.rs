@@ -4,10 +4,10 @@ use super::convolve::{Logit, Output, Then, is_small};
 use super::matrices::PLACES;
 use super::target::Target;
 use super::{Filter, Part, PartBuffer, Winograd};
-use crate::finish::Finish;
-use crate::lanes::Isa;
+use crate::epilogue::Epilogue;
 use crate::panels;
 use crate::scratch::{Buffer, Pool};
+use crate::simd::Isa;
 
 /// A filter in the form in which tiles meet it: in places where these are few, else in panels, whose places are four times as many
 /// values and made again faster than fetched.
@@ -47,7 +47,7 @@ impl Prepared {
 
 impl Winograd<'_> {
     /// Convolves the channels of all `sources`, which follow one another, into `out`, finished.
-    pub fn convolve_prepared(&self, sources: &[Part], filter: &Prepared, finish: Finish, out: &mut [f32]) {
+    pub fn convolve_prepared(&self, sources: &[Part], filter: &Prepared, finish: Epilogue, out: &mut [f32]) {
         self.check(out.len(), filter.outputs, false);
         finish.check(filter.outputs, out.len());
         let targets = [PartBuffer { values: out, channels: filter.outputs, halved: false }.target()];
@@ -55,7 +55,7 @@ impl Winograd<'_> {
     }
 
     /// The same and a 1x1 convolution with one output behind it: `out` has a value for each pixel. The filter must be small.
-    pub fn convolve_to_logit(&self, sources: &[Part], filter: &Prepared, finish: Finish, logit: Logit, out: &mut [f32]) {
+    pub fn convolve_to_logit(&self, sources: &[Part], filter: &Prepared, finish: Epilogue, logit: Logit, out: &mut [f32]) {
         let pixels = self.grid.batch * self.grid.height * self.grid.width;
         assert!(filter.is_small && logit.weights.len() == filter.outputs && out.len() == pixels);
         finish.check(filter.outputs, pixels * filter.outputs);

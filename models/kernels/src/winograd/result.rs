@@ -4,15 +4,15 @@ use std::ops::Range;
 
 use super::matrices::{SIDE, STEP, to_result};
 use super::transform::{Grid, PartMut, Places, at};
-use crate::finish::Finish;
-use crate::lanes::{Lanes, Work};
+use crate::epilogue::Epilogue;
+use crate::simd::{F32x16, Work};
 
 /// `A^T m A` of one tile and some channels, from `channel` of the places on.
 ///
 /// # Safety
 /// Places hold `PLACES` times the tile's row.
 #[inline(always)]
-unsafe fn results<L: Lanes>(places: &Places, row: usize, channel: usize) -> [[L; STEP]; STEP] {
+unsafe fn results<L: F32x16>(places: &Places, row: usize, channel: usize) -> [[L; STEP]; STEP] {
     // SAFETY: the caller's promise.
     unsafe {
         let from = places.first.add(row * places.row + channel);
@@ -47,7 +47,7 @@ pub struct ToResult {
 
 impl Work for ToResult {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         for (row, tile) in self.tiles.clone().enumerate().take_while(|(_, tile)| *tile < self.grid.tiles()) {
             for c in (0..16).step_by(L::Part::WIDTH) {
                 // SAFETY: places hold `PLACES` times `tiles` rows; pixels are inside the map, and each tile belongs to one task.
@@ -59,7 +59,7 @@ impl Work for ToResult {
 
 impl ToResult {
     #[inline(always)]
-    unsafe fn store<L: Lanes>(&self, tile: usize, channel: usize, values: [[L; STEP]; STEP]) {
+    unsafe fn store<L: F32x16>(&self, tile: usize, channel: usize, values: [[L; STEP]; STEP]) {
         let (image, y0, x0) = self.grid.origin(tile);
         let step = if self.part.halved { 2 } else { 1 };
         for y in (0..STEP).step_by(step).take_while(|y| y0 + y < self.grid.height) {
@@ -82,12 +82,12 @@ impl ToResult {
 /// The same into a map that is not halved, finished.
 pub struct ToFinished<'a> {
     pub result: ToResult,
-    pub finish: Finish<'a>,
+    pub finish: Epilogue<'a>,
 }
 
 impl Work for ToFinished<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let ToResult { grid, part, ref tiles, channel, ref places } = self.result;
         for (row, tile) in tiles.clone().enumerate().take_while(|(_, tile)| *tile < grid.tiles()) {
             let (image, y0, x0) = grid.origin(tile);
@@ -110,7 +110,7 @@ impl Work for ToFinished<'_> {
 /// The same, finished, and multiplied with the weights of a 1x1 convolution with one output, of which only the sums are written.
 pub struct ToLogit<'a> {
     pub result: ToResult,
-    pub finish: Finish<'a>,
+    pub finish: Epilogue<'a>,
     /// Channels of the map that is not written.
     pub channels: usize,
     /// One weight for each of them.
@@ -121,7 +121,7 @@ pub struct ToLogit<'a> {
 
 impl Work for ToLogit<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         let ToResult { grid, part, ref tiles, channel, ref places } = self.result;
         for (row, tile) in tiles.clone().enumerate().take_while(|(_, tile)| *tile < grid.tiles()) {
             let (image, y0, x0) = grid.origin(tile);

@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::matrices::{PLACES, SIDE, STEP, of_gradient, of_map};
-use crate::lanes::{Lanes, Work};
-use crate::margin::Margin;
+use crate::halo_rows::HaloRows;
+use crate::simd::{F32x16, Work};
 
 /// Images of one size, cut into tiles of 4x4.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ pub struct Part<'a> {
     /// Whether each pixel stands for 2x2 (nearest upsampling by two).
     pub halved: bool,
     /// Rows of its own around those of the grid.
-    pub margin: Margin,
+    pub margin: HaloRows,
 }
 
 /// A map that a convolution writes, like [`Part`]; a pixel of a halved one is the sum of 2x2.
@@ -71,7 +71,7 @@ fn pixels<const N: usize>(grid: &Grid, part: &Part, zeros: *const f32, tile: usi
     }
     let (image, y0, x0) = grid.origin(tile);
     let half = usize::from(part.halved);
-    let Margin { above, below } = part.margin;
+    let HaloRows { above, below } = part.margin;
     let (height, width) = ((grid.height >> half) + above + below, grid.width >> half);
     let columns = offsets::<N>(x0, before, grid.width, half, 0, part.channels);
     let rows = offsets::<N>(y0 + (above << half), before, height << half, half, image * height, width * part.channels);
@@ -129,7 +129,7 @@ pub struct OfMap<'a> {
 
 impl Work for OfMap<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         for (row, tile) in self.tiles.clone().enumerate() {
             let table = pixels::<SIDE>(&self.grid, &self.part, self.zeros.as_ptr(), tile, 1);
             for c in (0..self.part.channels).step_by(L::Part::WIDTH) {
@@ -154,7 +154,7 @@ impl Work for OfMap<'_> {
 /// # Safety
 /// Table entries hold `L::WIDTH` values from `c` on.
 #[inline(always)]
-unsafe fn columns<L: Lanes>(table: &[[*const f32; SIDE]; SIDE], c: usize, is_halved: bool) -> [[L; SIDE]; SIDE] {
+unsafe fn columns<L: F32x16>(table: &[[*const f32; SIDE]; SIDE], c: usize, is_halved: bool) -> [[L; SIDE]; SIDE] {
     // SAFETY: the caller's promise.
     unsafe {
         let mut half = [[L::zero(); SIDE]; SIDE];
@@ -193,7 +193,7 @@ pub struct OfGradient<'a> {
 
 impl Work for OfGradient<'_> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: F32x16>(self) {
         for (row, tile) in self.tiles.clone().enumerate() {
             let table = pixels::<STEP>(&self.grid, &self.part, self.zeros.as_ptr(), tile, 0);
             for c in self.channels.clone().step_by(L::Part::WIDTH) {

@@ -8,9 +8,9 @@ use super::filter::{TAPS, ToFilter};
 use super::matrices::{PLACES, SIDE};
 use super::transform::{OfGradient, Part, Places, len, stride};
 use super::{Group, SMALL_FILTER, TILES, Winograd, tiles_at_a_time, together};
-use crate::lanes::run_on;
 use crate::product::Outer;
 use crate::scratch::{Buffer, Shared, with_room};
+use crate::simd::run_on;
 
 impl Winograd<'_> {
     /// The gradient of the filter as panels, from the maps that were convolved and the gradient at the result.

@@ -219,7 +219,7 @@ pub(super) mod tests {
         for end in 0..good.len() - 14 {
             parse(&good[..end]).expect_err("a cut selection");
         }
-        let mut draw = crate::rng::Draw::new(1, "roi", 0, 0, 0);
+        let mut draw = crate::rng::CounterRng::new(1, "roi", 0, 0, 0);
         for _ in 0..20_000 {
             let mut bytes = good.clone();
             for _ in 0..3 {

@@ -1,13 +1,13 @@
 //! Convolutions: which form runs, and what goes in and comes out.
 
 use candle_core::{Result, Tensor};
-use kernels::finish::Finish;
+use kernels::epilogue::Epilogue;
 use kernels::gather::{Class, Gather};
 use kernels::geometry::{Geometry, Tables};
-use kernels::patches::{self, Patches};
+use kernels::im2col::{self, Im2col};
 use kernels::weight_gradient::Outer;
 use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
-use kernels::{Margin, Shape, maps, panels};
+use kernels::{HaloRows, Shape, maps, panels};
 use models::graph::Conv;
 
 use super::Cpu;
@@ -17,7 +17,7 @@ use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
 
 fn geometry(conv: &Conv, x: Shape) -> Geometry {
     assert_eq!(x.channels, conv.inputs, "channels of the input");
-    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride, margin: Margin::NONE }
+    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride, margin: HaloRows::NONE }
 }
 
 impl Cpu {
@@ -27,8 +27,8 @@ impl Cpu {
         (whole && winograd::pays(conv, &grid)).then_some(Winograd { isa: self.isa, pool: &self.pool, grid })
     }
 
-    fn patches(&self, conv: &Conv, geometry: Geometry) -> Patches<'_> {
-        Patches { isa: self.isa, pool: &self.pool, geometry, inputs: conv.inputs, outputs: conv.outputs }
+    fn patches(&self, conv: &Conv, geometry: Geometry) -> Im2col<'_> {
+        Im2col { isa: self.isa, pool: &self.pool, geometry, inputs: conv.inputs, outputs: conv.outputs }
     }
 
     pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -44,7 +44,7 @@ impl Cpu {
             let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false };
             maps.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
         } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
-            self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Finish::default(), &mut out);
+            self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Epilogue::default(), &mut out);
         } else {
             let x = assembled(self, source)?;
             let (x, bias) = (f32s(&x)?, bias.map(f32s).transpose()?);
@@ -54,7 +54,7 @@ impl Cpu {
                 weights: &weights,
                 taps: geometry.taps(),
                 outputs: conv.outputs,
-                finish: Finish { bias: bias.as_deref(), ..Finish::default() },
+                finish: Epilogue { bias: bias.as_deref(), ..Epilogue::default() },
             };
             self.gather(&gather, geometry, |tables| &tables.forward, &mut out);
         }
@@ -102,7 +102,7 @@ impl Cpu {
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
-        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false, margin: Margin::NONE };
+        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false, margin: HaloRows::NONE };
         let dweight = tensor(maps.read(source, |parts| winograd.weight_gradient(parts, gradient))?)?;
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias: None });
@@ -150,7 +150,7 @@ impl Cpu {
             weights: &transposed,
             taps,
             outputs: conv.inputs,
-            finish: Finish::default(),
+            finish: Epilogue::default(),
         };
         // A 1x1 kernel with stride 2 reads one pixel in four; the others have gradient 0.
         let mut dx = if conv.kernel >= conv.stride { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };

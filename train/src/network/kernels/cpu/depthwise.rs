@@ -2,9 +2,9 @@
 
 use candle_core::{Device, Result, Tensor};
 use kernels::depthwise::{Depthwise as Kernel, turned};
-use kernels::finish::Finish;
+use kernels::epilogue::Epilogue;
 use kernels::geometry::Geometry;
-use kernels::{Margin, Shape, maps};
+use kernels::{HaloRows, Shape, maps};
 use models::graph::Depthwise;
 
 use super::Cpu;
@@ -26,7 +26,8 @@ impl Cpu {
 
     fn depthwise_kernel(&self, conv: &Depthwise, x: Shape) -> Kernel<'_> {
         assert_eq!(x.channels, conv.channels, "channels of the input");
-        let geometry = Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride, margin: Margin::NONE };
+        let geometry =
+            Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride, margin: HaloRows::NONE };
         Kernel { isa: self.isa, pool: &self.pool, geometry, channels: conv.channels }
     }
 
@@ -36,7 +37,7 @@ impl Cpu {
         let (rows, columns) = kernel.geometry.output();
         let bias = bias.map(f32s).transpose()?;
         let mut y = self.pool.take(s.batch * rows * columns * s.channels);
-        kernel.convolve(&f32s(x)?, &f32s(weight)?, Finish { bias: bias.as_deref(), ..Finish::default() }, &mut y);
+        kernel.convolve(&f32s(x)?, &f32s(weight)?, Epilogue { bias: bias.as_deref(), ..Epilogue::default() }, &mut y);
         feature(y, s.batch, rows, columns, s.channels)
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use kernels::winograd::{Part, PartBuffer};
-use kernels::{Buffer, Margin, Pool, Shape};
+use kernels::{Buffer, HaloRows, Pool, Shape};
 
 use super::tensors::{f32s, feature, shape};
 use crate::network::kernels::Source;
@@ -36,7 +36,7 @@ impl Maps {
         let parts: Vec<Part> = values
             .iter()
             .zip(&self.parts)
-            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved, margin: Margin::NONE })
+            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved, margin: HaloRows::NONE })
             .collect();
         Ok(work(&parts))
     }

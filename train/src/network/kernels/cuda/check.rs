@@ -10,7 +10,7 @@ use support::{Context, Result, bail};
 
 use super::super::{Kernels, Reference};
 use crate::network::{Mode, Network, initial_weights};
-use crate::rng::Draw;
+use crate::rng::CounterRng;
 
 /// Side of the image, channels, images.
 const SIDE: usize = 16;
@@ -82,7 +82,7 @@ fn with_numbers((name, array): (String, Array)) -> (String, Array) {
 }
 
 fn numbers(name: &str, count: usize) -> Vec<f32> {
-    let mut draw = Draw::new(1, name, 0, 0, 0);
+    let mut draw = CounterRng::new(1, name, 0, 0, 0);
     (0..count).map(|_| draw.normal() as f32).collect()
 }
 

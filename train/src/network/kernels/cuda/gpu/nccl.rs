@@ -9,11 +9,11 @@ use candle_core::{DType, Error, Tensor};
 use support::{Context, Result};
 
 use super::{Gpu, memory};
-use crate::parallel::{Group, Meeting, Seat};
+use crate::parallel::{Group, Participant, Rendezvous};
 
 /// A GPU's way to the others.
 pub struct Nccl {
-    seat: Seat,
+    seat: Participant,
     communicator: sys::ncclComm_t,
     stream: Arc<CudaStream>,
 }
@@ -33,7 +33,7 @@ impl Nccl {
             .map_err(wrap)
             .doing(|| format!("bringing {} GPUs together by NCCL", gpus.len()))
             .hint(|| "libnccl must be on LD_LIBRARY_PATH; NCCL_DEBUG=INFO says more; --set run.devices=1 works without")?;
-        let ranks = Meeting::seats(gpus.len()).into_iter().zip(communicators).zip(gpus);
+        let ranks = Rendezvous::seats(gpus.len()).into_iter().zip(communicators).zip(gpus);
         Ok(ranks.map(|((seat, communicator), gpu)| Self { seat, communicator, stream: gpu.stream.clone() }).collect())
     }
 

@@ -9,7 +9,7 @@ use super::net::{Net, Op};
 const BLOCK: usize = 32;
 
 /// A network that gives the exchanged result for the exchanged image.
-pub fn turn(net: &mut Net) {
+pub fn transpose(net: &mut Net) {
     for node in &mut net.nodes {
         let (kernel, weight) = match &mut node.op {
             Op::Conv(conv) => (conv.kernel, &mut conv.weight),

@@ -6,13 +6,13 @@ use std::arch::x86_64::{
     _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::Lanes;
+use super::F32x16;
 
 /// One 512-bit register.
 #[derive(Clone, Copy)]
 pub struct Avx512(__m512);
 
-impl Lanes for Avx512 {
+impl F32x16 for Avx512 {
     const WIDTH: usize = 16;
     const WIDE: bool = true;
     type Part = Self;

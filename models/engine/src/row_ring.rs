@@ -8,7 +8,7 @@ use kernels::{Buffer, Pool};
 const FEW: usize = 4;
 
 /// Some consecutive rows of a map, which grows downwards and is forgotten from above.
-pub struct Slab {
+pub struct RowRing {
     /// Values of a row.
     row: usize,
     /// The rows that are there, by their place in the map.
@@ -24,7 +24,7 @@ struct Ring {
     buffer: Buffer,
     /// The row that lies first, when it is there; a multiple of four, as `length`: pieces end at whole tiles and pairs of rows.
     base: usize,
-    /// Rows that have room.
+    /// Rows that have workspace.
     length: usize,
 }
 
@@ -58,7 +58,7 @@ impl Drop for Rows<'_> {
     }
 }
 
-impl Slab {
+impl RowRing {
     /// No rows yet, of so many values each.
     pub fn new(row: usize) -> Self {
         Self { row, rows: 0..0, ring: None, few: Vec::new() }
@@ -100,10 +100,10 @@ impl Slab {
         second.copy_from_slice(&ring.buffer[..second.len()]);
     }
 
-    /// Makes room for `most` further rows beside `kept`, or beside those that there are.
+    /// Makes workspace for `most` further rows beside `kept`, or beside those that there are.
     pub fn reserve(&mut self, pool: &Pool, kept: usize, most: usize) {
         let live = self.rows.len();
-        // What lies between the base and the first row has room too.
+        // What lies between the base and the first row has workspace too.
         if self.ring.as_ref().is_some_and(|ring| live + most <= ring.length) {
             return;
         }
@@ -117,13 +117,13 @@ impl Slab {
         }
     }
 
-    /// Room for `count` further rows or for those up to the end of the buffer, if these are fewer; with arbitrary values.
+    /// Workspace for `count` further rows or for those up to the end of the buffer, if these are fewer; with arbitrary values.
     pub fn extend(&mut self, count: usize) -> &mut [f32] {
         let (live, row, end) = (self.rows.len(), self.row, self.rows.end);
-        let ring = self.ring.as_mut().expect("room was made");
+        let ring = self.ring.as_mut().expect("workspace was made");
         let (place, until_end) = ring.place(end);
         let count = count.min(until_end);
-        assert!(live + count <= ring.length, "{count} more rows beside {live}: there is room for {}", ring.length);
+        assert!(live + count <= ring.length, "{count} more rows beside {live}: there is workspace for {}", ring.length);
         self.rows.end += count;
         &mut ring.buffer[place * row..][..count * row]
     }
@@ -166,39 +166,39 @@ mod tests {
 
     #[test]
     fn rows_are_there_until_they_are_forgotten() {
-        let (pool, mut slab) = (Pool::new(), Slab::new(3));
+        let (pool, mut row_ring) = (Pool::new(), RowRing::new(3));
         let mut joined = 0;
         // Of 5 rows a time, few or many are kept.
         for kept in [0, 1, 2, 7, 30, 12, 12, 13, 13, 13, 13, 13, 13, 13, 1, 5, 5, 5, 0, 3] {
-            let first = slab.end();
-            slab.reserve(&pool, kept / 2, 5);
-            while slab.end() < first + 5 {
-                let at = slab.end();
-                let new = slab.extend(first + 5 - at);
+            let first = row_ring.end();
+            row_ring.reserve(&pool, kept / 2, 5);
+            while row_ring.end() < first + 5 {
+                let at = row_ring.end();
+                let new = row_ring.extend(first + 5 - at);
                 assert!(!new.is_empty());
                 new.iter_mut().enumerate().for_each(|(i, v)| *v = (at * 3 + i) as f32);
             }
-            slab.keep_from(&pool, slab.end().saturating_sub(kept));
-            let rows = slab.rows.clone();
+            row_ring.keep_from(&pool, row_ring.end().saturating_sub(kept));
+            let rows = row_ring.rows.clone();
             assert!(rows.len() <= kept && rows.end == first + 5);
             let values: Vec<f32> = (rows.start * 3..rows.end * 3).map(|i| i as f32).collect();
-            let found = slab.get(&pool, rows.clone());
+            let found = row_ring.get(&pool, rows.clone());
             assert_eq!(*found, values);
             joined += usize::from(found.joined.is_some());
-            assert!(slab.get(&pool, rows.end..rows.end).is_empty());
+            assert!(row_ring.get(&pool, rows.end..rows.end).is_empty());
         }
         assert!(joined > 2, "rows lay apart {joined} times");
-        slab.clear(&pool);
-        assert!(slab.get(&pool, slab.end()..slab.end()).is_empty());
+        row_ring.clear(&pool);
+        assert!(row_ring.get(&pool, row_ring.end()..row_ring.end()).is_empty());
     }
 
     #[test]
     #[should_panic(expected = "0..1 of a map with 3..5")]
     fn a_forgotten_row_is_not_read() {
-        let (pool, mut slab) = (Pool::new(), Slab::new(1));
-        slab.reserve(&pool, 0, 5);
-        slab.extend(5);
-        slab.keep_from(&pool, 3);
-        slab.get(&pool, 0..1);
+        let (pool, mut row_ring) = (Pool::new(), RowRing::new(1));
+        row_ring.reserve(&pool, 0, 5);
+        row_ring.extend(5);
+        row_ring.keep_from(&pool, 3);
+        row_ring.get(&pool, 0..1);
     }
 }

@@ -13,7 +13,7 @@ use super::product::Outer;
 use super::scratch::{Buffer, Pool, with_room};
 
 /// A convolution of few channels.
-pub struct Patches<'a> {
+pub struct Im2col<'a> {
     /// Instruction set.
     pub isa: Isa,
     /// Where large buffers come from.
@@ -36,7 +36,7 @@ pub fn pays(conv: &Conv) -> bool {
     conv.inputs < WIDTH && conv.kernel > 1 && conv.outputs.is_multiple_of(WIDTH) && !conv.bias
 }
 
-impl Patches<'_> {
+impl Im2col<'_> {
     /// Values in a window, and in its row, whose length is a multiple of four.
     fn window(&self) -> (usize, usize) {
         let values = self.geometry.taps() * self.inputs;

@@ -6,13 +6,13 @@ use std::arch::x86_64::{
     _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
-use super::{Lanes, Plain};
+use super::{F32x16, Plain};
 
 /// One 256-bit register.
 #[derive(Clone, Copy)]
 pub struct Avx2Part(__m256);
 
-impl Lanes for Avx2Part {
+impl F32x16 for Avx2Part {
     const WIDTH: usize = 8;
     const WIDE: bool = false;
     type Part = Self;
@@ -93,7 +93,7 @@ impl Lanes for Avx2Part {
 #[derive(Clone, Copy)]
 pub struct Avx2(Avx2Part, Avx2Part);
 
-impl Lanes for Avx2 {
+impl F32x16 for Avx2 {
     const WIDTH: usize = 16;
     const WIDE: bool = false;
     type Part = Avx2Part;

@@ -3,14 +3,14 @@
 /// How many rows of a larger map are there above and below those that a piece stands for. What lies beyond them counts as zero, as
 /// beyond the border of a whole map, which has no margin. Maps with a margin are of one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Margin {
+pub struct HaloRows {
     /// Rows before the first one of the piece.
     pub above: usize,
     /// Rows after its last one.
     pub below: usize,
 }
 
-impl Margin {
+impl HaloRows {
     /// None: a whole map.
     pub const NONE: Self = Self { above: 0, below: 0 };
 

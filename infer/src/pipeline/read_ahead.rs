@@ -9,18 +9,18 @@ const BANDS_AHEAD: usize = 2;
 
 /// Holds readers back, and lets all go when something has failed.
 #[derive(Default)]
-pub(super) struct Gate {
-    state: Mutex<GateState>,
+pub(super) struct ReadAheadLimit {
+    state: Mutex<ReadAheadState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct GateState {
+struct ReadAheadState {
     bands_done: usize,
     closed: bool,
 }
 
-impl Gate {
+impl ReadAheadLimit {
     /// Waits until windows of band `band` may be read; false: they need not be, the work has failed.
     pub fn wait_for(&self, band: usize) -> bool {
         let state = self.state.lock().expect("no panic at the gate");
@@ -36,7 +36,7 @@ impl Gate {
 
     /// Does `work`, and closes the gate if it fails or panics.
     pub fn closed_on_failure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        struct Guard<'a>(Option<&'a Gate>);
+        struct Guard<'a>(Option<&'a ReadAheadLimit>);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
                 let Some(gate) = self.0 else { return };

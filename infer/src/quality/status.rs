@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::Figures;
+use super::grid_tile::Figures;
 
 /// From what value on a cell is amber, and red.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub const SLIDE: Limits = Limits { amber: 0.2, red: 0.2 };
 /// How good something looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Light {
+pub enum QcStatus {
     /// As expected.
     Green,
     /// To be looked at.
@@ -41,17 +41,17 @@ impl Limits {
         Self { amber: value + self.amber, red: value + self.red }
     }
 
-    fn upwards(self, value: f64) -> Light {
+    fn upwards(self, value: f64) -> QcStatus {
         if value >= self.red {
-            Light::Red
+            QcStatus::Red
         } else if value >= self.amber {
-            Light::Amber
+            QcStatus::Amber
         } else {
-            Light::Green
+            QcStatus::Green
         }
     }
 
-    fn downwards(self, value: f64) -> Light {
+    fn downwards(self, value: f64) -> QcStatus {
         Limits { amber: -self.amber, red: -self.red }.upwards(-value)
     }
 }
@@ -68,22 +68,22 @@ pub struct Cells {
 }
 
 impl Cells {
-    fn add(&mut self, light: Light) {
+    fn add(&mut self, light: QcStatus) {
         *match light {
-            Light::Green => &mut self.green,
-            Light::Amber => &mut self.amber,
-            Light::Red => &mut self.red,
+            QcStatus::Green => &mut self.green,
+            QcStatus::Amber => &mut self.amber,
+            QcStatus::Red => &mut self.red,
         } += 1;
     }
 
-    fn light(&self) -> Light {
+    fn light(&self) -> QcStatus {
         let share = |cells: u64| cells as f64 / (self.green + self.amber + self.red).max(1) as f64;
         if share(self.red) >= SLIDE.red {
-            Light::Red
+            QcStatus::Red
         } else if share(self.amber + self.red) >= SLIDE.amber {
-            Light::Amber
+            QcStatus::Amber
         } else {
-            Light::Green
+            QcStatus::Green
         }
     }
 }
@@ -92,7 +92,7 @@ impl Cells {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// The light of the slide by this figure alone.
-    pub light: Light,
+    pub light: QcStatus,
     /// Cells for which it is known.
     pub cells: Cells,
     /// Its mean over them; `None`: there are none.
@@ -105,7 +105,7 @@ pub struct Figure {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The worst light of the figures.
-    pub light: Light,
+    pub light: QcStatus,
     /// Shares of cells that make the slide amber (amber and red cells) and red (red cells).
     pub slide_limits: Limits,
     /// Side of a cell in pixels at the model's scale.
@@ -125,8 +125,8 @@ impl Facts {
     pub fn doubts(&self) -> String {
         let figures = [("entropy", Some(&self.entropy)), ("focus", Some(&self.focus)), ("colour", self.stain.as_ref())];
         let doubts = figures.into_iter().filter_map(|(name, figure)| figure.map(|figure| (name, figure.light)));
-        let words = doubts.filter(|(_, light)| *light != Light::Green);
-        words.map(|(name, light)| format!("{name} {}", if light == Light::Red { "red" } else { "amber" })).collect::<Vec<_>>().join(", ")
+        let words = doubts.filter(|(_, light)| *light != QcStatus::Green);
+        words.map(|(name, light)| format!("{name} {}", if light == QcStatus::Red { "red" } else { "amber" })).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -147,7 +147,7 @@ struct Count {
 }
 
 impl Count {
-    fn add(&mut self, value: f64, light: Light) -> Light {
+    fn add(&mut self, value: f64, light: QcStatus) -> QcStatus {
         self.sum += value;
         self.cells.add(light);
         light
@@ -180,7 +180,7 @@ impl Counts {
     pub(super) fn facts(&self, stain_is_known: bool) -> Facts {
         let (entropy, focus) = (self.entropy.figure(self.entropy_limits), self.focus.figure(FOCUS));
         let stain = stain_is_known.then(|| self.stain.figure(STAIN));
-        let light = entropy.light.max(focus.light).max(stain.map_or(Light::Green, |stain| stain.light));
+        let light = entropy.light.max(focus.light).max(stain.map_or(QcStatus::Green, |stain| stain.light));
         Facts { light, slide_limits: SLIDE, cell_px: models::colour::CELL, cells: self.all, entropy, focus, stain }
     }
 }
@@ -205,18 +205,18 @@ mod tests {
             }
             counts.facts(stain.is_some())
         };
-        assert_eq!(facts(0, 0, None).light, Light::Green);
-        assert_eq!(facts(0, 9, Some(1.0)).light, Light::Green);
-        assert_eq!(facts(0, 20, None).light, Light::Amber);
-        assert_eq!((facts(20, 0, None).light, facts(20, 0, None).cells.red), (Light::Red, 20));
-        assert_eq!((facts(0, 0, Some(4.0)).light, facts(0, 0, Some(9.0)).light), (Light::Amber, Light::Red));
+        assert_eq!(facts(0, 0, None).light, QcStatus::Green);
+        assert_eq!(facts(0, 9, Some(1.0)).light, QcStatus::Green);
+        assert_eq!(facts(0, 20, None).light, QcStatus::Amber);
+        assert_eq!((facts(20, 0, None).light, facts(20, 0, None).cells.red), (QcStatus::Red, 20));
+        assert_eq!((facts(0, 0, Some(4.0)).light, facts(0, 0, Some(9.0)).light), (QcStatus::Amber, QcStatus::Red));
         assert!(facts(0, 0, None).stain.is_none() && facts(0, 0, None).doubts().is_empty());
         let unsure = |expected| {
             let mut counts = Counts::new(expected);
             counts.add(&Figures { entropy: 0.5, focus: None, stain: None });
             counts.facts(false).light
         };
-        assert_eq!([None, Some(0.0), Some(0.3)].map(unsure), [Light::Amber, Light::Red, Light::Green]);
+        assert_eq!([None, Some(0.0), Some(0.3)].map(unsure), [QcStatus::Amber, QcStatus::Red, QcStatus::Green]);
         assert_eq!(facts(20, 0, Some(4.0)).doubts(), "focus red, colour amber");
     }
 }

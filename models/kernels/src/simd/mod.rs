@@ -17,11 +17,11 @@ pub use plain::Plain;
 /// # Safety
 /// Every method needs the instruction set that the type stands for; pointers must be valid for `WIDTH` values.
 #[expect(clippy::missing_safety_doc, clippy::return_self_not_must_use, reason = "said once, above; results are plainly used")]
-pub trait Lanes: Copy {
-    /// Values side by side: 16, or 8 in some [`Lanes::Part`].
+pub trait F32x16: Copy {
+    /// Values side by side: 16, or 8 in some [`F32x16::Part`].
     const WIDTH: usize;
     /// What fits into one register, for work on values by themselves that needs many of them at a time.
-    type Part: Lanes;
+    type Part: F32x16;
     /// Whether there are 32 registers of 16 values, so that blocks of 12 x 2 sums stay in registers; else blocks of 6 x 1 do.
     const WIDE: bool;
     /// All zero.
@@ -64,7 +64,7 @@ pub trait Work {
     ///
     /// # Safety
     /// The processor must have the instruction set of `L`.
-    unsafe fn run<L: Lanes>(self);
+    unsafe fn run<L: F32x16>(self);
 }
 
 /// Does `work` with the instruction set `isa`, which must come from [`Isa::available`].

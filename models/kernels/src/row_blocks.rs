@@ -1,12 +1,12 @@
-//! The forward pass of [`Patches`]: some rows of the image with zeros around them are a matrix of windows as they lie, for windows of
+//! The forward pass of [`Im2col`]: some rows of the image with zeros around them are a matrix of windows as they lie, for windows of
 //! neighbouring pixels overlap. Nothing is copied for single pixels.
 
 use rayon::prelude::*;
 
-use super::finish::Finish;
+use super::finish::Epilogue;
 use super::lanes::{run_on, vectorised};
 use super::panels::{self, WIDTH};
-use super::patches::Patches;
+use super::patches::Im2col;
 use super::product::Product;
 use super::scratch::{Buffer, Shared, with_room};
 
@@ -16,7 +16,7 @@ const ROWS: usize = 8;
 const PIXELS: usize = 96;
 
 /// A strip's extents in values.
-struct Strip {
+struct RowBlock {
     /// Zeros before the first pixel.
     left: usize,
     /// One row, zeros at both ends and what the last block of windows reads beyond.
@@ -24,9 +24,9 @@ struct Strip {
     rows: usize,
 }
 
-impl Patches<'_> {
+impl Im2col<'_> {
     /// `panels` is `[panel][tap][input][16]`, `out` `[pixel][outputs]`.
-    pub fn convolve(&self, x: &[f32], panels: &[f32], finish: Finish, out: &mut [f32]) {
+    pub fn convolve(&self, x: &[f32], panels: &[f32], finish: Epilogue, out: &mut [f32]) {
         let g = self.geometry;
         let (rows, columns) = g.output();
         let source_rows = g.margin.rows(g.height);
@@ -66,15 +66,15 @@ impl Patches<'_> {
         filter
     }
 
-    fn strip(&self) -> Strip {
+    fn strip(&self) -> RowBlock {
         let g = self.geometry;
         let (padding, columns) = (g.kernel / 2, g.output().1.next_multiple_of(4));
         let read = (columns - 1) * g.stride + g.kernel;
-        Strip { left: padding * self.inputs, row: read.max(g.width + 2 * padding) * self.inputs, rows: (ROWS - 1) * g.stride + g.kernel }
+        RowBlock { left: padding * self.inputs, row: read.max(g.width + 2 * padding) * self.inputs, rows: (ROWS - 1) * g.stride + g.kernel }
     }
 
     /// Rows of one image from `first * stride - padding` on.
-    fn fill_strip(&self, image: &[f32], first: usize, strip: &Strip, values: &mut [f32]) {
+    fn fill_strip(&self, image: &[f32], first: usize, strip: &RowBlock, values: &mut [f32]) {
         let g = self.geometry;
         let len = g.width * self.inputs;
         for (i, row) in values.chunks_exact_mut(strip.row).enumerate() {
@@ -91,7 +91,7 @@ impl Patches<'_> {
 
     /// One row of results, whose first pixel is `pixel`, from the strip's rows that its windows cover.
     #[expect(clippy::too_many_arguments, reason = "what is read, what is multiplied, and where it goes")]
-    fn row(&self, from: &[f32], strip: &Strip, filter: &[f32], result: &mut [f32], pixel: usize, finish: Finish, target: Shared) {
+    fn row(&self, from: &[f32], strip: &RowBlock, filter: &[f32], result: &mut [f32], pixel: usize, finish: Epilogue, target: Shared) {
         let g = self.geometry;
         let (step, inner, columns) = (g.stride * self.inputs, g.kernel * self.inputs, g.output().1);
         for first in (0..columns).step_by(PIXELS) {

@@ -1,6 +1,6 @@
 //! What follows a convolution and is done while its result is still in registers or in the first-level cache.
 
-use crate::lanes::Lanes;
+use crate::simd::F32x16;
 
 /// What cuts off values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Activation {
     /// # Safety
     /// The instruction set of `L`.
     #[inline(always)]
-    pub(crate) unsafe fn lanes<L: Lanes>(self, value: L) -> L {
+    pub(crate) unsafe fn lanes<L: F32x16>(self, value: L) -> L {
         const SIX: f32 = 6.0;
         // SAFETY: the caller's promise.
         unsafe {
@@ -56,7 +56,7 @@ impl Activation {
 
 /// A bias, a map that is added, an activation: each where there is one, in this order.
 #[derive(Clone, Copy, Default)]
-pub struct Finish<'a> {
+pub struct Epilogue<'a> {
     /// One value for each output channel.
     pub bias: Option<&'a [f32]>,
     /// A map of the shape of the result.
@@ -65,7 +65,7 @@ pub struct Finish<'a> {
     pub activation: Activation,
 }
 
-impl Finish<'_> {
+impl Epilogue<'_> {
     /// # Panics
     /// If lengths are not those of a result of `len` values with `outputs` channels.
     pub fn check(&self, outputs: usize, len: usize) {
@@ -76,9 +76,9 @@ impl Finish<'_> {
     /// Sixteen finished values: channels from `channel` on, at value `at` of the result.
     ///
     /// # Safety
-    /// The instruction set of `L`; lengths as [`Finish::check`] wants them, and sixteen values from there on.
+    /// The instruction set of `L`; lengths as [`Epilogue::check`] wants them, and sixteen values from there on.
     #[inline(always)]
-    pub(crate) unsafe fn lanes<L: Lanes>(&self, mut value: L, channel: usize, at: usize) -> L {
+    pub(crate) unsafe fn lanes<L: F32x16>(&self, mut value: L, channel: usize, at: usize) -> L {
         // SAFETY: the caller's promise.
         unsafe {
             if let Some(bias) = self.bias {

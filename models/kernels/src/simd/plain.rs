@@ -1,6 +1,6 @@
 //! Sixteen values in plain Rust, which the compiler turns into what the processor has.
 
-use super::Lanes;
+use super::F32x16;
 
 /// Plain Rust.
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ impl Plain {
     }
 }
 
-impl Lanes for Plain {
+impl F32x16 for Plain {
     const WIDTH: usize = 16;
     const WIDE: bool = false;
     type Part = Self;

@@ -8,7 +8,7 @@ use support::{Result, bail};
 type Offers = Arc<Vec<Vec<f64>>>;
 
 /// A place for so many ranks, used again and again.
-pub struct Meeting {
+pub struct Rendezvous {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -23,22 +23,22 @@ struct State {
 }
 
 /// A rank's seat at a meeting. To drop it is to leave.
-pub struct Seat {
-    meeting: Arc<Meeting>,
+pub struct Participant {
+    meeting: Arc<Rendezvous>,
     rank: usize,
     size: usize,
 }
 
-impl Meeting {
+impl Rendezvous {
     /// Seats for `size` ranks, in their order.
-    pub fn seats(size: usize) -> Vec<Seat> {
+    pub fn seats(size: usize) -> Vec<Participant> {
         let state = State { offers: vec![None; size], last: Arc::default(), rounds: 0, left: None };
         let meeting = Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() });
-        (0..size).map(|rank| Seat { meeting: meeting.clone(), rank, size }).collect()
+        (0..size).map(|rank| Participant { meeting: meeting.clone(), rank, size }).collect()
     }
 }
 
-impl Seat {
+impl Participant {
     /// Which rank sits here.
     pub fn rank(&self) -> usize {
         self.rank
@@ -90,7 +90,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Participant {
     fn drop(&mut self) {
         self.leave();
     }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn everyone_gets_the_same_mean_in_every_round() {
-        let handles: Vec<_> = Meeting::seats(3)
+        let handles: Vec<_> = Rendezvous::seats(3)
             .into_iter()
             .map(|seat| {
                 std::thread::spawn(move || {
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_one_that_has_left_gets_an_error() {
-        let mut seats = Meeting::seats(2);
+        let mut seats = Rendezvous::seats(2);
         let (second, first) = (seats.pop().unwrap(), seats.pop().unwrap());
         let waits = std::thread::spawn(move || first.exchange(vec![1.0]).map(|_| ()));
         drop(second);
