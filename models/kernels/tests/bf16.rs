@@ -1,6 +1,6 @@
 //! Convolutions with bf16 operands against sums in f64, of operands rounded to bf16 and as they are; inputs from a formula.
 
-use kernels::bf16::{Bf16Convolution, ROOM, Unit, round, widen};
+use kernels::bf16::{Bf16Convolution, Bf16Isa, WORKSPACE_BYTES, round, widen};
 use kernels::geometry::Geometry;
 use kernels::winograd::{Part, PartBuffer};
 use kernels::{HaloRows, Pool, panels};
@@ -18,7 +18,7 @@ struct Case {
 
 fn case(size: [usize; 3], kernel: usize, stride: usize, parts: &[(usize, bool)], outputs: usize) -> Case {
     let [batch, height, width] = size;
-    Case { geometry: Geometry { batch, height, width, kernel, stride, margin: HaloRows::NONE }, parts: parts.to_vec(), outputs }
+    Case { geometry: Geometry { batch, height, width, kernel, stride, halo: HaloRows::NONE }, parts: parts.to_vec(), outputs }
 }
 
 fn cases() -> Vec<Case> {
@@ -123,20 +123,26 @@ impl Case {
         [y, dparts.concat(), dweight]
     }
 
-    fn on(&self, unit: Unit, operands: &Operands) -> [Vec<f32>; 3] {
-        self.in_room(ROOM, unit, operands)
+    fn on(&self, isa: Bf16Isa, operands: &Operands) -> [Vec<f32>; 3] {
+        self.with_workspace(WORKSPACE_BYTES, isa, operands)
     }
 
-    fn in_room(&self, room: usize, unit: Unit, operands: &Operands) -> [Vec<f32>; 3] {
+    fn with_workspace(&self, workspace_bytes: usize, isa: Bf16Isa, operands: &Operands) -> [Vec<f32>; 3] {
         let (pool, scratch) = (Pool::new(), Pool::of_any_length());
         let (inputs, taps) = (self.inputs(), self.geometry.taps());
-        let convolution =
-            Bf16Convolution { unit, pool: &pool, scratch: &scratch, room, geometry: self.geometry, inputs, outputs: self.outputs };
+        let convolution = Bf16Convolution {
+            isa,
+            pool: &pool,
+            scratch: &scratch,
+            workspace_bytes,
+            geometry: self.geometry,
+            inputs,
+            outputs: self.outputs,
+        };
         let mut weights = vec![0.0; panels::len(self.outputs, inputs, taps)];
         panels::pack(&operands.weight, self.outputs, inputs, taps, &mut weights);
         let sizes = self.parts.iter().zip(&operands.parts);
-        let parts: Vec<Part> =
-            sizes.map(|(&(channels, halved), values)| Part { values, channels, halved, margin: HaloRows::NONE }).collect();
+        let parts: Vec<Part> = sizes.map(|(&(channels, halved), values)| Part { values, channels, halved, halo: HaloRows::NONE }).collect();
         // What is not written stays wrong.
         let mut y = vec![f32::NAN; operands.dy.len()];
         convolution.convolve(&parts, &weights, &mut y);
@@ -166,23 +172,23 @@ fn rounded(operands: &Operands) -> Operands {
 #[test]
 fn every_unit_computes_every_pass_as_exactly_as_stated() {
     #[cfg(target_arch = "x86_64")]
-    for unit in [Unit::Amx, Unit::Avx512Bf16, Unit::Avx512] {
-        if !Unit::available().contains(&unit) {
-            eprintln!("SKIPPED: this processor has no {}, whose products are not tested", unit.name());
+    for isa in [Bf16Isa::Amx, Bf16Isa::Avx512Bf16, Bf16Isa::Avx512] {
+        if !Bf16Isa::available().contains(&isa) {
+            eprintln!("SKIPPED: this processor has no {}, whose products are not tested", isa.name());
         }
     }
     let mut worst = [[0.0f64; 3]; 2];
     for case in cases() {
         let operands = case.operands();
         let (of_rounded, exact) = (case.naive(&rounded(&operands)), case.naive(&operands));
-        for unit in Unit::available() {
-            let found = case.on(unit, &operands);
+        for isa in Bf16Isa::available() {
+            let found = case.on(isa, &operands);
             for pass in 0..3 {
                 let errors = [error(&found[pass], &of_rounded[pass]), error(&found[pass], &exact[pass])];
                 let name = ["forward", "backward-data", "backward-weight"][pass];
                 assert!(
                     errors[0] <= EXACT && errors[1] <= ROUNDED,
-                    "{}, {unit:?}, {name}: {:.1e} and {:.1e}",
+                    "{}, {isa:?}, {name}: {:.1e} and {:.1e}",
                     case.name(),
                     errors[0],
                     errors[1]
@@ -205,13 +211,13 @@ fn results_do_not_depend_on_the_number_of_threads() {
     ];
     for case in shapes {
         let operands = case.operands();
-        for unit in Unit::available() {
+        for isa in Bf16Isa::available() {
             let on = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| case.on(unit, &operands))
+                pool.install(|| case.on(isa, &operands))
             };
             let one = on(1);
-            assert!(one == on(2) && one == on(3), "{}, {unit:?}", case.name());
+            assert!(one == on(2) && one == on(3), "{}, {isa:?}", case.name());
         }
     }
 }
@@ -227,9 +233,10 @@ fn results_do_not_depend_on_what_is_worked_on_together() {
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     for case in cases().into_iter().chain(larger) {
         let operands = case.operands();
-        for unit in Unit::available() {
-            let found = [1, 100_000, usize::MAX].map(|room| one_thread.install(|| case.in_room(room, unit, &operands)));
-            assert!(found[0] == found[2] && found[1] == found[2], "{}, {unit:?}", case.name());
+        for isa in Bf16Isa::available() {
+            let found =
+                [1, 100_000, usize::MAX].map(|workspace_bytes| one_thread.install(|| case.with_workspace(workspace_bytes, isa, &operands)));
+            assert!(found[0] == found[2] && found[1] == found[2], "{}, {isa:?}", case.name());
         }
     }
 }
@@ -239,9 +246,9 @@ fn what_is_no_number_does_not_disappear() {
     let case = case([1, 6, 6], 3, 1, &[(16, false)], 16);
     let mut operands = case.operands();
     operands.parts[0][0] = f32::NAN;
-    for unit in Unit::available() {
-        let [y, _, dweight] = case.on(unit, &operands);
-        assert!(y[..16].iter().all(|v| v.is_nan()) && dweight.iter().any(|v| v.is_nan()), "{unit:?}");
-        assert!(y[y.len() - 16..].iter().all(|v| v.is_finite()), "{unit:?}");
+    for isa in Bf16Isa::available() {
+        let [y, _, dweight] = case.on(isa, &operands);
+        assert!(y[..16].iter().all(|v| v.is_nan()) && dweight.iter().any(|v| v.is_nan()), "{isa:?}");
+        assert!(y[y.len() - 16..].iter().all(|v| v.is_finite()), "{isa:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! 3x3 convolutions of each channel by itself, forward and backward, on every instruction set, against sums in f64.
 
-use kernels::depthwise::{Depthwise, turned};
+use kernels::depthwise::{Depthwise, transposed};
 use kernels::epilogue::Epilogue;
 use kernels::geometry::Geometry;
 use kernels::{Activation, HaloRows, Isa, Pool};
@@ -50,7 +50,7 @@ const CASES: [(usize, usize, usize, usize, usize); 8] = [
 #[test]
 fn all_three_directions() {
     for (batch, height, width, stride, channels) in CASES {
-        let g = Geometry { batch, height, width, kernel: 3, stride, margin: HaloRows::NONE };
+        let g = Geometry { batch, height, width, kernel: 3, stride, halo: HaloRows::NONE };
         let (rows, columns) = g.output();
         let (inside, out) = (batch * height * width * channels, batch * rows * columns * channels);
         let (x, w, dy) = (values(1, inside), values(2, 9 * channels), values(3, out));
@@ -77,21 +77,21 @@ fn all_three_directions() {
 
 #[test]
 fn what_follows_is_done_in_the_same_pass() {
-    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2, margin: HaloRows::NONE }, 36);
+    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2, halo: HaloRows::NONE }, 36);
     let (x, w, bias) = (values(1, 48 * channels), values(2, 9 * channels), values(3, channels).iter().map(|v| 6.0 * v).collect::<Vec<_>>());
-    let plus: Vec<f32> = values(4, 12 * channels).iter().map(|v| 4.0 * v).collect();
+    let residual: Vec<f32> = values(4, 12 * channels).iter().map(|v| 4.0 * v).collect();
     let mut sums = vec![0.0_f64; 12 * channels];
     products(g, channels).for_each(|[o, s, i]| sums[o] += f64::from(x[s]) * f64::from(w[i]));
     for (activation, low, high) in
         [(Activation::None, f64::MIN, f64::MAX), (Activation::Relu, 0.0, f64::MAX), (Activation::Relu6, 0.0, 6.0)]
     {
         let expected: Vec<f64> =
-            (0..sums.len()).map(|i| (sums[i] + f64::from(bias[i % channels]) + f64::from(plus[i])).clamp(low, high)).collect();
+            (0..sums.len()).map(|i| (sums[i] + f64::from(bias[i % channels]) + f64::from(residual[i])).clamp(low, high)).collect();
         assert!(expected.contains(&high) || high > 6.0);
         for isa in Isa::available() {
             let mut y = vec![f32::NAN; sums.len()];
-            let finish = Epilogue { bias: Some(&bias), plus: Some(&plus), activation };
-            Depthwise { isa, pool: &Pool::new(), geometry: g, channels }.convolve(&x, &w, finish, &mut y);
+            let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation };
+            Depthwise { isa, pool: &Pool::new(), geometry: g, channels }.convolve(&x, &w, epilogue, &mut y);
             assert_close(&format!("{isa:?} {activation:?}"), &y, &expected);
         }
     }

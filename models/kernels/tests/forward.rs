@@ -3,10 +3,10 @@
 use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
-use kernels::head::Single;
+use kernels::head::SingleOutputConv;
 use kernels::im2col::Im2col;
 use kernels::panels::pack_at;
-use kernels::winograd::{Grid, Logit, Part, Prepared, Winograd};
+use kernels::winograd::{Grid, Logit, PackedFilter, Part, Winograd};
 use kernels::{Activation, HaloRows, Isa, Pool, Shape, pooling};
 
 /// Values in -1..1 that follow from a seed.
@@ -28,7 +28,7 @@ struct Case {
     /// `O I K K`.
     weight: Vec<f32>,
     bias: Vec<f32>,
-    plus: Vec<f32>,
+    residual: Vec<f32>,
 }
 
 impl Case {
@@ -42,12 +42,12 @@ impl Case {
             x: values(1, geometry.batch * geometry.height * geometry.width * inputs),
             weight: values(2, outputs * inputs * geometry.taps()),
             bias: values(3, outputs),
-            plus: values(4, out),
+            residual: values(4, out),
         }
     }
 
-    fn finish(&self) -> Epilogue<'_> {
-        Epilogue { bias: Some(&self.bias), plus: Some(&self.plus), activation: Activation::Relu }
+    fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue { bias: Some(&self.bias), residual: Some(&self.residual), activation: Activation::Relu }
     }
 
     fn panels(&self) -> kernels::Buffer {
@@ -60,7 +60,7 @@ impl Case {
         let (rows, columns) = g.output();
         let pixels = (0..g.batch).flat_map(|b| (0..rows).flat_map(move |y| (0..columns).map(move |x| (b, y, x))));
         let one = |(b, y, x): (usize, usize, usize), o: usize| {
-            let mut sum = f64::from(self.bias[o]) + f64::from(self.plus[((b * rows + y) * columns + x) * self.outputs + o]);
+            let mut sum = f64::from(self.bias[o]) + f64::from(self.residual[((b * rows + y) * columns + x) * self.outputs + o]);
             for (i, j) in (0..g.kernel).flat_map(|i| (0..g.kernel).map(move |j| (i, j))) {
                 let (sy, sx) = ((y * g.stride + i).wrapping_sub(g.kernel / 2), (x * g.stride + j).wrapping_sub(g.kernel / 2));
                 if sy < g.height && sx < g.width {
@@ -83,7 +83,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
 }
 
 fn geometry(batch: usize, height: usize, width: usize, kernel: usize, stride: usize) -> Geometry {
-    Geometry { batch, height, width, kernel, stride, margin: HaloRows::NONE }
+    Geometry { batch, height, width, kernel, stride, halo: HaloRows::NONE }
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn windows_of_few_channels() {
     {
         let case = Case::new(g, inputs, outputs);
         for isa in Isa::available() {
-            let mut out = vec![f32::NAN; case.plus.len()];
-            Im2col { isa, pool: &Pool::new(), geometry: g, inputs, outputs }.convolve(&case.x, &case.panels(), case.finish(), &mut out);
+            let mut out = vec![f32::NAN; case.residual.len()];
+            Im2col { isa, pool: &Pool::new(), geometry: g, inputs, outputs }.convolve(&case.x, &case.panels(), case.epilogue(), &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &case.expected());
         }
     }
@@ -105,10 +105,10 @@ fn any_kernel_and_stride() {
     {
         let case = Case::new(g, inputs, outputs);
         for isa in Isa::available() {
-            let mut out = vec![f32::NAN; case.plus.len()];
+            let mut out = vec![f32::NAN; case.residual.len()];
             let (weights, taps) = (case.panels(), g.taps());
-            let gather = Gather { source: &case.x, source_channels: inputs, weights: &weights, taps, outputs, finish: case.finish() };
-            gather.run(isa, &[g.forward_class()], &mut out);
+            let gather = Gather { source: &case.x, source_channels: inputs, weights: &weights, taps, outputs, epilogue: case.epilogue() };
+            gather.run(isa, &[g.forward_table()], &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &case.expected());
         }
     }
@@ -123,15 +123,15 @@ fn prepared_filters_and_the_logit_behind_them() {
         let weights = values(5, outputs);
         for isa in Isa::available() {
             let pool = Pool::new();
-            let filter = Prepared::new(isa, &case.panels(), inputs, outputs);
+            let filter = PackedFilter::new(isa, &case.panels(), inputs, outputs);
             let winograd = Winograd { isa, pool: &pool, grid: Grid { batch, height, width } };
-            let parts = [Part { values: &case.x, channels: inputs, halved: false, margin: HaloRows::NONE }];
-            let (expected, mut out) = (case.expected(), vec![f32::NAN; case.plus.len()]);
-            winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
+            let parts = [Part { values: &case.x, channels: inputs, halved: false, halo: HaloRows::NONE }];
+            let (expected, mut out) = (case.expected(), vec![f32::NAN; case.residual.len()]);
+            winograd.convolve_packed(&parts, &filter, case.epilogue(), &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &expected);
             if filter.is_small() {
                 let mut logits = vec![f32::NAN; batch * height * width];
-                winograd.convolve_to_logit(&parts, &filter, case.finish(), Logit { weights: &weights, bias: 0.25 }, &mut logits);
+                winograd.convolve_to_logit(&parts, &filter, case.epilogue(), Logit { weights: &weights, bias: 0.25 }, &mut logits);
                 let dot = |pixel: &[f64]| 0.25 + pixel.iter().zip(&weights).map(|(v, w)| v * f64::from(*w)).sum::<f64>();
                 assert_close(&format!("{isa:?} logit"), &logits, &expected.chunks_exact(outputs).map(dot).collect::<Vec<_>>());
             }
@@ -153,14 +153,14 @@ fn enlarged_maps_are_read_as_they_are() {
     };
     let case = Case { x: (0..height * width).flat_map(pixel).collect(), ..case };
     for isa in Isa::available() {
-        let filter = Prepared::new(isa, &case.panels(), 48, outputs);
+        let filter = PackedFilter::new(isa, &case.panels(), 48, outputs);
         let winograd = Winograd { isa, pool: &Pool::new(), grid: Grid { batch: 1, height, width } };
         let parts = [
-            Part { values: &small, channels: 16, halved: true, margin: HaloRows::NONE },
-            Part { values: &skip, channels: 32, halved: false, margin: HaloRows::NONE },
+            Part { values: &small, channels: 16, halved: true, halo: HaloRows::NONE },
+            Part { values: &skip, channels: 32, halved: false, halo: HaloRows::NONE },
         ];
-        let mut out = vec![f32::NAN; case.plus.len()];
-        winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
+        let mut out = vec![f32::NAN; case.residual.len()];
+        winograd.convolve_packed(&parts, &filter, case.epilogue(), &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());
     }
 }
@@ -170,11 +170,11 @@ fn one_output_channel_and_maxima() {
     let (shape, kernel) = (Shape { batch: 2, height: 5, width: 7, channels: 32 }, 3);
     let mut case = Case::new(geometry(2, 5, 7, kernel, 1), 32, 1);
     // Without a ReLU and a map that is added, the naive sum is what remains where both do nothing.
-    case.plus.fill(100.0);
+    case.residual.fill(100.0);
     let weights: Vec<f32> = (0..9 * 32).map(|i| case.weight[i % 32 * 9 + i / 32]).collect();
     for isa in Isa::available() {
         let mut out = vec![f32::NAN; 70];
-        Single { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, HaloRows::NONE, &mut out);
+        SingleOutputConv { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, HaloRows::NONE, &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());
         let best = pooling::max_pool(isa, &Pool::new(), &case.x, shape);
         for (i, found) in best.iter().enumerate() {

@@ -6,11 +6,11 @@ use kernels::depthwise::Depthwise;
 use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
-use kernels::head::Single;
+use kernels::head::SingleOutputConv;
 use kernels::im2col::Im2col;
 use kernels::panels::pack_at;
-use kernels::pooling::{max_pool, max_pool_piece};
-use kernels::winograd::{Grid, Part, Prepared, Winograd};
+use kernels::pooling::{max_pool, max_pool_row_block};
+use kernels::winograd::{Grid, PackedFilter, Part, Winograd};
 use kernels::{Activation, Buffer, HaloRows, Isa, Pool, Shape};
 
 /// Values without pattern in -1..1.
@@ -29,8 +29,8 @@ const PIECES: [Range<usize>; 4] = [0..4, 4..12, 8..18, 9..18];
 fn source(piece: &Range<usize>, [side, stride, scale]: [usize; 3], row: usize, x: &[f32]) -> (Vec<f32>, HaloRows) {
     let (own, half) = (piece.start * stride / scale..piece.end * stride / scale, (side / 2).div_ceil(scale));
     let rows = own.start.saturating_sub(half)..(own.end + half).min(HEIGHT / scale);
-    let margin = HaloRows { above: own.start - rows.start, below: rows.end - own.end };
-    (x[rows.start * row..rows.end * row].to_vec(), margin)
+    let halo = HaloRows { above: own.start - rows.start, below: rows.end - own.end };
+    (x[rows.start * row..rows.end * row].to_vec(), halo)
 }
 
 fn panels(inputs: usize, outputs: usize, taps: usize) -> Buffer {
@@ -57,19 +57,15 @@ fn compare(name: &str, whole: &[f32], rows: usize, mut piece: impl FnMut(&Range<
 fn winograd_takes_pieces_of_whole_and_of_enlarged_maps() {
     for isa in Isa::available() {
         let (pool, skip, small) = (Pool::new(), values(HEIGHT * WIDTH * 32, 1), values(HEIGHT * WIDTH / 4 * 16, 2));
-        let filter = Prepared::new(isa, &panels(48, 16, 9), 48, 16);
+        let filter = PackedFilter::new(isa, &panels(48, 16, 9), 48, 16);
         let bias = values(16, 3);
-        let finish = || Epilogue { bias: Some(&bias), plus: None, activation: Activation::Relu };
+        let epilogue = || Epilogue { bias: Some(&bias), residual: None, activation: Activation::Relu };
         let run = |height: usize, [small, skip]: [(&[f32], HaloRows); 2]| {
             let mut out = vec![0.0; height * WIDTH * 16];
-            let parts = [(small, 16, true), (skip, 32, false)].map(|((values, margin), channels, halved)| Part {
-                values,
-                channels,
-                halved,
-                margin,
-            });
+            let parts =
+                [(small, 16, true), (skip, 32, false)].map(|((values, halo), channels, halved)| Part { values, channels, halved, halo });
             let grid = Grid { batch: 1, height, width: WIDTH };
-            Winograd { isa, pool: &pool, grid }.convolve_prepared(&parts, &filter, finish(), &mut out);
+            Winograd { isa, pool: &pool, grid }.convolve_packed(&parts, &filter, epilogue(), &mut out);
             out
         };
         let whole = run(HEIGHT, [(&small, HaloRows::NONE), (&skip, HaloRows::NONE)]);
@@ -88,22 +84,22 @@ fn convolutions_with_a_stride_take_pieces() {
             let (pool, rows) = (Pool::new(), HEIGHT / stride);
             for inputs in [3, 16] {
                 let (x, panels) = (values(HEIGHT * WIDTH * inputs, 4), panels(inputs, 32, kernel * kernel));
-                let run = |rows: usize, x: &[f32], margin: HaloRows| {
-                    let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel, stride, margin };
+                let run = |rows: usize, x: &[f32], halo: HaloRows| {
+                    let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel, stride, halo };
                     let mut out = vec![0.0; rows * WIDTH.div_ceil(stride) * 32];
                     if inputs < 16 {
                         Im2col { isa, pool: &pool, geometry, inputs, outputs: 32 }.convolve(x, &panels, Epilogue::default(), &mut out);
                     } else {
-                        let (taps, finish) = (geometry.taps(), Epilogue::default());
-                        let gather = Gather { source: x, source_channels: inputs, weights: &panels, taps, outputs: 32, finish };
-                        gather.run(isa, &[geometry.forward_class()], &mut out);
+                        let (taps, epilogue) = (geometry.taps(), Epilogue::default());
+                        let gather = Gather { source: x, source_channels: inputs, weights: &panels, taps, outputs: 32, epilogue };
+                        gather.run(isa, &[geometry.forward_table()], &mut out);
                     }
                     out
                 };
                 let whole = run(rows, &x, HaloRows::NONE);
                 compare(&format!("{kernel}x{kernel}, stride {stride}, {inputs} channels"), &whole, rows, |piece| {
-                    let (x, margin) = source(piece, [kernel, stride, 1], WIDTH * inputs, &x);
-                    run(piece.len(), &x, margin)
+                    let (x, halo) = source(piece, [kernel, stride, 1], WIDTH * inputs, &x);
+                    run(piece.len(), &x, halo)
                 });
             }
         }
@@ -116,22 +112,22 @@ fn what_takes_each_channel_by_itself_takes_pieces() {
         let (pool, x) = (Pool::new(), values(HEIGHT * WIDTH * 20, 5));
         for stride in [1, 2] {
             let weights = values(9 * 20, 6);
-            let run = |rows: usize, x: &[f32], margin: HaloRows| {
-                let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel: 3, stride, margin };
+            let run = |rows: usize, x: &[f32], halo: HaloRows| {
+                let geometry = Geometry { batch: 1, height: rows * stride, width: WIDTH, kernel: 3, stride, halo };
                 let mut out = vec![0.0; rows * WIDTH / stride * 20];
                 Depthwise { isa, pool: &pool, geometry, channels: 20 }.convolve(x, &weights, Epilogue::default(), &mut out);
                 out
             };
             compare("depthwise", &run(HEIGHT / stride, &x, HaloRows::NONE), HEIGHT / stride, |piece| {
-                let (x, margin) = source(piece, [3, stride, 1], WIDTH * 20, &x);
-                run(piece.len(), &x, margin)
+                let (x, halo) = source(piece, [3, stride, 1], WIDTH * 20, &x);
+                run(piece.len(), &x, halo)
             });
         }
         let shape = |height: usize| Shape { batch: 1, height, width: WIDTH, channels: 20 };
         compare("max pool", &max_pool(isa, &pool, &x, shape(HEIGHT)), HEIGHT / 2, |piece| {
-            let (x, margin) = source(piece, [3, 2, 1], WIDTH * 20, &x);
+            let (x, halo) = source(piece, [3, 2, 1], WIDTH * 20, &x);
             let mut out = vec![0.0; piece.len() * WIDTH / 2 * 20];
-            max_pool_piece(isa, &x, shape(2 * piece.len()), margin, &mut out);
+            max_pool_row_block(isa, &x, shape(2 * piece.len()), halo, &mut out);
             out
         });
     }
@@ -142,15 +138,15 @@ fn a_head_of_one_output_takes_pieces() {
     for isa in Isa::available() {
         for kernel in [1, 3] {
             let (x, weights) = (values(HEIGHT * WIDTH * 16, 8), values(kernel * kernel * 16, 9));
-            let run = |rows: usize, x: &[f32], margin: HaloRows| {
+            let run = |rows: usize, x: &[f32], halo: HaloRows| {
                 let shape = Shape { batch: 1, height: rows, width: WIDTH, channels: 16 };
                 let mut out = vec![0.0; rows * WIDTH];
-                Single { kernel, weights: &weights, bias: 0.5 }.convolve(isa, x, shape, margin, &mut out);
+                SingleOutputConv { kernel, weights: &weights, bias: 0.5 }.convolve(isa, x, shape, halo, &mut out);
                 out
             };
             compare("head", &run(HEIGHT, &x, HaloRows::NONE), HEIGHT, |piece| {
-                let (x, margin) = source(piece, [kernel, 1, 1], WIDTH * 16, &x);
-                run(piece.len(), &x, margin)
+                let (x, halo) = source(piece, [kernel, 1, 1], WIDTH * 16, &x);
+                run(piece.len(), &x, halo)
             });
         }
     }
