@@ -61,7 +61,8 @@ impl WeightGradient<'_> {
                         target,
                     };
                     match isa {
-                        // SAFETY: `isa` comes from `Isa::available`; `Task::fill_table` checks indexes, and each task owns its panels and channels.
+                        // SAFETY: `isa` comes from `Isa::available`; `Task::fill_table` checks indexes, and each task owns its panels and
+                        // channels.
                         #[cfg(target_arch = "x86_64")]
                         Isa::Avx512 => unsafe { run_avx512(&task, range.clone(), table) },
                         #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! Forward kernels with what follows them, on every instruction set, against sums in f64.
+//! Forward kernels with their epilogue, on every instruction set, against naive sums in f64.
 
 use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
@@ -9,7 +9,7 @@ use kernels::panels::pack_at;
 use kernels::winograd::{Grid, Logit, PackedFilter, Part, Winograd};
 use kernels::{Activation, HaloRows, Isa, Pool, Shape, pooling};
 
-/// Values in -1..1 that follow from a seed.
+/// Returns pseudo-random values in -1..1.
 fn values(seed: u32, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
     let mut next = || {
@@ -19,13 +19,13 @@ fn values(seed: u32, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// A convolution with its bias, the map that is added, and a ReLU, as they are defined.
+/// A convolution with bias, residual and ReLU, and its operands.
 struct Case {
     geometry: Geometry,
     inputs: usize,
     outputs: usize,
     x: Vec<f32>,
-    /// `O I K K`.
+    /// Weights `O I K K`.
     weight: Vec<f32>,
     bias: Vec<f32>,
     residual: Vec<f32>,
@@ -75,11 +75,11 @@ impl Case {
     }
 }
 
-fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
+fn assert_close(name: &str, found: &[f32], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
     let worst = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-    assert!(worst <= 1e-5 * largest, "{what}: values up to {largest} differ by {worst}");
+    assert!(worst <= 1e-5 * largest, "{name}: values up to {largest} differ by {worst}");
 }
 
 fn geometry(batch: usize, height: usize, width: usize, kernel: usize, stride: usize) -> Geometry {
@@ -87,7 +87,7 @@ fn geometry(batch: usize, height: usize, width: usize, kernel: usize, stride: us
 }
 
 #[test]
-fn windows_of_few_channels() {
+fn im2col_computes_convolutions_of_few_channels() {
     for (g, inputs, outputs) in [(geometry(2, 21, 34, 7, 2), 3, 48), (geometry(1, 5, 3, 3, 1), 1, 16), (geometry(1, 17, 101, 5, 1), 4, 32)]
     {
         let case = Case::new(g, inputs, outputs);
@@ -100,7 +100,7 @@ fn windows_of_few_channels() {
 }
 
 #[test]
-fn any_kernel_and_stride() {
+fn gather_computes_any_kernel_and_stride() {
     for (g, inputs, outputs) in [(geometry(1, 13, 10, 3, 2), 32, 48), (geometry(2, 8, 9, 1, 2), 16, 16), (geometry(1, 7, 11, 5, 1), 19, 64)]
     {
         let case = Case::new(g, inputs, outputs);
@@ -114,9 +114,9 @@ fn any_kernel_and_stride() {
     }
 }
 
-/// Small and large filters, maps that are no whole tiles, one channel behind.
+/// Small and large filters, feature maps that are not whole tiles, and the fused logit.
 #[test]
-fn prepared_filters_and_the_logit_behind_them() {
+fn winograd_with_a_packed_filter_and_with_a_fused_logit() {
     for (batch, height, width, inputs, outputs) in [(2, 9, 14, 16, 48), (1, 1, 1, 32, 16), (1, 12, 20, 144, 144)] {
         let g = geometry(batch, height, width, 3, 1);
         let case = Case::new(g, inputs, outputs);
@@ -139,9 +139,9 @@ fn prepared_filters_and_the_logit_behind_them() {
     }
 }
 
-/// A map that stands for one twice as high and wide, and one beside it.
+/// A source of half the height and width, concatenated with a second source.
 #[test]
-fn enlarged_maps_are_read_as_they_are() {
+fn winograd_reads_a_half_resolution_source_as_if_upsampled() {
     let (height, width, outputs) = (6, 10, 32);
     let g = geometry(1, height, width, 3, 1);
     let case = Case::new(g, 48, outputs);
@@ -166,10 +166,10 @@ fn enlarged_maps_are_read_as_they_are() {
 }
 
 #[test]
-fn one_output_channel_and_maxima() {
+fn the_single_output_convolution_and_max_pooling_equal_their_definitions() {
     let (shape, kernel) = (Shape { batch: 2, height: 5, width: 7, channels: 32 }, 3);
     let mut case = Case::new(geometry(2, 5, 7, kernel, 1), 32, 1);
-    // Without a ReLU and a map that is added, the naive sum is what remains where both do nothing.
+    // A residual of 100 keeps every sum positive, so that the ReLU of the naive sum changes nothing; the bias of the kernel includes it.
     case.residual.fill(100.0);
     let weights: Vec<f32> = (0..9 * 32).map(|i| case.weight[i % 32 * 9 + i / 32]).collect();
     for isa in Isa::available() {

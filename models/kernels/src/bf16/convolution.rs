@@ -25,8 +25,8 @@ pub struct Bf16Convolution<'a> {
     pub pool: &'a Pool,
     /// Pool of copies that live during one convolution, from [`Pool::of_any_length`].
     pub scratch: &'a Pool,
-    /// Limit in bytes of the copies that live at the same time: images (or splits of a weight gradient) are processed in blocks that fit this
-    /// limit, but at least one image, or one split for each thread. Results do not depend on the limit.
+    /// Limit in bytes of the copies that live at the same time: images (or splits of a weight gradient) are processed in blocks that fit
+    /// this limit, but at least one image, or one split for each thread. Results do not depend on the limit.
     pub workspace_bytes: usize,
     /// Sizes.
     pub geometry: Geometry,
@@ -162,8 +162,8 @@ impl Bf16Convolution<'_> {
         Self { geometry: Geometry { batch: images.len(), ..self.geometry }, ..*self }
     }
 
-    /// Returns the blocks of images that fit the workspace if an output pixel takes `bytes`. Results do not depend on the blocks, because each
-    /// lies within one image.
+    /// Returns the blocks of images that fit the workspace if an output pixel takes `bytes`. Results do not depend on the blocks, because
+    /// each lies within one image.
     fn image_blocks(&self, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let (batch, (height, width)) = (self.geometry.batch, self.geometry.output());
         let images_per_block = (self.workspace_bytes / (height * width * bytes)).clamp(1, batch);

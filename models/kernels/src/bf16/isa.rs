@@ -115,8 +115,8 @@ impl Bf16Isa {
     }
 }
 
-/// Reports whether `vdpbf16ps` has half the throughput of f32 instructions, as measured on Sapphire Rapids. All Intel processors are assumed
-/// to be like that, instead of measuring at run time, so that every run makes the same choice.
+/// Reports whether `vdpbf16ps` has half the throughput of f32 instructions, as measured on Sapphire Rapids. All Intel processors are
+/// assumed to be like that, instead of measuring at run time, so that every run makes the same choice.
 #[cfg(target_arch = "x86_64")]
 fn has_slow_dot_products() -> bool {
     let maker = std::arch::x86_64::__cpuid(0);

@@ -63,8 +63,8 @@ impl Layout {
 
     /// Returns the number of positions with the zero positions before and after.
     ///
-    /// The zeros after the last position cover the windows of the last block, which may end 31 positions later, and the values that a run reads
-    /// beyond its end: less than 32, which are two pixels of 16 channels.
+    /// The zeros after the last position cover the windows of the last block, which may end 31 positions later, and the values that a run
+    /// reads beyond its end: less than 32, which are two pixels of 16 channels.
     pub fn padded_positions(&self) -> usize {
         self.leading() + self.positions() + 32 + self.padding * self.pitch + self.padding + 3
     }
@@ -82,8 +82,8 @@ impl Layout {
         (positions * self.stride as isize + dx) * channels as isize
     }
 
-    /// Returns the pixel phase and the offset at which position 0 reads in one channel of the transposed copy, under a tap `(dy, dx)` pixels
-    /// away.
+    /// Returns the pixel phase and the offset at which position 0 reads in one channel of the transposed copy, under a tap `(dy, dx)`
+    /// pixels away.
     pub fn transposed_offset(&self, dy: isize, dx: isize) -> (usize, isize) {
         let stride = self.stride as isize;
         let (phase, positions) = self.row_phase(dy);

@@ -91,8 +91,8 @@ impl Bf16Convolution<'_> {
         Plan { layout, groups, steps, blocks, splits: (TASKS / blocks).clamp(1, steps.div_ceil(CHUNK)) }
     }
 
-    /// Returns the number of splits whose operands are in memory at the same time: as many as fit the workspace, but enough for all threads.
-    /// Results do not depend on the number, because each sum lies within one split.
+    /// Returns the number of splits whose operands are in memory at the same time: as many as fit the workspace, but enough for all
+    /// threads. Results do not depend on the number, because each sum lies within one split.
     fn splits_at_once(&self, plan: &Plan) -> usize {
         let threads = rayon::current_num_threads();
         let channels = plan.layout.stride.pow(2) * transpose::rows(self.inputs) + self.outputs.next_multiple_of(TILE);

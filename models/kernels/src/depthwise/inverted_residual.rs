@@ -34,8 +34,8 @@ pub struct InvertedResidual<'a> {
 /// Least number of output rows per task, because the expanded rows above and below a task's rows are computed twice.
 const MIN_ROWS_PER_TASK: usize = 16;
 
-/// Returns the number of output columns per task whose expanded rows fit half of the L2 cache: three source rows of `stride` columns for each
-/// output column, and one depthwise row.
+/// Returns the number of output columns per task whose expanded rows fit half of the L2 cache: three source rows of `stride` columns for
+/// each output column, and one depthwise row.
 fn columns_per_task(isa: Isa, channels: usize, stride: usize, columns: usize) -> usize {
     let most = isa.l2_bytes() / 2 / (4 * channels * (3 * stride + 1));
     columns.div_ceil(columns.div_ceil(most.max(12)))

@@ -119,7 +119,8 @@ impl Depthwise<'_> {
     }
 }
 
-/// Bytes of one row of a block of columns: three source rows and one output row of a block stay in cache while all its channels are computed.
+/// Bytes of one row of a block of columns: three source rows and one output row of a block stay in cache while all its channels are
+/// computed.
 const ROW_BYTES: usize = 24 << 10;
 
 /// One output row.

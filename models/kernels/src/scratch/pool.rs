@@ -91,8 +91,8 @@ impl Pool {
 
     /// Returns a pool for buffers of varying length that are in use for a short time.
     ///
-    /// A free buffer serves every shorter request; a request for which every free buffer is too short releases the longest of them. The pool
-    /// never holds more buffers than were in use at the same time.
+    /// A free buffer serves every shorter request; a request for which every free buffer is too short releases the longest of them. The
+    /// pool never holds more buffers than were in use at the same time.
     pub const fn of_any_length() -> Self {
         Self(Mutex::new(FreeLists::empty(f32::INFINITY)))
     }

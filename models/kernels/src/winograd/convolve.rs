@@ -80,8 +80,8 @@ impl Winograd<'_> {
         });
     }
 
-    /// Convolves with a large filter, one block of tiles after the other: each task transforms some panel groups of the filter, row by row of
-    /// coefficients, and computes their output channels for the whole block.
+    /// Convolves with a large filter, one block of tiles after the other: each task transforms some panel groups of the filter, row by row
+    /// of coefficients, and computes their output channels for the whole block.
     pub(super) fn convolve_by_panels(&self, sources: &[Part], filter: Filter, output: Output) {
         let groups = self.groups(filter.outputs);
         for block in 0..self.grid.tiles().div_ceil(TILES_PER_BLOCK) {

@@ -170,8 +170,8 @@ fn groups_per_task(isa: Isa, groups: usize, inputs: usize, rows: usize) -> usize
     (groups / rayon::current_num_threads()).min(isa.l2_bytes() * 7 / 32 / values).max(1)
 }
 
-/// Returns the number of tiles per task with small filters: transformed input and products of one panel group fit a quarter of the L2 cache,
-/// and tasks are of equal size.
+/// Returns the number of tiles per task with small filters: transformed input and products of one panel group fit a quarter of the L2
+/// cache, and tasks are of equal size.
 fn tiles_per_task(isa: Isa, inputs: usize, outputs: usize, tiles: usize) -> usize {
     // A filter that fills the L2 cache by itself is streamed from L3, so more tiles share each pass over it.
     let share = if inputs * outputs > 12288 { 3 } else { 1 };

@@ -107,8 +107,8 @@ impl Winograd<'_> {
         run_on(self.isa, GradientTransform { grid: self.grid, part, tiles, channels, zeros, coefficients });
     }
 
-    /// Computes the gradient of a large filter, one block of tiles after the other: each task sums some panel groups over the whole block, row
-    /// by row of coefficients, and adds the sums to their gradient.
+    /// Computes the gradient of a large filter, one block of tiles after the other: each task sums some panel groups over the whole block,
+    /// row by row of coefficients, and adds the sums to their gradient.
     fn weight_gradient_by_panels(&self, sources: &[Part], inputs: usize, gradient: Part, out: &mut [f32]) {
         let groups = self.groups(gradient.channels);
         let zeros = vec![0.0; inputs.max(gradient.channels)];

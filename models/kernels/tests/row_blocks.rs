@@ -1,4 +1,4 @@
-//! A piece of a map with the rows around it gives the rows of the result that the whole map gives.
+//! Row blocks: a kernel that reads a row block with its halo computes the same output rows as from the whole feature map.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use kernels::pooling::{max_pool, max_pool_row_block};
 use kernels::winograd::{Grid, PackedFilter, Part, Winograd};
 use kernels::{Activation, Buffer, HaloRows, Isa, Pool, Shape};
 
-/// Values without pattern in -1..1.
+/// Returns pseudo-random values in -1..1.
 fn values(len: usize, seed: u32) -> Vec<f32> {
     let mixed = |i: u32| (i ^ seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
     (0..len as u32).map(|i| (mixed(i) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
@@ -22,12 +22,13 @@ fn values(len: usize, seed: u32) -> Vec<f32> {
 const WIDTH: usize = 22;
 const HEIGHT: usize = 36;
 
-/// Rows of the result, each piece made of the rows before and after it that are there.
-const PIECES: [Range<usize>; 4] = [0..4, 4..12, 8..18, 9..18];
+/// Output rows of the row blocks, at half resolution.
+const BLOCKS: [Range<usize>; 4] = [0..4, 4..12, 8..18, 9..18];
 
-/// The rows of a map of `HEIGHT / scale` rows that results `piece` of a kernel of `side` with `stride` read, and what lies around them.
-fn source(piece: &Range<usize>, [side, stride, scale]: [usize; 3], row: usize, x: &[f32]) -> (Vec<f32>, HaloRows) {
-    let (own, half) = (piece.start * stride / scale..piece.end * stride / scale, (side / 2).div_ceil(scale));
+/// Returns the input rows, and their halo, that output rows `block` of a kernel of `side` and `stride` read of a feature map of
+/// `HEIGHT / scale` rows.
+fn with_halo(block: &Range<usize>, [side, stride, scale]: [usize; 3], row: usize, x: &[f32]) -> (Vec<f32>, HaloRows) {
+    let (own, half) = (block.start * stride / scale..block.end * stride / scale, (side / 2).div_ceil(scale));
     let rows = own.start.saturating_sub(half)..(own.end + half).min(HEIGHT / scale);
     let halo = HaloRows { above: own.start - rows.start, below: rows.end - own.end };
     (x[rows.start * row..rows.end * row].to_vec(), halo)
@@ -38,14 +39,14 @@ fn panels(inputs: usize, outputs: usize, taps: usize) -> Buffer {
     pack_at(&values(inputs * outputs * taps, 7), taps, (&o, outputs), (&i, inputs))
 }
 
-/// Calls `piece` for every piece of a result of `rows` rows and compares with the whole.
-fn compare(name: &str, whole: &[f32], rows: usize, mut piece: impl FnMut(&Range<usize>) -> Vec<f32>) {
+/// Computes every row block of an output of `rows` rows by `block`, and compares with the whole output.
+fn compare(name: &str, whole: &[f32], rows: usize, mut block: impl FnMut(&Range<usize>) -> Vec<f32>) {
     let row = whole.len() / rows;
-    for range in PIECES {
+    for range in BLOCKS {
         let range = if rows == HEIGHT { 2 * range.start..2 * range.end } else { range };
-        let (found, expected) = (piece(&range), &whole[range.start * row..range.end * row]);
+        let (found, expected) = (block(&range), &whole[range.start * row..range.end * row]);
         assert_eq!(found.len(), expected.len(), "{name} {range:?}");
-        // Pieces that begin at a tile of the whole have its bits; others differ by what f32 rounds in sums of this size.
+        // Row blocks that begin at a tile boundary have the bits of the whole; others differ by rounding of f32 sums of this size.
         let largest = expected.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
         let most = if range.start % 4 == 0 { 0.0 } else { 4e-6 * largest };
         let worst = found.iter().zip(expected).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
@@ -54,7 +55,7 @@ fn compare(name: &str, whole: &[f32], rows: usize, mut piece: impl FnMut(&Range<
 }
 
 #[test]
-fn winograd_takes_pieces_of_whole_and_of_enlarged_maps() {
+fn winograd_computes_row_blocks_of_plain_and_of_upsampled_sources() {
     for isa in Isa::available() {
         let (pool, skip, small) = (Pool::new(), values(HEIGHT * WIDTH * 32, 1), values(HEIGHT * WIDTH / 4 * 16, 2));
         let filter = PackedFilter::new(isa, &panels(48, 16, 9), 48, 16);
@@ -69,16 +70,16 @@ fn winograd_takes_pieces_of_whole_and_of_enlarged_maps() {
             out
         };
         let whole = run(HEIGHT, [(&small, HaloRows::NONE), (&skip, HaloRows::NONE)]);
-        compare("winograd", &whole, HEIGHT, |piece| {
-            let (small, around_small) = source(piece, [3, 1, 2], WIDTH / 2 * 16, &small);
-            let (skip, around_skip) = source(piece, [3, 1, 1], WIDTH * 32, &skip);
-            run(piece.len(), [(&small, around_small), (&skip, around_skip)])
+        compare("winograd", &whole, HEIGHT, |block| {
+            let (small, small_halo) = with_halo(block, [3, 1, 2], WIDTH / 2 * 16, &small);
+            let (skip, skip_halo) = with_halo(block, [3, 1, 1], WIDTH * 32, &skip);
+            run(block.len(), [(&small, small_halo), (&skip, skip_halo)])
         });
     }
 }
 
 #[test]
-fn convolutions_with_a_stride_take_pieces() {
+fn im2col_and_gather_compute_row_blocks_for_every_kernel_and_stride() {
     for isa in Isa::available() {
         for (kernel, stride) in [(7, 2), (3, 2), (1, 2), (3, 1)] {
             let (pool, rows) = (Pool::new(), HEIGHT / stride);
@@ -97,9 +98,9 @@ fn convolutions_with_a_stride_take_pieces() {
                     out
                 };
                 let whole = run(rows, &x, HaloRows::NONE);
-                compare(&format!("{kernel}x{kernel}, stride {stride}, {inputs} channels"), &whole, rows, |piece| {
-                    let (x, halo) = source(piece, [kernel, stride, 1], WIDTH * inputs, &x);
-                    run(piece.len(), &x, halo)
+                compare(&format!("{kernel}x{kernel}, stride {stride}, {inputs} channels"), &whole, rows, |block| {
+                    let (x, halo) = with_halo(block, [kernel, stride, 1], WIDTH * inputs, &x);
+                    run(block.len(), &x, halo)
                 });
             }
         }
@@ -107,7 +108,7 @@ fn convolutions_with_a_stride_take_pieces() {
 }
 
 #[test]
-fn what_takes_each_channel_by_itself_takes_pieces() {
+fn depthwise_and_max_pool_compute_row_blocks() {
     for isa in Isa::available() {
         let (pool, x) = (Pool::new(), values(HEIGHT * WIDTH * 20, 5));
         for stride in [1, 2] {
@@ -118,23 +119,23 @@ fn what_takes_each_channel_by_itself_takes_pieces() {
                 Depthwise { isa, pool: &pool, geometry, channels: 20 }.convolve(x, &weights, Epilogue::default(), &mut out);
                 out
             };
-            compare("depthwise", &run(HEIGHT / stride, &x, HaloRows::NONE), HEIGHT / stride, |piece| {
-                let (x, halo) = source(piece, [3, stride, 1], WIDTH * 20, &x);
-                run(piece.len(), &x, halo)
+            compare("depthwise", &run(HEIGHT / stride, &x, HaloRows::NONE), HEIGHT / stride, |block| {
+                let (x, halo) = with_halo(block, [3, stride, 1], WIDTH * 20, &x);
+                run(block.len(), &x, halo)
             });
         }
         let shape = |height: usize| Shape { batch: 1, height, width: WIDTH, channels: 20 };
-        compare("max pool", &max_pool(isa, &pool, &x, shape(HEIGHT)), HEIGHT / 2, |piece| {
-            let (x, halo) = source(piece, [3, 2, 1], WIDTH * 20, &x);
-            let mut out = vec![0.0; piece.len() * WIDTH / 2 * 20];
-            max_pool_row_block(isa, &x, shape(2 * piece.len()), halo, &mut out);
+        compare("max pool", &max_pool(isa, &pool, &x, shape(HEIGHT)), HEIGHT / 2, |block| {
+            let (x, halo) = with_halo(block, [3, 2, 1], WIDTH * 20, &x);
+            let mut out = vec![0.0; block.len() * WIDTH / 2 * 20];
+            max_pool_row_block(isa, &x, shape(2 * block.len()), halo, &mut out);
             out
         });
     }
 }
 
 #[test]
-fn a_head_of_one_output_takes_pieces() {
+fn the_single_output_convolution_computes_row_blocks() {
     for isa in Isa::available() {
         for kernel in [1, 3] {
             let (x, weights) = (values(HEIGHT * WIDTH * 16, 8), values(kernel * kernel * 16, 9));
@@ -144,9 +145,9 @@ fn a_head_of_one_output_takes_pieces() {
                 SingleOutputConv { kernel, weights: &weights, bias: 0.5 }.convolve(isa, x, shape, halo, &mut out);
                 out
             };
-            compare("head", &run(HEIGHT, &x, HaloRows::NONE), HEIGHT, |piece| {
-                let (x, halo) = source(piece, [kernel, 1, 1], WIDTH * 16, &x);
-                run(piece.len(), &x, halo)
+            compare("head", &run(HEIGHT, &x, HaloRows::NONE), HEIGHT, |block| {
+                let (x, halo) = with_halo(block, [kernel, 1, 1], WIDTH * 16, &x);
+                run(block.len(), &x, halo)
             });
         }
     }
