@@ -19,7 +19,7 @@ use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile};
 use train::augment::normalise;
 use train::data::{Dataset, RgbImage, Split};
-use train::network::kernels::{Cpu, Kernels, Unit};
+use train::network::kernels::{Cpu, Kernels, Bf16Isa};
 use train::network::{Mode, initial_weights};
 use train::step::stack_images;
 use trained::{batch, deviation, gradients};
@@ -49,7 +49,7 @@ fn main() {
     let of = |kernels: Cpu, mode| {
         gradients(&(Arc::new(kernels) as Arc<dyn Kernels>), &case.network, &case.weights, &case.image, &case.labels, mode)
     };
-    let unit = Unit::best().0;
+    let unit = Bf16Isa::best().0;
     for mode in [Mode::Train, Mode::Frozen] {
         let d = deviation(&of(Cpu::default().in_bf16(unit), mode), &of(Cpu::default(), mode));
         println!(

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use models::graph::Conv;
-use train::network::kernels::{Activation, Cpu, Kernels, Norm, NormPoint, Source, Unit};
+use train::network::kernels::{Activation, Cpu, Kernels, Norm, NormPoint, Source, Bf16Isa};
 use train::rng::CounterRng;
 
 const BATCH: usize = 4;
@@ -125,7 +125,7 @@ fn norms(kernels: &Cpu) {
 
 fn main() {
     let bf16 = std::env::args().any(|argument| argument == "bf16");
-    let kernels = if bf16 { Cpu::default().in_bf16(Unit::best().0) } else { Cpu::default() };
+    let kernels = if bf16 { Cpu::default().in_bf16(Bf16Isa::best().0) } else { Cpu::default() };
     let unit = kernels.bf16().map_or(String::new(), |unit| format!(", convolutions in bf16 on {}", unit.name()));
     println!("{} threads, {:?}{unit}", rayon::current_num_threads(), kernels.isa());
     println!("roof: {:.0} GFLOP/s in a matrix product, {:.0} GB/s in a copy", product_roof(), copy_roof());

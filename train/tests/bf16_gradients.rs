@@ -12,7 +12,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use models::unet::unet;
 use models::weights::Weights;
-use train::network::kernels::{Cpu, Kernels, Unit};
+use train::network::kernels::{Cpu, Kernels, Bf16Isa};
 use train::network::{Mode, initial_weights};
 use trained::{Deviation, batch, config, deviation, gradients};
 
@@ -25,8 +25,8 @@ struct Allowed {
 
 /// Kernels in bf16 that can be tried here, by name.
 fn kernels() -> Vec<(String, Arc<dyn Kernels>)> {
-    let on_processor = |unit: Unit| (unit.name().to_owned(), Arc::new(Cpu::default().in_bf16(unit)) as Arc<dyn Kernels>);
-    let mut all: Vec<_> = Unit::available().into_iter().map(on_processor).collect();
+    let on_processor = |unit: Bf16Isa| (unit.name().to_owned(), Arc::new(Cpu::default().in_bf16(unit)) as Arc<dyn Kernels>);
+    let mut all: Vec<_> = Bf16Isa::available().into_iter().map(on_processor).collect();
     all.extend(devices::devices(DType::BF16));
     all
 }

@@ -9,7 +9,7 @@ use models::unet::UNetConfig;
 use models::weights::Weights;
 use train::config::{Profile, RunConfig};
 use train::network::Mode;
-use train::network::kernels::{Cpu, Kernels, Unit};
+use train::network::kernels::{Cpu, Kernels, Bf16Isa};
 use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer};
 
@@ -45,7 +45,7 @@ fn an_image(kernels: impl Fn() -> Cpu) -> [usize; 2] {
 /// Beside what is kept there are gradients: two or three maps of each size, in memory of their own.
 #[test]
 fn a_step_needs_little_more_than_the_maps_that_are_kept() {
-    let unit = Unit::best().0;
+    let unit = Bf16Isa::best().0;
     let (f32, bf16) = (an_image(Cpu::default), an_image(|| Cpu::default().in_bf16(unit)));
     println!("KiB an image, kept and at most: {:?} in f32, {:?} in bf16", f32.map(|n| n >> 10), bf16.map(|n| n >> 10));
     assert!(2 * f32[1] < 3 * f32[0] && 2 * bf16[1] < 3 * bf16[0], "{f32:?} and {bf16:?} bytes");

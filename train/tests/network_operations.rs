@@ -11,7 +11,7 @@ use models::unet::{Encoder, UNetConfig, unet};
 use models::weights::Weights;
 use operations::{gradients, graphs, image, relative_error};
 use reference::{assert_close, f64s, u};
-use train::network::kernels::{Cpu, Isa, Kernels, Reference, Unit};
+use train::network::kernels::{Cpu, Isa, Kernels, Reference, Bf16Isa};
 use train::network::{Mode, Network};
 
 /// `sum(output * c)` for fixed c.
@@ -122,7 +122,7 @@ fn values_that_go_on_the_way_back_change_no_gradient() {
 /// Rounding an operand to bf16 changes it by at most 2^-9 of itself, so that sums of products change by about 3e-3 of theirs.
 #[test]
 fn bf16_convolutions_are_near_the_reference_on_every_unit() {
-    for unit in Unit::available() {
+    for unit in Bf16Isa::available() {
         for (name, graph) in graphs() {
             let weights: Weights = reference::weights(3, &graph);
             let reference = Network::new(graph.clone(), &weights, Arc::new(Reference::new(Device::Cpu, DType::F64))).unwrap();
@@ -179,7 +179,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn same_for_any_number_of_threads(graph: &Graph) {
     let weights = reference::weights(3, graph);
     let image = image(graph, 64, 96).to_dtype(DType::F32).unwrap();
-    let run = |threads: usize, unit: Option<Unit>| {
+    let run = |threads: usize, unit: Option<Bf16Isa>| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let kernels = unit.map_or_else(Cpu::default, |unit| Cpu::default().in_bf16(unit));
@@ -188,7 +188,7 @@ fn same_for_any_number_of_threads(graph: &Graph) {
             (f64s(&y), f64s(&dx), dw.values().map(f64s).collect::<Vec<_>>())
         })
     };
-    for unit in [None].into_iter().chain(Unit::available().into_iter().map(Some)) {
+    for unit in [None].into_iter().chain(Bf16Isa::available().into_iter().map(Some)) {
         let one = run(1, unit);
         assert!(one == run(2, unit) && one == run(3, unit), "{unit:?}");
     }

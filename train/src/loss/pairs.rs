@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use kernels::product::{Outer, Product};
+use kernels::gemm::{Gemm, OuterGemm};
 use kernels::simd::run_on;
 use kernels::{Buffer, Isa, Pool};
 use rayon::prelude::*;
@@ -149,8 +149,8 @@ impl Pairs {
             let left = self.rows[a.rows.start * self.width..a.rows.end * self.width].as_ptr();
             let right = self.columns[(b.rows.start + column) * self.width..].as_ptr();
             let out = out[column..].as_mut_ptr();
-            let plain = Product::plain(left, a.rows.len(), self.width, right, vectors, out);
-            run_on(self.isa, Product { out_row: columns, ..plain });
+            let plain = Gemm::contiguous(left, a.rows.len(), self.width, right, vectors, out);
+            run_on(self.isa, Gemm { out_row: columns, ..plain });
         }
     }
 
@@ -164,13 +164,13 @@ impl Pairs {
             let vectors = (together.min(width - k)) / LANES;
             let right = self.packed(b, k, vectors);
             let out = gradient[a.rows.start * width + k..].as_mut_ptr();
-            let plain = Product::plain(left, rows, columns, right.as_ptr(), vectors, out);
-            run_on(self.isa, Product { add: true, out_row: width, ..plain });
+            let plain = Gemm::contiguous(left, rows, columns, right.as_ptr(), vectors, out);
+            run_on(self.isa, Gemm { add: true, out_row: width, ..plain });
             if both {
                 let mut sums = vec![0.0f32; columns * vectors * LANES];
                 let right = self.rows[a.rows.start * width + k..].as_ptr();
                 let out = sums.as_mut_ptr();
-                run_on(self.isa, Outer { left, rows, columns, right, right_row: width, vectors, add: false, out });
+                run_on(self.isa, OuterGemm { left, rows, columns, right, right_row: width, vectors, add: false, out });
                 let to = gradient[b.rows.start * width..b.rows.end * width].chunks_exact_mut(width);
                 for (to, sums) in to.zip(sums.chunks_exact(vectors * LANES)) {
                     to[k..k + sums.len()].iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);

@@ -1,7 +1,7 @@
 //! Softplus and its slope over a block of similarities, sixteen at a time.
 
 use kernels::Isa;
-use kernels::simd::{F32x16, Work, run_on};
+use kernels::simd::{F32x16, SimdKernel, run_on};
 
 /// Sum of `softplus(sign * s)` over the block, and every `s` replaced by the slope `sign * sigmoid(sign * s)` times `factor`.
 ///
@@ -41,7 +41,7 @@ struct Slopes<'a> {
     sum: &'a mut f64,
 }
 
-impl Work for Slopes<'_> {
+impl SimdKernel for Slopes<'_> {
     #[inline(always)]
     unsafe fn run<L: F32x16>(self) {
         // SAFETY: chunks have sixteen values.
@@ -117,7 +117,7 @@ mod tests {
 
     struct Exp<'a>(&'a mut [f32; LANES]);
 
-    impl Work for Exp<'_> {
+    impl SimdKernel for Exp<'_> {
         #[inline(always)]
         unsafe fn run<L: F32x16>(self) {
             // SAFETY: sixteen values.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use support::{Result, bail};
 
-use super::kernels::{Cpu, Kernels, Reference, Unit};
+use super::kernels::{Cpu, Kernels, Reference, Bf16Isa};
 use crate::config::{DeviceChoice, KernelChoice, Precision, RunSettings};
 use crate::parallel::{Alone, Rank};
 
@@ -74,15 +74,15 @@ fn cpu(choice: Choice) -> Arc<dyn Kernels> {
 }
 
 /// The best unit that passes its test.
-fn bf16_unit() -> Unit {
-    let (unit, wrong) = Unit::best();
+fn bf16_unit() -> Bf16Isa {
+    let (unit, wrong) = Bf16Isa::best();
     for wrong in wrong {
         tracing::warn!(
             "{} multiplied some numbers wrongly and is not used; please report this with the model of your processor",
             wrong.name()
         );
     }
-    if unit == Unit::Plain {
+    if unit == Bf16Isa::Plain {
         tracing::warn!("this processor has no bf16 instructions that can be used: run.precision=f32 is faster");
     }
     unit

@@ -15,7 +15,7 @@ use models::graph::{Conv, Depthwise};
 pub use cpu::Cpu;
 pub(crate) use cpu::tensors::{f32s, tensor};
 pub use fused::{Change, Following, Fused, Vectors};
-pub use kernels::bf16::Unit;
+pub use kernels::bf16::Bf16Isa;
 pub use kernels::{Activation, Isa};
 pub use reference::Reference;
 

@@ -1,7 +1,7 @@
 //! Convolutions with bf16 operands, where the precision and the shape allow.
 
 use candle_core::{Result, Tensor};
-use kernels::bf16::{self, Bf16Convolution, Unit};
+use kernels::bf16::{self, Bf16Convolution, Bf16Isa};
 use kernels::geometry::Geometry;
 use models::graph::Conv;
 
@@ -13,22 +13,22 @@ use crate::network::kernels::{ConvGradients, Source};
 impl Cpu {
     /// The same kernels, with bf16 operands in the convolutions that [`bf16::pays`] for.
     ///
-    /// `unit` must be among [`Unit::available`].
+    /// `isa` must be among [`Bf16Isa::available`].
     #[must_use]
-    pub fn in_bf16(self, unit: Unit) -> Self {
-        assert!(Unit::available().contains(&unit), "this processor has no {unit:?}");
-        Self { bf16: Some(unit), ..self }
+    pub fn in_bf16(self, isa: Bf16Isa) -> Self {
+        assert!(Bf16Isa::available().contains(&isa), "this processor has no {isa:?}");
+        Self { bf16: Some(isa), ..self }
     }
 
     /// What multiplies bf16 values, if anything does.
-    pub fn bf16(&self) -> Option<Unit> {
+    pub fn bf16(&self) -> Option<Bf16Isa> {
         self.bf16
     }
 
     pub(super) fn bf16_convolution(&self, conv: &Conv, geometry: Geometry) -> Option<Bf16Convolution<'_>> {
-        let unit = self.bf16.filter(|_| bf16::pays(conv))?;
-        let (pool, scratch, room) = (&self.pool, &self.scratch, bf16::ROOM);
-        Some(Bf16Convolution { unit, pool, scratch, room, geometry, inputs: conv.inputs, outputs: conv.outputs })
+        let isa = self.bf16.filter(|_| bf16::pays(conv))?;
+        let (pool, scratch, workspace_bytes) = (&self.pool, &self.scratch, bf16::WORKSPACE_BYTES);
+        Some(Bf16Convolution { isa, pool, scratch, workspace_bytes, geometry, inputs: conv.inputs, outputs: conv.outputs })
     }
 
     pub(super) fn backward_in_bf16(

@@ -2,10 +2,10 @@
 
 use candle_core::{Result, Tensor};
 use kernels::epilogue::Epilogue;
-use kernels::gather::{Class, Gather};
+use kernels::gather::{Gather, GatherTable};
 use kernels::geometry::{Geometry, Tables};
 use kernels::im2col::{self, Im2col};
-use kernels::weight_gradient::Outer;
+use kernels::weight_gradient::WeightGradient;
 use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
 use kernels::{HaloRows, Shape, maps, panels};
 use models::graph::Conv;
@@ -17,7 +17,7 @@ use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
 
 fn geometry(conv: &Conv, x: Shape) -> Geometry {
     assert_eq!(x.channels, conv.inputs, "channels of the input");
-    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride, margin: HaloRows::NONE }
+    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride, halo: HaloRows::NONE }
 }
 
 impl Cpu {
@@ -40,7 +40,7 @@ impl Cpu {
         if let Some(convolution) = self.bf16_convolution(conv, geometry) {
             maps.read(source, |parts| convolution.convolve(parts, &weights, &mut out))?;
         } else if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
-            let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
+            let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, rotated: false };
             let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false };
             maps.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
         } else if let (true, Source::Map(x)) = (im2col::pays(conv), source) {
@@ -54,7 +54,7 @@ impl Cpu {
                 weights: &weights,
                 taps: geometry.taps(),
                 outputs: conv.outputs,
-                finish: Epilogue { bias: bias.as_deref(), ..Epilogue::default() },
+                epilogue: Epilogue { bias: bias.as_deref(), ..Epilogue::default() },
             };
             self.gather(&gather, geometry, |tables| &tables.forward, &mut out);
         }
@@ -62,9 +62,9 @@ impl Cpu {
     }
 
     /// Gathers some images after the others, by the same tables.
-    fn gather(&self, gather: &Gather, geometry: Geometry, classes: impl Fn(&Tables) -> &[Class], out: &mut [f32]) {
+    fn gather(&self, gather: &Gather, geometry: Geometry, classes: impl Fn(&Tables) -> &[GatherTable], out: &mut [f32]) {
         let [of_source, of_out] = [gather.source.len(), out.len()].map(|len| len / geometry.batch);
-        let together = geometry.together().batch;
+        let together = geometry.for_tables().batch;
         for (source, out) in gather.source.chunks(together * of_source).zip(out.chunks_mut(together * of_out)) {
             let tables = self.tables.get(Geometry { batch: out.len() / of_out, ..geometry });
             Gather { source, ..*gather }.run(self.isa, classes(&tables), out);
@@ -102,14 +102,14 @@ impl Cpu {
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
-        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false, margin: HaloRows::NONE };
+        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false, halo: HaloRows::NONE };
         let dweight = tensor(maps.read(source, |parts| winograd.weight_gradient(parts, gradient))?)?;
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias: None });
         }
         let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, geometry_taps(conv)));
         panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, geometry_taps(conv), &mut transposed);
-        let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, turned: true };
+        let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, rotated: true };
         let [dx, dskip] = maps.gradients(&self.pool, |targets| winograd.convolve(&[gradient], filter, targets))?;
         self.pool.give(transposed);
         Ok(ConvGradients { dx, dskip, dweight, dbias: None })
@@ -132,10 +132,10 @@ impl Cpu {
         let dweight = if im2col::pays(conv) {
             tensor(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
         } else {
-            let some = geometry.together();
+            let some = geometry.for_tables();
             let (tables, source_pixels) = (self.tables.get(some), some.batch * some.height * some.width);
             let sources = &tables.forward[0].sources;
-            let outer = Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources, source_pixels };
+            let outer = WeightGradient { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources, source_pixels };
             tensor(outer.run(self.isa, &self.pool))?
         };
         let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };
@@ -150,7 +150,7 @@ impl Cpu {
             weights: &transposed,
             taps,
             outputs: conv.inputs,
-            finish: Epilogue::default(),
+            epilogue: Epilogue::default(),
         };
         // A 1x1 kernel with stride 2 reads one pixel in four; the others have gradient 0.
         let mut dx = if conv.kernel >= conv.stride { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };

@@ -8,7 +8,7 @@ mod parts;
 pub(crate) mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor};
-use kernels::bf16::Unit;
+use kernels::bf16::Bf16Isa;
 use kernels::geometry::Cache;
 use kernels::{Activation, Isa, Pool, Shape, maps, norm, panels, pooling};
 use models::graph::{Conv, Depthwise};
@@ -19,7 +19,7 @@ use tensors::{TakeBack, f32s, f64s, feature, like, shape, tensor, vector};
 /// Kernels for the processor at hand.
 pub struct Cpu {
     isa: Isa,
-    bf16: Option<Unit>,
+    bf16: Option<Bf16Isa>,
     tables: Cache,
     pool: Pool,
     scratch: Pool,
@@ -130,7 +130,7 @@ impl Kernels for Cpu {
 
     fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
         let (scale, shift, mean) = (f32s(norm.scale)?, f32s(norm.shift)?, f64s(&moments.mean)?);
-        let [gain, offset] = norm::line(&scale, &shift, &mean, &inverse_std(moments, norm.eps)?);
+        let [gain, offset] = norm::gain_and_offset(&scale, &shift, &mean, &inverse_std(moments, norm.eps)?);
         let (x_values, plus) = (f32s(x)?, plus.map(f32s).transpose()?);
         let mut y = self.pool.take(x_values.len());
         norm::affine(self.isa, &x_values, plus.as_deref(), [&gain, &offset], norm.activation, &mut y);
@@ -141,14 +141,14 @@ impl Kernels for Cpu {
         let (x, scale, shift, mean) = (f32s(at.x)?, f32s(norm.scale)?, f32s(norm.shift)?, f64s(&at.moments.mean)?);
         let y = if at.wants_dplus { at.y.map(f32s).transpose()? } else { None };
         let [_, ceiling] = norm.activation.range();
-        let gate = match &y {
-            _ if norm.activation == Activation::None => norm::ActivationMask::Open,
-            Some(y) => norm::ActivationMask::Output(y, ceiling),
-            None => norm::ActivationMask::Own(ceiling),
+        let mask = match &y {
+            _ if norm.activation == Activation::None => norm::ActivationMask::None,
+            Some(y) => norm::ActivationMask::FromOutput(y, ceiling),
+            None => norm::ActivationMask::FromInput(ceiling),
         };
-        let point = norm::Point {
+        let point = norm::ForwardPass {
             x: &x,
-            gate,
+            mask,
             scale: &scale,
             shift: &shift,
             mean: &mean,

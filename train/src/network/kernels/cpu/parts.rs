@@ -36,7 +36,7 @@ impl Maps {
         let parts: Vec<Part> = values
             .iter()
             .zip(&self.parts)
-            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved, margin: HaloRows::NONE })
+            .map(|(values, (shape, halved))| Part { values, channels: shape.channels, halved: *halved, halo: HaloRows::NONE })
             .collect();
         Ok(work(&parts))
     }

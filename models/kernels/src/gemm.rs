@@ -1,68 +1,75 @@
-//! Products of matrices that lie in a cache, in blocks that stay in registers.
+//! Matrix products (GEMM) of packed matrices that fit a cache, computed in register blocks: `left * right` and `left^T * right`.
+//!
+//! The output has 16 or 32 columns, one or two vectors. A sum runs over `k` in ascending order in one accumulator.
 
 use std::marker::PhantomData;
 
-use crate::simd::{F32x16, Work};
+use crate::simd::{F32x16, SimdKernel};
 
-/// `out[row][width] (+)= sum over k of left[row][k] * right[k][width]`, `width` being 16 or 32.
+/// Matrix product `out[row][n] (+)= sum over k of left[row][k] * right[k][n]`, with `n` below 16 or 32.
 ///
-/// A row of `left` may lie in several segments, and rows may overlap, as windows of an image do.
-pub struct Product {
-    /// `[row][segment][inner]`, at the distances that follow.
+/// A row of `left` may consist of several segments, and rows may overlap, like the windows of an image.
+pub struct Gemm {
+    /// Left matrix, `[row][segment][inner]`, with strides `left_row` and `left_segment`.
     pub left: *const f32,
-    /// Values from one row of `left` to the next.
+    /// Stride of the rows of `left`, in values.
     pub left_row: usize,
-    /// Segments of a row.
+    /// Number of segments of a row.
     pub segments: usize,
-    /// Values from one segment to the next.
+    /// Stride of the segments of a row, in values.
     pub left_segment: usize,
-    /// A multiple of four.
+    /// Number of rows, a multiple of four.
     pub rows: usize,
-    /// Values of a segment.
+    /// Number of values in a segment.
     pub inner: usize,
-    /// `[segment][inner][vectors][16]`.
+    /// Packed right matrix, `[segment][inner][vectors][16]`.
     pub right: *const f32,
-    /// Vectors of sixteen in a row of `right` and of `out`: 1 or 2.
+    /// Number of vectors of sixteen in a row of `right` and of `out`: 1 or 2.
     pub vectors: usize,
-    /// Whether old values of `out` stay in the sum.
+    /// Adds to the values of `out` if true; overwrites them otherwise.
     pub add: bool,
-    /// Where row 0 goes.
+    /// First row of the output.
     pub out: *mut f32,
-    /// Values from one row of `out` to the next.
+    /// Stride of the rows of `out`, in values.
     pub out_row: usize,
 }
 
-impl Product {
-    /// A product with `left` in one piece, `[row][inner]`, whose result replaces what was there, `[row][vectors][16]`.
-    pub fn plain(left: *const f32, rows: usize, inner: usize, right: *const f32, vectors: usize, out: *mut f32) -> Self {
+impl Gemm {
+    /// Returns the product of a contiguous `left`, `[row][inner]`, that overwrites a contiguous `out`, `[row][vectors][16]`.
+    pub fn contiguous(left: *const f32, rows: usize, inner: usize, right: *const f32, vectors: usize, out: *mut f32) -> Self {
         let (left_row, out_row) = (inner, 16 * vectors);
         Self { left, left_row, segments: 1, left_segment: 0, rows, inner, right, vectors, add: false, out, out_row }
     }
 }
 
-impl Work for Product {
+impl SimdKernel for Gemm {
     #[inline(always)]
     unsafe fn run<L: F32x16>(self) {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
             if L::WIDE && self.vectors == 2 {
-                return blocks(self.rows, true, &Rows::<L, 2>(&self, 0, PhantomData));
+                return row_blocks(self.rows, true, &PanelRows::<L, 2>(&self, 0, PhantomData));
             }
             for vector in 0..self.vectors {
-                blocks(self.rows, L::WIDE, &Rows::<L, 1>(&self, vector, PhantomData));
+                row_blocks(self.rows, L::WIDE, &PanelRows::<L, 1>(&self, vector, PhantomData));
             }
         }
     }
 }
 
-/// Something done for `M` rows from a row on.
-trait Block {
-    unsafe fn block<const M: usize>(&self, row: usize);
+/// Register block of `M` rows.
+trait MicroKernel {
+    /// Computes the rows `row..row + M` of the output.
+    ///
+    /// # Safety
+    /// The matrices must have these rows.
+    unsafe fn run<const M: usize>(&self, row: usize);
 }
 
-/// Covers `rows`, a multiple of four, by blocks of 12 and 8 (few of 4) with many registers, of 6 and 4 with few.
+/// Covers `rows`, a multiple of four, by register blocks: of 12 and 8 rows, at most two of 4, with 32 registers (`wide`); of 6 and 4 rows
+/// with 16 registers.
 #[inline(always)]
-unsafe fn blocks(rows: usize, wide: bool, work: &impl Block) {
+unsafe fn row_blocks(rows: usize, wide: bool, kernel: &impl MicroKernel) {
     debug_assert!(rows.is_multiple_of(4));
     let (twelves, eights, sixes) = match (wide, rows % 12) {
         (true, 0) => (rows / 12, 0, 0),
@@ -72,36 +79,36 @@ unsafe fn blocks(rows: usize, wide: bool, work: &impl Block) {
         (false, rest) => (0, 0, (rows - rest) / 6),
     };
     let mut row = 0;
-    // SAFETY: rows stay below `rows`; the rest is the caller's promise.
+    // SAFETY: blocks end at or before `rows`; the rest is the caller's contract.
     unsafe {
         for _ in 0..twelves {
-            work.block::<12>(row);
+            kernel.run::<12>(row);
             row += 12;
         }
         for _ in 0..eights {
-            work.block::<8>(row);
+            kernel.run::<8>(row);
             row += 8;
         }
         for _ in 0..sixes {
-            work.block::<6>(row);
+            kernel.run::<6>(row);
             row += 6;
         }
         while row < rows {
-            work.block::<4>(row);
+            kernel.run::<4>(row);
             row += 4;
         }
     }
 }
 
-/// `N` vectors from one of them on.
-struct Rows<'a, L, const N: usize>(&'a Product, usize, PhantomData<L>);
+/// `N` vectors of each row of the output, from the vector of the second field on.
+struct PanelRows<'a, L, const N: usize>(&'a Gemm, usize, PhantomData<L>);
 
-impl<L: F32x16, const N: usize> Block for Rows<'_, L, N> {
+impl<L: F32x16, const N: usize> MicroKernel for PanelRows<'_, L, N> {
     #[inline(always)]
-    unsafe fn block<const M: usize>(&self, row: usize) {
-        let Product { left, left_row, segments, left_segment, inner, right, vectors, add, out, out_row, .. } = *self.0;
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        let Gemm { left, left_row, segments, left_segment, inner, right, vectors, add, out, out_row, .. } = *self.0;
         let vectors = if N == 1 { vectors } else { N };
-        // SAFETY: the matrices have the sizes that `Product` states.
+        // SAFETY: the matrices have the sizes that `Gemm` states.
         unsafe {
             let (right, out) = (right.add(self.1 * 16), out.add(self.1 * 16));
             let mut sums = [[L::zero(); N]; M];
@@ -140,50 +147,51 @@ impl<L: F32x16, const N: usize> Block for Rows<'_, L, N> {
     }
 }
 
-/// `out[column][width] (+)= sum over rows of left[row][column] * right[row][width]`: outer products, summed.
-pub struct Outer {
-    /// `[row][columns]`.
+/// Matrix product with a transposed left matrix, a sum of outer products:
+/// `out[column][n] (+)= sum over rows of left[row][column] * right[row][n]`, with `n` below 16 or 32.
+pub struct OuterGemm {
+    /// Left matrix, `[row][columns]`.
     pub left: *const f32,
-    /// Length of the sum.
+    /// Number of rows of `left` and `right`, the length of a sum.
     pub rows: usize,
-    /// Columns of `left`, a multiple of four.
+    /// Number of columns of `left`, a multiple of four.
     pub columns: usize,
-    /// Row 0 of what is multiplied with it.
+    /// Right matrix.
     pub right: *const f32,
-    /// Values from one row of `right` to the next.
+    /// Stride of the rows of `right`, in values.
     pub right_row: usize,
-    /// Vectors of sixteen that are read of a row of `right`, and in a row of `out`: 1 or 2.
+    /// Number of vectors of sixteen that are read of each row of `right`, and in a row of `out`: 1 or 2.
     pub vectors: usize,
-    /// Whether old values of `out` stay in the sum.
+    /// Adds to the values of `out` if true; overwrites them otherwise.
     pub add: bool,
-    /// `[column][vectors][16]`.
+    /// Output, `[column][vectors][16]`.
     pub out: *mut f32,
 }
 
-impl Work for Outer {
+impl SimdKernel for OuterGemm {
     #[inline(always)]
     unsafe fn run<L: F32x16>(self) {
         // SAFETY: the matrices have the sizes that the fields state.
         unsafe {
             if L::WIDE && self.vectors == 2 {
-                return blocks(self.columns, true, &Columns::<L, 2>(&self, 0, PhantomData));
+                return row_blocks(self.columns, true, &ColumnBlocks::<L, 2>(&self, 0, PhantomData));
             }
             for vector in 0..self.vectors {
-                blocks(self.columns, L::WIDE, &Columns::<L, 1>(&self, vector, PhantomData));
+                row_blocks(self.columns, L::WIDE, &ColumnBlocks::<L, 1>(&self, vector, PhantomData));
             }
         }
     }
 }
 
-/// `N` vectors from one of them on.
-struct Columns<'a, L, const N: usize>(&'a Outer, usize, PhantomData<L>);
+/// `N` vectors of each row of the output, from the vector of the second field on.
+struct ColumnBlocks<'a, L, const N: usize>(&'a OuterGemm, usize, PhantomData<L>);
 
-impl<L: F32x16, const N: usize> Block for Columns<'_, L, N> {
+impl<L: F32x16, const N: usize> MicroKernel for ColumnBlocks<'_, L, N> {
     #[inline(always)]
-    unsafe fn block<const M: usize>(&self, column: usize) {
-        let Outer { left, rows, columns, right, right_row, vectors, add, out } = *self.0;
+    unsafe fn run<const M: usize>(&self, column: usize) {
+        let OuterGemm { left, rows, columns, right, right_row, vectors, add, out } = *self.0;
         let vectors = if N == 1 { vectors } else { N };
-        // SAFETY: the matrices have the sizes that `Outer` states.
+        // SAFETY: the matrices have the sizes that `OuterGemm` states.
         unsafe {
             let (right, out) = (right.add(self.1 * 16), out.add(self.1 * 16));
             let mut sums = [[L::zero(); N]; M];

@@ -1,65 +1,67 @@
-//! Blocks of sums: up to 32 rows and 32 columns of a matrix product of bf16 values, in f32.
+//! Micro-kernel of the bf16 matrix product: a block of up to 32 x 32 f32 accumulators, and its portable implementation.
 
 use crate::simd::vectorised;
 
-/// Rows and columns of a tile; a block has one or two tiles each way.
+/// Rows and columns of a tile of accumulators; a block has one or two tiles in each direction.
 pub const TILE: usize = 16;
-/// bf16 values of a row of a left tile: what one step adds to the sums.
+/// bf16 values in a row of a left tile, the length of the dot products that one step adds.
 pub const STEP: usize = 32;
-/// bf16 values in a right tile: `[pair of rows][column][2]`.
+/// bf16 values in a right tile, `[pair of rows][column][2]` (the VNNI layout).
 pub const RIGHT_TILE: usize = STEP * TILE;
 
-/// Sums of a block, `[row][column]`, 32 of each whatever is used.
+/// Accumulators of a block, `[row][column]`, always 32 x 32; smaller blocks use the first tiles.
 #[derive(Clone)]
 #[repr(C, align(64))]
-pub struct Sums(pub [[f32; 2 * TILE]; 2 * TILE]);
+pub struct Accumulators(pub [[f32; 2 * TILE]; 2 * TILE]);
 
-impl Sums {
-    /// No sums yet.
+impl Accumulators {
+    /// Accumulators of zeros.
     pub const ZERO: Self = Self([[0.0; 2 * TILE]; 2 * TILE]);
 }
 
-/// `sums (+)= left * right`, summed over runs of steps of 32.
+/// Operands of a block, `sums (+)= left * right`, summed over runs of steps of 32 values.
 #[derive(Clone, Copy)]
 pub struct Block<'a> {
-    /// Where the first row begins.
+    /// First row of the left matrix.
     pub left: *const u16,
-    /// Values from one row to the next.
+    /// Stride of the rows of the left matrix, in values.
     pub left_row: usize,
-    /// Where each run begins in a row.
+    /// Offset in a row at which each run begins, in values.
     pub runs: &'a [isize],
-    /// Steps of a run, one behind the other in the row.
+    /// Number of contiguous steps of a run.
     pub steps: usize,
-    /// Tiles of rows: 1 or 2.
+    /// Number of tiles of rows: 1 or 2.
     pub rows: usize,
-    /// `[run][step][tile of columns][16 pairs][16 columns][2]`.
+    /// Packed right matrix, `[run][step][tile of columns][16 pairs][16 columns][2]`.
     pub right: *const u16,
-    /// Tiles of columns: 1 or 2.
+    /// Number of tiles of columns: 1 or 2.
     pub columns: usize,
-    /// Whether old sums stay.
+    /// Adds to the accumulators if true; overwrites them otherwise.
     pub add: bool,
 }
 
-/// Something that computes blocks. All do the same: products are exact, sums are f32; only the order inside a step may differ.
-pub trait Product {
+/// Implementation of the micro-kernel for one instruction set. Products are exact and sums are f32; implementations differ only in the
+/// order of summation inside a step.
+pub trait MicroKernel {
     /// Computes a block.
     ///
     /// # Safety
-    /// The processor must be able to; every row of every step must be inside the left matrix, and all tiles inside the right one.
-    unsafe fn run(block: &Block, sums: &mut Sums);
+    /// The processor must have the instruction set. Every row of every step must lie inside the left matrix, and all tiles inside the right
+    /// matrix.
+    unsafe fn run(block: &Block, sums: &mut Accumulators);
 }
 
-/// Plain Rust, and the meaning of the others.
+/// Portable micro-kernel in plain Rust; the reference for the others.
 pub struct Plain;
 
-impl Product for Plain {
-    unsafe fn run(block: &Block, sums: &mut Sums) {
+impl MicroKernel for Plain {
+    unsafe fn run(block: &Block, sums: &mut Accumulators) {
         vectorised(
             #[inline(always)]
             || {
                 for row in (0..block.rows * TILE).step_by(4) {
                     for column in 0..block.columns {
-                        // SAFETY: the caller's promise.
+                        // SAFETY: the caller's contract.
                         unsafe { four_rows(block, row, column, sums) };
                     }
                 }
@@ -68,8 +70,12 @@ impl Product for Plain {
     }
 }
 
+/// Computes four rows of one tile of columns.
+///
+/// # Safety
+/// As for [`MicroKernel::run`].
 #[inline(always)]
-unsafe fn four_rows(block: &Block, row: usize, column: usize, sums: &mut Sums) {
+unsafe fn four_rows(block: &Block, row: usize, column: usize, sums: &mut Accumulators) {
     let mut own = [[0.0f32; TILE]; 4];
     if block.add {
         for (own, sums) in own.iter_mut().zip(&sums.0[row..]) {
@@ -81,7 +87,7 @@ unsafe fn four_rows(block: &Block, row: usize, column: usize, sums: &mut Sums) {
         let mut left = block.left.wrapping_offset(*run).wrapping_add(row * block.left_row);
         for _ in 0..block.steps {
             for pair in 0..STEP / 2 {
-                // SAFETY: the caller's promise; tiles are made of u16.
+                // SAFETY: the caller's contract; a right tile is an array of u16.
                 let values = unsafe { *right.add(pair) };
                 let even: [f32; TILE] = std::array::from_fn(|n| super::widen(values[2 * n]));
                 let odd: [f32; TILE] = std::array::from_fn(|n| super::widen(values[2 * n + 1]));

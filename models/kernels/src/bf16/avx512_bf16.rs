@@ -1,25 +1,25 @@
-//! Blocks by `vdpbf16ps` (AVX-512-BF16).
+//! Micro-kernel for the dot products of AVX-512-BF16 (`vdpbf16ps`).
 
 use std::arch::x86_64::{__m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512};
 use std::arch::x86_64::{_mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps};
 
-use super::block::{Block, Product, RIGHT_TILE, STEP, Sums, TILE};
+use super::micro_kernel::{Accumulators, Block, MicroKernel, RIGHT_TILE, STEP, TILE};
 
-/// The vector instruction.
+/// AVX-512-BF16 micro-kernel: register blocks of 8 rows x 32 columns.
 pub struct Avx512Bf16;
 
-/// Rows whose sums stay in registers together.
+/// Rows of a register block.
 const ROWS: usize = 8;
 
-/// Whether the processor has it.
-pub fn is_there() -> bool {
+/// Reports whether the processor has AVX-512-BF16.
+pub fn is_available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
 }
 
-impl Product for Avx512Bf16 {
-    unsafe fn run(block: &Block, sums: &mut Sums) {
+impl MicroKernel for Avx512Bf16 {
+    unsafe fn run(block: &Block, sums: &mut Accumulators) {
         for row in (0..block.rows * TILE).step_by(ROWS) {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller's contract.
             unsafe {
                 match block.columns {
                     2 => rows::<2>(block, row, sums),
@@ -30,9 +30,13 @@ impl Product for Avx512Bf16 {
     }
 }
 
+/// Computes [`ROWS`] rows x `N` tiles of columns in registers.
+///
+/// # Safety
+/// As for [`MicroKernel::run`].
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn rows<const N: usize>(block: &Block, row: usize, sums: &mut Sums) {
-    // SAFETY: `Block` states the sizes; vectors and vectors of bf16 have the same bits.
+unsafe fn rows<const N: usize>(block: &Block, row: usize, sums: &mut Accumulators) {
+    // SAFETY: the caller's contract: the operands have the sizes that `Block` states. Integer and bf16 vectors have the same layout.
     unsafe {
         let target: *mut f32 = sums.0.as_mut_ptr().add(row).cast();
         let mut own: [[__m512; N]; ROWS] = [[_mm512_setzero_ps(); N]; ROWS];
