@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use models::graph::Conv;
-use train::network::kernels::{Activation, Cpu, Kernels, Norm, NormPoint, Source, Unit};
+use train::network::kernels::{Activation, Cpu, Kernels, Norm, SavedNorm, Source, Unit};
 use train::rng::CounterRng;
 
 const BATCH: usize = 4;
@@ -26,8 +26,8 @@ fn best(mut work: impl FnMut()) -> f64 {
 }
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
-    let mut draw = CounterRng::new(1, name, 0, 0, 0);
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw.normal() as f32).collect();
+    let mut rng = CounterRng::new(1, name, 0, 0, 0);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
@@ -78,10 +78,10 @@ fn convolutions(kernels: &Cpu) {
         let x = feature(kernels, "x", inputs, side);
         let dy = feature(kernels, "dy", outputs, side / stride);
         let weight = kernels.import_weight(&conv, &random("w", &[outputs, inputs, kernel, kernel])).unwrap();
-        let forward = best(|| kernels.recycle(&kernels.conv(&conv, Source::Map(&x), &weight, None).unwrap()));
+        let forward = best(|| kernels.recycle(&kernels.conv(&conv, Source::FeatureMap(&x), &weight, None).unwrap()));
         let wants_dx = inputs != 3;
         let backward = best(|| {
-            let g = kernels.conv_backward(&conv, Source::Map(&x), &weight, &dy, wants_dx).unwrap();
+            let g = kernels.conv_backward(&conv, Source::FeatureMap(&x), &weight, &dy, wants_dx).unwrap();
             g.dx.iter().chain(&g.dskip).chain([&g.dweight]).for_each(|tensor| kernels.recycle(tensor));
         });
         let flop = 2e-9 * (BATCH * (side / stride).pow(2) * outputs * inputs * kernel * kernel) as f64;
@@ -104,7 +104,7 @@ fn norms(kernels: &Cpu) {
         let norm = Norm { scale: &scale, shift: &shift, eps: 1e-5, activation: Activation::Relu };
         let moments = kernels.moments(&x).unwrap();
         let y = kernels.norm(norm, &x, None, &moments).unwrap();
-        let at = NormPoint { x: &x, y: Some(&y), moments: &moments, batch_statistics: true, wants_dplus: false };
+        let at = SavedNorm { x: &x, y: Some(&y), moments: &moments, batch_statistics: true, wants_dresidual: false };
         let seconds = [
             best(|| drop(kernels.moments(&x).unwrap())),
             best(|| kernels.recycle(&kernels.norm(norm, &x, None, &moments).unwrap())),

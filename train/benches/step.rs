@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use train::config::{MaxPerClass, Profile, RunConfig, Scope};
-use train::loss::{Contrast, Sampling, contrast_of_maps};
+use train::loss::{Contrast, Sampling, contrast_of_features};
 use train::network::Mode;
 use train::network::device;
 use train::network::kernels::{Cpu, Kernels};
@@ -58,8 +58,8 @@ fn peak_on_device(_: &Device) -> Option<u64> {
 }
 
 fn random(name: &str, count: usize) -> Vec<f32> {
-    let mut draw = CounterRng::new(1, name, 0, 0, 0);
-    (0..count).map(|_| draw.normal() as f32).collect()
+    let mut rng = CounterRng::new(1, name, 0, 0, 0);
+    (0..count).map(|_| rng.normal() as f32).collect()
 }
 
 /// Largest resident memory of this process so far, where the system tells it.
@@ -103,14 +103,14 @@ fn contrastive_term(repeats: usize) {
     let labels: Vec<u8> = (0..pixels).map(|i| (i % 2) as u8).collect();
     let contrast = Contrast { tau: 0.3, pair_rule: method.pair_rule, reduction: method.reduction, self_pairs: false };
     let sampling = Sampling { max_per_class: MaxPerClass::Limit(6000), scope: Scope::Batch };
-    let mut draw = CounterRng::new(1, "bench", 0, 0, 0);
-    time("contrastive term, 6000 a class", repeats, || drop(contrast_of_maps(&contrast, &z, &labels, sampling, 1.0, &mut draw).unwrap()));
+    let mut rng = CounterRng::new(1, "bench", 0, 0, 0);
+    time("contrastive term, 6000 a class", repeats, || drop(contrast_of_features(&contrast, &z, &labels, sampling, 1.0, &mut rng).unwrap()));
 }
 
 fn run(batch: usize, repeats: usize) {
     let (mut trainer, crops) = trainer(batch);
-    let mut draw = CounterRng::new(1, "bench", 0, 0, 0);
-    let step = seconds(repeats, || drop(trainer.step(&crops, Stage::WarmUp, 1.0, &mut draw).unwrap()));
+    let mut rng = CounterRng::new(1, "bench", 0, 0, 0);
+    let step = seconds(repeats, || drop(trainer.step(&crops, Stage::WarmUp, 1.0, &mut rng).unwrap()));
     let peak = || peak_on_device(trainer.network.device()).or_else(peak_mib).unwrap_or(0);
     println!("step {:.4} median {:.4} peak_mib {}", step[0], step[repeats / 2], peak());
     if argument("--only").as_deref() == Some("step") {
@@ -129,7 +129,7 @@ fn run(batch: usize, repeats: usize) {
         wait(&trainer);
     });
     drop(tape);
-    time("step, both contrastive terms", repeats, || drop(trainer.step(&crops, Stage::Full, 1.0, &mut draw).unwrap()));
+    time("step, both contrastive terms", repeats, || drop(trainer.step(&crops, Stage::Full, 1.0, &mut rng).unwrap()));
     contrastive_term(repeats);
     println!("peak memory of all of this {} MiB", peak_mib().unwrap_or(0));
 }

@@ -23,9 +23,9 @@ const HEIGHT: usize = 96;
 pub fn arrays(network: &Network) -> Result<Weights> {
     let stride = network.graph().stride();
     let (width, height) = (WIDTH.next_multiple_of(stride), HEIGHT.next_multiple_of(stride));
-    let image = RgbImage { width, height, data: (0..3 * width * height).map(|i| value(i / 3 % width, i / 3 / width, i % 3)).collect() };
+    let image = RgbImage { width, height, data: (0..3 * width * height).map(|i| pixel_value(i / 3 % width, i / 3 / width, i % 3)).collect() };
     // Exporters compare to three digits; maps in bf16 have fewer. The weights are f32 in any case.
-    let exact = if network.kernels().is_exact() { None } else { Some(on_processor(network)?) };
+    let exact = if network.kernels().is_exact() { None } else { Some(on_cpu(network)?) };
     let probability = probabilities(exact.as_ref().unwrap_or(network), &image)?;
     let pixels = image.data.iter().map(|&v| f32::from(v)).collect();
     Ok(Weights::from([
@@ -34,13 +34,13 @@ pub fn arrays(network: &Network) -> Result<Weights> {
     ]))
 }
 
-fn on_processor(network: &Network) -> Result<Network> {
+fn on_cpu(network: &Network) -> Result<Network> {
     Network::new(network.graph().clone(), &network.weights()?, Arc::new(Cpu::default()))
 }
 
-fn value(x: usize, y: usize, channel: usize) -> u8 {
+fn pixel_value(x: usize, y: usize, channel: usize) -> u8 {
     let in_disc = (x % 32).abs_diff(16).pow(2) + (y % 32).abs_diff(16).pow(2) < 90;
     let noise = (x * 7919 + y * 104_729 + channel * 1_299_709) % 31;
-    let ground = if in_disc { 60 + 20 * channel } else { 120 + x / 2 + y / 4 };
-    (ground + noise).min(255) as u8
+    let background = if in_disc { 60 + 20 * channel } else { 120 + x / 2 + y / 4 };
+    (background + noise).min(255) as u8
 }

@@ -6,7 +6,7 @@ use crate::config::{EmaStart, MethodConfig};
 use crate::loss::IGNORE;
 
 /// Pixels that one task labels.
-const TASK: usize = 1 << 14;
+const PIXELS_PER_TASK: usize = 1 << 14;
 
 /// How the maps are averaged and where they are trusted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,7 @@ impl PseudoLabels {
     }
 
     /// The average as it is judged after `updates` updates; before the first one it says nothing (0.5) if corrected.
-    pub fn judged(&self, average: f32, updates: u32) -> f32 {
+    pub fn bias_corrected(&self, average: f32, updates: u32) -> f32 {
         match (self.corrected, updates) {
             (false, _) => average,
             (true, 0) => 0.5,
@@ -43,8 +43,8 @@ impl PseudoLabels {
 
     /// Labels where the average is trusted and no scribble says anything; [`IGNORE`] elsewhere.
     pub fn labels(&self, average: &[f32], scribble: &[u8], updates: u32) -> Vec<u8> {
-        let pairs = average.par_iter().zip(scribble).with_min_len(TASK);
-        pairs.map(|(&w, &scribble)| self.label(self.judged(w, updates), scribble)).collect()
+        let pairs = average.par_iter().zip(scribble).with_min_len(PIXELS_PER_TASK);
+        pairs.map(|(&w, &scribble)| self.label(self.bias_corrected(w, updates), scribble)).collect()
     }
 
     fn label(&self, w: f32, scribble: u8) -> u8 {

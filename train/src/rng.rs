@@ -1,4 +1,4 @@
-//! Counted randomness: every draw is a function of (seed, purpose, epoch, step, sample), on any platform and with any number of threads.
+//! Counted randomness: every rng is a function of (seed, purpose, epoch, step, sample), on any platform and with any number of threads.
 
 /// The increment of `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014): 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -97,9 +97,9 @@ mod tests {
 
     #[test]
     fn a_stream_is_fixed_forever() {
-        let mut draw = CounterRng::new(7, "augment", 1, 2, 3);
+        let mut rng = CounterRng::new(7, "augment", 1, 2, 3);
         // Worked out with another program: checkpoints resume only while these numbers stay.
-        assert_eq!([draw.bits(), draw.bits(), draw.bits()], [0x7d2a_9c78_103b_41d5, 0x5d24_1f9a_4a77_dc21, 0x487e_d8be_3ec7_011a]);
+        assert_eq!([rng.bits(), rng.bits(), rng.bits()], [0x7d2a_9c78_103b_41d5, 0x5d24_1f9a_4a77_dc21, 0x487e_d8be_3ec7_011a]);
     }
 
     #[test]
@@ -118,17 +118,17 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_distributions() {
-        let mut draw = CounterRng::new(0, "test", 0, 0, 0);
+        let mut rng = CounterRng::new(0, "test", 0, 0, 0);
         let moments = |values: &[f64]| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64)
         };
         let n = 100_000;
-        let (mean, variance) = moments(&(0..n).map(|_| draw.uniform()).collect::<Vec<_>>());
+        let (mean, variance) = moments(&(0..n).map(|_| rng.uniform()).collect::<Vec<_>>());
         assert!((mean - 0.5).abs() < 0.005 && (variance - 1.0 / 12.0).abs() < 0.001, "{mean} {variance}");
-        let (mean, variance) = moments(&(0..n).map(|_| draw.normal()).collect::<Vec<_>>());
+        let (mean, variance) = moments(&(0..n).map(|_| rng.normal()).collect::<Vec<_>>());
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
-        let (mean, _) = moments(&(0..n).map(|_| f64::from(u8::from(draw.bool(0.3)))).collect::<Vec<_>>());
+        let (mean, _) = moments(&(0..n).map(|_| f64::from(u8::from(rng.bool(0.3)))).collect::<Vec<_>>());
         assert!((mean - 0.3).abs() < 0.005, "{mean}");
     }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::sigmoid;
 
-use super::{IGNORE, Reading, Term};
+use super::{IGNORE, LossValue, Term};
 use crate::network::kernels::Kernels;
 
 /// Mean of `softplus(-(z1 - z0))` over pixels labelled 1 and `softplus(z1 - z0)` over pixels labelled 0.
@@ -27,17 +27,17 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Term> {
 }
 
 /// [`cross_entropy`] of one or two planes of labels: their values, and the gradient of their sum with these weights.
-pub fn cross_entropies(kernels: &dyn Kernels, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Vec<Reading>, Tensor)> {
+pub fn cross_entropies(kernels: &dyn Kernels, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Vec<LossValue>, Tensor)> {
     if let Some(fused) = kernels.fused() {
         let (values, gradient) = fused.cross_entropy(logits, planes)?;
-        let readings = (0..planes.len()).map(|i| Ok(Reading::There(values.get(i)?))).collect::<Result<_>>()?;
+        let readings = (0..planes.len()).map(|i| Ok(LossValue::Device(values.get(i)?))).collect::<Result<_>>()?;
         return Ok((readings, gradient));
     }
     let (b, _, h, w) = logits.dims4()?;
     let (mut values, mut sum) = (Vec::new(), None);
     for (labels, weight) in planes {
         let term = cross_entropy(logits, &Tensor::from_slice(labels, (b, h, w), &Device::Cpu)?)?;
-        values.push(Reading::Here(term.value));
+        values.push(LossValue::Host(term.value));
         sum = Some(match sum {
             None if *weight == 1.0 => term.gradient,
             None => (term.gradient * *weight)?,

@@ -7,7 +7,7 @@ mod pairs;
 mod sigmoid;
 
 pub use blocks::{block_labels, scribbled_blocks};
-pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_maps, contrast_on};
+pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_features, contrast_on};
 pub use cross_entropy::{cross_entropies, cross_entropy};
 
 use candle_core::{Result, Tensor};
@@ -24,22 +24,22 @@ pub struct Term {
 }
 
 /// A value that may still be on its way from the device.
-pub enum Reading {
+pub enum LossValue {
     /// It is here.
-    Here(f64),
+    Host(f64),
     /// It is a scalar (f64) of the device.
-    There(Tensor),
+    Device(Tensor),
     /// A weighted sum.
-    Sum(Vec<(f64, Reading)>),
+    WeightedSum(Vec<(f64, LossValue)>),
 }
 
-impl Reading {
+impl LossValue {
     /// The value; waits for the device.
     pub fn read(&self) -> Result<f64> {
         match self {
-            Self::Here(value) => Ok(*value),
-            Self::There(value) => value.to_scalar(),
-            Self::Sum(parts) => parts.iter().try_fold(0.0, |sum, (weight, part)| Ok(sum + weight * part.read()?)),
+            Self::Host(value) => Ok(*value),
+            Self::Device(value) => value.to_scalar(),
+            Self::WeightedSum(parts) => parts.iter().try_fold(0.0, |sum, (weight, part)| Ok(sum + weight * part.read()?)),
         }
     }
 }

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use super::sigmoid::softplus_and_slope;
 
 /// Gradients and similarities of tasks, from one step to the next.
-static ROOM: Pool = Pool::new();
+static BUFFERS: Pool = Pool::new();
 
-/// Vectors in a block: similarities of a pair of blocks stay in the second-level cache.
+/// ContrastGroup in a block: similarities of a pair of blocks stay in the second-level cache.
 const BLOCK: usize = 256;
 /// Values in a vector of the processor.
 const LANES: usize = 16;
@@ -38,12 +38,12 @@ struct Block {
     class: usize,
     /// Rows with their padding, a multiple of 32.
     rows: Range<usize>,
-    /// Vectors among them.
+    /// ContrastGroup among them.
     count: usize,
 }
 
 impl Pairs {
-    /// Vectors of the two classes, `n * dim` each.
+    /// ContrastGroup of the two classes, `n * dim` each.
     pub fn new(classes: [&[f32]; 2], dim: usize, tau: f64) -> Self {
         let width = dim.next_multiple_of(LANES);
         let counts = classes.map(|class| class.len() / dim);
@@ -60,12 +60,12 @@ impl Pairs {
             }
         }
         let isa = Isa::best();
-        let together = Self::vectors(isa) * LANES;
+        let columns_per_panel = Self::vectors(isa) * LANES;
         let scale = (1.0 / tau) as f32;
         let mut columns = vec![0.0; rows.len()];
-        columns.par_chunks_mut(together * width).zip(rows.par_chunks(together * width)).for_each(|(columns, rows)| {
+        columns.par_chunks_mut(columns_per_panel * width).zip(rows.par_chunks(columns_per_panel * width)).for_each(|(columns, rows)| {
             for (i, row) in rows.chunks_exact(width).enumerate() {
-                row.iter().enumerate().for_each(|(k, v)| columns[k * together + i] = v * scale);
+                row.iter().enumerate().for_each(|(k, v)| columns[k * columns_per_panel + i] = v * scale);
             }
         });
         Self { isa, tau, dim, width, rows, columns, blocks, counts }
@@ -85,13 +85,13 @@ impl Pairs {
         let found: Vec<(f64, Buffer)> = (0..parts)
             .into_par_iter()
             .map(|part| {
-                let mut gradient = ROOM.zeros(self.rows.len());
-                let mut similarities = ROOM.take(BLOCK * BLOCK);
+                let mut gradient = BUFFERS.zeros(self.rows.len());
+                let mut similarities = BUFFERS.take(BLOCK * BLOCK);
                 let mut value = 0.0;
                 for &(i, j) in &all[part * all.len() / parts..(part + 1) * all.len() / parts] {
                     value += self.pair(&self.blocks[i], &self.blocks[j], kinds, skip, &mut similarities, &mut gradient);
                 }
-                ROOM.give(similarities);
+                BUFFERS.give(similarities);
                 (value, gradient)
             })
             .collect();
@@ -102,7 +102,7 @@ impl Pairs {
                 total.iter_mut().zip(&gradient[chunk << 13..]).for_each(|(total, value)| *total += value);
             }
         });
-        found.into_iter().for_each(|(_, gradient)| ROOM.give(gradient));
+        found.into_iter().for_each(|(_, gradient)| BUFFERS.give(gradient));
         (value, [0, 1].map(|class| self.unpadded(&total, class)))
     }
 
@@ -158,10 +158,10 @@ impl Pairs {
     fn accumulate(&self, a: &Block, b: &Block, slopes: &[f32], both: bool, gradient: &mut [f32]) {
         let (width, left) = (self.width, slopes.as_ptr());
         let (rows, columns) = (a.rows.len(), b.rows.len());
-        let together = Self::vectors(self.isa) * LANES;
+        let columns_per_panel = Self::vectors(self.isa) * LANES;
         let mut k = 0;
         while k < width {
-            let vectors = (together.min(width - k)) / LANES;
+            let vectors = (columns_per_panel.min(width - k)) / LANES;
             let right = self.packed(b, k, vectors);
             let out = gradient[a.rows.start * width + k..].as_mut_ptr();
             let plain = Product::plain(left, rows, columns, right.as_ptr(), vectors, out);
@@ -180,7 +180,7 @@ impl Pairs {
         }
     }
 
-    /// Some columns of a block's rows, close together.
+    /// Some columns of a block's rows, close columns_per_panel.
     fn packed(&self, block: &Block, k: usize, vectors: usize) -> std::borrow::Cow<'_, [f32]> {
         let rows = &self.rows[block.rows.start * self.width..block.rows.end * self.width];
         if vectors * LANES == self.width {

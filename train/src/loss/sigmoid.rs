@@ -46,8 +46,8 @@ impl Work for Slopes<'_> {
     unsafe fn run<L: F32x16>(self) {
         // SAFETY: chunks have sixteen values.
         unsafe {
-            let (zero, one) = (L::zero(), all::<L>(1.0));
-            let (sign, scale) = (all::<L>(self.sign), all::<L>(self.scale));
+            let (zero, one) = (L::zero(), splat::<L>(1.0));
+            let (sign, scale) = (splat::<L>(self.sign), splat::<L>(self.scale));
             for part in self.values.chunks_mut(FACTORS * LANES) {
                 let mut linear = zero;
                 // Product of the factors 1 + e, less 1: next to 1 a small e would lose its digits.
@@ -85,7 +85,7 @@ unsafe fn total<L: F32x16>(linear: L, excess: L) -> f64 {
 }
 
 #[inline(always)]
-unsafe fn all<L: F32x16>(value: f32) -> L {
+unsafe fn splat<L: F32x16>(value: f32) -> L {
     // SAFETY: the reference is valid.
     unsafe { L::splat(&raw const value) }
 }
@@ -100,12 +100,12 @@ unsafe fn exp_of_negative<L: F32x16>(x: L) -> L {
     const TERMS: [f32; 6] = [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     // SAFETY: arithmetic only.
     unsafe {
-        let x = x.larger(all(-87.0));
-        let n = all::<L>(ROUND).plus_product(x, all(std::f32::consts::LOG2_E)).minus(all(ROUND));
-        let r = x.minus_product(n, all(LN2_HIGH)).minus_product(n, all(LN2_LOW));
-        let mut sum = all::<L>(1.0 / 720.0);
+        let x = x.larger(splat(-87.0));
+        let n = splat::<L>(ROUND).plus_product(x, splat(std::f32::consts::LOG2_E)).minus(splat(ROUND));
+        let r = x.minus_product(n, splat(LN2_HIGH)).minus_product(n, splat(LN2_LOW));
+        let mut sum = splat::<L>(1.0 / 720.0);
         for term in TERMS {
-            sum = all::<L>(term).plus_product(sum, r);
+            sum = splat::<L>(term).plus_product(sum, r);
         }
         sum.scaled(n)
     }

@@ -9,8 +9,8 @@ use models::graph::{NodeId, Op};
 
 use super::Network;
 use super::kernels::{Moments, Norm, Source};
-use super::schedule::Step;
-use super::value::Value;
+use super::schedule::FusedStep;
+use super::pooled_tensor::PooledTensor;
 
 /// Whose statistics batch normalisation uses, and whether values are kept for a reverse pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +23,20 @@ pub enum Mode {
     Eval,
 }
 
-/// Values of nodes that are kept.
+/// Activations of nodes that are kept.
 #[derive(Clone, Default)]
-pub(super) struct Values(Vec<Option<Arc<Value>>>);
+pub(super) struct Activations(Vec<Option<Arc<PooledTensor>>>);
 
-impl Values {
+impl Activations {
     pub(super) fn value(&self, id: NodeId) -> &Tensor {
         self.0[id.0].as_ref().unwrap_or_else(|| panic!("the value of node {} was kept", id.0))
     }
 
     /// What a convolution reads in this step.
-    pub(super) fn source(&self, input: NodeId, step: Step) -> Source<'_> {
+    pub(super) fn source(&self, input: NodeId, step: FusedStep) -> Source<'_> {
         match step {
-            Step::Upsampled { small, skip } => Source::Upsampled { small: self.value(small), skip: skip.map(|skip| self.value(skip)) },
-            _ => Source::Map(self.value(input)),
+            FusedStep::UpsampledConv { small, skip } => Source::Upsampled { small: self.value(small), skip: skip.map(|skip| self.value(skip)) },
+            _ => Source::FeatureMap(self.value(input)),
         }
     }
 
@@ -46,9 +46,9 @@ impl Values {
     }
 }
 
-/// Values of a forward pass.
+/// Activations of a forward pass.
 pub struct Tape {
-    pub(super) values: Values,
+    pub(super) values: Activations,
     pub(super) moments: BTreeMap<NodeId, Moments>,
     pub(super) mode: Mode,
     pixels: BTreeMap<NodeId, usize>,
@@ -74,16 +74,16 @@ impl Network {
     /// Runs `image` (`B C H W`) through the graph.
     pub fn forward(&self, image: &Tensor, mode: Mode) -> Result<Tape> {
         let n = self.graph.nodes.len();
-        let values = Values(vec![None; n]);
+        let values = Activations(vec![None; n]);
         let mut tape = Tape { values, moments: BTreeMap::new(), mode, pixels: BTreeMap::new() };
         for (id, node) in self.graph.iter() {
             let value = match self.schedule.steps[id.0] {
-                Step::Absorbed => continue,
-                Step::NormRelu { norm, plus, activation } => self.run_norm(norm, plus, activation, &mut tape)?,
+                FusedStep::Absorbed => continue,
+                FusedStep::NormActivation { norm, residual, activation } => self.run_norm(norm, residual, activation, &mut tape)?,
                 step => self.run(id, &node.op, step, image, &mut tape)?,
             };
-            tape.values.0[id.0] = Some(Arc::new(Value::new(value, &self.kernels)));
-            let needed_later = |done: usize| mode != Mode::Eval && self.schedule.first_read_back[done].is_some();
+            tape.values.0[id.0] = Some(Arc::new(PooledTensor::new(value, &self.kernels)));
+            let needed_later = |done: usize| mode != Mode::Eval && self.schedule.last_gradient_use[done].is_some();
             tape.values.release(|done| self.schedule.last_use[done] == id.0 && !needed_later(done));
         }
         Ok(tape)
@@ -95,12 +95,12 @@ impl Network {
     }
 
     /// A tap's value, `B C H W`.
-    pub fn tap(&self, tape: &Tape, name: &str) -> Result<Tensor> {
+    pub fn feature_tap(&self, tape: &Tape, name: &str) -> Result<Tensor> {
         let Some(id) = self.graph.tap(name) else { bail!("the network has no tap {name:?}") };
         self.kernels.export_feature(tape.value(id))
     }
 
-    fn run(&self, id: NodeId, op: &Op, step: Step, image: &Tensor, tape: &mut Tape) -> Result<Tensor> {
+    fn run(&self, id: NodeId, op: &Op, step: FusedStep, image: &Tensor, tape: &mut Tape) -> Result<Tensor> {
         let k = &self.kernels;
         let inputs = &self.graph.node(id).inputs;
         match op {
@@ -124,13 +124,13 @@ impl Network {
         has_bias.then(|| self.parameter(id, "bias"))
     }
 
-    fn run_norm(&self, id: NodeId, plus: Option<NodeId>, activation: Activation, tape: &mut Tape) -> Result<Tensor> {
+    fn run_norm(&self, id: NodeId, residual: Option<NodeId>, activation: Activation, tape: &mut Tape) -> Result<Tensor> {
         let x = tape.value(self.graph.node(id).inputs[0]);
         let moments = match tape.mode {
             Mode::Train => self.kernels.moments(x)?,
             Mode::Frozen | Mode::Eval => self.running_moments(id)?,
         };
-        let y = self.kernels.norm(self.norm_at(id, activation), x, plus.map(|plus| tape.value(plus)), &moments)?;
+        let y = self.kernels.norm(self.norm_at(id, activation), x, residual.map(|residual| tape.value(residual)), &moments)?;
         let pixels = x.elem_count() / self.parameter(id, "weight").elem_count();
         tape.pixels.insert(id, pixels);
         tape.moments.insert(id, moments);

@@ -25,12 +25,12 @@ fn initial(parameter: &Parameter, seed: u64) -> Array {
 fn convolution(parameter: &Parameter, seed: u64) -> Vec<f32> {
     let [outputs, inputs, rows, columns] = parameter.shape[..] else { panic!("{} is a convolution weight", parameter.name) };
     let (fan_in, fan_out) = ((inputs * rows * columns) as f64, (outputs * rows * columns) as f64);
-    let mut draw = CounterRng::new(seed, &parameter.name, 0, 0, 0);
-    let mut uniform = |bound: f64| (0..parameter.count()).map(|_| ((2.0 * draw.uniform() - 1.0) * bound) as f32).collect();
+    let mut rng = CounterRng::new(seed, &parameter.name, 0, 0, 0);
+    let mut uniform = |bound: f64| (0..parameter.count()).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect();
     match parameter.name.split('.').next() {
         Some("encoder") => {
             let std = (2.0 / fan_out).sqrt();
-            (0..parameter.count()).map(|_| (draw.normal() * std) as f32).collect()
+            (0..parameter.count()).map(|_| (rng.normal() * std) as f32).collect()
         }
         Some("decoder") => uniform((1.0 / fan_in).sqrt()),
         _ => uniform((6.0 / (fan_in + fan_out)).sqrt()),

@@ -9,7 +9,7 @@ mod forward;
 mod initial;
 pub mod kernels;
 mod schedule;
-mod value;
+mod pooled_tensor;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use models::graph::{Conv, Graph, NodeId, Op, Parameter, Role};
 use models::weights::{Array, Weights};
 
-use self::kernels::{Following, Kernels, Moments};
+use self::kernels::{RunningStatistics, Kernels, Moments};
 pub use backward::Gradients;
 pub use forward::{Mode, Tape};
 pub use initial::initial_weights;
-pub use value::Value;
+pub use pooled_tensor::PooledTensor;
 
 /// Whose weight a parameter is: kernels keep them in orders of their own.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ impl Network {
     }
 
     /// Channels of a tap.
-    pub fn tap_channels(&self, name: &str) -> support::Result<usize> {
+    pub fn feature_tap_channels(&self, name: &str) -> support::Result<usize> {
         let names = || self.graph.taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
         let Some(id) = self.graph.tap(name) else { support::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names()) };
         Ok(self.channels[id.0])
@@ -101,7 +101,7 @@ impl Network {
         *old = value;
     }
 
-    /// Values of a parameter; in the layout of the kernels there may be more.
+    /// Activations of a parameter; in the layout of the kernels there may be more.
     pub fn count(&self, name: &str) -> usize {
         match self.roles[name] {
             (Role::Weight, Layout::Conv(conv)) => conv.outputs * conv.inputs * conv.kernel * conv.kernel,
@@ -136,9 +136,9 @@ impl Network {
     }
 
     /// Moves the running statistics towards those of the batch on the tape: `r += momentum (b - r)`, variances unbiased.
-    pub fn follow_statistics(&mut self, tape: &Tape, momentum: f64) -> Result<()> {
+    pub fn update_running_statistics(&mut self, tape: &Tape, momentum: f64) -> Result<()> {
         if let Some(fused) = self.kernels.fused() {
-            return fused.follow(&self.following(tape), momentum);
+            return fused.update_running_statistics(&self.following(tape), momentum);
         }
         for (id, moments) in tape.moments() {
             let pixels = tape.pixels(*id) as f64;
@@ -157,11 +157,11 @@ impl Network {
     }
 
     /// Every normalisation's running statistics beside the batch's.
-    fn following<'a>(&'a self, tape: &'a Tape) -> Vec<Following<'a>> {
+    fn following<'a>(&'a self, tape: &'a Tape) -> Vec<RunningStatistics<'a>> {
         let following = |(id, batch): (&NodeId, &'a Moments)| {
             let pixels = tape.pixels(*id) as f64;
             let unbias = (pixels / (pixels - 1.0).max(1.0)) as f32;
-            Following { batch, mean: self.parameter(*id, "running_mean"), variance: self.parameter(*id, "running_var"), unbias }
+            RunningStatistics { batch, mean: self.parameter(*id, "running_mean"), variance: self.parameter(*id, "running_var"), unbias }
         };
         tape.moments().map(following).collect()
     }

@@ -4,19 +4,19 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, bail};
 use half::bf16;
 use support::Result;
 
-use super::{Group, Participant, Rendezvous};
+use super::{Communicator, Participant, Rendezvous};
 
 /// A rank whose tensors lie in memory. Sums are in f64 and in the order of ranks, and each mean is rounded once.
-pub struct HostGroup(Participant);
+pub struct HostCommunicator(Participant);
 
-impl HostGroup {
+impl HostCommunicator {
     /// So many ranks, in their order.
     pub fn ranks(size: usize) -> Vec<Self> {
-        Rendezvous::seats(size).into_iter().map(Self).collect()
+        Rendezvous::participants(size).into_iter().map(Self).collect()
     }
 }
 
-impl Group for HostGroup {
+impl Communicator for HostCommunicator {
     fn rank(&self) -> usize {
         self.0.rank()
     }
@@ -25,11 +25,11 @@ impl Group for HostGroup {
         self.0.size()
     }
 
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> Result<()> {
+    fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> Result<()> {
         self.0.mean(numbers)
     }
 
-    fn mean(&self, tensors: &[&Tensor]) -> Result<()> {
+    fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()> {
         let mut numbers = Vec::new();
         for tensor in tensors {
             assert!(matches!(tensor.device(), Device::Cpu) && tensor.is_contiguous(), "tensors in memory, as they lie");

@@ -6,20 +6,15 @@
 
 mod host;
 mod rendezvous;
-mod step;
-
-use std::sync::Arc;
 
 use candle_core::Tensor;
 use support::Result;
 
-use crate::network::kernels::Kernels;
-pub use host::HostGroup;
+pub use host::HostCommunicator;
 pub use rendezvous::{Participant, Rendezvous};
-pub(crate) use step::average;
 
 /// A rank's way to the others. Every rank must make the same calls in the same order.
-pub trait Group: Send + Sync {
+pub trait Communicator: Send + Sync {
     /// Which rank this is, from 0 on.
     fn rank(&self) -> usize;
     /// How many there are.
@@ -27,30 +22,22 @@ pub trait Group: Send + Sync {
     /// Each number becomes its mean over the ranks, summed in their order.
     ///
     /// An error says that another rank has ended.
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> Result<()>;
+    fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> Result<()>;
     /// Each value of these contiguous tensors becomes its mean over the ranks, in place, the same bits on all of them. The tensors
     /// have the same shapes and types everywhere.
     ///
     /// An error says that another rank has ended, or what the device says.
-    fn mean(&self, tensors: &[&Tensor]) -> Result<()>;
-    /// This rank will come to no meeting any more: others that wait for it get an error.
+    fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()>;
+    /// This rank will come to no rendezvous any more: others that wait for it get an error.
     fn leave(&self);
     /// The rank that left first, if one has.
     fn first_to_leave(&self) -> Option<usize>;
 }
 
-/// A rank: a device, and its way to the others.
-pub struct Rank {
-    /// The device's operations.
-    pub kernels: Arc<dyn Kernels>,
-    /// The other ranks.
-    pub group: Arc<dyn Group>,
-}
-
 /// The one rank of a run on one device.
-pub struct Alone;
+pub struct SingleRank;
 
-impl Group for Alone {
+impl Communicator for SingleRank {
     fn rank(&self) -> usize {
         0
     }
@@ -59,11 +46,11 @@ impl Group for Alone {
         1
     }
 
-    fn mean_of_numbers(&self, _: &mut [f64]) -> Result<()> {
+    fn all_reduce_mean_scalars(&self, _: &mut [f64]) -> Result<()> {
         Ok(())
     }
 
-    fn mean(&self, _: &[&Tensor]) -> Result<()> {
+    fn all_reduce_mean(&self, _: &[&Tensor]) -> Result<()> {
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! `L = L_sp + pseudo_weight L_up + sum over terms (weight * contrast)` (ISBI 2022, eq. 5).
 
 mod contrast;
+mod data_parallel;
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use models::unet::{projection, unet};
 use models::weights::Weights;
 use support::Result;
 
+use self::data_parallel::average_gradients;
 use crate::config::{ContrastTerm, RunConfig};
-use crate::loss::{Reading, cross_entropies};
+use crate::loss::{LossValue, cross_entropies};
 use crate::network::kernels::Kernels;
 use crate::network::{Gradients, Mode, Network, initial_weights};
-use crate::optimizer::{Part, RAdam, Rate};
-use crate::parallel::{Alone, Group, average};
+use crate::optimizer::{ParameterGradient, RAdam, Rate};
+use crate::parallel::{Communicator, SingleRank};
 use crate::pseudo_labels::PseudoLabels;
 use crate::rng::CounterRng;
 use crate::weight_average::WeightAverage;
@@ -53,7 +55,7 @@ pub struct Trainer {
     /// Averaged weights, where the configuration asks for them.
     pub average: Option<WeightAverage>,
     pub(crate) config: RunConfig,
-    pub(crate) group: Arc<dyn Group>,
+    pub(crate) communicator: Arc<dyn Communicator>,
 }
 
 /// Values of the terms of one step.
@@ -95,13 +97,13 @@ impl Trainer {
         let network = build(unet(&config.network))?;
         let mut heads = Vec::new();
         for term in config.method.active_terms() {
-            let inputs = network.tap_channels(&term.tap)?;
+            let inputs = network.feature_tap_channels(&term.tap)?;
             heads.push(Head { term: term.clone(), network: build(projection(&term.head, inputs, term.hidden, term.outputs))? });
         }
         let keep = config.optimizer.weight_average;
         let average = if keep > 0.0 { Some(WeightAverage::new(&network, keep)?) } else { None };
-        let group = Arc::new(Alone);
-        Ok((Self { network, heads, optimizer: RAdam::default(), average, config: config.clone(), group }, used))
+        let communicator = Arc::new(SingleRank);
+        Ok((Self { network, heads, optimizer: RAdam::default(), average, config: config.clone(), communicator }, used))
     }
 
     /// The network that is evaluated, predicts pseudo-labels and becomes the model: with averaged weights where there are any.
@@ -115,37 +117,37 @@ impl Trainer {
     }
 
     /// One step at `factor` times the learning rates.
-    pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, draw: &mut CounterRng) -> Result<Losses> {
+    pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, rng: &mut CounterRng) -> Result<Losses> {
         let mut tape = self.network.forward(&batch.image, Mode::Train)?;
         let logits = self.network.output(&tape)?;
         let full = stage == Stage::Full && self.config.method.uses_pseudo_labels();
         let pseudo = full.then(|| self.pseudo_labels().labels(&batch.average, &batch.scribble, batch.updates));
         let mut planes = vec![(batch.scribble.as_slice(), 1.0)];
         planes.extend(pseudo.as_deref().map(|labels| (labels, self.config.method.pseudo_weight)));
-        let (classified, dlogits) = cross_entropies(&**self.network.kernels(), &logits, &planes)?;
-        let (mut contrasts, mut dtaps) = (Vec::new(), Vec::new());
+        let (classification, dlogits) = cross_entropies(&**self.network.kernels(), &logits, &planes)?;
+        let (mut contrasts, mut tap_gradients) = (Vec::new(), Vec::new());
         for i in 0..if full { self.heads.len() } else { 0 } {
-            let tap = self.network.tap(&tape, &self.heads[i].term.tap)?;
-            let (value, dtap) = self.contrast(i, &tap, &batch.scribble, pseudo.as_deref().unwrap_or(&[]), factor, draw)?;
+            let tap = self.network.feature_tap(&tape, &self.heads[i].term.tap)?;
+            let (value, tap_gradient) = self.contrast(i, &tap, &batch.scribble, pseudo.as_deref().unwrap_or(&[]), factor, rng)?;
             contrasts.push(value);
-            dtaps.push((self.heads[i].term.tap.clone(), dtap));
+            tap_gradients.push((self.heads[i].term.tap.clone(), tap_gradient));
         }
-        let dtaps: Vec<(&str, Tensor)> = dtaps.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-        let gradients = self.network.backward_and_release(&mut tape, Some(&dlogits), &dtaps, false)?;
-        average(&*self.group, &gradients, &tape)?;
+        let tap_gradients: Vec<(&str, Tensor)> = tap_gradients.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let gradients = self.network.backward_and_release(&mut tape, Some(&dlogits), &tap_gradients, false)?;
+        average_gradients(&*self.communicator, &gradients, &tape)?;
         update(&mut self.network, &mut self.optimizer, &gradients, &self.config, factor)?;
-        self.network.follow_statistics(&tape, 0.1)?;
+        self.network.update_running_statistics(&tape, 0.1)?;
         if let Some(average) = &mut self.average {
-            average.follow(&self.network)?;
+            average.update(&self.network)?;
         }
         // Read last: by now the device has all of the step's work before it.
-        self.read_losses(&classified, &contrasts)?.mean_over(&*self.group)
+        self.read_losses(&classification, &contrasts)?.mean_over(&*self.communicator)
     }
 
-    fn read_losses(&self, classified: &[Reading], contrasts: &[Reading]) -> Result<Losses> {
-        let scribble = classified[0].read()?;
+    fn read_losses(&self, classification: &[LossValue], contrasts: &[LossValue]) -> Result<Losses> {
+        let scribble = classification[0].read()?;
         let mut losses = Losses { scribble, total: scribble, ..Losses::default() };
-        if let Some(pseudo) = classified.get(1) {
+        if let Some(pseudo) = classification.get(1) {
             losses.pseudo = pseudo.read()?;
             losses.total += self.config.method.pseudo_weight * losses.pseudo;
         }
@@ -166,7 +168,7 @@ impl Trainer {
         let network = self.average.as_mut().map_or(&mut self.network, |average| &mut average.network);
         for (k, image) in batches.into_iter().enumerate() {
             let tape = network.forward(&image?, Mode::Train)?;
-            network.follow_statistics(&tape, 1.0 / (k as f64 + 1.0))?;
+            network.update_running_statistics(&tape, 1.0 / (k as f64 + 1.0))?;
         }
         Ok(())
     }
@@ -178,9 +180,9 @@ fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, c
         for (name, gradient) in &gradients.parameters {
             let (lr, decay) = config.optimizer.rate(name, factor);
             let parameter = &network.parameters()[name];
-            parts.push(Part { name, parameter, gradient, count: network.count(name), rate: Rate { lr, decay } });
+            parts.push(ParameterGradient { name, parameter, gradient, count: network.count(name), rate: Rate { lr, decay } });
         }
-        return Ok(optimizer.step_together(fused, &parts)?);
+        return Ok(optimizer.step_fused(fused, &parts)?);
     }
     for (name, gradient) in &gradients.parameters {
         let (lr, decay) = config.optimizer.rate(name, factor);
@@ -226,12 +228,12 @@ mod tests {
             // After one update with alpha = .2 this is judged as .5: nothing is trusted.
             Batch { image, scribble, average: vec![0.1; 32 * 32], updates: 1 }
         };
-        let mut draw = CounterRng::new(0, "test", 0, 0, 0);
+        let mut rng = CounterRng::new(0, "test", 0, 0, 0);
         let stepped =
             |trainer: &Trainer, head: &str| trainer.optimizer.slots.get(&format!("projection.{head}.0.weight")).map(|slot| slot.steps);
-        trainer.step(&batch(1), Stage::Full, 1.0, &mut draw).unwrap();
+        trainer.step(&batch(1), Stage::Full, 1.0, &mut rng).unwrap();
         assert_eq!((stepped(&trainer, "r1"), stepped(&trainer, "r4")), (None, None));
-        trainer.step(&batch(40), Stage::Full, 1.0, &mut draw).unwrap();
+        trainer.step(&batch(40), Stage::Full, 1.0, &mut rng).unwrap();
         assert_eq!((stepped(&trainer, "r1"), stepped(&trainer, "r4")), (Some(1), None));
     }
 }

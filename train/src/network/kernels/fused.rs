@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 /// One step of `RAdam` on one parameter. All tensors are changed in place, and with the parameter any copy that convolutions read.
-pub struct Change<'a> {
+pub struct RAdamUpdate<'a> {
     /// The parameter, f32, in the layout of the kernels.
     pub parameter: &'a Tensor,
     /// Its gradient, as [`super::Kernels`] gave it.
@@ -23,7 +23,7 @@ pub struct Change<'a> {
 }
 
 /// Running statistics that follow a batch's.
-pub struct Following<'a> {
+pub struct RunningStatistics<'a> {
     /// The batch's, variance biased.
     pub batch: &'a super::Moments,
     /// Running mean, changed in place.
@@ -34,8 +34,8 @@ pub struct Following<'a> {
     pub unbias: f32,
 }
 
-/// Vectors of two classes that are compared with each other.
-pub struct Vectors {
+/// ContrastGroup of two classes that are compared with each other.
+pub struct ContrastGroup {
     /// Rows of `[pixel][channel]`: those of class 0, then those of class 1. None stands there twice.
     pub rows: Vec<u32>,
     /// How many are of class 0.
@@ -48,7 +48,7 @@ pub struct Vectors {
     /// Whether a vector is not its own pair.
     pub skip_self: bool,
     /// Factor of the gradient.
-    pub share: f32,
+    pub gradient_weight: f32,
 }
 
 /// The fused parts of a step. Values stay on the device until they are read.
@@ -56,17 +56,17 @@ pub trait Fused: Send + Sync {
     /// Brings a batch's images to the device, from any thread and ahead of the step that needs them.
     fn stage(&self, image: &Tensor) -> Result<Tensor>;
     /// `RAdam` on many parameters; `keep` are the two factors of the running means, `eps` is added to the root.
-    fn radam(&self, changes: &[Change], keep: [f32; 2], eps: f32) -> Result<()>;
+    fn radam(&self, updates: &[RAdamUpdate], betas: [f32; 2], eps: f32) -> Result<()>;
     /// `average = keep * average + (1 - keep) * now` of pairs of parameters with so many values.
-    fn blend(&self, pairs: &[(&Tensor, &Tensor, usize)], keep: f32) -> Result<()>;
+    fn update_averages(&self, pairs: &[(&Tensor, &Tensor, usize)], decay: f32) -> Result<()>;
     /// `running += momentum (batch - running)`, variances unbiased.
-    fn follow(&self, statistics: &[Following], momentum: f64) -> Result<()>;
+    fn update_running_statistics(&self, statistics: &[RunningStatistics], momentum: f64) -> Result<()>;
     /// Cross-entropy (see [`crate::loss::cross_entropy()`]) of one or two planes of labels: their values (f64), and the gradient of
     /// their sum with these weights at `logits`.
     fn cross_entropy(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)>;
     /// The most values that a vector of [`Fused::contrast`] may have.
-    fn widest_vector(&self) -> usize;
+    fn max_vector_len(&self) -> usize;
     /// The contrastive term (see [`crate::loss::Contrast`]) over groups of vectors of `z` (`B C H W`): each group's value (f64, a
     /// scalar), and the gradient at `z`.
-    fn contrast(&self, z: &Tensor, groups: &[Vectors]) -> Result<(Vec<Tensor>, Tensor)>;
+    fn contrast(&self, z: &Tensor, groups: &[ContrastGroup]) -> Result<(Vec<Tensor>, Tensor)>;
 }

@@ -14,7 +14,7 @@ use models::graph::{Conv, Depthwise};
 
 pub use cpu::Cpu;
 pub(crate) use cpu::tensors::{f32s, tensor};
-pub use fused::{Change, Following, Fused, Vectors};
+pub use fused::{RAdamUpdate, RunningStatistics, Fused, ContrastGroup};
 pub use kernels::bf16::Unit;
 pub use kernels::{Activation, Isa};
 pub use reference::Reference;
@@ -45,7 +45,7 @@ pub struct Norm<'a> {
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
     /// A map.
-    Map(&'a Tensor),
+    FeatureMap(&'a Tensor),
     /// Each pixel of `small` as 2x2, and behind its channels those of `skip`.
     Upsampled {
         /// Half as high and as wide as what it stands for.
@@ -69,7 +69,7 @@ pub struct ConvGradients {
 
 /// Where a batch normalisation stood in the forward pass.
 #[derive(Clone, Copy)]
-pub struct NormPoint<'a> {
+pub struct SavedNorm<'a> {
     /// Its input.
     pub x: &'a Tensor,
     /// Its result; needed with an activation only.
@@ -79,7 +79,7 @@ pub struct NormPoint<'a> {
     /// Whether they came from `x` itself, so that gradients flow through them.
     pub batch_statistics: bool,
     /// Whether a map was added before the activation; its gradient is given then.
-    pub wants_dplus: bool,
+    pub wants_dresidual: bool,
 }
 
 /// Gradients of a batch normalisation.
@@ -91,7 +91,7 @@ pub struct NormGradients {
     /// At the shift.
     pub dshift: Tensor,
     /// At the map that was added, if it was asked for.
-    pub dplus: Option<Tensor>,
+    pub dresidual: Option<Tensor>,
 }
 
 /// One device's operations. Feature maps and weights are in the layout of the implementation.
@@ -139,10 +139,10 @@ pub trait Kernels: Send + Sync {
     fn moments(&self, x: &Tensor) -> Result<Moments>;
     /// A running statistic in the type of [`Moments`].
     fn moments_from(&self, running: &Tensor) -> Result<Tensor>;
-    /// `(x - mean) / sqrt(variance + eps) * scale + shift + plus`, then the activation.
-    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor>;
+    /// `(x - mean) / sqrt(variance + eps) * scale + shift + residual`, then the activation.
+    fn norm(&self, norm: Norm, x: &Tensor, residual: Option<&Tensor>, moments: &Moments) -> Result<Tensor>;
     /// Its gradients; `y` is the result of [`Kernels::norm`] and needed with an activation only.
-    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients>;
+    fn norm_backward(&self, norm: Norm, at: SavedNorm, dy: &Tensor) -> Result<NormGradients>;
     /// The activation.
     fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor>;
     /// `dy` where the result `y` is inside the activation's range, else 0.
@@ -164,18 +164,18 @@ pub trait Kernels: Send + Sync {
 }
 
 /// What a convolution reads, as one map.
-fn assembled(kernels: &dyn Kernels, source: Source) -> Result<Tensor> {
+fn assemble_source(kernels: &dyn Kernels, source: Source) -> Result<Tensor> {
     match source {
-        Source::Map(x) => Ok(x.clone()),
+        Source::FeatureMap(x) => Ok(x.clone()),
         Source::Upsampled { small, skip: None } => kernels.upsample(small),
         Source::Upsampled { small, skip: Some(skip) } => kernels.concat(&kernels.upsample(small)?, skip),
     }
 }
 
-/// The gradient at an assembled map, carried to its parts: `dx` and `dskip`. `channels` are those of the first.
-fn disassembled(kernels: &dyn Kernels, source: Source, channels: usize, dx: Tensor) -> Result<(Tensor, Option<Tensor>)> {
+/// The gradient at an assemble_source map, carried to its parts: `dx` and `dskip`. `channels` are those of the first.
+fn split_source_gradient(kernels: &dyn Kernels, source: Source, channels: usize, dx: Tensor) -> Result<(Tensor, Option<Tensor>)> {
     match source {
-        Source::Map(_) => Ok((dx, None)),
+        Source::FeatureMap(_) => Ok((dx, None)),
         Source::Upsampled { skip: None, .. } => Ok((kernels.upsample_backward(&dx)?, None)),
         Source::Upsampled { skip: Some(_), .. } => {
             let (up, skip) = kernels.split(&dx, channels)?;

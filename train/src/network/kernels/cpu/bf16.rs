@@ -6,7 +6,7 @@ use kernels::geometry::Geometry;
 use models::graph::Conv;
 
 use super::Cpu;
-use super::parts::Maps;
+use super::source_shapes::SourceShapes;
 use super::tensors::{f32s, tensor};
 use crate::network::kernels::{ConvGradients, Source};
 
@@ -35,16 +35,16 @@ impl Cpu {
         &self,
         convolution: &Bf16Convolution,
         source: Source,
-        maps: &Maps,
+        shapes: &SourceShapes,
         weight: &Tensor,
         dy: &Tensor,
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
-        let dweight = tensor(maps.read(source, |parts| convolution.weight_gradient(parts, &gradient))?)?;
+        let dweight = tensor(shapes.read(source, |parts| convolution.weight_gradient(parts, &gradient))?)?;
         let [dx, dskip] = if wants_dx {
             let weight = f32s(weight)?;
-            maps.gradients(&self.pool, |targets| convolution.data_gradient(&gradient, &weight, targets))?
+            shapes.gradients(&self.pool, |targets| convolution.data_gradient(&gradient, &weight, targets))?
         } else {
             [None, None]
         };

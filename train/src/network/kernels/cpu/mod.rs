@@ -1,10 +1,10 @@
-//! The fast path of processors: tensors brought to the slices of the crate `kernels` and back. Maps and weights are f32; convolutions
+//! The fast path of processors: tensors brought to the slices of the crate `kernels` and back. SourceShapes and weights are f32; convolutions
 //! may round what they read to bf16.
 
 mod bf16;
 mod convolution;
 mod depthwise;
-mod parts;
+mod source_shapes;
 pub(crate) mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -13,8 +13,8 @@ use kernels::geometry::Cache;
 use kernels::{Activation, Isa, Pool, Shape, maps, norm, panels, pooling};
 use models::graph::{Conv, Depthwise};
 
-use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
-use tensors::{TakeBack, f32s, f64s, feature, like, shape, tensor, vector};
+use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, SavedNorm, Source};
+use tensors::{Reclaim, f32s, f64s, feature, like, shape, tensor, vector};
 
 /// Kernels for the processor at hand.
 pub struct Cpu {
@@ -90,11 +90,11 @@ impl Kernels for Cpu {
     }
 
     fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        self.bring_in_depthwise(weight)
+        self.pack_depthwise(weight)
     }
 
     fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        depthwise::bring_out(weight)
+        depthwise::unpack(weight)
     }
 
     fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -107,7 +107,7 @@ impl Kernels for Cpu {
 
     fn recycle(&self, tensor: &Tensor) {
         // It cannot fail on a tensor of these kernels; of another kind nothing is to be had.
-        let _ = tensor.inplace_op1(&TakeBack(&self.pool));
+        let _ = tensor.inplace_op1(&Reclaim(&self.pool));
     }
 
     fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -128,37 +128,37 @@ impl Kernels for Cpu {
         running.to_dtype(DType::F64)
     }
 
-    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
+    fn norm(&self, norm: Norm, x: &Tensor, residual: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
         let (scale, shift, mean) = (f32s(norm.scale)?, f32s(norm.shift)?, f64s(&moments.mean)?);
         let [gain, offset] = norm::line(&scale, &shift, &mean, &inverse_std(moments, norm.eps)?);
-        let (x_values, plus) = (f32s(x)?, plus.map(f32s).transpose()?);
+        let (x_values, residual) = (f32s(x)?, residual.map(f32s).transpose()?);
         let mut y = self.pool.take(x_values.len());
-        norm::affine(self.isa, &x_values, plus.as_deref(), [&gain, &offset], norm.activation, &mut y);
+        norm::affine(self.isa, &x_values, residual.as_deref(), [&gain, &offset], norm.activation, &mut y);
         like(y, x)
     }
 
-    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
+    fn norm_backward(&self, norm: Norm, at: SavedNorm, dy: &Tensor) -> Result<NormGradients> {
         let (x, scale, shift, mean) = (f32s(at.x)?, f32s(norm.scale)?, f32s(norm.shift)?, f64s(&at.moments.mean)?);
-        let y = if at.wants_dplus { at.y.map(f32s).transpose()? } else { None };
+        let y = if at.wants_dresidual { at.y.map(f32s).transpose()? } else { None };
         let [_, ceiling] = norm.activation.range();
-        let gate = match &y {
+        let mask = match &y {
             _ if norm.activation == Activation::None => norm::ActivationMask::Open,
             Some(y) => norm::ActivationMask::Output(y, ceiling),
             None => norm::ActivationMask::Own(ceiling),
         };
         let point = norm::Point {
             x: &x,
-            gate,
+            gate: mask,
             scale: &scale,
             shift: &shift,
             mean: &mean,
             inverse_std: &inverse_std(at.moments, norm.eps)?,
             batch_statistics: at.batch_statistics,
         };
-        let (mut dx, mut dplus) = (self.pool.take(x.len()), at.wants_dplus.then(|| self.pool.take(x.len())));
-        let gradients = norm::backward(self.isa, &point, &f32s(dy)?, &mut dx, dplus.as_deref_mut());
-        let dplus = dplus.map(|values| like(values, at.x)).transpose()?;
-        Ok(NormGradients { dx: like(dx, at.x)?, dscale: vector(gradients.dscale)?, dshift: vector(gradients.dshift)?, dplus })
+        let (mut dx, mut dresidual) = (self.pool.take(x.len()), at.wants_dresidual.then(|| self.pool.take(x.len())));
+        let gradients = norm::backward(self.isa, &point, &f32s(dy)?, &mut dx, dresidual.as_deref_mut());
+        let dresidual = dresidual.map(|values| like(values, at.x)).transpose()?;
+        Ok(NormGradients { dx: like(dx, at.x)?, dscale: vector(gradients.dscale)?, dshift: vector(gradients.dshift)?, dresidual })
     }
 
     fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {

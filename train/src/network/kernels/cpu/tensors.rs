@@ -68,11 +68,11 @@ pub fn like(values: Buffer, x: &Tensor) -> Result<Tensor> {
 }
 
 /// Takes the memory of a tensor; what is left of it holds no values.
-pub struct TakeBack<'a>(pub &'a Pool);
+pub struct Reclaim<'a>(pub &'a Pool);
 
-impl InplaceOp1 for TakeBack<'_> {
+impl InplaceOp1 for Reclaim<'_> {
     fn name(&self) -> &'static str {
-        "take-back"
+        "reclaim"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {

@@ -72,7 +72,7 @@ fn results_of(graph: Graph, what: &str, kernels: &Arc<dyn Kernels>, found: &mut 
     Ok(())
 }
 
-/// Vectors get values that are not all the same.
+/// ContrastGroup get values that are not all the same.
 fn with_numbers((name, array): (String, Array)) -> (String, Array) {
     let data = match array.shape.len() {
         1 => array.data.iter().zip(numbers(&name, array.data.len())).map(|(v, n)| v + 0.1 * n).collect(),
@@ -82,8 +82,8 @@ fn with_numbers((name, array): (String, Array)) -> (String, Array) {
 }
 
 fn numbers(name: &str, count: usize) -> Vec<f32> {
-    let mut draw = CounterRng::new(1, name, 0, 0, 0);
-    (0..count).map(|_| draw.normal() as f32).collect()
+    let mut rng = CounterRng::new(1, name, 0, 0, 0);
+    (0..count).map(|_| rng.normal() as f32).collect()
 }
 
 fn relative_error(found: &[f32], expected: &[f32]) -> f64 {

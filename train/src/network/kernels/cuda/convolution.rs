@@ -5,8 +5,8 @@ use models::graph::Conv;
 
 use super::super::{ConvGradients, Source};
 use super::launch::{Arg, int, long, over};
-use super::upsampled::Halves;
-use super::{Cuda, Geometry, Machine, Pass, Value};
+use super::upsampled::PhaseConvolution;
+use super::{Cuda, Geometry, Machine, Pass, KernelArg};
 
 /// Values of a filter.
 fn count(conv: &Conv) -> usize {
@@ -14,7 +14,7 @@ fn count(conv: &Conv) -> usize {
 }
 
 /// `O I K K` of a weight or of its gradient.
-pub fn bring_out_weight(conv: &Conv, weight: &Tensor) -> Result<Tensor> {
+pub fn unpack_weight(conv: &Conv, weight: &Tensor) -> Result<Tensor> {
     let values = weight.narrow(0, 0, count(conv))?.to_dtype(DType::F32)?;
     values.reshape((conv.outputs, conv.kernel, conv.kernel, conv.inputs))?.permute((0, 3, 1, 2))?.contiguous()
 }
@@ -26,11 +26,11 @@ fn copy_offset(n: usize) -> usize {
 
 impl<M: Machine> Cuda<M> {
     /// `O I K K` as `O K K I` in f32, and behind it the same in bf16 where maps are bf16.
-    pub(super) fn bring_in_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
+    pub(super) fn pack_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
         let n = count(conv);
         let values = weight.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?.flatten_all()?;
         assert_eq!(values.elem_count(), n, "values of a filter");
-        let length = if self.machine.map_type() == DType::F32 { n } else { copy_offset(n) + n.div_ceil(2) };
+        let length = if self.machine.feature_dtype() == DType::F32 { n } else { copy_offset(n) + n.div_ceil(2) };
         let whole = values.pad_with_zeros(0, 0, length - n)?.to_device(self.machine.device())?;
         // A copy of its own even where the device is the same: it will be changed in place.
         let whole = whole.copy()?;
@@ -47,7 +47,7 @@ impl<M: Machine> Cuda<M> {
     }
 
     fn refresh_copy(&self, whole: &Tensor, n: usize) -> Result<()> {
-        let copy = Arg::Is(Value::Address(self.copy_address(whole, n)?));
+        let copy = Arg::Is(KernelArg::Address(self.copy_address(whole, n)?));
         self.run("copy_weight", over(n), &[whole.into(), copy, long(n)])
     }
 
@@ -72,7 +72,7 @@ impl<M: Machine> Cuda<M> {
             Pass::Data => ("direct_data", batch * height * width * inputs),
             Pass::Filter => ("direct_filter", outputs * kernel * kernel * inputs),
         };
-        let mut args = [x, w, y].map(|address| Arg::Is(Value::Address(address))).to_vec();
+        let mut args = [x, w, y].map(|address| Arg::Is(KernelArg::Address(address))).to_vec();
         args.extend([batch, height, width, inputs, outputs, kernel, stride, rows, columns].map(int));
         self.run(name, over(values), &args)
     }
@@ -87,8 +87,8 @@ impl<M: Machine> Cuda<M> {
 
     pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let y = match source {
-            Source::Map(x) => self.convolve_map(conv, x, weight)?,
-            Source::Upsampled { small, skip } => self.convolve_halves(&Halves::of(conv, small, skip)?, weight)?,
+            Source::FeatureMap(x) => self.convolve_map(conv, x, weight)?,
+            Source::Upsampled { small, skip } => self.convolve_upsampled(&PhaseConvolution::of(conv, small, skip)?, weight)?,
         };
         if let Some(bias) = bias {
             let args = [(&y).into(), bias.into(), int(y.elem_count() / conv.outputs), int(conv.outputs)];
@@ -106,8 +106,8 @@ impl<M: Machine> Cuda<M> {
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let mut gradients = match source {
-            Source::Map(x) => self.convolve_map_backward(conv, x, weight, dy, wants_dx)?,
-            Source::Upsampled { small, skip } => self.convolve_halves_backward(&Halves::of(conv, small, skip)?, weight, dy, wants_dx)?,
+            Source::FeatureMap(x) => self.convolve_map_backward(conv, x, weight, dy, wants_dx)?,
+            Source::Upsampled { small, skip } => self.convolve_upsampled_backward(&PhaseConvolution::of(conv, small, skip)?, weight, dy, wants_dx)?,
         };
         gradients.dbias = conv.bias.then(|| self.bias_gradient(dy)).transpose()?;
         Ok(gradients)

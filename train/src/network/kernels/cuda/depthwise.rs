@@ -8,7 +8,7 @@ use super::launch::{Arg, int, long, over};
 use super::{Cuda, Machine};
 
 /// `[tap][channel]` to `C 1 3 3`.
-pub(super) fn bring_out(weight: &Tensor) -> Result<Tensor> {
+pub(super) fn unpack(weight: &Tensor) -> Result<Tensor> {
     let channels = weight.elem_count() / 9;
     weight.reshape((3, 3, 1, channels))?.permute((3, 2, 0, 1))?.contiguous()
 }
@@ -22,7 +22,7 @@ fn extents(x: &Tensor, conv: &Depthwise) -> Result<Vec<Arg<'static>>> {
 }
 
 impl<M: Machine> Cuda<M> {
-    pub(super) fn bring_in_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+    pub(super) fn pack_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
         let values = weight.to_dtype(candle_core::DType::F32)?.permute((2, 3, 1, 0))?.contiguous()?.flatten_all()?;
         // A copy of its own even where the device is the same: it will be changed in place.
         values.to_device(self.machine.device())?.copy()
@@ -72,7 +72,7 @@ impl<M: Machine> Cuda<M> {
         args.extend([long(chunk), (&sums).into()]);
         self.run(&rows.kernel, rows.part_grid(), &args)?;
         let dweight = self.floats(&[9 * conv.channels])?;
-        self.put_together(&sums, None, &dweight, None)?;
+        self.reduce_parts(&sums, None, &dweight, None)?;
         Ok(dweight)
     }
 }

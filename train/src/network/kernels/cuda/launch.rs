@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Cuda, Machine, Value};
+use super::{Cuda, Machine, KernelArg};
 
 /// Threads of a block, as in `cu/common.cu`.
 pub const THREADS: usize = 256;
@@ -21,7 +21,7 @@ pub enum Arg<'a> {
     /// The memory of a tensor, or nothing.
     Maybe(Option<&'a Tensor>),
     /// Anything else.
-    Is(Value),
+    Is(KernelArg),
 }
 
 impl<'a> From<&'a Tensor> for Arg<'a> {
@@ -38,17 +38,17 @@ impl<'a> From<Option<&'a Tensor>> for Arg<'a> {
 
 /// A count as `long long`.
 pub fn long(n: usize) -> Arg<'static> {
-    Arg::Is(Value::Long(n as i64))
+    Arg::Is(KernelArg::Long(n as i64))
 }
 
 /// A count or a flag as `int`.
 pub fn int(n: impl TryInto<i32>) -> Arg<'static> {
-    Arg::Is(Value::Int(n.try_into().ok().expect("a side or a number of channels fits an int")))
+    Arg::Is(KernelArg::Int(n.try_into().ok().expect("a side or a number of channels fits an int")))
 }
 
 /// A `float`.
 pub fn float(v: f32) -> Arg<'static> {
-    Arg::Is(Value::Float(v))
+    Arg::Is(KernelArg::Float(v))
 }
 
 /// Blocks for `n` values, one a thread as far as there are enough blocks.
@@ -61,7 +61,7 @@ pub struct Rows {
     /// The name with its ending.
     pub kernel: String,
     /// Rows that a block passes in a go.
-    at_once: usize,
+    rows_at_a_time: usize,
     /// Tiles of channels.
     tiles: u32,
     count: usize,
@@ -70,12 +70,12 @@ pub struct Rows {
 impl Rows {
     /// Blocks that share all rows, a few passes each.
     pub fn grid(&self) -> [u32; 2] {
-        [self.count.div_ceil(4 * self.at_once).clamp(1, BLOCKS) as u32, self.tiles]
+        [self.count.div_ceil(4 * self.rows_at_a_time).clamp(1, BLOCKS) as u32, self.tiles]
     }
 
     /// Rows of a part of a sum, and the number of parts. Both depend on shapes alone, and so does the sum.
     pub fn parts(&self) -> (usize, usize) {
-        let chunk = self.count.div_ceil(self.count.div_ceil(8 * self.at_once).clamp(1, PARTS));
+        let chunk = self.count.div_ceil(self.count.div_ceil(8 * self.rows_at_a_time).clamp(1, PARTS));
         (chunk, self.count.div_ceil(chunk))
     }
 
@@ -94,8 +94,8 @@ impl<M: Machine> Cuda<M> {
     /// Starts a kernel.
     pub(super) fn run_threads(&self, kernel: &str, grid: [u32; 2], threads: usize, args: &[Arg]) -> Result<()> {
         let value = |arg: &Arg| match arg {
-            Arg::Of(tensor) | Arg::Maybe(Some(tensor)) => Ok(Value::Address(self.machine.address(tensor)?)),
-            Arg::Maybe(None) => Ok(Value::Address(0)),
+            Arg::Of(tensor) | Arg::Maybe(Some(tensor)) => Ok(KernelArg::Address(self.machine.address(tensor)?)),
+            Arg::Maybe(None) => Ok(KernelArg::Address(0)),
             Arg::Is(value) => Ok(*value),
         };
         let values = args.iter().map(value).collect::<Result<Vec<_>>>()?;
@@ -105,7 +105,7 @@ impl<M: Machine> Cuda<M> {
 
     /// Values that are moved at a time where all these numbers of channels allow it, else 1; and the ending of the kernel's name.
     pub(super) fn width(&self, channels: &[usize]) -> (usize, &'static str) {
-        let wide = 16 / self.machine.map_type().size_in_bytes();
+        let wide = 16 / self.machine.feature_dtype().size_in_bytes();
         if channels.iter().all(|c| c.is_multiple_of(wide)) { (wide, "wide") } else { (1, "one") }
     }
 
@@ -118,7 +118,7 @@ impl<M: Machine> Cuda<M> {
         let count = x.elem_count() / channels;
         Ok(Rows {
             kernel: format!("{kernel}_{ending}"),
-            at_once: THREADS / side_by_side,
+            rows_at_a_time: THREADS / side_by_side,
             tiles: groups.div_ceil(side_by_side) as u32,
             count,
         })
@@ -131,7 +131,7 @@ impl<M: Machine> Cuda<M> {
                 "a feature map of {shape:?} has more values than the CUDA kernels count (2^31); a smaller batch or crop fits"
             );
         }
-        self.machine.empty(shape, self.machine.map_type())
+        self.machine.empty(shape, self.machine.feature_dtype())
     }
 
     /// Floats that are not set.

@@ -2,15 +2,15 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::super::Vectors;
+use super::super::ContrastGroup;
 use super::launch::{Arg, float, int, long, over};
-use super::{Cuda, Machine, Value};
+use super::{Cuda, Machine, KernelArg};
 
 /// Widths of vectors that there are kernels for.
 pub const WIDTHS: [usize; 3] = [16, 32, 64];
-/// Vectors of a block, as in `cu/contrast.cu`.
+/// ContrastGroup of a block, as in `cu/contrast.cu`.
 const ROWS: usize = 128;
-/// Vectors that pass through shared memory together, as in `cu/contrast.cu`.
+/// ContrastGroup that pass through shared memory together, as in `cu/contrast.cu`.
 const TILE: usize = 32;
 /// Blocks that a contrastive term is spread on, about.
 const BLOCKS: usize = 1024;
@@ -36,7 +36,7 @@ impl<M: Machine> Cuda<M> {
         Ok(values)
     }
 
-    pub(super) fn classify(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)> {
+    pub(super) fn cross_entropy_of_planes(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)> {
         let (b, classes, h, w) = logits.dims4()?;
         assert_eq!(classes, 2, "background and nucleus");
         assert!((1..=2).contains(&planes.len()), "one or two planes of labels");
@@ -68,7 +68,7 @@ impl<M: Machine> Cuda<M> {
         Ok((self.sums(&values, blocks, 2)?, gradient.permute((0, 3, 1, 2))?))
     }
 
-    pub(super) fn contrast_all(&self, z: &Tensor, groups: &[Vectors]) -> Result<(Vec<Tensor>, Tensor)> {
+    pub(super) fn contrast_all(&self, z: &Tensor, groups: &[ContrastGroup]) -> Result<(Vec<Tensor>, Tensor)> {
         let rows = channels_last(z)?;
         let gradient = rows.zeros_like()?;
         let values = groups.iter().map(|group| self.contrast_one(&rows, group, &gradient)).collect::<Result<_>>()?;
@@ -76,7 +76,7 @@ impl<M: Machine> Cuda<M> {
     }
 
     /// The value of a group of vectors; its gradient goes into `gradient`, `B H W C` like `rows`.
-    fn contrast_one(&self, rows: &Tensor, group: &Vectors, gradient: &Tensor) -> Result<Tensor> {
+    fn contrast_one(&self, rows: &Tensor, group: &ContrastGroup, gradient: &Tensor) -> Result<Tensor> {
         let (n, channels) = (group.rows.len(), rows.dim(3)?);
         let Some(width) = WIDTHS.into_iter().find(|width| *width >= channels) else {
             candle_core::bail!("vectors have {channels} values, there are kernels for {}", WIDTHS[WIDTHS.len() - 1]);
@@ -90,7 +90,7 @@ impl<M: Machine> Cuda<M> {
         let parts = n.div_ceil(part);
         let (sums, values) = (self.floats(&[parts, n, width])?, self.doubles(parts * blocks)?);
         let mut args = vec![(&units).into(), int(group.zeros), int(n), int(part)];
-        args.extend(costs(group));
+        args.extend(pair_args(group));
         args.extend([Arg::Of(&sums), Arg::Of(&values)]);
         self.run_threads(&format!("contrast_{width}"), [blocks as u32, parts as u32], ROWS, &args)?;
         let args = [
@@ -102,7 +102,7 @@ impl<M: Machine> Cuda<M> {
             long(n),
             int(channels),
             int(width),
-            float(group.share),
+            float(group.gradient_weight),
             gradient.into(),
         ];
         self.run("scatter_vectors", over(n), &args)?;
@@ -111,11 +111,11 @@ impl<M: Machine> Cuda<M> {
 }
 
 /// Temperature, signs, weights and factors of the three kinds of pairs, and whether a vector skips itself.
-fn costs(group: &Vectors) -> Vec<Arg<'static>> {
+fn pair_args(group: &ContrastGroup) -> Vec<Arg<'static>> {
     let [zeros, ones, between] = group.kinds;
     // A gradient gathers both orders of a pair within a class, and the one order there is between classes.
     let factor = |(_, weight): (f32, f64), orders: f64| float((weight / group.tau * orders) as f32);
-    let double = |v: f64| Arg::Is(Value::Double(v));
+    let double = |v: f64| Arg::Is(KernelArg::Double(v));
     vec![
         float((1.0 / group.tau) as f32),
         float(zeros.0),

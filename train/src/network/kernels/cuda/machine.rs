@@ -7,7 +7,7 @@ use models::graph::Conv;
 
 /// A value that a kernel is given.
 #[derive(Clone, Copy, Debug)]
-pub enum Value {
+pub enum KernelArg {
     /// An address in the device's memory; 0 for nothing.
     Address(u64),
     /// `int`.
@@ -20,9 +20,9 @@ pub enum Value {
     Double(f64),
 }
 
-impl Value {
+impl KernelArg {
     /// Where the value stands, as launches want it.
-    pub fn place(&self) -> *const c_void {
+    pub fn as_ptr(&self) -> *const c_void {
         match self {
             Self::Address(v) => std::ptr::from_ref(v).cast(),
             Self::Int(v) => std::ptr::from_ref(v).cast(),
@@ -83,7 +83,7 @@ pub trait Machine: Send + Sync {
     /// Where tensors live.
     fn device(&self) -> &Device;
     /// The type of feature maps: f32 or bf16.
-    fn map_type(&self) -> DType;
+    fn feature_dtype(&self) -> DType;
     /// A tensor whose values are not set.
     fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor>;
     /// The address of the first value of a contiguous tensor of this device.
@@ -96,7 +96,7 @@ pub trait Machine: Send + Sync {
     ///
     /// # Safety
     /// The values must be those of the kernel's parameters, and addresses must have as much memory behind them as it reads and writes.
-    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[Value]) -> Result<()>;
+    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[KernelArg]) -> Result<()>;
     /// Starts a convolution; the addresses are those of `x`, `w` and `y`. `false` if the device has no fast way to do it: nothing
     /// was done then.
     ///

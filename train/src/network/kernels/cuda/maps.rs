@@ -6,7 +6,7 @@ use super::launch::{Arg, int, long, over};
 use super::{Cuda, Machine};
 
 impl<M: Machine> Cuda<M> {
-    pub(super) fn bring_in(&self, nchw: &Tensor) -> Result<Tensor> {
+    pub(super) fn feature_from_nchw(&self, nchw: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = nchw.dims4()?;
         let nchw = nchw.to_dtype(DType::F32)?;
         let rows = nchw.permute((0, 2, 3, 1))?;
@@ -19,14 +19,14 @@ impl<M: Machine> Cuda<M> {
         Ok(map)
     }
 
-    pub(super) fn bring_out(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn feature_to_nchw(&self, x: &Tensor) -> Result<Tensor> {
         let values = self.floats(x.dims())?;
         self.run("export_map", over(x.elem_count()), &[x.into(), (&values).into(), long(x.elem_count())])?;
         values.permute((0, 3, 1, 2))
     }
 
     /// A kernel of one or two maps of one shape, value by value, with further arguments.
-    pub(super) fn value_by_value(&self, kernel: &str, maps: &[&Tensor], further: &[Arg]) -> Result<Tensor> {
+    pub(super) fn elementwise(&self, kernel: &str, maps: &[&Tensor], further: &[Arg]) -> Result<Tensor> {
         let n = maps[0].elem_count();
         assert!(maps.iter().all(|map| map.elem_count() == n), "maps of one size");
         let result = self.map(maps[0].dims())?;
@@ -39,7 +39,7 @@ impl<M: Machine> Cuda<M> {
     }
 
     /// The channels of `a`, doubled in height and width if `doubled`, then those of `b`.
-    pub(super) fn assemble(&self, a: &Tensor, b: Option<&Tensor>, doubled: bool) -> Result<Tensor> {
+    pub(super) fn concat_upsampled(&self, a: &Tensor, b: Option<&Tensor>, doubled: bool) -> Result<Tensor> {
         let (images, mut height, mut width, in_a) = a.dims4()?;
         if doubled {
             (height, width) = (2 * height, 2 * width);
@@ -53,21 +53,21 @@ impl<M: Machine> Cuda<M> {
         Ok(y)
     }
 
-    /// The gradients of [`Cuda::assemble`], the first with `in_a` channels; the second only if channels are left.
-    pub(super) fn disassemble(&self, dy: &Tensor, in_a: usize, doubled: bool) -> Result<(Tensor, Option<Tensor>)> {
+    /// The gradients of [`Cuda::concat_upsampled`], the first with `in_a` channels; the second only if channels are left.
+    pub(super) fn concat_upsampled_backward(&self, dy: &Tensor, in_a: usize, doubled: bool) -> Result<(Tensor, Option<Tensor>)> {
         let (images, height, width, all) = dy.dims4()?;
         let in_b = all - in_a;
         let (moved, ending) = self.width(&[in_a, in_b]);
         let (rows, columns) = if doubled { (height / 2, width / 2) } else { (height, width) };
         let da = self.map(&[images, rows, columns, in_a])?;
         let args = [dy.into(), (&da).into(), int(images), int(height), int(width), int(in_a), int(in_b), int(i32::from(doubled))];
-        self.run(&format!("first_part_{ending}"), over(da.elem_count() / moved), &args)?;
+        self.run(&format!("assemble_backward_first_{ending}"), over(da.elem_count() / moved), &args)?;
         if in_b == 0 {
             return Ok((da, None));
         }
         let db = self.map(&[images, height, width, in_b])?;
         let args = [dy.into(), (&db).into(), int(images * height * width), int(in_a), int(in_b)];
-        self.run(&format!("second_part_{ending}"), over(db.elem_count() / moved), &args)?;
+        self.run(&format!("assemble_backward_second_{ending}"), over(db.elem_count() / moved), &args)?;
         Ok((da, Some(db)))
     }
 

@@ -3,13 +3,13 @@
 use candle_core::{Result, Tensor};
 
 /// Rows and columns `offset, offset + 2, ...` of a map whose sides are even.
-pub(super) fn every_second(x: &Tensor, row: usize, column: usize) -> Result<Tensor> {
+pub(super) fn subsample(x: &Tensor, row: usize, column: usize) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
     x.reshape((b, c, h / 2, 2, w / 2, 2))?.narrow(3, row, 1)?.narrow(5, column, 1)?.reshape((b, c, h / 2, w / 2))
 }
 
-/// The inverse of [`every_second`]: zeros elsewhere.
-pub(super) fn spread(x: &Tensor, row: usize, column: usize) -> Result<Tensor> {
+/// The inverse of [`subsample`]: zeros elsewhere.
+pub(super) fn dilate(x: &Tensor, row: usize, column: usize) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
     let x = x.reshape((b, c, h, 1, w, 1))?;
     x.pad_with_zeros(3, row, 1 - row)?.pad_with_zeros(5, column, 1 - column)?.reshape((b, c, 2 * h, 2 * w))
@@ -28,14 +28,14 @@ pub(super) fn windows(x: &Tensor) -> Result<Vec<Tensor>> {
     let mut values = Vec::with_capacity(9);
     for dy in 0..3 {
         for dx in 0..3 {
-            values.push(every_second(&padded.narrow(2, dy / 2 * 2, h)?.narrow(3, dx / 2 * 2, w)?, dy % 2, dx % 2)?);
+            values.push(subsample(&padded.narrow(2, dy / 2 * 2, h)?.narrow(3, dx / 2 * 2, w)?, dy % 2, dx % 2)?);
         }
     }
     Ok(values)
 }
 
 /// What tap `(i, j)` of a 3x3 window reads for each of `rows x columns` results. Zeros stand around the map.
-pub(super) fn read_by_tap(x: &Tensor, stride: usize, [i, j]: [usize; 2], [rows, columns]: [usize; 2]) -> Result<Tensor> {
+pub(super) fn gather_tap(x: &Tensor, stride: usize, [i, j]: [usize; 2], [rows, columns]: [usize; 2]) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
     let padded = x.pad_with_zeros(2, 1, stride * rows + 1 - h)?.pad_with_zeros(3, 1, stride * columns + 1 - w)?;
     let steps = padded.narrow(2, i, stride * rows)?.narrow(3, j, stride * columns)?.contiguous()?;
@@ -43,7 +43,7 @@ pub(super) fn read_by_tap(x: &Tensor, stride: usize, [i, j]: [usize; 2], [rows, 
 }
 
 /// The opposite: what tap `(i, j)` gives to each pixel of a map of `h x w`.
-pub(super) fn given_by_tap(dy: &Tensor, stride: usize, [i, j]: [usize; 2], [h, w]: [usize; 2]) -> Result<Tensor> {
+pub(super) fn scatter_tap(dy: &Tensor, stride: usize, [i, j]: [usize; 2], [h, w]: [usize; 2]) -> Result<Tensor> {
     let (b, c, rows, columns) = dy.dims4()?;
     let steps = dy.reshape((b, c, rows, 1, columns, 1))?.pad_with_zeros(3, 0, stride - 1)?.pad_with_zeros(5, 0, stride - 1)?;
     let steps = steps.reshape((b, c, stride * rows, stride * columns))?;

@@ -75,49 +75,49 @@ __device__ inline void load_floats(const float* from, float (&to)[N]) {
 // Where a thread stands among rows and groups of N channels: each keeps its channels and passes over rows.
 // blockIdx.y counts tiles of at most 32 groups; results depend on shapes alone.
 template <int N>
-struct Place {
+struct ThreadPosition {
     int width, channel, row, rows;
-    bool on;
+    bool active;
 
-    __device__ Place(int channels) {
+    __device__ ThreadPosition(int channels) {
         int groups = channels / N;
         width = groups < 32 ? groups : 32;
         int group = blockIdx.y * width + threadIdx.x % width;
         rows = THREADS / width;
         row = threadIdx.x / width;
-        on = row < rows && group < groups;
+        active = row < rows && group < groups;
         channel = group * N;
     }
 };
 
-// Sums of v over the rows of a block arrive at the threads of row 0. Shared room: THREADS * N values.
+// Sums of v over the rows of a block arrive at the threads of row 0. Shared scratch: THREADS * N values.
 template <int N>
-__device__ inline void sum_rows(const Place<N>& place, float (&v)[N], float* room) {
+__device__ inline void sum_rows(const ThreadPosition<N>& position, float (&v)[N], float* scratch) {
     int half = 1;
-    while (half < place.rows) half *= 2;
+    while (half < position.rows) half *= 2;
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < N; k++) room[threadIdx.x * N + k] = v[k];
+    for (int k = 0; k < N; k++) scratch[threadIdx.x * N + k] = v[k];
     for (half /= 2; half > 0; half /= 2) {
         __syncthreads();
-        if (place.row < half && place.row + half < place.rows)
-            for (int k = 0; k < N; k++) room[threadIdx.x * N + k] += room[(threadIdx.x + half * place.width) * N + k];
+        if (position.row < half && position.row + half < position.rows)
+            for (int k = 0; k < N; k++) scratch[threadIdx.x * N + k] += scratch[(threadIdx.x + half * position.width) * N + k];
     }
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < N; k++) v[k] = room[threadIdx.x * N + k];
+    for (int k = 0; k < N; k++) v[k] = scratch[threadIdx.x * N + k];
 }
 
-// Sum of a value over a block, at every thread. Shared room: THREADS values.
-__device__ inline double sum_block(double v, double* room) {
+// Sum of a value over a block, at every thread. Shared scratch: THREADS values.
+__device__ inline double sum_block(double v, double* scratch) {
     __syncthreads();
-    room[threadIdx.x] = v;
+    scratch[threadIdx.x] = v;
     for (int half = THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
-        if (threadIdx.x < half) room[threadIdx.x] += room[threadIdx.x + half];
+        if (threadIdx.x < half) scratch[threadIdx.x] += scratch[threadIdx.x + half];
     }
     __syncthreads();
-    return room[0];
+    return scratch[0];
 }
 
 // Two kernels of one body: 16 bytes at a time where the channels allow, else value by value.

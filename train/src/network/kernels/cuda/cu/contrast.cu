@@ -24,14 +24,14 @@ __device__ inline void contrast(const float* units, int zeros, int n, int part, 
                                 double weight0, double weight1, double weight2, float factor0, float factor1, float factor2, int skip,
                                 float* gradients, double* values) {
     __shared__ float tile[TILE * W];
-    __shared__ double room[ROWS];
+    __shared__ double scratch[ROWS];
     int i = blockIdx.x * ROWS + threadIdx.x, from = blockIdx.y * part, to = from + part < n ? from + part : n;
-    bool on = i < n;
-    int of_ones = i >= zeros;
+    bool active = i < n;
+    int is_class1 = i >= zeros;
     float own[W], gradient[W];
 #pragma unroll
     for (int k = 0; k < W; k++) {
-        own[k] = on ? units[(i64)i * W + k] : 0.0f;
+        own[k] = active ? units[(i64)i * W + k] : 0.0f;
         gradient[k] = 0.0f;
     }
     double value = 0.0;
@@ -47,8 +47,8 @@ __device__ inline void contrast(const float* units, int zeros, int n, int part, 
 #pragma unroll
             for (int k = 0; k < W; k++) dot = fmaf(own[k], other[k], dot);
             int j = start + t;
-            bool same = of_ones == (j >= zeros);
-            float sign = same ? (of_ones ? sign1 : sign0) : sign2, factor = same ? (of_ones ? factor1 : factor0) : factor2;
+            bool same = is_class1 == (j >= zeros);
+            float sign = same ? (is_class1 ? sign1 : sign0) : sign2, factor = same ? (is_class1 ? factor1 : factor0) : factor2;
             float s = sign * dot * inverse_tau, e = expf(-fabsf(s)), cost = fmaxf(s, 0.0f) + log1pf(e);
             float slope = factor * sign * ((s > 0.0f ? 1.0f : e) / (1.0f + e));
             if (skip && i == j) cost = slope = 0.0f;
@@ -56,19 +56,19 @@ __device__ inline void contrast(const float* units, int zeros, int n, int part, 
 #pragma unroll
             for (int k = 0; k < W; k++) gradient[k] = fmaf(slope, other[k], gradient[k]);
         }
-        if (on) value += within * (of_ones ? weight1 : weight0) + (of_ones ? 0.0 : between * weight2);
+        if (active) value += within * (is_class1 ? weight1 : weight0) + (is_class1 ? 0.0 : between * weight2);
     }
-    if (on) {
+    if (active) {
 #pragma unroll
         for (int k = 0; k < W; k++) gradients[((i64)blockIdx.y * n + i) * W + k] = gradient[k];
     }
     __syncthreads();
-    room[threadIdx.x] = value;
+    scratch[threadIdx.x] = value;
     for (int half = ROWS / 2; half > 0; half /= 2) {
         __syncthreads();
-        if (threadIdx.x < half) room[threadIdx.x] += room[threadIdx.x + half];
+        if (threadIdx.x < half) scratch[threadIdx.x] += scratch[threadIdx.x + half];
     }
-    if (threadIdx.x == 0) values[(i64)blockIdx.y * gridDim.x + blockIdx.x] = room[0];
+    if (threadIdx.x == 0) values[(i64)blockIdx.y * gridDim.x + blockIdx.x] = scratch[0];
 }
 
 #define CONTRAST(W)                                                                                                                       \
@@ -85,7 +85,7 @@ CONTRAST(64)
 // Gradients at unit vectors, summed over parts and carried to the vectors themselves: what points along the vector is lost.
 // `index` holds no pixel twice.
 extern "C" __global__ void scatter_vectors(const float* units, const float* lengths, const float* gradients, int parts, const u32* index, i64 n,
-                                           int channels, int width, float share, float* dz) {
+                                           int channels, int width, float gradient_weight, float* dz) {
     EACH(i, n) {
         float along = 0.0f;
         for (int c = 0; c < channels; c++) {
@@ -96,7 +96,7 @@ extern "C" __global__ void scatter_vectors(const float* units, const float* leng
         }
         for (int c = 0; c < channels; c++) {
             float* to = dz + (i64)index[i] * channels + c;
-            *to = share * (*to - units[i * width + c] * along) / lengths[i];
+            *to = gradient_weight * (*to - units[i * width + c] * along) / lengths[i];
         }
     }
 }

@@ -56,7 +56,7 @@ __device__ inline void add(const MAP* a, const MAP* b, MAP* sum, i64 n) {
 }
 WIDE_AND_ONE(add, (const MAP* a, const MAP* b, MAP* sum, i64 n), (a, b, sum, n))
 
-// y += bias, in place.
+// y += bias, in position.
 extern "C" __global__ void add_bias(MAP* y, const float* bias, u32 rows, u32 channels) {
     EACH(i, rows * channels) narrow(widen(y[i]) + bias[i % channels], y[i]);
 }
@@ -84,7 +84,7 @@ WIDE_AND_ONE(assemble, (const MAP* a, const MAP* b, MAP* y, u32 images, u32 heig
 
 // The gradient of `assemble` at `a`: sums of 2x2 if doubled.
 template <int N>
-__device__ inline void first_part(const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled) {
+__device__ inline void assemble_backward_first(const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled) {
     u32 groups = in_a / N, all = in_a + in_b, rows = doubled ? height / 2 : height, columns = doubled ? width / 2 : width;
     EACH(i, images * rows * columns * groups) {
         u32 channel = i % groups * N, row = i / groups, column = row % columns, line = row / columns;
@@ -104,12 +104,12 @@ __device__ inline void first_part(const MAP* dy, MAP* da, u32 images, u32 height
         store<N>(sum, da + row * in_a + channel);
     }
 }
-WIDE_AND_ONE(first_part, (const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled),
+WIDE_AND_ONE(assemble_backward_first, (const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled),
              (dy, da, images, height, width, in_a, in_b, doubled))
 
 // The gradient of `assemble` at `b`.
 template <int N>
-__device__ inline void second_part(const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b) {
+__device__ inline void assemble_backward_second(const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b) {
     u32 groups = in_b / N;
     EACH(i, rows * groups) {
         u32 channel = i % groups * N, row = i / groups;
@@ -118,4 +118,4 @@ __device__ inline void second_part(const MAP* dy, MAP* db, u32 rows, u32 in_a, u
         store<N>(v, db + row * in_b + channel);
     }
 }
-WIDE_AND_ONE(second_part, (const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b), (dy, db, rows, in_a, in_b))
+WIDE_AND_ONE(assemble_backward_second, (const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b), (dy, db, rows, in_a, in_b))

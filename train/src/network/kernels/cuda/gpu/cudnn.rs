@@ -50,13 +50,13 @@ type Found = (Algorithm, usize, sys::cudnnMathType_t);
 
 impl Convolutions {
     /// For maps of this type.
-    pub fn new(cuda: &CudaDevice, map_type: DType, deterministic: bool) -> Result<Self> {
+    pub fn new(cuda: &CudaDevice, feature_dtype: DType, deterministic: bool) -> Result<Self> {
         let stream = cuda.cuda_stream();
         stream.context().bind_to_thread().map_err(Error::wrap)?;
         let handle = result::create_handle().map_err(Error::wrap)?;
         let dtype =
-            if map_type == DType::BF16 { sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { sys::cudnnDataType_t::CUDNN_DATA_FLOAT };
-        let rule = Rule { deterministic, full_f32: map_type != DType::BF16, workspace: WORKSPACE };
+            if feature_dtype == DType::BF16 { sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { sys::cudnnDataType_t::CUDNN_DATA_FLOAT };
+        let rule = Rule { deterministic, full_f32: feature_dtype != DType::BF16, workspace: WORKSPACE };
         let convolutions = Self { handle, cuda: cuda.clone(), dtype, rule, plans: HashMap::new(), workspace: None };
         // SAFETY: both are alive.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()).map_err(Error::wrap)? };
@@ -76,7 +76,7 @@ impl Convolutions {
             self.plans.insert(key, plan);
         }
         let Some(bytes) = self.plans[&key].as_ref().map(|plan| plan.workspace) else { return Ok(false) };
-        let workspace = self.room(bytes)?;
+        let workspace = self.reserve_workspace(bytes)?;
         if let Some(plan) = &self.plans[&key] {
             // SAFETY: as the caller says; the workspace is as large as the algorithm wants it.
             unsafe { launch(self.handle, plan, addresses.map(pointer), workspace)? };
@@ -85,17 +85,17 @@ impl Convolutions {
     }
 
     /// The address of a workspace of at least so many bytes.
-    fn room(&mut self, bytes: usize) -> Result<*mut c_void> {
+    fn reserve_workspace(&mut self, bytes: usize) -> Result<*mut c_void> {
         if bytes == 0 {
             return Ok(std::ptr::null_mut());
         }
-        if self.workspace.as_ref().is_none_or(|room| room.len() < bytes) {
+        if self.workspace.as_ref().is_none_or(|workspace| workspace.len() < bytes) {
             self.workspace = None;
             // SAFETY: cuDNN reads nothing from a workspace that it has not written there.
             self.workspace = Some(unsafe { self.cuda.alloc::<u8>(bytes)? });
         }
         let stream = self.cuda.cuda_stream();
-        let address = self.workspace.as_ref().map_or(0, |room| room.device_ptr(&stream).0);
+        let address = self.workspace.as_ref().map_or(0, |workspace| workspace.device_ptr(&stream).0);
         Ok(pointer(address))
     }
 
@@ -132,25 +132,25 @@ impl Convolutions {
                 Pass::Forward => self.search(
                     Algorithm::Forward,
                     |h, most, found, places| sys::cudnnGetConvolutionForwardAlgorithm_v7(h, x.0, w.0, c.0, y.0, most, found, places),
-                    |h, most, found, places, room, bytes| {
-                        sys::cudnnFindConvolutionForwardAlgorithmEx(h, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, room, bytes)
+                    |h, most, found, places, workspace, bytes| {
+                        sys::cudnnFindConvolutionForwardAlgorithmEx(h, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, workspace, bytes)
                     },
                 ),
                 Pass::Data => self.search(
                     Algorithm::Data,
                     |h, most, found, places| sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(h, w.0, y.0, c.0, x.0, most, found, places),
-                    |h, most, found, places, room, bytes| {
+                    |h, most, found, places, workspace, bytes| {
                         sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
-                            h, w.0, pw, y.0, py, c.0, x.0, px, most, found, places, room, bytes,
+                            h, w.0, pw, y.0, py, c.0, x.0, px, most, found, places, workspace, bytes,
                         )
                     },
                 ),
                 Pass::Filter => self.search(
                     Algorithm::Filter,
                     |h, most, found, places| sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(h, x.0, y.0, c.0, w.0, most, found, places),
-                    |h, most, found, places, room, bytes| {
+                    |h, most, found, places, workspace, bytes| {
                         sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
-                            h, x.0, px, y.0, py, c.0, w.0, pw, most, found, places, room, bytes,
+                            h, x.0, px, y.0, py, c.0, w.0, pw, most, found, places, workspace, bytes,
                         )
                     },
                 ),
@@ -166,9 +166,9 @@ impl Convolutions {
         by_trial: impl FnOnce(sys::cudnnHandle_t, i32, *mut i32, *mut C, *mut c_void, usize) -> sys::cudnnStatus_t,
     ) -> Result<Option<Found>> {
         let (rule, handle) = (self.rule, self.handle);
-        let room = self.room(if rule.deterministic { 0 } else { WORKSPACE })?;
+        let workspace = self.reserve_workspace(if rule.deterministic { 0 } else { WORKSPACE })?;
         let found = choose(rule, |most, found, places| {
-            if rule.deterministic { by_rules(handle, most, found, places) } else { by_trial(handle, most, found, places, room, WORKSPACE) }
+            if rule.deterministic { by_rules(handle, most, found, places) } else { by_trial(handle, most, found, places, workspace, WORKSPACE) }
         });
         Ok(unless_unsupported(found)?.map(|c| (name(c.algorithm()), c.workspace(), c.math())))
     }

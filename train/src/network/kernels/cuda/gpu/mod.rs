@@ -15,7 +15,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, com
 use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 use support::Context;
 
-use super::machine::{Geometry, Machine, Pass, Value};
+use super::machine::{Geometry, Machine, Pass, KernelArg};
 use super::source;
 use cudnn::Convolutions;
 use memory::Staging;
@@ -31,7 +31,7 @@ pub struct Gpu {
     device: Device,
     cuda: CudaDevice,
     stream: Arc<CudaStream>,
-    map_type: DType,
+    feature_dtype: DType,
     name: String,
     functions: HashMap<String, CudaFunction>,
     convolutions: Mutex<Convolutions>,
@@ -54,7 +54,7 @@ impl Gpu {
 
     /// Opens the GPU of this number for maps in f32 or bf16; `deterministic` takes only algorithms that give the same bits in
     /// every run.
-    pub fn new(ordinal: usize, map_type: DType, deterministic: bool) -> support::Result<Self> {
+    pub fn new(ordinal: usize, feature_dtype: DType, deterministic: bool) -> support::Result<Self> {
         let cuda = open(ordinal)?;
         let stream = cuda.cuda_stream();
         let context = stream.context();
@@ -62,17 +62,17 @@ impl Gpu {
             context.name().doing(|| "asking the GPU for its name")?,
             context.compute_capability().doing(|| "asking the GPU what it can do")?,
         );
-        if map_type == DType::BF16 && capability < BF16_SINCE {
+        if feature_dtype == DType::BF16 && capability < BF16_SINCE {
             support::bail!("{name} has compute capability {}.{}, which does not multiply bf16", capability.0, capability.1; hint: "use --set run.precision=f32");
         }
         memory::keep_freed(context).doing(|| "setting up the GPU's memory pool")?;
-        let functions = functions(context, map_type, capability)?;
-        let convolutions = Convolutions::new(&cuda, map_type, deterministic).doing(|| "opening cuDNN")?;
+        let functions = functions(context, feature_dtype, capability)?;
+        let convolutions = Convolutions::new(&cuda, feature_dtype, deterministic).doing(|| "opening cuDNN")?;
         Ok(Self {
             device: Device::Cuda(cuda.clone()),
             cuda,
             stream,
-            map_type,
+            feature_dtype,
             name,
             functions,
             convolutions: Mutex::new(convolutions),
@@ -96,9 +96,9 @@ fn open(ordinal: usize) -> support::Result<CudaDevice> {
 }
 
 /// Compiles every kernel for the GPU at hand.
-fn functions(context: &Arc<CudaContext>, map_type: DType, (major, minor): (i32, i32)) -> support::Result<HashMap<String, CudaFunction>> {
+fn functions(context: &Arc<CudaContext>, feature_dtype: DType, (major, minor): (i32, i32)) -> support::Result<HashMap<String, CudaFunction>> {
     let options = vec!["--std=c++17".into(), format!("--gpu-architecture=compute_{major}{minor}")];
-    let compiled = compile_ptx_with_opts(source::program(map_type), CompileOptions { options, ..CompileOptions::default() });
+    let compiled = compile_ptx_with_opts(source::program(feature_dtype), CompileOptions { options, ..CompileOptions::default() });
     let doing = || format!("compiling the CUDA kernels for compute capability {major}.{minor}");
     let hint = || "--set run.kernels=reference trains without them, slowly";
     let ptx = match compiled {
@@ -114,8 +114,8 @@ impl Machine for Gpu {
         &self.device
     }
 
-    fn map_type(&self) -> DType {
-        self.map_type
+    fn feature_dtype(&self) -> DType {
+        self.feature_dtype
     }
 
     fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -136,16 +136,16 @@ impl Machine for Gpu {
         self.staging.lock().expect("no thread has panicked here").upload(&self.cuda, tensor)
     }
 
-    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[Value]) -> Result<()> {
+    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[KernelArg]) -> Result<()> {
         let Some(function) = self.functions.get(kernel) else { bail!("there is no kernel {kernel}") };
         let mut builder = self.stream.launch_builder(function);
         for value in values {
             match value {
-                Value::Address(v) => builder.arg(v),
-                Value::Int(v) => builder.arg(v),
-                Value::Long(v) => builder.arg(v),
-                Value::Float(v) => builder.arg(v),
-                Value::Double(v) => builder.arg(v),
+                KernelArg::Address(v) => builder.arg(v),
+                KernelArg::Int(v) => builder.arg(v),
+                KernelArg::Long(v) => builder.arg(v),
+                KernelArg::Float(v) => builder.arg(v),
+                KernelArg::Double(v) => builder.arg(v),
             };
         }
         let config = LaunchConfig { grid_dim: (grid[0], grid[1], 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };

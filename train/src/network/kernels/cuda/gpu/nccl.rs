@@ -9,11 +9,11 @@ use candle_core::{DType, Error, Tensor};
 use support::{Context, Result};
 
 use super::{Gpu, memory};
-use crate::parallel::{Group, Participant, Rendezvous};
+use crate::parallel::{Communicator, Participant, Rendezvous};
 
 /// A GPU's way to the others.
 pub struct Nccl {
-    seat: Participant,
+    participant: Participant,
     communicator: sys::ncclComm_t,
     stream: Arc<CudaStream>,
 }
@@ -33,8 +33,8 @@ impl Nccl {
             .map_err(wrap)
             .doing(|| format!("bringing {} GPUs together by NCCL", gpus.len()))
             .hint(|| "libnccl must be on LD_LIBRARY_PATH; NCCL_DEBUG=INFO says more; --set run.devices=1 works without")?;
-        let ranks = Rendezvous::seats(gpus.len()).into_iter().zip(communicators).zip(gpus);
-        Ok(ranks.map(|((seat, communicator), gpu)| Self { seat, communicator, stream: gpu.stream.clone() }).collect())
+        let ranks = Rendezvous::participants(gpus.len()).into_iter().zip(communicators).zip(gpus);
+        Ok(ranks.map(|((participant, communicator), gpu)| Self { participant, communicator, stream: gpu.stream.clone() }).collect())
     }
 
     fn start(&self, tensor: &Tensor) -> candle_core::Result<()> {
@@ -52,22 +52,22 @@ impl Nccl {
     }
 }
 
-impl Group for Nccl {
+impl Communicator for Nccl {
     fn rank(&self) -> usize {
-        self.seat.rank()
+        self.participant.rank()
     }
 
     fn size(&self) -> usize {
-        self.seat.size()
+        self.participant.size()
     }
 
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> Result<()> {
-        self.seat.mean(numbers)
+    fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> Result<()> {
+        self.participant.mean(numbers)
     }
 
-    fn mean(&self, tensors: &[&Tensor]) -> Result<()> {
+    fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()> {
         // Whoever starts without the others would wait on the device for ever.
-        self.seat.exchange(Vec::new())?;
+        self.participant.exchange(Vec::new())?;
         self.stream.context().bind_to_thread().map_err(Error::wrap)?;
         group_start().map_err(wrap)?;
         let started = tensors.iter().try_for_each(|tensor| self.start(tensor));
@@ -76,11 +76,11 @@ impl Group for Nccl {
     }
 
     fn leave(&self) {
-        self.seat.leave();
+        self.participant.leave();
     }
 
     fn first_to_leave(&self) -> Option<usize> {
-        self.seat.first_to_leave()
+        self.participant.first_to_leave()
     }
 }
 

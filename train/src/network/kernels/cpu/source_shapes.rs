@@ -8,18 +8,18 @@ use super::tensors::{f32s, feature, shape};
 use crate::network::kernels::Source;
 
 /// Shapes of the maps that are read, and whether the first stands for one twice as high and wide.
-pub(super) struct Maps {
+pub(super) struct SourceShapes {
     /// The map that they stand for together.
     pub(super) whole: Shape,
     /// Each map.
     pub(super) parts: Vec<(Shape, bool)>,
 }
 
-impl Maps {
+impl SourceShapes {
     /// Those of a source.
     pub(super) fn of(source: Source) -> Result<Self> {
         match source {
-            Source::Map(x) => Ok(Self { whole: shape(x)?, parts: vec![(shape(x)?, false)] }),
+            Source::FeatureMap(x) => Ok(Self { whole: shape(x)?, parts: vec![(shape(x)?, false)] }),
             Source::Upsampled { small, skip } => {
                 let first = shape(small)?;
                 let skip = skip.map(shape).transpose()?;
@@ -59,7 +59,7 @@ impl Maps {
 /// The maps themselves, in the same order.
 fn tensors(source: Source<'_>) -> Vec<&Tensor> {
     match source {
-        Source::Map(x) => vec![x],
+        Source::FeatureMap(x) => vec![x],
         Source::Upsampled { small, skip } => [Some(small), skip].into_iter().flatten().collect(),
     }
 }
