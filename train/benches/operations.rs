@@ -1,8 +1,8 @@
-//! Every shape of operation that the default network has at batch 4, 256 x 256, against the roof of the machine: GFLOP/s beside
-//! those of a plain matrix product, GB/s beside those of a plain copy.
+//! Speed of every operation shape of the default network at batch 4, 256 x 256, beside the machine's peak: GFLOP/s beside those of a matrix
+//! product, GB/s beside those of a copy.
 //!
-//! `cargo bench -p train --bench operations [-- --precision bf16]`. GFLOP/s count the multiplications of the definition: forms that need fewer can
-//! be above the roof.
+//! `cargo bench -p train --bench operations [-- --precision bf16]`. GFLOP/s count the multiplications of the definition, so algorithms with
+//! fewer multiplications (Winograd) can exceed the peak.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use train::rng::CounterRng;
 const BATCH: usize = 4;
 const REPEATS: usize = 5;
 
-/// The shortest of some runs, in seconds.
+/// Returns the shortest of [`REPEATS`] runs after a warm-up run, in seconds.
 fn best(mut work: impl FnMut()) -> f64 {
     work();
     let once = |_| {
@@ -31,15 +31,15 @@ fn random(name: &str, shape: &[usize]) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// GFLOP/s of a plain matrix product on all threads.
-fn product_roof() -> f64 {
+/// Measures the GFLOP/s of a matrix product on all threads.
+fn peak_flops() -> f64 {
     let n = 1536;
     let (a, b) = (random("a", &[n, n]), random("b", &[n, n]));
     2e-9 * (n as f64).powi(3) / best(|| drop(a.matmul(&b).unwrap()))
 }
 
-/// GB/s, read and written, of a copy that no cache holds.
-fn copy_roof() -> f64 {
+/// Measures the GB/s, read plus written, of a copy larger than the caches.
+fn peak_bandwidth() -> f64 {
     use rayon::prelude::*;
     let n = 1 << 26;
     let (from, mut to) = (vec![1.0f32; n], vec![0.0f32; n]);
@@ -51,7 +51,7 @@ fn feature(kernels: &Cpu, name: &str, channels: usize, side: usize) -> Tensor {
     kernels.import_feature(&random(name, &[BATCH, channels, side, side])).unwrap()
 }
 
-/// Name, channels in and out, kernel, stride, side of the input, how often the network has it.
+/// Name, input channels, output channels, kernel, stride, input side in pixels, and number of occurrences in the network.
 const CONVOLUTIONS: [(&str, [usize; 6]); 16] = [
     ("encoder.conv1", [3, 64, 7, 2, 256, 1]),
     ("encoder.layer1", [64, 64, 3, 1, 64, 6]),
@@ -110,7 +110,7 @@ fn norms(kernels: &Cpu) {
             best(|| kernels.recycle(&kernels.norm(norm, &x, None, &moments).unwrap())),
             best(|| kernels.recycle(&kernels.norm_backward(norm, at, &dy).unwrap().dx)),
         ];
-        // Maps read and written: x; x and y; x and dy twice, and dx.
+        // Feature maps read and written: x for the moments; x and y forward; x and dy twice, and dx, backward.
         let gigabytes = [1.0, 2.0, 5.0].map(|maps| maps * 4e-9 * x.elem_count() as f64);
         let column = |i: usize| format!("{:.2} ({:.0})", seconds[i] * 1e3, gigabytes[i] / seconds[i]);
         println!(
@@ -128,7 +128,7 @@ fn main() {
     let kernels = if bf16 { Cpu::default().in_bf16(Unit::best().0) } else { Cpu::default() };
     let unit = kernels.bf16().map_or(String::new(), |unit| format!(", convolutions in bf16 on {}", unit.name()));
     println!("{} threads, {:?}{unit}", rayon::current_num_threads(), kernels.isa());
-    println!("roof: {:.0} GFLOP/s in a matrix product, {:.0} GB/s in a copy", product_roof(), copy_roof());
+    println!("peak: {:.0} GFLOP/s in a matrix product, {:.0} GB/s in a copy", peak_flops(), peak_bandwidth());
     convolutions(&kernels);
     norms(&kernels);
 }

@@ -1,29 +1,30 @@
-//! Averaged weights: an exponential moving average over the steps (Polyak and Juditsky, SIAM J. Control 1992; Tarvainen and
-//! Valpola, `NeurIPS` 2017). They are evaluated in place of weights that still jump; training never reads them.
+//! Averaged weights: an exponential moving average of the weights over the steps (Polyak and Juditsky, SIAM J. Control 1992; Tarvainen and
+//! Valpola, `NeurIPS` 2017). Evaluation uses them because they fluctuate less than the weights themselves; training never reads them.
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, bail};
 use rayon::prelude::*;
 
 use crate::network::Network;
 
-/// The average, as a network of its own. Its `BatchNorm` statistics have to be measured before it is used.
+/// Averaged weights as a network of their own. Its `BatchNorm` statistics have to be recomputed before it is evaluated.
 pub struct WeightAverage {
-    /// The network with averaged weights.
+    /// Network with averaged weights.
     pub network: Network,
-    /// Steps that went into it.
+    /// Number of steps in the average.
     pub steps: u64,
+    /// Asymptotic decay of the average, in [0, 1).
     decay: f64,
 }
 
 impl WeightAverage {
-    /// An average that starts as a copy of `network`; in the long run `decay` of the old average stays in each step.
+    /// Creates an average that starts as a copy of `network` and has the asymptotic decay `decay`.
     pub fn new(network: &Network, decay: f64) -> support::Result<Self> {
         let copy = Network::new(network.graph().clone(), &network.weights()?, network.kernels().clone())?;
         Ok(Self { network: copy, steps: 0, decay })
     }
 
-    /// Takes in the weights after a step. Early steps count more, so that the random start is soon forgotten: of the old
-    /// average `min(decay, (1 + t) / (10 + t))` stays in step t.
+    /// Updates the average with the weights after a step: `average = d average + (1 - d) weights`, with `d = min(decay, (1 + t) / (10 +
+    /// t))` in step t. The decay is smaller in early steps, so that the random initialisation is soon forgotten.
     pub fn update(&mut self, network: &Network) -> Result<()> {
         self.steps += 1;
         let t = self.steps as f64;
@@ -46,12 +47,12 @@ impl WeightAverage {
     }
 }
 
-/// `average = decay * average + (1 - decay) * now`, in place.
+/// In-place operation `average = decay * average + (1 - decay) * now`.
 struct Blend {
     decay: f32,
 }
 
-/// Values that one task handles.
+/// Number of values that one parallel task updates.
 const VALUES_PER_TASK: usize = 1 << 16;
 
 impl InplaceOp2 for Blend {

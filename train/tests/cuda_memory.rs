@@ -12,7 +12,7 @@ use half::vec::HalfBitsVecExt;
 use models::weights::Weights;
 use train::config::{Profile, RunConfig};
 use train::network::kernels::Kernels;
-use train::network::kernels::cuda::{Cuda, Geometry, Machine, Pass, KernelArg};
+use train::network::kernels::cuda::{Cuda, Geometry, KernelArg, Machine, Pass};
 use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer};
 

@@ -1,4 +1,4 @@
-//! The terms of the loss: one term, one file, one equation. Each returns its value and its gradient at the network's outputs.
+//! Terms of the loss, one equation per file. Each returns its value and its gradient at the network's outputs.
 
 mod blocks;
 mod contrast;
@@ -12,29 +12,29 @@ pub use cross_entropy::{cross_entropies, cross_entropy};
 
 use candle_core::{Result, Tensor};
 
-/// The label of a pixel that no term reads: what scribble maps call unlabelled.
+/// Label of unlabelled pixels, which no term of the loss reads.
 pub const IGNORE: u8 = crate::scribble::UNLABELLED;
 
-/// A term of the loss: its value, and its gradient at what it was computed from.
+/// Term of the loss: its value, and its gradient at the input.
 pub struct Term {
-    /// The value.
+    /// Value of the term, without the weight.
     pub value: f64,
-    /// Gradient, of the shape of the input.
+    /// Gradient, in the shape of the input.
     pub gradient: Tensor,
 }
 
-/// A value that may still be on its way from the device.
+/// Value of a loss that may still be computed asynchronously on the device.
 pub enum LossValue {
-    /// It is here.
+    /// Number in host memory.
     Host(f64),
-    /// It is a scalar (f64) of the device.
+    /// Scalar (f64) on the device.
     Device(Tensor),
-    /// A weighted sum.
+    /// Weighted sum of values.
     WeightedSum(Vec<(f64, LossValue)>),
 }
 
 impl LossValue {
-    /// The value; waits for the device.
+    /// Returns the value; waits for the device.
     pub fn read(&self) -> Result<f64> {
         match self {
             Self::Host(value) => Ok(*value),

@@ -1,4 +1,4 @@
-//! The reverse interpreter: gradients of every parameter from gradients at the output and at taps.
+//! Backward pass over the graph: gradients of every parameter from gradients at the output and at feature taps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,38 +8,46 @@ use kernels::Activation;
 use models::graph::{Conv, Depthwise, NodeId, Op};
 
 use super::Network;
-use super::forward::{Mode, Tape, Activations};
+use super::forward::{Activations, Mode, Tape};
 use super::kernels::SavedNorm;
-use super::schedule::FusedStep;
 use super::pooled_tensor::PooledTensor;
+use super::schedule::FusedStep;
 
-/// Gradients by parameter name, in the layout of the kernels.
+/// Gradients of one backward pass.
 pub struct Gradients {
-    /// Learned parameters.
+    /// Gradients of the learned parameters by name, in the layout of the kernels.
     pub parameters: BTreeMap<String, PooledTensor>,
-    /// At the image, `B C H W`, if it was asked for.
+    /// Gradient at the image, `B C H W`, if it was requested.
     pub image: Option<Tensor>,
 }
 
-/// A walk from the last node to the first.
+/// State of a backward pass, which visits the nodes from the last to the first.
 struct ReversePass<'a> {
     network: &'a Network,
     tape: &'a Tape,
     values: Activations,
     wants_image_gradient: bool,
-    /// Gradients that have at_nodes at nodes so far.
+    /// Gradient at each node's output, summed over the readers visited so far.
     at_nodes: Vec<Option<Arc<PooledTensor>>>,
     gradients: Gradients,
 }
 
 impl Network {
-    /// Gradients of `sum(output * output_gradient) + sum over taps (tap * dtap)`; all given as `B C H W`.
-    pub fn backward(&self, tape: &Tape, output_gradient: Option<&Tensor>, tap_gradients: &[(&str, Tensor)], wants_image_gradient: bool) -> Result<Gradients> {
+    /// Computes the gradients of `sum(output * output_gradient) + sum over taps (tap * tap_gradient)`; all tensors are `B C H W`.
+    ///
+    /// Fails on a tape of [`Mode::Eval`], which holds no activations, and on the name of an unknown feature tap.
+    pub fn backward(
+        &self,
+        tape: &Tape,
+        output_gradient: Option<&Tensor>,
+        tap_gradients: &[(&str, Tensor)],
+        wants_image_gradient: bool,
+    ) -> Result<Gradients> {
         self.reverse(tape, tape.values.clone(), output_gradient, tap_gradients, wants_image_gradient)
     }
 
-    /// The same, but every value goes as soon as no gradient reads it any more, and makes room for those to come: of the tape only
-    /// its moments are left.
+    /// Computes [`Network::backward`] and releases each activation after its last use, so that its memory serves the gradients to come.
+    /// Afterwards the tape holds only the statistics of the normalisations.
     pub fn backward_and_release(
         &self,
         tape: &mut Tape,
@@ -167,7 +175,8 @@ impl ReversePass<'_> {
         self.wants_image_gradient || !matches!(self.network.graph.node(id).op, Op::Input { .. })
     }
 
-    /// Through the normalisation `id`, whose result (after the addition of `residual` and the activation) is the value of `result`.
+    /// Backpropagates through normalisation `id`, whose output (after the residual addition and the activation) is the activation of node
+    /// `result`.
     fn norm(&mut self, id: NodeId, result: NodeId, (residual, activation): (Option<NodeId>, Activation), dy: &Tensor) -> Result<()> {
         let (network, tape, values) = (self.network, self.tape, &self.values);
         let input = network.graph.node(id).inputs[0];

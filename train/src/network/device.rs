@@ -1,4 +1,4 @@
-//! Which kernels run a network.
+//! Selection of devices and kernels for a run.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::kernels::{Cpu, Kernels, Reference, Unit};
 use crate::config::{DeviceChoice, KernelChoice, Precision, RunSettings};
 use crate::parallel::{Communicator, SingleRank};
 
-/// What decides which kernels run a network.
+/// Settings that select the kernels of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelSelection {
     device: DeviceChoice,
@@ -19,7 +19,7 @@ pub struct KernelSelection {
     deterministic: bool,
 }
 
-/// For predictions from finished weights: in f32.
+/// Selects fast f32 kernels, as predictions from trained weights use them.
 impl From<DeviceChoice> for KernelSelection {
     fn from(device: DeviceChoice) -> Self {
         Self { device, precision: Precision::F32, kernels: KernelChoice::Fast, deterministic: false }
@@ -40,7 +40,9 @@ pub struct Rank {
     pub communicator: Arc<dyn Communicator>,
 }
 
-/// The devices of a run: one, or `run.devices` GPUs.
+/// Opens the devices of a run, one rank for each: a single device, or `run.devices` GPUs.
+///
+/// Fails if there are fewer devices than requested, or if the processor is asked for more than one.
 pub fn ranks(run: &RunSettings) -> Result<Vec<Rank>> {
     if run.devices == 1 {
         return Ok(vec![Rank { kernels: kernels(run)?, communicator: Arc::new(SingleRank) }]);
@@ -52,8 +54,10 @@ pub fn ranks(run: &RunSettings) -> Result<Vec<Rank>> {
     multi_gpu::ranks(choice, run.devices)
 }
 
-/// The kernels for a device. `auto` takes a GPU if this program was built for one and one is there; asked for by name and
-/// not there, it is an error. So is a precision that the device or the kernels do not have.
+/// Opens the kernels for a device. `auto` takes a GPU if this program was built with the feature `cuda` and a GPU is available, else the
+/// processor.
+///
+/// Fails if a device that was requested by name is missing, or if the device or the kernels do not support the precision.
 pub fn kernels(choice: impl Into<KernelSelection>) -> Result<Arc<dyn Kernels>> {
     let choice = choice.into();
     if choice.kernels == KernelChoice::Reference && choice.precision == Precision::Bf16 {
@@ -81,7 +85,7 @@ fn cpu(choice: KernelSelection) -> Arc<dyn Kernels> {
     Arc::new(cpu)
 }
 
-/// The best unit that passes its test.
+/// Returns the fastest bf16 unit of the processor that passes its self-test.
 fn bf16_unit() -> Unit {
     let (unit, wrong) = Unit::best();
     for wrong in wrong {
@@ -104,7 +108,7 @@ fn reference(device: Device, name: &str) -> Arc<dyn Kernels> {
 #[cfg(feature = "cuda")]
 mod cuda {
     use super::super::kernels::cuda::{Cuda, Gpu, self_check};
-    use super::{Arc, KernelSelection, DType, Device, KernelChoice, Kernels, Precision, Result};
+    use super::{Arc, DType, Device, KernelChoice, KernelSelection, Kernels, Precision, Result};
     use support::Context;
 
     pub fn is_available() -> bool {
@@ -119,7 +123,7 @@ mod cuda {
         Ok(fused(choice, 0)?)
     }
 
-    /// The fast kernels of the GPU of this number, tried out.
+    /// Opens the fused kernels on GPU `ordinal`, and checks them against the reference.
     pub fn fused(choice: KernelSelection, ordinal: usize) -> Result<Arc<Cuda<Gpu>>> {
         let bf16 = match choice.precision {
             Precision::Auto => Gpu::has_bf16(ordinal)?,
@@ -185,7 +189,7 @@ mod tests {
     use crate::config::Profile;
 
     #[test]
-    fn what_cannot_be_had_is_an_error_with_a_hint() {
+    fn a_precision_that_the_kernels_lack_is_an_error_with_a_hint() {
         let cpu = KernelSelection::from(DeviceChoice::Cpu);
         let choice = KernelSelection { precision: Precision::Bf16, kernels: KernelChoice::Reference, ..cpu };
         let Err(error) = kernels(choice) else { panic!("{choice:?}") };
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn several_devices_that_are_not_there_are_an_error_with_a_hint() {
+    fn missing_devices_are_an_error_with_a_hint() {
         let mut run = Profile::Scratch.config().run;
         run.devices = 2;
         let mut message = |device| {

@@ -1,4 +1,4 @@
-//! The forward interpreter, and the tape it leaves for the reverse pass.
+//! Forward pass over the graph, which records a tape of activations for the backward pass.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,21 +9,21 @@ use models::graph::{NodeId, Op};
 
 use super::Network;
 use super::kernels::{Moments, Norm, Source};
-use super::schedule::FusedStep;
 use super::pooled_tensor::PooledTensor;
+use super::schedule::FusedStep;
 
-/// Whose statistics batch normalisation uses, and whether values are kept for a reverse pass.
+/// Source of the statistics of batch normalisation, and whether activations are kept for a backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The batch's own statistics; a tape is kept.
+    /// Batch statistics; activations are kept.
     Train,
-    /// Running statistics; a tape is kept.
+    /// Running statistics; activations are kept, so that gradients flow through fixed statistics.
     Frozen,
-    /// Running statistics; nothing is kept.
+    /// Running statistics; each activation is freed after its last use.
     Eval,
 }
 
-/// Activations of nodes that are kept.
+/// Activations by node; none where a node is fused into another one, or where its activation was released.
 #[derive(Clone, Default)]
 pub(super) struct Activations(Vec<Option<Arc<PooledTensor>>>);
 
@@ -32,21 +32,23 @@ impl Activations {
         self.0[id.0].as_ref().unwrap_or_else(|| panic!("the value of node {} was kept", id.0))
     }
 
-    /// What a convolution reads in this step.
+    /// Returns the input of a convolution: one feature map, or an upsampled one with its skip connection.
     pub(super) fn source(&self, input: NodeId, step: FusedStep) -> Source<'_> {
         match step {
-            FusedStep::UpsampledConv { small, skip } => Source::Upsampled { small: self.value(small), skip: skip.map(|skip| self.value(skip)) },
+            FusedStep::UpsampledConv { small, skip } => {
+                Source::Upsampled { small: self.value(small), skip: skip.map(|skip| self.value(skip)) }
+            }
             _ => Source::FeatureMap(self.value(input)),
         }
     }
 
-    /// Lets the values go that `done` says so of.
+    /// Releases the activations of the nodes for which `done` returns true.
     pub(super) fn release(&mut self, done: impl Fn(usize) -> bool) {
         self.0.iter_mut().enumerate().filter(|(id, _)| done(*id)).for_each(|(_, value)| *value = None);
     }
 }
 
-/// Activations of a forward pass.
+/// Tape of a forward pass: activations, and the statistics that each normalisation used.
 pub struct Tape {
     pub(super) values: Activations,
     pub(super) moments: BTreeMap<NodeId, Moments>,
@@ -55,12 +57,12 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// Statistics of the batch at each normalisation; empty unless the mode was [`Mode::Train`].
+    /// Iterates over the batch statistics of each normalisation; empty unless the mode was [`Mode::Train`].
     pub fn moments(&self) -> impl Iterator<Item = (&NodeId, &Moments)> {
         self.moments.iter().filter(|_| self.mode == Mode::Train)
     }
 
-    /// Pixels over which the statistics of this normalisation were taken.
+    /// Returns the number of pixels over which the statistics of normalisation `id` were taken, `B * H * W`.
     pub(super) fn pixels(&self, id: NodeId) -> usize {
         self.pixels[&id]
     }
@@ -71,7 +73,7 @@ impl Tape {
 }
 
 impl Network {
-    /// Runs `image` (`B C H W`) through the graph.
+    /// Runs `image` (`B C H W`) through the graph and returns the tape.
     pub fn forward(&self, image: &Tensor, mode: Mode) -> Result<Tape> {
         let n = self.graph.nodes.len();
         let values = Activations(vec![None; n]);
@@ -89,12 +91,12 @@ impl Network {
         Ok(tape)
     }
 
-    /// The graph's result, `B C H W`.
+    /// Returns the output of the graph, `B C H W`.
     pub fn output(&self, tape: &Tape) -> Result<Tensor> {
         self.kernels.export_feature(tape.value(self.graph.output))
     }
 
-    /// A tap's value, `B C H W`.
+    /// Returns the activation at a feature tap, `B C H W`.
     pub fn feature_tap(&self, tape: &Tape, name: &str) -> Result<Tensor> {
         let Some(id) = self.graph.tap(name) else { bail!("the network has no tap {name:?}") };
         self.kernels.export_feature(tape.value(id))

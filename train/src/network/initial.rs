@@ -1,14 +1,14 @@
-//! Weights to start from when no trained ones are at hand.
+//! Random initialisation of network parameters.
 
 use models::graph::{Graph, Parameter, Role};
 use models::weights::{Array, Weights};
 
 use crate::rng::CounterRng;
 
-/// Random weights: encoder as in torchvision (Kaiming normal, fan out), decoder as in `PyTorch`'s default
-/// (Kaiming uniform, a = sqrt 5), heads and projections Xavier uniform; normalisations start as the identity.
+/// Initialises every parameter of `graph`: encoder convolutions as in torchvision (Kaiming normal, fan out), decoder convolutions as in
+/// `PyTorch`'s default (Kaiming uniform, a = sqrt 5), heads and projections Xavier uniform; normalisations start as the identity.
 ///
-/// Each value depends on the seed and its parameter's name alone.
+/// Each value depends on the seed and on the name of its parameter alone.
 pub fn initial_weights(graph: &Graph, seed: u64) -> Weights {
     graph.parameters().into_iter().map(|parameter| (parameter.name.clone(), initial(&parameter, seed))).collect()
 }

@@ -1,4 +1,4 @@
-//! A tensor whose memory goes back to its kernels when nothing needs it any more.
+//! A tensor whose memory returns to the buffer pool of its kernels when it is dropped.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use candle_core::Tensor;
 
 use super::kernels::Kernels;
 
-/// A result of kernels. Its memory is used again as soon as it is dropped, so no copy of the tensor inside may outlive it.
+/// Result of a kernel that owns its memory. [`Kernels::recycle`] reuses the memory as soon as this value is dropped, so no clone of the
+/// tensor inside may outlive it.
 pub struct PooledTensor {
     tensor: Tensor,
     kernels: Arc<dyn Kernels>,

@@ -1,28 +1,28 @@
-//! What can be known before any value is: which nodes are computed together, and when values may go.
+//! Static schedule of a graph: operations that are fused into one kernel call, and the lifetime of each activation.
 
 use kernels::Activation;
 use models::graph::{Conv, Graph, NodeId, Op};
 
-/// What a node does once the nodes that it absorbs are part of it.
+/// Operation of a node after fusion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FusedStep {
-    /// Its own operation.
+    /// The node's own operation.
     Unfused,
-    /// Nothing: the node that reads it computes it along the way.
+    /// No operation, because the node's only reader computes it.
     Absorbed,
-    /// An activation with the normalisation before it and the map that was added between the two.
+    /// Activation fused with the normalisation before it, and with the residual that is added between the two.
     NormActivation { norm: NodeId, residual: Option<NodeId>, activation: Activation },
-    /// A convolution of an upsampled map and the channels that were put behind it.
+    /// Convolution fused with the nearest-neighbour upsampling of its input and the concatenation of a skip connection.
     UpsampledConv { small: NodeId, skip: Option<NodeId> },
 }
 
-/// Steps of a graph's nodes, and the life of their values.
+/// Fused operation of every node, and the lifetimes of the activations.
 pub(super) struct Schedule {
-    /// One for each node.
+    /// Fused operation of each node.
     pub steps: Vec<FusedStep>,
-    /// The last node that reads each value; `usize::MAX` for outputs and taps, which stay.
+    /// Last node that reads each activation in the forward pass; `usize::MAX` for outputs and feature taps, which are never released.
     pub last_use: Vec<usize>,
-    /// The first node whose gradient reads each value, the last that the reverse pass comes to; none where no gradient does.
+    /// First node, hence the last one in the backward pass, whose gradient reads each activation; none if no gradient reads it.
     pub last_gradient_use: Vec<Option<usize>>,
 }
 
@@ -60,8 +60,14 @@ impl Schedule {
     }
 }
 
-/// An activation of a normalisation, or of the sum of one with something else, when nobody else reads what lies between.
-fn norm_activation(graph: &Graph, activation: Activation, input: NodeId, has_one_reader: &impl Fn(NodeId) -> bool) -> (FusedStep, Vec<NodeId>) {
+/// Fuses an activation with the normalisation before it, optionally through a residual addition, if no other node reads the intermediate
+/// results.
+fn norm_activation(
+    graph: &Graph,
+    activation: Activation,
+    input: NodeId,
+    has_one_reader: &impl Fn(NodeId) -> bool,
+) -> (FusedStep, Vec<NodeId>) {
     let is_norm = |id: NodeId| matches!(graph.node(id).op, Op::BatchNorm { .. }) && has_one_reader(id);
     if is_norm(input) {
         return (FusedStep::NormActivation { norm: input, residual: None, activation }, vec![input]);
@@ -77,7 +83,7 @@ fn norm_activation(graph: &Graph, activation: Activation, input: NodeId, has_one
     (FusedStep::Unfused, Vec::new())
 }
 
-/// A convolution of an upsampled map, with or without a second map behind it, when nobody else reads those.
+/// Fuses a 3x3 convolution of stride 1 with upsampling and concatenation of its input, if no other node reads the intermediate results.
 fn upsampled_conv(graph: &Graph, conv: &Conv, input: NodeId, has_one_reader: &impl Fn(NodeId) -> bool) -> (FusedStep, Vec<NodeId>) {
     let small = |id: NodeId| (graph.node(id).op == Op::Upsample && has_one_reader(id)).then(|| graph.node(id).inputs[0]);
     if conv.kernel != 3 || conv.stride != 1 {
@@ -95,7 +101,7 @@ fn upsampled_conv(graph: &Graph, conv: &Conv, input: NodeId, has_one_reader: &im
     (FusedStep::Unfused, Vec::new())
 }
 
-/// The values that a step reads, and whether its gradient reads them too.
+/// Returns the activations that a fused operation reads, and whether its gradient reads them too.
 fn reads(graph: &Graph, id: NodeId, step: FusedStep) -> Vec<(NodeId, bool)> {
     match step {
         FusedStep::Absorbed => Vec::new(),
@@ -108,7 +114,7 @@ fn reads(graph: &Graph, id: NodeId, step: FusedStep) -> Vec<(NodeId, bool)> {
     }
 }
 
-/// Whether an operation's gradient needs what went in.
+/// Reports whether the gradient of an operation reads its input.
 fn gradient_reads_input(op: &Op) -> bool {
     match op {
         Op::Conv(_) | Op::Depthwise(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
@@ -124,7 +130,7 @@ fn gradient_reads_input(op: &Op) -> bool {
     }
 }
 
-/// Whether an operation's gradient needs what came out.
+/// Reports whether the gradient of an operation reads its output.
 fn gradient_reads_output(op: &Op) -> bool {
     match op {
         Op::Relu | Op::Relu6 | Op::MaxPool => true,

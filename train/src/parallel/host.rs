@@ -1,4 +1,4 @@
-//! Ranks that meet in memory: what tests use where GPUs have NCCL.
+//! Communicator over host memory, for ranks on the processor; GPUs use NCCL.
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, bail};
 use half::bf16;
@@ -6,11 +6,11 @@ use support::Result;
 
 use super::{Communicator, Participant, Rendezvous};
 
-/// A rank whose tensors lie in memory. Sums are in f64 and in the order of ranks, and each mean is rounded once.
+/// Communicator of a rank whose tensors are in host memory. Sums are in f64 and in rank order, and each mean is rounded once.
 pub struct HostCommunicator(Participant);
 
 impl HostCommunicator {
-    /// So many ranks, in their order.
+    /// Creates the communicators of `size` ranks, in rank order.
     pub fn ranks(size: usize) -> Vec<Self> {
         Rendezvous::participants(size).into_iter().map(Self).collect()
     }
@@ -26,7 +26,7 @@ impl Communicator for HostCommunicator {
     }
 
     fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> Result<()> {
-        self.0.mean(numbers)
+        self.0.all_reduce_mean(numbers)
     }
 
     fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()> {
@@ -35,7 +35,7 @@ impl Communicator for HostCommunicator {
             assert!(matches!(tensor.device(), Device::Cpu) && tensor.is_contiguous(), "tensors in memory, as they lie");
             numbers.extend(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
         }
-        self.0.mean(&mut numbers)?;
+        self.0.all_reduce_mean(&mut numbers)?;
         let mut rest = numbers.as_slice();
         for tensor in tensors {
             let (values, behind) = rest.split_at(tensor.elem_count());
@@ -54,7 +54,7 @@ impl Communicator for HostCommunicator {
     }
 }
 
-/// Puts these values in place of a tensor's.
+/// In-place operation that overwrites a tensor with these values, rounded to its type.
 struct Overwrite<'a>(&'a [f64]);
 
 impl InplaceOp1 for Overwrite<'_> {

@@ -1,13 +1,13 @@
-//! Where ranks wait for each other: everyone brings numbers, and everyone gets those of all.
+//! Rendezvous of threads: all-gather and all-reduce of numbers in host memory, with a barrier that fails when a rank leaves.
 
 use std::sync::{Arc, Condvar, Mutex};
 
 use support::{Result, bail};
 
-/// What each rank brought, in their order.
+/// Contributions of all ranks, in rank order.
 type Contributions = Arc<Vec<Vec<f64>>>;
 
-/// A place for so many ranks, used again and again.
+/// Reusable barrier of a fixed number of ranks, with their contributions.
 pub struct Rendezvous {
     state: Mutex<State>,
     changed: Condvar,
@@ -15,14 +15,14 @@ pub struct Rendezvous {
 
 struct State {
     contributions: Vec<Option<Vec<f64>>>,
-    /// Of the last round that all came to.
+    /// Contributions of the last complete round.
     last: Contributions,
     rounds: u64,
-    /// The first that left.
+    /// Rank that left first.
     left: Option<usize>,
 }
 
-/// A rank's participant at a rendezvous. To drop it is to leave.
+/// Handle of one rank. The rank leaves when its handle is dropped.
 pub struct Participant {
     rendezvous: Arc<Rendezvous>,
     rank: usize,
@@ -30,7 +30,7 @@ pub struct Participant {
 }
 
 impl Rendezvous {
-    /// Seats for `size` ranks, in their order.
+    /// Creates the handles of `size` ranks, in rank order.
     pub fn participants(size: usize) -> Vec<Participant> {
         let state = State { contributions: vec![None; size], last: Arc::default(), rounds: 0, left: None };
         let rendezvous = Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() });
@@ -39,18 +39,18 @@ impl Rendezvous {
 }
 
 impl Participant {
-    /// Which rank sits here.
+    /// Returns the number of this rank, from 0 on.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
-    /// How many there are.
+    /// Returns the number of ranks.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Waits until every rank has come; what they brought. An error if one has left.
-    pub fn exchange(&self, contribution: Vec<f64>) -> Result<Contributions> {
+    /// Waits until every rank has contributed, and returns all contributions. Fails if a rank has left.
+    pub fn all_gather(&self, contribution: Vec<f64>) -> Result<Contributions> {
         let mut state = self.rendezvous.state.lock().expect("nothing panics while it is held");
         let round = state.rounds;
         state.contributions[self.rank] = Some(contribution);
@@ -68,23 +68,23 @@ impl Participant {
         Ok(state.last.clone())
     }
 
-    /// Each number's mean over the ranks, summed in their order.
-    pub fn mean(&self, numbers: &mut [f64]) -> Result<()> {
-        let contributions = self.exchange(numbers.to_vec())?;
+    /// Replaces each number by its mean over the ranks, summed in rank order.
+    pub fn all_reduce_mean(&self, numbers: &mut [f64]) -> Result<()> {
+        let contributions = self.all_gather(numbers.to_vec())?;
         for (i, number) in numbers.iter_mut().enumerate() {
             *number = contributions.iter().map(|contribution| contribution[i]).sum::<f64>() / self.size as f64;
         }
         Ok(())
     }
 
-    /// Comes to no rendezvous any more: who waits gets an error.
+    /// Leaves the rendezvous: ranks that wait for this one get an error.
     pub fn leave(&self) {
         let mut state = self.rendezvous.state.lock().expect("nothing panics while it is held");
         state.left.get_or_insert(self.rank);
         self.rendezvous.changed.notify_all();
     }
 
-    /// The rank that left first, if one did.
+    /// Returns the rank that left first, if one has left.
     pub fn first_to_leave(&self) -> Option<usize> {
         self.rendezvous.state.lock().expect("nothing panics while it is held").left
     }
@@ -101,14 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everyone_gets_the_same_mean_in_every_round() {
+    fn all_ranks_get_the_same_mean_in_every_round() {
         let handles: Vec<_> = Rendezvous::participants(3)
             .into_iter()
             .map(|participant| {
                 std::thread::spawn(move || {
                     let round = |k: u32| {
                         let mut numbers = [f64::from(k) + participant.rank() as f64, 0.1 * f64::from(k)];
-                        participant.mean(&mut numbers).map(|()| numbers)
+                        participant.all_reduce_mean(&mut numbers).map(|()| numbers)
                     };
                     (0..200).map(round).collect::<Result<Vec<_>>>().unwrap()
                 })
@@ -120,10 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_one_that_has_left_gets_an_error() {
+    fn a_rank_that_waits_for_one_that_has_left_gets_an_error() {
         let mut participants = Rendezvous::participants(2);
         let (second, first) = (participants.pop().unwrap(), participants.pop().unwrap());
-        let waits = std::thread::spawn(move || first.exchange(vec![1.0]).map(|_| ()));
+        let waits = std::thread::spawn(move || first.all_gather(vec![1.0]).map(|_| ()));
         drop(second);
         let error = waits.join().unwrap().unwrap_err();
         assert!(error.to_string().contains("device 1"), "{error}");

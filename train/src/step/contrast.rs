@@ -1,4 +1,4 @@
-//! The contrastive terms of a step: which vectors have labels, what a head's term is, and the head's own update.
+//! Contrastive terms of a step: labels of the vectors, the term of a projection head, and the update of the head.
 
 use candle_core::Tensor;
 use support::Result;
@@ -11,10 +11,10 @@ use crate::network::Mode;
 use crate::rng::CounterRng;
 
 impl Trainer {
-    /// The contrastive term of a head: its value, the gradient at the tap; the head itself is updated.
+    /// Computes the contrastive term of head `i` and updates the head. Returns the value and the gradient at the feature tap.
     ///
-    /// Where too few vectors have labels (on every rank), the term is 0 and the head stays as it is: its first step is the first with
-    /// a term.
+    /// If no rank has a group with enough labelled vectors, the term is 0 and the head is not stepped: its step counter starts with its
+    /// first term.
     pub(super) fn contrast(
         &mut self,
         i: usize,
@@ -41,7 +41,7 @@ impl Trainer {
         let sampling = Sampling { max_per_class: method.max_per_class, scope: method.scope };
         let mut tape = head.network.forward(tap, Mode::Train)?;
         let (kernels, z) = (head.network.kernels(), head.network.output(&tape)?);
-        // A rank without a term goes along with those that have one: its labels are all dropped, and its gradient is 0.
+        // A rank without a group runs the same calls as the others: its labels are all dropped, and its gradient is 0.
         let (value, gradient) = contrast_on(&**kernels, &contrast, &z, &labels, sampling, head.term.weight, rng)?;
         let gradients = head.network.backward_and_release(&mut tape, Some(&gradient), &[], true)?;
         average_gradients(&*self.communicator, &gradients, &tape)?;
@@ -51,7 +51,7 @@ impl Trainer {
     }
 }
 
-/// Labels of the vectors that a contrastive term reads: scribbles, then pseudo-labels, gathered to blocks.
+/// Returns the labels of the vectors, block by block: scribbles take precedence over pseudo-labels.
 fn contrast_labels(source: LabelSource, rule: BlockRule, scribble: &[u8], pseudo: &[u8], [b, h, w]: [usize; 3], delta: usize) -> Vec<u8> {
     let labels: Vec<u8> = match source {
         LabelSource::ScribbleOnly => scribble.to_vec(),
@@ -67,7 +67,7 @@ fn contrast_labels(source: LabelSource, rule: BlockRule, scribble: &[u8], pseudo
     }
 }
 
-/// Takes the labels from groups of `group` vectors that have fewer than `least` of a class; whether any group is left.
+/// Ignores groups of `group` vectors that have fewer than `least` vectors of a class. Reports whether any group remains.
 fn drop_small_groups(labels: &mut [u8], group: usize, least: usize) -> bool {
     let mut any = false;
     for labels in labels.chunks_mut(group) {

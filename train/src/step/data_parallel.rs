@@ -1,4 +1,4 @@
-//! What a step does differently where there are several ranks.
+//! Data parallelism of a step: replicas of the trainer, and means of gradients, statistics and losses over the ranks.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::optimizer::RAdam;
 use crate::parallel::{Communicator, SingleRank};
 
 impl Trainer {
-    /// The same weights and the same state of the optimiser on another device; without averaged weights, which one device keeps.
+    /// Copies weights and optimiser state to another device. The copy has no averaged weights, because only rank 0 maintains them.
     pub fn replica(&self, kernels: &Arc<dyn Kernels>) -> Result<Self> {
         let copy = |network: &Network| Network::new(network.graph().clone(), &network.weights()?, kernels.clone());
         let (network, mut heads, mut optimizer) = (copy(&self.network)?, Vec::new(), RAdam::default());
@@ -25,19 +25,19 @@ impl Trainer {
         Ok(Self { network, heads, optimizer, average: None, config: self.config.clone(), communicator: Arc::new(SingleRank) })
     }
 
-    /// Which rank of how many this is.
+    /// Returns the rank of this trainer and the number of ranks.
     pub fn rank_and_size(&self) -> (usize, usize) {
         (self.communicator.rank(), self.communicator.size())
     }
 
-    /// From now on, steps are those of all ranks of a group together.
+    /// Joins the ranks of `communicator`: each later step is a collective operation of all ranks.
     pub fn join(&mut self, communicator: Arc<dyn Communicator>) {
         self.communicator = communicator;
     }
 }
 
 impl Losses {
-    /// The means over the ranks of a group.
+    /// Returns the means of all values over the ranks.
     pub(super) fn mean_over(mut self, communicator: &dyn Communicator) -> Result<Self> {
         let mut numbers = vec![self.scribble, self.pseudo, self.total];
         numbers.extend(self.contrast.iter().map(|(_, value)| *value));
@@ -48,7 +48,7 @@ impl Losses {
     }
 }
 
-/// Gradients, and the statistics that running ones follow, become means over the ranks.
+/// Replaces gradients and batch statistics by their means over the ranks (all-reduce).
 pub(super) fn average_gradients(communicator: &dyn Communicator, gradients: &Gradients, tape: &Tape) -> Result<()> {
     if communicator.size() == 1 {
         return Ok(());

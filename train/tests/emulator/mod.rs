@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
 use libloading::Library;
 use train::network::kernels::cuda::source;
-use train::network::kernels::cuda::{Geometry, Machine, Pass, KernelArg};
+use train::network::kernels::cuda::{Geometry, KernelArg, Machine, Pass};
 
 /// One kernel runs at a time: the fibres of its threads share what is global.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

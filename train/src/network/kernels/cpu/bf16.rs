@@ -1,4 +1,4 @@
-//! Convolutions with bf16 operands, where the precision and the shape allow.
+//! Convolutions with bf16 operands, for the precisions and shapes that support them.
 
 use candle_core::{Result, Tensor};
 use kernels::bf16::{self, Bf16Convolution, Unit};
@@ -11,20 +11,19 @@ use super::tensors::{f32s, tensor};
 use crate::network::kernels::{ConvGradients, Source};
 
 impl Cpu {
-    /// The same kernels, with bf16 operands in the convolutions that [`bf16::pays`] for.
-    ///
-    /// `unit` must be among [`Unit::available`].
+    /// Rounds the operands to bf16 in the convolutions for which [`bf16::pays`] returns true; sums stay f32.
     #[must_use]
     pub fn in_bf16(self, unit: Unit) -> Self {
         assert!(Unit::available().contains(&unit), "this processor has no {unit:?}");
         Self { bf16: Some(unit), ..self }
     }
 
-    /// What multiplies bf16 values, if anything does.
+    /// Returns the unit that multiplies bf16 values, if convolutions use bf16.
     pub fn bf16(&self) -> Option<Unit> {
         self.bf16
     }
 
+    /// Returns the bf16 form of a convolution if the precision and the shape allow it.
     pub(super) fn bf16_convolution(&self, conv: &Conv, geometry: Geometry) -> Option<Bf16Convolution<'_>> {
         let unit = self.bf16.filter(|_| bf16::pays(conv))?;
         let (pool, scratch, room) = (&self.pool, &self.scratch, bf16::ROOM);

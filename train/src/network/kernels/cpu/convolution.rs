@@ -1,4 +1,4 @@
-//! Convolutions: which form runs, and what goes in and comes out.
+//! Dense convolutions: selection of the algorithm (bf16, Winograd, im2col or gather), and conversion of its operands.
 
 use candle_core::{Result, Tensor};
 use kernels::epilogue::Epilogue;
@@ -21,6 +21,7 @@ fn geometry(conv: &Conv, x: Shape) -> Geometry {
 }
 
 impl Cpu {
+    /// Returns the Winograd form of a convolution if its shape and its channel counts (multiples of 16) allow it.
     fn winograd(&self, conv: &Conv, geometry: &Geometry, shapes: &SourceShapes) -> Option<Winograd<'_>> {
         let grid = geometry.grid();
         let whole = shapes.parts.iter().all(|(shape, _)| shape.channels.is_multiple_of(16));
@@ -61,7 +62,7 @@ impl Cpu {
         feature(out, geometry.batch, height, width, conv.outputs)
     }
 
-    /// Gathers some images after the others, by the same tables.
+    /// Runs a gather convolution over the batch in groups of images that share the gather tables of one geometry.
     fn gather(&self, gather: &Gather, geometry: Geometry, classes: impl Fn(&Tables) -> &[Class], out: &mut [f32]) {
         let [of_source, of_out] = [gather.source.len(), out.len()].map(|len| len / geometry.batch);
         let together = geometry.together().batch;
@@ -152,7 +153,7 @@ impl Cpu {
             outputs: conv.inputs,
             finish: Epilogue::default(),
         };
-        // A 1x1 kernel with stride 2 reads one pixel in four; the others have gradient 0.
+        // A 1x1 kernel with stride 2 reads one pixel in four; the gradient at the others is 0.
         let mut dx = if conv.kernel >= conv.stride { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };
         self.gather(&gather, geometry, |tables| &tables.backward, &mut dx);
         self.pool.give(transposed);

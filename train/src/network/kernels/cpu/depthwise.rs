@@ -1,4 +1,4 @@
-//! Convolutions of each channel by itself: always in f32, whatever the precision of the others.
+//! Depthwise convolutions, always in f32 whatever the precision of the dense ones.
 
 use candle_core::{Device, Result, Tensor};
 use kernels::depthwise::{Depthwise as Kernel, transposed};
@@ -11,7 +11,7 @@ use super::Cpu;
 use super::tensors::{f32s, feature, like, shape, tensor, vector};
 use crate::network::kernels::ConvGradients;
 
-/// `[tap][channel]` to `C 1 3 3`.
+/// Converts a weight `[tap][channel]` to `C 1 3 3`.
 pub(super) fn unpack(weight: &Tensor) -> Result<Tensor> {
     let values = f32s(weight)?;
     let channels = values.len() / 9;
@@ -19,6 +19,7 @@ pub(super) fn unpack(weight: &Tensor) -> Result<Tensor> {
 }
 
 impl Cpu {
+    /// Converts a weight `C 1 3 3` to `[tap][channel]`.
     pub(super) fn pack_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
         let values = transposed(&f32s(&weight.contiguous()?)?, weight.dim(0)?, 9);
         tensor(maps::copy(&self.pool, &values))

@@ -1,5 +1,5 @@
-//! The fast path of processors: tensors brought to the slices of the crate `kernels` and back. SourceShapes and weights are f32; convolutions
-//! may round what they read to bf16.
+//! Fast kernels for processors: adapters between tensors and the slices of the crate `kernels`. Feature maps (`B H W C`) and weights are
+//! f32; convolutions may round their operands to bf16.
 
 mod bf16;
 mod convolution;
@@ -16,12 +16,17 @@ use models::graph::{Conv, Depthwise};
 use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, SavedNorm, Source};
 use tensors::{Reclaim, f32s, f64s, feature, like, shape, tensor, vector};
 
-/// Kernels for the processor at hand.
+/// Kernels for one instruction set of the processor.
 pub struct Cpu {
+    /// Instruction set of all kernels.
     isa: Isa,
+    /// Unit that multiplies bf16 operands, if convolutions use them.
     bf16: Option<Unit>,
+    /// Gather tables by geometry.
     tables: Cache,
+    /// Buffers of feature maps and gradients.
     pool: Pool,
+    /// Short-lived workspace of the bf16 convolutions.
     scratch: Pool,
 }
 
@@ -32,13 +37,13 @@ impl Default for Cpu {
 }
 
 impl Cpu {
-    /// Kernels that use one instruction set, which must be among [`Isa::available`].
+    /// Creates kernels for one instruction set, which must be among [`Isa::available`].
     pub fn with_isa(isa: Isa) -> Self {
         assert!(Isa::available().contains(&isa), "this processor has no {isa:?}");
         Self { isa, bf16: None, tables: Cache::default(), pool: Pool::new(), scratch: Pool::of_any_length() }
     }
 
-    /// The instruction set in use.
+    /// Returns the instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
     }
@@ -70,7 +75,7 @@ impl Kernels for Cpu {
     fn export_feature(&self, x: &Tensor) -> Result<Tensor> {
         let Shape { batch, height, width, channels } = shape(x)?;
         if channels >= 16 {
-            // A copy as it lies: who reads so many channels takes them pixel by pixel.
+            // The copy keeps its channels-last memory, because consumers of this many channels read them pixel by pixel.
             return Tensor::from_slice(&f32s(x)?, x.shape(), &Device::Cpu)?.permute((0, 3, 1, 2));
         }
         Tensor::from_vec(maps::channels_first(&f32s(x)?, batch, channels, height * width), (batch, channels, height, width), &Device::Cpu)
@@ -106,7 +111,7 @@ impl Kernels for Cpu {
     }
 
     fn recycle(&self, tensor: &Tensor) {
-        // It cannot fail on a tensor of these kernels; of another kind nothing is to be had.
+        // A tensor that does not come from these kernels has no buffer to reclaim, so an error is ignored.
         let _ = tensor.inplace_op1(&Reclaim(&self.pool));
     }
 

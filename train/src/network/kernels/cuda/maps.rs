@@ -1,4 +1,4 @@
-//! Maps brought in and out, put together, taken apart and pooled.
+//! Layout conversion, elementwise operations, upsampling, concatenation and pooling of feature maps.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -6,6 +6,7 @@ use super::launch::{Arg, int, long, over};
 use super::{Cuda, Machine};
 
 impl<M: Machine> Cuda<M> {
+    /// Converts `B C H W` of any device to a feature map `B H W C`.
     pub(super) fn feature_from_nchw(&self, nchw: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = nchw.dims4()?;
         let nchw = nchw.to_dtype(DType::F32)?;
@@ -19,13 +20,14 @@ impl<M: Machine> Cuda<M> {
         Ok(map)
     }
 
+    /// Copies a feature map to f32 `B C H W` with channels-last memory.
     pub(super) fn feature_to_nchw(&self, x: &Tensor) -> Result<Tensor> {
         let values = self.floats(x.dims())?;
         self.run("export_map", over(x.elem_count()), &[x.into(), (&values).into(), long(x.elem_count())])?;
         values.permute((0, 3, 1, 2))
     }
 
-    /// A kernel of one or two maps of one shape, value by value, with further arguments.
+    /// Runs an elementwise kernel on one or two feature maps of one shape, followed by `further` arguments.
     pub(super) fn elementwise(&self, kernel: &str, maps: &[&Tensor], further: &[Arg]) -> Result<Tensor> {
         let n = maps[0].elem_count();
         assert!(maps.iter().all(|map| map.elem_count() == n), "maps of one size");
@@ -38,7 +40,7 @@ impl<M: Machine> Cuda<M> {
         Ok(result)
     }
 
-    /// The channels of `a`, doubled in height and width if `doubled`, then those of `b`.
+    /// Concatenates the channels of `a`, upsampled by 2 if `doubled`, and those of `b`.
     pub(super) fn concat_upsampled(&self, a: &Tensor, b: Option<&Tensor>, doubled: bool) -> Result<Tensor> {
         let (images, mut height, mut width, in_a) = a.dims4()?;
         if doubled {
@@ -53,7 +55,7 @@ impl<M: Machine> Cuda<M> {
         Ok(y)
     }
 
-    /// The gradients of [`Cuda::concat_upsampled`], the first with `in_a` channels; the second only if channels are left.
+    /// Computes the gradients of [`Cuda::concat_upsampled`], the first with `in_a` channels; the second is none if no channels remain.
     pub(super) fn concat_upsampled_backward(&self, dy: &Tensor, in_a: usize, doubled: bool) -> Result<(Tensor, Option<Tensor>)> {
         let (images, height, width, all) = dy.dims4()?;
         let in_b = all - in_a;

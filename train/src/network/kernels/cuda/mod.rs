@@ -1,7 +1,8 @@
-//! Kernels for NVIDIA GPUs: maps `B H W C` in bf16 or f32, convolutions by cuDNN, everything else in kernels of our own (`cu/`)
-//! that are compiled at run time. Weights are f32 with a copy in the type of maps behind them; statistics and sums are f32 or wider.
+//! Kernels for NVIDIA GPUs: feature maps `B H W C` in bf16 or f32, convolutions by cuDNN, all other operations by kernels of this crate
+//! (`cu/`) that NVRTC compiles at run time. Weights are f32, followed by a copy in the type of feature maps; statistics and sums are f32 or
+//! f64.
 //!
-//! What runs the kernels is a [`Machine`]. The one for GPUs needs the feature `cuda`; all else compiles and is tested without.
+//! A [`Machine`] runs the kernels. The one for GPUs needs the feature `cuda`; everything else compiles and is tested without it.
 
 mod check;
 mod convolution;
@@ -29,7 +30,7 @@ pub use check::self_check;
 pub use gpu::Nccl;
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, peak_bytes};
-pub use machine::{Geometry, Machine, Pass, KernelArg};
+pub use machine::{Geometry, KernelArg, Machine, Pass};
 
 /// Kernels on a machine.
 pub struct Cuda<M> {
@@ -37,12 +38,12 @@ pub struct Cuda<M> {
 }
 
 impl<M: Machine> Cuda<M> {
-    /// Kernels that run on `machine`.
+    /// Creates kernels that run on `machine`.
     pub fn new(machine: M) -> Self {
         Self { machine }
     }
 
-    /// The machine.
+    /// Returns the machine.
     pub fn machine(&self) -> &M {
         &self.machine
     }
@@ -53,7 +54,7 @@ impl<M: Machine> Kernels for Cuda<M> {
         self.machine.device()
     }
 
-    /// Of parameters, and of maps that come in and go out; inside they have the machine's type.
+    /// Returns the type of parameters and of imported and exported feature maps; internally they have the machine's type.
     fn dtype(&self) -> DType {
         DType::F32
     }

@@ -1,4 +1,4 @@
-//! Batch normalisation: statistics in two kernels, the rest in one each.
+//! Batch normalisation: statistics and parameter gradients in two kernels each (partial sums and their reduction), the rest in one.
 
 use candle_core::{Result, Tensor};
 
@@ -6,7 +6,7 @@ use super::super::{Moments, Norm, NormGradients, SavedNorm};
 use super::launch::{Arg, float, int, long};
 use super::{Cuda, Machine};
 
-/// Channels of a block in the kernels that put parts together, as in `cu/norm.cu`.
+/// Channels per block in the kernels that reduce partial sums, as in `cu/norm.cu`.
 const CHANNELS: usize = 32;
 
 fn over_channels(channels: usize) -> [u32; 2] {
@@ -14,6 +14,7 @@ fn over_channels(channels: usize) -> [u32; 2] {
 }
 
 impl<M: Machine> Cuda<M> {
+    /// Computes mean and biased variance of each channel by the parallel algorithm of Chan, Golub and `LeVeque` (1983).
     pub(super) fn moments_of(&self, x: &Tensor) -> Result<Moments> {
         let channels = x.dim(3)?;
         let rows = self.rows("moments_parts", x)?;
@@ -42,7 +43,7 @@ impl<M: Machine> Cuda<M> {
     pub(super) fn normalise_backward(&self, norm: Norm, at: SavedNorm, dy: &Tensor) -> Result<NormGradients> {
         let SavedNorm { x, y, moments, batch_statistics, wants_dresidual } = at;
         let channels = x.dim(3)?;
-        // What the activation let pass follows from x, unless a map was added before it.
+        // The kernels recompute the activation mask from x; with a residual they read it from y.
         let y = y.filter(|_| wants_dresidual);
         let rows = self.rows("norm_sums", x)?;
         let (chunk, chunks) = rows.parts();
@@ -59,13 +60,13 @@ impl<M: Machine> Cuda<M> {
         let dresidual = wants_dresidual.then(|| self.map(x.dims())).transpose()?;
         args.extend([(&dshift).into(), (&dscale).into(), int(i32::from(batch_statistics))]);
         args.extend(size(x)?);
-        args.extend([Arg::Of(&dx), Arg::Maybe(dresidual.as_ref())]);
+        args.extend([Arg::Tensor(&dx), Arg::Optional(dresidual.as_ref())]);
         let rows = self.rows("norm_backward", x)?;
         self.run(&rows.kernel, rows.grid(), &args)?;
         Ok(NormGradients { dx, dscale, dshift, dresidual })
     }
 
-    /// Sums over the rows of a gradient, `C`.
+    /// Sums a gradient over its rows: the gradient of a bias, `C`.
     pub(super) fn bias_gradient(&self, dy: &Tensor) -> Result<Tensor> {
         let channels = dy.dim(3)?;
         let rows = self.rows("bias_sums", dy)?;
@@ -80,7 +81,7 @@ impl<M: Machine> Cuda<M> {
         Ok(sum)
     }
 
-    /// Sums over the parts `[part][channel]`.
+    /// Reduces the partial sums `[part][channel]`, and the second set of partial sums if there is one.
     pub(super) fn reduce_parts(&self, sums: &Tensor, products: Option<&Tensor>, sum: &Tensor, product: Option<&Tensor>) -> Result<()> {
         let (chunks, channels) = sums.dims2()?;
         let args = [sums.into(), products.into(), int(channels), int(chunks), sum.into(), product.into()];
@@ -88,7 +89,7 @@ impl<M: Machine> Cuda<M> {
     }
 }
 
-/// Moments, scale, shift, eps and the activation (0, 1 for ReLU, 2 for `ReLU6`), as the kernels take them.
+/// Returns moments, scale, shift, eps and the activation (0 none, 1 ReLU, 2 `ReLU6`) in the order of the kernels' parameters.
 fn norm_args<'a>(norm: Norm<'a>, moments: &'a Moments) -> [Arg<'a>; 6] {
     [
         (&moments.mean).into(),
@@ -100,7 +101,7 @@ fn norm_args<'a>(norm: Norm<'a>, moments: &'a Moments) -> [Arg<'a>; 6] {
     ]
 }
 
-/// Rows and channels.
+/// Returns the number of rows and of channels.
 fn size(x: &Tensor) -> Result<[Arg<'static>; 2]> {
     let channels = x.dim(3)?;
     Ok([long(x.elem_count() / channels), int(channels)])

@@ -1,4 +1,4 @@
-//! The text of all kernels, one program. It is compiled where it runs, for the GPU that is there.
+//! Source text of all kernels as one program, which is compiled at run time for the GPU at hand.
 
 use candle_core::DType;
 
@@ -17,13 +17,13 @@ const PARTS: [&str; 10] = [
     include_str!("cu/phases.cu"),
 ];
 
-/// The program for feature maps of this type, f32 or bf16.
+/// Returns the program for feature maps of this type, f32 or bf16.
 pub fn program(feature_dtype: DType) -> String {
     let map = if feature_dtype == DType::BF16 { "bf16" } else { "float" };
     format!("#define MAP {map}\n#define IGNORE {UNLABELLED}\n{}", PARTS.join("\n"))
 }
 
-/// Names of kernels that come in one form.
+/// Names of the kernels that have a single form.
 const SINGLE: [&str; 22] = [
     "import_map",
     "export_map",
@@ -49,7 +49,7 @@ const SINGLE: [&str; 22] = [
     "phase_filters_backward",
 ];
 
-/// Names of kernels that come with `_wide` (16 bytes at a time) and `_one` (value by value) behind them.
+/// Names of the kernels that have two forms: suffix `_wide` (16 bytes per memory access) and `_one` (one value).
 const DOUBLE: [&str; 18] = [
     "activate",
     "activate_backward",
@@ -71,7 +71,7 @@ const DOUBLE: [&str; 18] = [
     "split_phases",
 ];
 
-/// Names of all kernels.
+/// Returns the names of all kernels, with their suffixes.
 pub fn kernels() -> Vec<String> {
     let double = DOUBLE.iter().flat_map(|name| [format!("{name}_wide"), format!("{name}_one")]);
     SINGLE.iter().map(|name| (*name).to_owned()).chain(double).collect()

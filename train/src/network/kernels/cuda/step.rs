@@ -1,8 +1,8 @@
-//! The fused parts of a step, by name.
+//! Implementation of the fused operations of an optimiser step.
 
 use candle_core::{Result, Tensor};
 
-use super::super::{RAdamUpdate, RunningStatistics, Fused, ContrastGroup};
+use super::super::{ContrastGroup, Fused, RAdamUpdate, RunningStatistics};
 use super::{Cuda, Machine, losses};
 
 impl<M: Machine> Fused for Cuda<M> {

@@ -1,4 +1,5 @@
-//! Changes of many parameters in one kernel: a table of addresses, and blocks dealt out to its rows.
+//! Updates of many parameters in one kernel launch: a table of addresses with one row per parameter, and a list that assigns consecutive
+//! blocks to rows.
 
 use candle_core::{Result, Tensor};
 
@@ -6,16 +7,17 @@ use super::super::{RAdamUpdate, RunningStatistics};
 use super::launch::{float, int, long};
 use super::{Cuda, Machine};
 
-/// Values that a block updates.
+/// Number of values that a block updates.
 const VALUES_PER_BLOCK: usize = 4096;
 
-/// The first block of each row, and the number of blocks behind the last one.
+/// Returns the first block of each row, followed by the total number of blocks.
 fn first_blocks(counts: impl Iterator<Item = usize>) -> Vec<u32> {
     let mut first = vec![0];
     counts.for_each(|count| first.push(first[first.len() - 1] + count.div_ceil(VALUES_PER_BLOCK) as u32));
     first
 }
 
+/// Packs the bits of two floats into one table entry.
 fn two_floats(low: f32, high: f32) -> i64 {
     (u64::from(low.to_bits()) | u64::from(high.to_bits()) << 32) as i64
 }
@@ -50,7 +52,8 @@ impl<M: Machine> Cuda<M> {
         }
         let first = first_blocks(updates.iter().map(|update| update.count));
         let (table, blocks) = (self.table(&rows)?, Tensor::new(first.as_slice(), self.machine.device())?);
-        let args = [(&table).into(), (&blocks).into(), int(updates.len()), long(VALUES_PER_BLOCK), float(betas[0]), float(betas[1]), float(eps)];
+        let args =
+            [(&table).into(), (&blocks).into(), int(updates.len()), long(VALUES_PER_BLOCK), float(betas[0]), float(betas[1]), float(eps)];
         self.run("radam", [first[updates.len()], 1], &args)
     }
 
@@ -65,7 +68,11 @@ impl<M: Machine> Cuda<M> {
         }
         let first = first_blocks(pairs.iter().map(|(_, _, count)| *count));
         let (table, blocks) = (self.table(&rows)?, Tensor::new(first.as_slice(), self.machine.device())?);
-        self.run("update_averages", [first[pairs.len()], 1], &[(&table).into(), (&blocks).into(), int(pairs.len()), long(VALUES_PER_BLOCK), float(decay)])
+        self.run(
+            "update_averages",
+            [first[pairs.len()], 1],
+            &[(&table).into(), (&blocks).into(), int(pairs.len()), long(VALUES_PER_BLOCK), float(decay)],
+        )
     }
 
     pub(super) fn update_all_statistics(&self, statistics: &[RunningStatistics], momentum: f64) -> Result<()> {

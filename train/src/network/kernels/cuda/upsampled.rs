@@ -1,5 +1,6 @@
-//! Convolutions of an upsampled map and the channels skip_filter it, without either map in full size (`cu/phases.cu`): 16 products for
-//! each value of the small map instead of 36, and nothing is upsampled or put together.
+//! 3x3 convolutions of an upsampled feature map and a skip connection, computed by phases without materialising either (`cu/phases.cu`):
+//! each of the 2x2 output phases is a 2x2 convolution of the small feature map, which takes 16 products per value instead of 36. The phases
+//! are interleaved as in sub-pixel convolution (pixel shuffle).
 
 use candle_core::{Result, Tensor};
 use models::graph::Conv;
@@ -8,18 +9,18 @@ use super::super::ConvGradients;
 use super::launch::{Arg, int, over};
 use super::{Cuda, Geometry, Machine, Pass};
 
-/// The maps that a convolution reads, and what is computed of each.
+/// Inputs of a phase convolution and the geometry of its two parts.
 pub(super) struct PhaseConvolution<'a> {
     small: &'a Tensor,
     skip: Option<&'a Tensor>,
-    /// All phases, on the small map.
+    /// Geometry of all four phases as one convolution of the small feature map.
     phases: Geometry,
-    /// The channels skip_filter it, on the skipped map.
+    /// Geometry of the 3x3 convolution of the skip connection.
     skip_geometry: Geometry,
 }
 
 impl<'a> PhaseConvolution<'a> {
-    /// Of a 3x3 convolution with stride 1.
+    /// Describes a 3x3 convolution with stride 1 of `small`, upsampled by 2, and `skip`.
     pub fn of(conv: &Conv, small: &'a Tensor, skip: Option<&'a Tensor>) -> Result<Self> {
         assert_eq!((conv.kernel, conv.stride), (3, 1), "kernel and stride of a convolution of an upsampled map");
         let (batch, rows, columns, inputs) = small.dims4()?;
@@ -32,29 +33,29 @@ impl<'a> PhaseConvolution<'a> {
         Ok(Self { small, skip, phases, skip_geometry })
     }
 
-    /// Of the convolution's result.
+    /// Returns the shape of the output, `B H W O`.
     fn result(&self) -> [usize; 4] {
         [self.skip_geometry.batch, self.skip_geometry.height, self.skip_geometry.width, self.skip_geometry.outputs]
     }
 
-    /// Of the results of all phases.
+    /// Returns the shape of the output of all phases, before they are interleaved.
     fn phase_shape(&self) -> [usize; 4] {
         let [rows, columns] = self.phases.result();
         [self.phases.batch, rows, columns, self.phases.outputs]
     }
 
-    /// As the kernels are told them: results, channels of the small map, channels skip_filter.
+    /// Returns the kernel arguments: output channels, channels of the small feature map, channels of the skip connection.
     fn channels(&self) -> [Arg<'static>; 3] {
         [self.skip_geometry.outputs, self.phases.inputs, self.skip_geometry.inputs].map(int)
     }
 
-    /// A kernel over filters has a thread for each pair of channels.
+    /// Returns the grid of a kernel over filters, with one thread for each pair of output and input channel.
     fn pairs(&self) -> [u32; 2] {
         over(self.skip_geometry.outputs * (self.phases.inputs + self.skip_geometry.inputs))
     }
 }
 
-/// Filters of the phases, or their gradient, and those of the map skip_filter.
+/// Filters of the phases and of the skip connection, or their gradients.
 type Filters = (Tensor, Option<Tensor>);
 
 impl<M: Machine> Cuda<M> {
@@ -70,14 +71,21 @@ impl<M: Machine> Cuda<M> {
         Ok(y)
     }
 
-    pub(super) fn convolve_upsampled_backward(&self, phased: &PhaseConvolution, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
+    pub(super) fn convolve_upsampled_backward(
+        &self,
+        phased: &PhaseConvolution,
+        weight: &Tensor,
+        dy: &Tensor,
+        wants_dx: bool,
+    ) -> Result<ConvGradients> {
         let dz = self.split_phases(phased, dy)?;
         let (phases, skip_filter) = self.empty_filters(phased)?;
         self.convolve_pass(Pass::Filter, &phased.phases, [phased.small, &phases, &dz])?;
         if let (Some(skip), Some(skip_filter)) = (phased.skip, &skip_filter) {
             self.convolve_pass(Pass::Filter, &phased.skip_geometry, [skip, skip_filter, dy])?;
         }
-        let mut gradients = ConvGradients { dx: None, dskip: None, dweight: self.phase_filters_backward(phased, &(phases, skip_filter))?, dbias: None };
+        let mut gradients =
+            ConvGradients { dx: None, dskip: None, dweight: self.phase_filters_backward(phased, &(phases, skip_filter))?, dbias: None };
         if wants_dx {
             let (phases, skip_filter) = self.phase_filters(phased, weight)?;
             let dx = self.map(phased.small.dims())?;
@@ -92,16 +100,18 @@ impl<M: Machine> Cuda<M> {
         Ok(gradients)
     }
 
-    /// A pass over tensors of the geometry's sizes: `x`, `w` and `y`.
+    /// Runs one pass over tensors `x`, `w` and `y` of the geometry's sizes.
     fn convolve_pass(&self, pass: Pass, geometry: &Geometry, [x, w, y]: [&Tensor; 3]) -> Result<()> {
         self.product(pass, geometry, [self.machine.address(x)?, self.machine.address(w)?, self.machine.address(y)?])
     }
 
+    /// Allocates filters with arbitrary values.
     fn empty_filters(&self, phased: &PhaseConvolution) -> Result<Filters> {
         let filter = |g: &Geometry| self.map(&[g.outputs, g.kernel, g.kernel, g.inputs]);
         Ok((filter(&phased.phases)?, phased.skip.map(|_| filter(&phased.skip_geometry)).transpose()?))
     }
 
+    /// Computes the filters of the phases (sums of taps of the 3x3 filter), and extracts that of the skip connection.
     fn phase_filters(&self, phased: &PhaseConvolution, weight: &Tensor) -> Result<Filters> {
         let filters = self.empty_filters(phased)?;
         let mut args = vec![weight.into(), (&filters.0).into(), filters.1.as_ref().into()];
@@ -110,6 +120,7 @@ impl<M: Machine> Cuda<M> {
         Ok(filters)
     }
 
+    /// Computes the gradient at the 3x3 filter from those at the filters of the phases and of the skip connection.
     fn phase_filters_backward(&self, phased: &PhaseConvolution, gradients: &Filters) -> Result<Tensor> {
         let [outputs, a, b] = [phased.skip_geometry.outputs, phased.phases.inputs, phased.skip_geometry.inputs];
         let dweight = self.map(&[outputs * 9 * (a + b)])?;
@@ -119,7 +130,7 @@ impl<M: Machine> Cuda<M> {
         Ok(dweight)
     }
 
-    /// What the phases found, brought to the places of `y`, and added to it where there is a skipped map.
+    /// Interleaves the phases `z` into `y`, and adds them to the convolution of the skip connection if there is one.
     fn interleave_phases(&self, phased: &PhaseConvolution, z: &Tensor, y: &Tensor) -> Result<()> {
         let [images, height, width, outputs] = phased.result();
         let (moved, ending) = self.width(&[outputs]);
@@ -128,6 +139,7 @@ impl<M: Machine> Cuda<M> {
         self.run(&format!("interleave_phases_{ending}"), over(y.elem_count() / moved), &args)
     }
 
+    /// Splits an output gradient into phases: the adjoint of [`Cuda::interleave_phases`].
     fn split_phases(&self, phased: &PhaseConvolution, dy: &Tensor) -> Result<Tensor> {
         let dz = self.map(&phased.phase_shape())?;
         let (moved, ending) = self.width(&[phased.skip_geometry.outputs]);

@@ -1,29 +1,30 @@
-//! Every operation in candle's tensor operations, `B C H W`: any device, any float type. What the fast kernels are compared with.
+//! Reference kernels: every operation in candle's tensor operations on `B C H W`, for any device and any float type. The fast kernels are
+//! compared with them.
 //!
-//! Gradients are written out here: candle's own are wrong for nearest upsampling and max pooling (as of 0.11.1).
+//! Gradients are written out, because candle's own are wrong for nearest-neighbour upsampling and max pooling (as of 0.11.1).
 
 mod taps;
 
 use candle_core::{DType, Device, Result, Tensor};
 use models::graph::{Conv, Depthwise};
 
-use self::taps::{TAPS, scatter_tap, gather_tap, dilate, windows};
+use self::taps::{TAPS, dilate, gather_tap, scatter_tap, windows};
 use super::{Activation, ConvGradients, Kernels, Moments, Norm, NormGradients, SavedNorm, Source, assemble_source, split_source_gradient};
 
-/// Kernels of candle operations.
+/// Kernels made of candle's tensor operations.
 pub struct Reference {
     device: Device,
     dtype: DType,
 }
 
 impl Reference {
-    /// Kernels on `device` in `dtype`, which must be a float type.
+    /// Creates kernels on `device` in `dtype`, which must be a float type.
     pub fn new(device: Device, dtype: DType) -> Self {
         Self { device, dtype }
     }
 }
 
-/// A vector of channels, to be broadcast over `B C H W`.
+/// Reshapes a vector of `C` channels for broadcasting over `B C H W`.
 fn over_pixels(v: &Tensor) -> Result<Tensor> {
     v.reshape((1, v.elem_count(), 1, 1))
 }
@@ -36,7 +37,7 @@ fn inverse_std(moments: &Moments, eps: f64) -> Result<Tensor> {
     over_pixels(&(&moments.variance + eps)?.sqrt()?.recip()?)
 }
 
-/// 1 where `condition` (u8) holds, else 0, in the type of `like`.
+/// Returns 1 where `condition` (u8) holds, else 0, in the type of `like`.
 fn indicator(condition: &Tensor, like: &Tensor) -> Result<Tensor> {
     condition.to_dtype(like.dtype())
 }
@@ -110,7 +111,7 @@ impl Kernels for Reference {
         let (_, _, oh, ow) = dy.dims4()?;
         let padding = conv.kernel / 2;
         let (dx, dskip) = if wants_dx {
-            // Rows at the far end that no window of the forward pass reached still need their zeros.
+            // Rows at the far border that no window of the forward pass reached still need a gradient of 0: the output padding.
             let missing = |size: usize, out: usize| size + 2 * padding - ((out - 1) * conv.stride + conv.kernel);
             assert_eq!(missing(h, oh), missing(w, ow), "sides of the input must leave the same rest");
             let dx = dy.conv_transpose2d(weight, padding, missing(h, oh), conv.stride, 1)?;
@@ -120,7 +121,7 @@ impl Kernels for Reference {
         } else {
             (None, None)
         };
-        // Batch and channels change places: the gradient is itself a convolution, dilated by the stride.
+        // The weight gradient is itself a convolution with batch and channels exchanged, dilated by the stride.
         let products = x.transpose(0, 1)?.contiguous()?.conv2d(&dy.transpose(0, 1)?.contiguous()?, padding, 1, conv.stride, 1)?;
         let dweight = products.narrow(2, 0, conv.kernel)?.narrow(3, 0, conv.kernel)?.transpose(0, 1)?.contiguous()?;
         let dbias = if conv.bias { Some(sum_over_pixels(dy)?) } else { None };

@@ -1,6 +1,7 @@
-// The contrastive term over all pairs of vectors. Similarities live in registers and are forgotten: memory is O(n).
+// Contrastive term over all pairs of vectors. Similarities live in registers and are never stored: memory is O(n).
 
-// Unit vectors of the pixels `index`, padded by zeros to `width` values, and the lengths that were divided out.
+// Gathers the vectors of the pixels `index`, normalises them to unit length and pads them with zeros to `width` values; `lengths` receives
+// the norms.
 extern "C" __global__ void unit_vectors(const float* z, const u32* index, i64 n, int channels, int width, float* units, float* lengths) {
     EACH(i, n) {
         const float* from = z + (i64)index[i] * channels;
@@ -15,10 +16,10 @@ extern "C" __global__ void unit_vectors(const float* z, const u32* index, i64 n,
 #define ROWS 128
 #define TILE 32
 
-// Each thread takes one vector past the vectors of blockIdx.y's part, which pass through shared memory. The first `zeros` vectors
-// are of class 0. Of a pair within class 0, within class 1 and between: sign of the similarity, weight of an ordered pair's cost
-// (between classes counted from class 0 only), and factor of its slope in the gradient.
-// gradients[part][vector][W]; values[part][blockIdx.x].
+// Each thread compares one vector with the vectors of part blockIdx.y, which pass through shared memory in tiles. The first `zeros` vectors
+// are of class 0. Parameters 0, 1 and 2 belong to pairs within class 0, within class 1 and between classes: sign of the similarity, weight
+// of an ordered pair's cost (between classes counted from class 0 only), and factor of the slope in the gradient. Output:
+// gradients[part][vector][W], values[part][blockIdx.x].
 template <int W>
 __device__ inline void contrast(const float* units, int zeros, int n, int part, float inverse_tau, float sign0, float sign1, float sign2,
                                 double weight0, double weight1, double weight2, float factor0, float factor1, float factor2, int skip,
@@ -82,8 +83,8 @@ CONTRAST(16)
 CONTRAST(32)
 CONTRAST(64)
 
-// Gradients at unit vectors, summed over parts and carried to the vectors themselves: what points along the vector is lost.
-// `index` holds no pixel twice.
+// Sums the partial gradients at unit vectors and backpropagates them through the normalisation, which removes the component along the
+// vector. `index` holds no pixel twice.
 extern "C" __global__ void scatter_vectors(const float* units, const float* lengths, const float* gradients, int parts, const u32* index, i64 n,
                                            int channels, int width, float gradient_weight, float* dz) {
     EACH(i, n) {

@@ -1,9 +1,9 @@
-// 3x3 convolutions of each channel by itself, zero padding 1: x is [image][line][column][channel], w is [tap][channel] in f32,
-// y is [image][row][column][channel].
+// Depthwise 3x3 convolutions, zero padding 1: x is [image][line][column][channel], w is [tap][channel] in f32, y is
+// [image][row][column][channel].
 
 #define DEPTHWISE_PARAMETERS int images, int height, int width, int channels, int stride, int rows, int columns
 
-// y from x and w.
+// Forward pass: y from x and w.
 template <int N>
 __device__ inline void depthwise_forward(const MAP* x, const float* w, MAP* y, DEPTHWISE_PARAMETERS) {
     u32 groups = channels / N;
@@ -25,7 +25,7 @@ __device__ inline void depthwise_forward(const MAP* x, const float* w, MAP* y, D
 WIDE_AND_ONE(depthwise_forward, (const MAP* x, const float* w, MAP* y, DEPTHWISE_PARAMETERS),
              (x, w, y, images, height, width, channels, stride, rows, columns))
 
-// The gradient at x from w and that at y.
+// Data gradient: dx from w and dy.
 template <int N>
 __device__ inline void depthwise_data(MAP* dx, const float* w, const MAP* dy, DEPTHWISE_PARAMETERS) {
     u32 groups = channels / N;
@@ -47,7 +47,7 @@ __device__ inline void depthwise_data(MAP* dx, const float* w, const MAP* dy, DE
 WIDE_AND_ONE(depthwise_data, (MAP* dx, const float* w, const MAP* dy, DEPTHWISE_PARAMETERS),
              (dx, w, dy, images, height, width, channels, stride, rows, columns))
 
-// The gradient at w: sums over the pixels of y of each block, [block][tap][channel]; `reduce_sums` puts them together.
+// Filter gradient: sums over the pixels of y of each block, [block][tap][channel], which `reduce_sums` adds up.
 template <int N>
 __device__ inline void depthwise_filter(const MAP* x, const MAP* dy, DEPTHWISE_PARAMETERS, i64 chunk, float* sums) {
     __shared__ float scratch[THREADS * WIDE];

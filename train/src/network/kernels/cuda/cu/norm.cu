@@ -1,7 +1,7 @@
-// Batch normalisation with what follows it. A block takes `chunk` rows; what blocks find is put together in a second kernel, in a
-// fixed order and in f64.
+// Batch normalisation fused with the residual addition and the activation. A block reduces `chunk` rows; a second kernel reduces the
+// partial results of the blocks in a fixed order and in f64.
 
-// Mean, and sum of squared deviations from it, of the rows of each block: sums of deviations from the block's first row.
+// Computes mean and sum of squared deviations of the rows of each block, from deviations from the block's first row.
 template <int N>
 __device__ inline void moments_parts(const MAP* x, i64 rows, int channels, i64 chunk, float* mean, float* spread) {
     __shared__ float scratch[THREADS * WIDE];
@@ -33,7 +33,7 @@ __device__ inline void moments_parts(const MAP* x, i64 rows, int channels, i64 c
 WIDE_AND_ONE(moments_parts, (const MAP* x, i64 rows, int channels, i64 chunk, float* mean, float* spread),
              (x, rows, channels, chunk, mean, spread))
 
-// Sum over 8 threads with the same channel, 32 apart.
+// Sums over the 8 threads with the same channel, which are 32 apart.
 __device__ inline double sum_eight(double v, double* scratch) {
     __syncthreads();
     scratch[threadIdx.x] = v;
@@ -45,7 +45,8 @@ __device__ inline double sum_eight(double v, double* scratch) {
     return scratch[threadIdx.x % 32];
 }
 
-// Mean and biased variance from those of the blocks (Chan, Golub and LeVeque, 1983). 32 channels a block.
+// Combines the means and squared deviations of the blocks to mean and biased variance (Chan, Golub and LeVeque, 1983). 32 channels per
+// block.
 extern "C" __global__ void moments_reduce(const float* means, const float* spreads, i64 rows, int channels, i64 chunk, int chunks, float* mean, float* variance) {
     __shared__ double scratch[THREADS];
     int channel = blockIdx.x * 32 + threadIdx.x % 32;
@@ -67,7 +68,7 @@ extern "C" __global__ void moments_reduce(const float* means, const float* sprea
     }
 }
 
-// y = (x - mean) * gain + shift, gain = scale / sqrt(variance + eps).
+// Affine map of the normalisation: y = (x - mean) * gain + shift, gain = scale / sqrt(variance + eps).
 template <int N>
 struct Affine {
     float mean[N], gain[N], shift[N], inverse[N];
@@ -87,7 +88,7 @@ struct Affine {
     }
 };
 
-// y = line(x) + residual, then the activation; `residual` may be absent.
+// y = affine(x) + residual, then the activation; `residual` may be null.
 template <int N>
 __device__ inline void norm(const MAP* x, const MAP* residual, MAP* y, const float* mean, const float* variance, const float* scale,
                             const float* shift, float eps, int activation, i64 rows, int channels) {
@@ -112,7 +113,7 @@ WIDE_AND_ONE(norm,
               float eps, int activation, i64 rows, int channels),
              (x, residual, y, mean, variance, scale, shift, eps, activation, rows, channels))
 
-// The gradient behind the activation: what it let pass is seen from its result where that is given, else computed again.
+// Masks the gradient d by the activation, whose output is read from y if it is given, else recomputed from x.
 template <int N>
 __device__ inline void mask_gradient(const Affine<N>& affine, const float (&x)[N], const MAP* y, i64 at, int activation, float (&d)[N]) {
     if (!activation) return;
@@ -124,7 +125,7 @@ __device__ inline void mask_gradient(const Affine<N>& affine, const float (&x)[N
     for (int k = 0; k < N; k++) d[k] = passes(v[k], activation) ? d[k] : 0.0f;
 }
 
-// Sums of the gradient, and of it times the normalised value, over the rows of each block.
+// Sums the gradient, and the gradient times the normalised value, over the rows of each block.
 template <int N>
 __device__ inline void norm_sums(const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale,
                                  const float* shift, float eps, int activation, i64 rows, int channels, i64 chunk, float* sums, float* products) {
@@ -159,7 +160,7 @@ WIDE_AND_ONE(norm_sums,
               float eps, int activation, i64 rows, int channels, i64 chunk, float* sums, float* products),
              (x, y, dy, mean, variance, scale, shift, eps, activation, rows, channels, chunk, sums, products))
 
-// Sums of the gradient over the rows of each block: of a bias.
+// Sums the gradient over the rows of each block: partial gradients of a bias.
 template <int N>
 __device__ inline void bias_sums(const MAP* dy, i64 rows, int channels, i64 chunk, float* sums) {
     __shared__ float scratch[THREADS * WIDE];
@@ -178,7 +179,7 @@ __device__ inline void bias_sums(const MAP* dy, i64 rows, int channels, i64 chun
 }
 WIDE_AND_ONE(bias_sums, (const MAP* dy, i64 rows, int channels, i64 chunk, float* sums), (dy, rows, channels, chunk, sums))
 
-// Sums over blocks; the second kind may be absent. 32 channels a block.
+// Reduces the partial sums of the blocks; the second set may be null. 32 channels per block.
 extern "C" __global__ void reduce_sums(const float* sums, const float* products, int channels, int chunks, float* sum, float* product) {
     __shared__ double scratch[THREADS];
     int channel = blockIdx.x * 32 + threadIdx.x % 32;
@@ -196,7 +197,8 @@ extern "C" __global__ void reduce_sums(const float* sums, const float* products,
     }
 }
 
-// dx = gain * (d - dshift / rows - unit * dscale / rows), or gain * d where the moments were given; d goes to `dresidual` if it is asked for.
+// dx = gain * (d - dshift / rows - unit * dscale / rows) with batch statistics (`own_moments`), or gain * d with running ones; `dresidual`
+// receives d unless it is null.
 template <int N>
 __device__ inline void norm_backward(const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale,
                                      const float* shift, float eps, int activation, const float* dshift, const float* dscale, int own_moments,

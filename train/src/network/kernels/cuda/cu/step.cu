@@ -1,8 +1,10 @@
-// Losses and updates: what a step does besides the network.
+// Cross-entropy, RAdam and weight averaging: the operations of an optimiser step outside the network.
 
-// RAdam of many parameters. A block handles `values_per_block` values of one; `first` holds each parameter's first block, and one more.
-// table[p]: parameter, first moment, second moment, gradient, copy in the type of maps (or 0), count, bits of rate and decay,
-// flags (1 adaptive, 2 gradient in the type of maps).
+// RAdam step of many parameters. A block updates `values_per_block` values of one parameter; `first_block` holds the first block of each
+// parameter, followed by the number of blocks.
+//
+// table[p]: parameter, first moment, second moment, gradient, copy in the type of feature maps (or 0), count, bits of rate and decay, flags
+// (1 adaptive, 2 gradient in the type of feature maps).
 extern "C" __global__ void radam(const i64* table, const u32* first_block, int parameters, i64 values_per_block, float beta1, float beta2, float eps) {
     int low = 0, high = parameters;
     while (high - low > 1) {
@@ -27,8 +29,9 @@ extern "C" __global__ void radam(const i64* table, const u32* first_block, int p
     }
 }
 
-// average = decay * average + (1 - decay) * now, of many parameters; the layout of blocks as in `radam`.
-// table[p]: average, now, copy of the average in the type of maps (or 0), count.
+// Exponential moving average of many parameters: average = decay * average + (1 - decay) * now; blocks are assigned as in `radam`.
+//
+// table[p]: average, current parameter, copy of the average in the type of feature maps (or 0), count.
 extern "C" __global__ void update_averages(const i64* table, const u32* first_block, int parameters, i64 values_per_block, float decay) {
     int low = 0, high = parameters;
     while (high - low > 1) {
@@ -47,7 +50,7 @@ extern "C" __global__ void update_averages(const i64* table, const u32* first_bl
     }
 }
 
-// Known labels (0 or 1) of two planes in each block; the second may be absent.
+// Counts the labelled pixels (0 or 1) of two label planes in each block; the second plane may be null.
 extern "C" __global__ void count_labels(const u8* a, const u8* b, i64 n, double* counts) {
     __shared__ double scratch[THREADS];
     double count_a = 0.0, count_b = 0.0;
@@ -63,8 +66,8 @@ extern "C" __global__ void count_labels(const u8* a, const u8* b, i64 n, double*
     }
 }
 
-// Cross-entropy of two planes of labels with weights, from logits [pixel][2]: the gradient of the weighted sum, and each block's
-// part of both values. `counts` are those of `blocks` blocks of `count_labels`.
+// Cross-entropy of logits [pixel][2] with two weighted label planes: the gradient of the weighted sum, and each block's part of both
+// values. `counts` are the results of `blocks` blocks of `count_labels`.
 extern "C" __global__ void cross_entropy(const float* logits, const u8* a, const u8* b, float weight_a, float weight_b, const double* counts,
                                          int blocks, i64 n, float* gradient, double* values) {
     __shared__ double scratch[THREADS];
@@ -79,7 +82,7 @@ extern "C" __global__ void cross_entropy(const float* logits, const u8* a, const
     double sum_a = 0.0, sum_b = 0.0;
     EACH(i, n) {
         float margin = logits[2 * i + 1] - logits[2 * i];
-        // softplus(m) - y m = max(m, 0) - y m + log(1 + exp(-|m|)): no exponential of a positive number.
+        // softplus(m) - y m = max(m, 0) - y m + log(1 + exp(-|m|)), which takes no exponential of a positive number.
         float e = expf(-fabsf(margin)), small = log1pf(e), probability = (margin > 0.0f ? 1.0f : e) / (1.0f + e), slope = 0.0f;
         if (a[i] != IGNORE) {
             float y = a[i] == 1 ? 1.0f : 0.0f;
@@ -102,7 +105,7 @@ extern "C" __global__ void cross_entropy(const float* logits, const u8* a, const
     }
 }
 
-// values[k] = sum over i < n of parts[i * kinds + k], by one block.
+// Reduction by one block: values[k] = sum over i < n of parts[i * kinds + k].
 extern "C" __global__ void sum_parts(const double* parts, i64 n, int kinds, double* values) {
     __shared__ double scratch[THREADS];
     for (int k = 0; k < kinds; k++) {

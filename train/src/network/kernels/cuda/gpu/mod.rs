@@ -1,4 +1,4 @@
-//! An NVIDIA GPU as a [`Machine`]: one stream, the memory of candle's tensors, our kernels compiled for it, convolutions by cuDNN.
+//! NVIDIA GPU as a [`Machine`]: one stream, the memory of candle's tensors, kernels compiled by NVRTC, and convolutions by cuDNN.
 
 mod algorithm;
 mod cudnn;
@@ -15,7 +15,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, com
 use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 use support::Context;
 
-use super::machine::{Geometry, Machine, Pass, KernelArg};
+use super::machine::{Geometry, KernelArg, Machine, Pass};
 use super::source;
 use cudnn::Convolutions;
 use memory::Staging;
@@ -23,10 +23,10 @@ pub use memory::peak_bytes;
 #[cfg(feature = "nccl")]
 pub use nccl::Nccl;
 
-/// The least compute capability that multiplies bf16.
+/// Minimum compute capability for bf16 arithmetic.
 const BF16_SINCE: (i32, i32) = (8, 0);
 
-/// A GPU.
+/// GPU with compiled kernels, cuDNN and staging buffers.
 pub struct Gpu {
     device: Device,
     cuda: CudaDevice,
@@ -39,21 +39,21 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Whether the GPU of this number multiplies bf16.
+    /// Reports whether GPU `ordinal` supports bf16 arithmetic.
     pub fn has_bf16(ordinal: usize) -> support::Result<bool> {
         let doing = || format!("asking for CUDA device {ordinal}");
         let context = CudaContext::new(ordinal).doing(doing)?;
         Ok(context.compute_capability().doing(doing)? >= BF16_SINCE)
     }
 
-    /// How many there are.
+    /// Returns the number of visible GPUs.
     #[cfg(feature = "nccl")]
     pub fn count() -> support::Result<usize> {
         Ok(CudaContext::device_count().doing(|| "counting CUDA devices")? as usize)
     }
 
-    /// Opens the GPU of this number for maps in f32 or bf16; `deterministic` takes only algorithms that give the same bits in
-    /// every run.
+    /// Opens GPU `ordinal` for feature maps in f32 or bf16. `deterministic` restricts cuDNN to algorithms that give the same bits in every
+    /// run.
     pub fn new(ordinal: usize, feature_dtype: DType, deterministic: bool) -> support::Result<Self> {
         let cuda = open(ordinal)?;
         let stream = cuda.cuda_stream();
@@ -80,7 +80,7 @@ impl Gpu {
         })
     }
 
-    /// What the GPU calls itself.
+    /// Returns the GPU's product name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -90,13 +90,17 @@ fn open(ordinal: usize) -> support::Result<CudaDevice> {
     let cuda = CudaDevice::new_with_stream(ordinal).doing(|| format!("opening CUDA device {ordinal}")).hint(
         || "a driver for CUDA 13 and libcublas, libcudnn, libcurand, libnvrtc on LD_LIBRARY_PATH are needed; --set run.device=cpu works without",
     )?;
-    // SAFETY: all work and all memory of this device belong to its one stream, whose order is enough.
+    // SAFETY: all work and all memory of this device belong to one stream, whose order suffices for synchronisation.
     unsafe { cuda.disable_event_tracking() };
     Ok(cuda)
 }
 
-/// Compiles every kernel for the GPU at hand.
-fn functions(context: &Arc<CudaContext>, feature_dtype: DType, (major, minor): (i32, i32)) -> support::Result<HashMap<String, CudaFunction>> {
+/// Compiles every kernel for the compute capability of the GPU.
+fn functions(
+    context: &Arc<CudaContext>,
+    feature_dtype: DType,
+    (major, minor): (i32, i32),
+) -> support::Result<HashMap<String, CudaFunction>> {
     let options = vec!["--std=c++17".into(), format!("--gpu-architecture=compute_{major}{minor}")];
     let compiled = compile_ptx_with_opts(source::program(feature_dtype), CompileOptions { options, ..CompileOptions::default() });
     let doing = || format!("compiling the CUDA kernels for compute capability {major}.{minor}");
