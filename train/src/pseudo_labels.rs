@@ -15,7 +15,7 @@ pub struct PseudoLabels {
     pub alpha: f32,
     /// Confidence threshold tau: a pixel is labelled if its average is below `1 - threshold` or above `threshold`.
     pub threshold: f32,
-    /// Whether averages, which start at 0, are divided by `1 - (1 - alpha)^updates`. Without this bias correction unlabelled pixels begin
+    /// True if averages, which start at 0, are divided by `1 - (1 - alpha)^updates`. Without this bias correction unlabelled pixels begin
     /// as confident background, as in the published code.
     pub corrected: bool,
 }

@@ -26,7 +26,7 @@ pub struct Contrast {
     pub pair_rule: PairRule,
     /// Reduction of the costs of all pairs to one value.
     pub reduction: Reduction,
-    /// Whether pairs of a vector with itself count.
+    /// True if pairs of a vector with itself count.
     pub self_pairs: bool,
 }
 
@@ -149,7 +149,7 @@ fn on_device(fused: &dyn Fused, contrast: &Contrast, z: &Tensor, groups: &[[Vec<
 /// Returns the sampled positions of the vectors of both classes, for each group that has at least two of each.
 fn groups(z: &Tensor, labels: &[u8], sampling: Sampling, rng: &mut CounterRng) -> Result<Vec<[Vec<usize>; 2]>> {
     let (batch, _, height, width) = z.dims4()?;
-    assert_eq!(labels.len(), batch * height * width, "a label for every vector");
+    assert_eq!(labels.len(), batch * height * width, "expected one label per vector");
     let images_in_group = match sampling.scope {
         Scope::Batch => batch,
         Scope::Image => 1,

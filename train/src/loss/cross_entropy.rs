@@ -46,5 +46,5 @@ pub fn cross_entropies(kernels: &dyn Kernels, logits: &Tensor, planes: &[(&[u8],
             Some(sum) => (sum + (term.gradient * *weight)?)?,
         });
     }
-    Ok((values, sum.expect("at least one plane of labels")))
+    Ok((values, sum.expect("at least one label plane")))
 }

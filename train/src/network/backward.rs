@@ -25,7 +25,7 @@ pub struct Gradients {
 struct ReversePass<'a> {
     network: &'a Network,
     tape: &'a Tape,
-    values: Activations,
+    activations: Activations,
     wants_image_gradient: bool,
     /// Gradient at each node's output, summed over the readers visited so far.
     at_nodes: Vec<Option<Arc<PooledTensor>>>,
@@ -43,7 +43,7 @@ impl Network {
         tap_gradients: &[(&str, Tensor)],
         wants_image_gradient: bool,
     ) -> Result<Gradients> {
-        self.reverse(tape, tape.values.clone(), output_gradient, tap_gradients, wants_image_gradient)
+        self.reverse(tape, tape.activations.clone(), output_gradient, tap_gradients, wants_image_gradient)
     }
 
     /// Computes [`Network::backward`] and releases each activation after its last use, so that its memory serves the gradients to come.
@@ -55,14 +55,15 @@ impl Network {
         tap_gradients: &[(&str, Tensor)],
         wants_image_gradient: bool,
     ) -> Result<Gradients> {
-        let values = std::mem::take(&mut tape.values);
-        self.reverse(tape, values, output_gradient, tap_gradients, wants_image_gradient)
+        let activations = std::mem::take(&mut tape.activations);
+        self.reverse(tape, activations, output_gradient, tap_gradients, wants_image_gradient)
     }
 
+    /// Visits the nodes in reverse order and releases each activation after its last use.
     fn reverse(
         &self,
         tape: &Tape,
-        values: Activations,
+        activations: Activations,
         output_gradient: Option<&Tensor>,
         tap_gradients: &[(&str, Tensor)],
         wants_image_gradient: bool,
@@ -72,9 +73,9 @@ impl Network {
         }
         let gradients = Gradients { parameters: BTreeMap::new(), image: None };
         let at_nodes = vec![None; self.graph.nodes.len()];
-        let mut pass = ReversePass { network: self, tape, values, wants_image_gradient, at_nodes, gradients };
-        let last_use = &self.schedule.last_gradient_use;
-        pass.values.release(|id| last_use[id].is_none());
+        let mut pass = ReversePass { network: self, tape, activations, wants_image_gradient, at_nodes, gradients };
+        let last_gradient_use = &self.schedule.last_gradient_use;
+        pass.activations.release(|id| last_gradient_use[id].is_none());
         if let Some(gradient) = output_gradient {
             pass.accumulate(self.graph.output, self.kernels.import_feature(gradient)?)?;
         }
@@ -89,17 +90,19 @@ impl Network {
                     step => pass.node(id, &node.op, step, &dy)?,
                 }
             }
-            pass.values.release(|done| last_use[done] == Some(id.0));
+            pass.activations.release(|done| last_gradient_use[done] == Some(id.0));
         }
         Ok(pass.gradients)
     }
 }
 
 impl ReversePass<'_> {
+    /// Adds a gradient at the output of node `id`.
     fn accumulate(&mut self, id: NodeId, gradient: Tensor) -> Result<()> {
         self.accumulate_shared(id, Arc::new(PooledTensor::new(gradient, &self.network.kernels)))
     }
 
+    /// Adds a gradient that several nodes may share.
     fn accumulate_shared(&mut self, id: NodeId, gradient: Arc<PooledTensor>) -> Result<()> {
         let sum = match self.at_nodes[id.0].take() {
             Some(earlier) => Arc::new(PooledTensor::new(self.network.kernels.add(&earlier, &gradient)?, &self.network.kernels)),
@@ -109,6 +112,7 @@ impl ReversePass<'_> {
         Ok(())
     }
 
+    /// Backpropagates through one operation, given the gradient `dy` at its output.
     fn node(&mut self, id: NodeId, op: &Op, step: FusedStep, dy: &Arc<PooledTensor>) -> Result<()> {
         let k = &self.network.kernels;
         let inputs = &self.network.graph.node(id).inputs;
@@ -118,13 +122,16 @@ impl ReversePass<'_> {
             Op::Conv(conv) => self.conv(id, conv, step, dy)?,
             Op::Depthwise(conv) => self.depthwise(id, conv, dy)?,
             Op::BatchNorm { .. } => self.norm(id, id, (None, Activation::None), dy)?,
-            Op::Relu => self.accumulate(inputs[0], k.activate_backward(Activation::Relu, self.values.value(id), dy)?)?,
-            Op::Relu6 => self.accumulate(inputs[0], k.activate_backward(Activation::Relu6, self.values.value(id), dy)?)?,
+            Op::Relu => self.accumulate(inputs[0], k.activate_backward(Activation::Relu, self.activations.value(id), dy)?)?,
+            Op::Relu6 => self.accumulate(inputs[0], k.activate_backward(Activation::Relu6, self.activations.value(id), dy)?)?,
             Op::Add => {
                 self.accumulate_shared(inputs[0], dy.clone())?;
                 self.accumulate_shared(inputs[1], dy.clone())?;
             }
-            Op::MaxPool => self.accumulate(inputs[0], k.max_pool_backward(self.values.value(inputs[0]), self.values.value(id), dy)?)?,
+            Op::MaxPool => {
+                let dx = k.max_pool_backward(self.activations.value(inputs[0]), self.activations.value(id), dy)?;
+                self.accumulate(inputs[0], dx)?;
+            }
             Op::Upsample => self.accumulate(inputs[0], k.upsample_backward(dy)?)?,
             Op::Concat => {
                 let (a, b) = k.split(dy, self.network.channels[inputs[0].0])?;
@@ -142,7 +149,7 @@ impl ReversePass<'_> {
         let network = self.network;
         let input = network.graph.node(id).inputs[0];
         let wants_dx = self.wants_gradient(input);
-        let source = self.values.source(input, step);
+        let source = self.activations.source(input, step);
         let g = network.kernels.conv_backward(conv, source, network.parameter(id, "weight"), dy, wants_dx)?;
         self.record(id, "weight", g.dweight);
         if let Some(dbias) = g.dbias {
@@ -165,12 +172,13 @@ impl ReversePass<'_> {
         let network = self.network;
         let input = network.graph.node(id).inputs[0];
         let wants_dx = self.wants_gradient(input);
-        let g = network.kernels.depthwise_backward(conv, self.values.value(input), network.parameter(id, "weight"), dy, wants_dx)?;
+        let g = network.kernels.depthwise_backward(conv, self.activations.value(input), network.parameter(id, "weight"), dy, wants_dx)?;
         self.record(id, "weight", g.dweight);
         g.dbias.into_iter().for_each(|dbias| self.record(id, "bias", dbias));
         g.dx.map_or(Ok(()), |dx| self.accumulate(input, dx))
     }
 
+    /// Reports whether a gradient at the output of `id` is needed: always, except at the image.
     fn wants_gradient(&self, id: NodeId) -> bool {
         self.wants_image_gradient || !matches!(self.network.graph.node(id).op, Op::Input { .. })
     }
@@ -178,12 +186,12 @@ impl ReversePass<'_> {
     /// Backpropagates through normalisation `id`, whose output (after the residual addition and the activation) is the activation of node
     /// `result`.
     fn norm(&mut self, id: NodeId, result: NodeId, (residual, activation): (Option<NodeId>, Activation), dy: &Tensor) -> Result<()> {
-        let (network, tape, values) = (self.network, self.tape, &self.values);
+        let (network, tape, activations) = (self.network, self.tape, &self.activations);
         let input = network.graph.node(id).inputs[0];
         let norm = network.norm_at(id, activation);
         let at = SavedNorm {
-            x: values.value(input),
-            y: (activation != Activation::None).then(|| values.value(result)),
+            x: activations.value(input),
+            y: (activation != Activation::None).then(|| activations.value(result)),
             moments: &tape.moments[&id],
             batch_statistics: tape.mode == Mode::Train,
             wants_dresidual: residual.is_some(),
@@ -197,6 +205,7 @@ impl ReversePass<'_> {
         self.accumulate(input, g.dx)
     }
 
+    /// Stores the gradient of the parameter `suffix` of node `id`.
     fn record(&mut self, id: NodeId, suffix: &str, gradient: Tensor) {
         let name = format!("{}.{suffix}", self.network.graph.node(id).name);
         self.gradients.parameters.insert(name, PooledTensor::new(gradient, &self.network.kernels));

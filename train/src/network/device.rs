@@ -90,12 +90,12 @@ fn bf16_unit() -> Unit {
     let (unit, wrong) = Unit::best();
     for wrong in wrong {
         tracing::warn!(
-            "{} multiplied some numbers wrongly and is not used; please report this with the model of your processor",
+            "the bf16 unit {} failed its self-test and is not used; please report this with the model of your processor",
             wrong.name()
         );
     }
     if unit == Unit::Plain {
-        tracing::warn!("this processor has no bf16 instructions that can be used: run.precision=f32 is faster");
+        tracing::warn!("this processor has no usable bf16 instructions: run.precision=f32 is faster");
     }
     unit
 }
@@ -162,15 +162,15 @@ mod multi_gpu {
         if choice.kernels == KernelChoice::Reference {
             bail!("run.kernels is reference, which trains on one device, but run.devices is {devices}"; hint: "use --set run.kernels=fast or --set run.devices=1");
         }
-        let there = Gpu::count().hint(|| "--set run.device=cpu --set run.devices=1 works without a GPU")?;
-        if there < devices {
-            bail!("run.devices is {devices}, but {there} CUDA devices are there"; hint: "use --set run.devices={}; CUDA_VISIBLE_DEVICES may hide some", there.max(1));
+        let available = Gpu::count().hint(|| "--set run.device=cpu --set run.devices=1 works without a GPU")?;
+        if available < devices {
+            bail!("run.devices is {devices}, but {available} CUDA devices are available"; hint: "use --set run.devices={}; CUDA_VISIBLE_DEVICES may hide some", available.max(1));
         }
         let kernels = (0..devices).map(|ordinal| cuda::fused(choice, ordinal)).collect::<Result<Vec<_>>>()?;
         let communicators = Nccl::join(&kernels.iter().map(|kernels| kernels.machine()).collect::<Vec<_>>())?;
-        tracing::info!("{devices} GPUs share every batch; their gradients are averaged by NCCL");
-        let rank = |(kernels, communicator)| Rank { kernels, communicator: Arc::new(communicator) as Arc<dyn Communicator> };
-        Ok(kernels.into_iter().zip(communicators).map(rank).collect())
+        tracing::info!("training on {devices} GPUs with a part of every batch each; NCCL averages the gradients");
+        let ranks = kernels.into_iter().zip(communicators);
+        Ok(ranks.map(|(kernels, communicator)| Rank { kernels, communicator: Arc::new(communicator) as Arc<dyn Communicator> }).collect())
     }
 }
 
@@ -179,7 +179,7 @@ mod multi_gpu {
     use super::{KernelSelection, Rank, Result, bail};
 
     pub fn ranks(_: KernelSelection, devices: usize) -> Result<Vec<Rank>> {
-        bail!("run.devices is {devices}, but this program was built for one"; hint: "build it with `cargo build --release -p train --features nccl`, or use --set run.devices=1")
+        bail!("run.devices is {devices}, but this program was built without NCCL, for one device"; hint: "build it with `cargo build --release -p train --features nccl`, or use --set run.devices=1")
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
         };
         assert!(message(DeviceChoice::Cpu).contains("the processor, which is one device"));
         if !cfg!(feature = "nccl") {
-            assert!(message(DeviceChoice::Cuda).contains("built for one"));
+            assert!(message(DeviceChoice::Cuda).contains("built without NCCL"));
         }
         run.devices = 1;
         run.device = DeviceChoice::Cpu;

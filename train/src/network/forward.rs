@@ -29,7 +29,7 @@ pub(super) struct Activations(Vec<Option<Arc<PooledTensor>>>);
 
 impl Activations {
     pub(super) fn value(&self, id: NodeId) -> &Tensor {
-        self.0[id.0].as_ref().unwrap_or_else(|| panic!("the value of node {} was kept", id.0))
+        self.0[id.0].as_ref().unwrap_or_else(|| panic!("the activation of node {} was released or never computed", id.0))
     }
 
     /// Returns the input of a convolution: one feature map, or an upsampled one with its skip connection.
@@ -50,7 +50,7 @@ impl Activations {
 
 /// Tape of a forward pass: activations, and the statistics that each normalisation used.
 pub struct Tape {
-    pub(super) values: Activations,
+    pub(super) activations: Activations,
     pub(super) moments: BTreeMap<NodeId, Moments>,
     pub(super) mode: Mode,
     pixels: BTreeMap<NodeId, usize>,
@@ -68,7 +68,7 @@ impl Tape {
     }
 
     fn value(&self, id: NodeId) -> &Tensor {
-        self.values.value(id)
+        self.activations.value(id)
     }
 }
 
@@ -76,17 +76,17 @@ impl Network {
     /// Runs `image` (`B C H W`) through the graph and returns the tape.
     pub fn forward(&self, image: &Tensor, mode: Mode) -> Result<Tape> {
         let n = self.graph.nodes.len();
-        let values = Activations(vec![None; n]);
-        let mut tape = Tape { values, moments: BTreeMap::new(), mode, pixels: BTreeMap::new() };
+        let activations = Activations(vec![None; n]);
+        let mut tape = Tape { activations, moments: BTreeMap::new(), mode, pixels: BTreeMap::new() };
         for (id, node) in self.graph.iter() {
             let value = match self.schedule.steps[id.0] {
                 FusedStep::Absorbed => continue,
                 FusedStep::NormActivation { norm, residual, activation } => self.run_norm(norm, residual, activation, &mut tape)?,
                 step => self.run(id, &node.op, step, image, &mut tape)?,
             };
-            tape.values.0[id.0] = Some(Arc::new(PooledTensor::new(value, &self.kernels)));
+            tape.activations.0[id.0] = Some(Arc::new(PooledTensor::new(value, &self.kernels)));
             let needed_later = |done: usize| mode != Mode::Eval && self.schedule.last_gradient_use[done].is_some();
-            tape.values.release(|done| self.schedule.last_use[done] == id.0 && !needed_later(done));
+            tape.activations.release(|done| self.schedule.last_use[done] == id.0 && !needed_later(done));
         }
         Ok(tape)
     }
@@ -107,7 +107,9 @@ impl Network {
         let inputs = &self.graph.node(id).inputs;
         match op {
             Op::Input { .. } => k.import_feature(image),
-            Op::Conv(conv) => k.conv(conv, tape.values.source(inputs[0], step), self.parameter(id, "weight"), self.bias(id, conv.bias)),
+            Op::Conv(conv) => {
+                k.conv(conv, tape.activations.source(inputs[0], step), self.parameter(id, "weight"), self.bias(id, conv.bias))
+            }
             Op::Depthwise(conv) => k.depthwise(conv, tape.value(inputs[0]), self.parameter(id, "weight"), self.bias(id, conv.bias)),
             Op::BatchNorm { .. } => self.run_norm(id, None, Activation::None, tape),
             Op::Relu => k.activate(Activation::Relu, tape.value(inputs[0])),
@@ -140,7 +142,7 @@ impl Network {
     }
 
     pub(super) fn norm_at(&self, id: NodeId, activation: Activation) -> Norm<'_> {
-        let Op::BatchNorm { eps, .. } = self.graph.node(id).op else { panic!("node {} is a normalisation", id.0) };
+        let Op::BatchNorm { eps, .. } = self.graph.node(id).op else { panic!("node {} is no normalisation", id.0) };
         Norm { scale: self.parameter(id, "weight"), shift: self.parameter(id, "bias"), eps, activation }
     }
 

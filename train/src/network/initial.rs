@@ -23,7 +23,7 @@ fn initial(parameter: &Parameter, seed: u64) -> Array {
 }
 
 fn convolution(parameter: &Parameter, seed: u64) -> Vec<f32> {
-    let [outputs, inputs, rows, columns] = parameter.shape[..] else { panic!("{} is a convolution weight", parameter.name) };
+    let [outputs, inputs, rows, columns] = parameter.shape[..] else { panic!("{} is no convolution weight", parameter.name) };
     let (fan_in, fan_out) = ((inputs * rows * columns) as f64, (outputs * rows * columns) as f64);
     let mut rng = CounterRng::new(seed, &parameter.name, 0, 0, 0);
     let mut uniform = |bound: f64| (0..parameter.count()).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect();

@@ -96,7 +96,7 @@ impl Network {
 
     /// Replaces a parameter by `value`, which has the same shape in the layout of the kernels. Panics on an unknown name.
     pub fn set(&mut self, name: &str, value: Tensor) {
-        let old = self.parameters.get_mut(name).unwrap_or_else(|| panic!("{name} is a parameter"));
+        let old = self.parameters.get_mut(name).unwrap_or_else(|| panic!("{name} is no parameter"));
         assert_eq!(old.shape(), value.shape(), "{name}");
         *old = value;
     }

@@ -27,6 +27,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
+    /// Fuses the operations of `graph` and determines the lifetimes of its activations.
     pub fn new(graph: &Graph) -> Self {
         let n = graph.nodes.len();
         let mut readers = vec![0; n];

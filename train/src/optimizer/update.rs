@@ -7,7 +7,7 @@ use super::{BETA1, BETA2, EPS, Rate};
 pub(super) struct Update {
     /// Decoupled weight decay, `1 - lr * decay`.
     pub(super) shrink: f64,
-    /// Whether the variance of the adaptive rate is tractable (`rho_t >= 5`).
+    /// True if the variance of the adaptive rate is tractable (`rho_t >= 5`).
     pub(super) adaptive: bool,
     /// Learning rate with bias correction and, if adaptive, the rectification `r_t`.
     pub(super) rate: f64,

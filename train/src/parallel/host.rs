@@ -32,15 +32,15 @@ impl Communicator for HostCommunicator {
     fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()> {
         let mut numbers = Vec::new();
         for tensor in tensors {
-            assert!(matches!(tensor.device(), Device::Cpu) && tensor.is_contiguous(), "tensors in memory, as they lie");
+            assert!(matches!(tensor.device(), Device::Cpu) && tensor.is_contiguous(), "tensors are contiguous and in host memory");
             numbers.extend(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
         }
         self.0.all_reduce_mean(&mut numbers)?;
         let mut rest = numbers.as_slice();
         for tensor in tensors {
-            let (values, behind) = rest.split_at(tensor.elem_count());
+            let (values, remaining) = rest.split_at(tensor.elem_count());
             tensor.inplace_op1(&Overwrite(values))?;
-            rest = behind;
+            rest = remaining;
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ impl Trainer {
         average_gradients(&*self.communicator, &gradients, &tape)?;
         update(&mut head.network, &mut self.optimizer, &gradients, &self.config, factor)?;
         head.network.update_running_statistics(&tape, 0.1)?;
-        Ok((value, gradients.image.expect("was asked for")))
+        Ok((value, gradients.image.expect("the image gradient was requested")))
     }
 }
 

@@ -20,7 +20,7 @@ pub struct RAdamUpdate<'a> {
     pub decay: f32,
     /// Step size: learning rate with bias correction and rectification.
     pub rate: f32,
-    /// Whether the first moment is divided by the root of the second one.
+    /// True if the first moment is divided by the root of the second one.
     pub adaptive: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct ContrastGroup {
     pub kinds: [(f32, f64); 3],
     /// Temperature tau, which divides cosine similarities.
     pub tau: f64,
-    /// Whether pairs of a vector with itself are skipped.
+    /// True if pairs of a vector with itself are skipped.
     pub skip_self: bool,
     /// Factor applied to the gradient, but not to the value.
     pub gradient_weight: f32,

@@ -76,9 +76,9 @@ pub struct SavedNorm<'a> {
     pub y: Option<&'a Tensor>,
     /// Statistics that the forward pass used.
     pub moments: &'a Moments,
-    /// Whether the statistics are those of `x`, so that gradients flow through them.
+    /// True if the statistics are those of `x`, so that gradients flow through them.
     pub batch_statistics: bool,
-    /// Whether a residual was added before the activation and needs a gradient.
+    /// True if a residual was added before the activation and needs a gradient.
     pub wants_dresidual: bool,
 }
 

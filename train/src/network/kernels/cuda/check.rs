@@ -1,4 +1,4 @@
-//! Self-check: comparison of fused kernels with the reference on the device at hand.
+//! Self-check: comparison of fused kernels with the reference on the current device.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,14 +43,14 @@ fn graphs() -> [Graph; 2] {
     let output = plain.input(CHANNELS).conv("first", CHANNELS, 3, 1).norm("normalisation").relu().conv("second", CHANNELS, 1, 1);
     let plain = plain.finish(output, &[]);
     let large = upsampled.input(CHANNELS);
-    let output = large.conv("smaller", CHANNELS, 3, 2).upsample().concat(large).conv("of an upsampled map", CHANNELS, 3, 1);
+    let output = large.conv("smaller", CHANNELS, 3, 2).upsample().concat(large).conv("of an upsampled feature map", CHANNELS, 3, 1);
     [plain, upsampled.finish(output, &[])]
 }
 
 /// Returns outputs and gradients of both networks by name.
 fn results(kernels: &Arc<dyn Kernels>) -> Result<BTreeMap<String, Vec<f32>>> {
     let mut found = BTreeMap::new();
-    for (graph, name) in graphs().into_iter().zip(["convolutions", "an upsampled map"]) {
+    for (graph, name) in graphs().into_iter().zip(["convolutions", "upsampled input"]) {
         results_of(graph, name, kernels, &mut found)?;
     }
     Ok(found)
@@ -65,7 +65,7 @@ fn results_of(graph: Graph, what: &str, kernels: &Arc<dyn Kernels>, found: &mut 
     let gradients = network.backward(&tape, Some(&tensor("gradient")?), &[], true)?;
     let values = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     found.insert(format!("the result ({what})"), values(&network.output(&tape)?)?);
-    found.insert(format!("the gradient at the image ({what})"), values(&gradients.image.expect("was asked for"))?);
+    found.insert(format!("the gradient at the image ({what})"), values(&gradients.image.expect("the image gradient was requested"))?);
     for (name, gradient) in &gradients.parameters {
         found.insert(format!("the gradient of {name}"), network.export(name, gradient)?.data);
     }

@@ -82,7 +82,7 @@ impl<M: Machine> Cuda<M> {
     fn convolve_map(&self, conv: &Conv, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let geometry = Geometry::of(conv, x)?;
         let [height, width] = geometry.result();
-        let y = self.map(&[geometry.batch, height, width, conv.outputs])?;
+        let y = self.empty_feature(&[geometry.batch, height, width, conv.outputs])?;
         self.product(Pass::Forward, &geometry, [self.machine.address(x)?, self.filter(conv, weight)?, self.machine.address(&y)?])?;
         Ok(y)
     }
@@ -120,12 +120,12 @@ impl<M: Machine> Cuda<M> {
     /// Computes the gradients without that of the bias.
     fn convolve_map_backward(&self, conv: &Conv, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients> {
         let geometry = Geometry::of(conv, x)?;
-        let dweight = self.map(&[count(conv)])?;
+        let dweight = self.empty_feature(&[count(conv)])?;
         let at_y = self.machine.address(dy)?;
         self.product(Pass::Filter, &geometry, [self.machine.address(x)?, self.machine.address(&dweight)?, at_y])?;
         let mut gradients = ConvGradients { dx: None, dskip: None, dweight, dbias: None };
         if wants_dx {
-            let dx = self.map(x.dims())?;
+            let dx = self.empty_feature(x.dims())?;
             self.product(Pass::Data, &geometry, [self.machine.address(&dx)?, self.filter(conv, weight)?, at_y])?;
             gradients.dx = Some(dx);
         }

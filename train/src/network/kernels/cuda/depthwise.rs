@@ -32,7 +32,7 @@ impl<M: Machine> Cuda<M> {
     pub(super) fn convolve_depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (images, height, width, channels) = x.dims4()?;
         let (rows, columns) = (height.div_ceil(conv.stride), width.div_ceil(conv.stride));
-        let y = self.map(&[images, rows, columns, channels])?;
+        let y = self.empty_feature(&[images, rows, columns, channels])?;
         let (moved, ending) = self.width(&[channels]);
         let mut args = vec![x.into(), weight.into(), (&y).into()];
         args.extend(extents(x, conv)?);
@@ -56,7 +56,7 @@ impl<M: Machine> Cuda<M> {
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias });
         }
-        let dx = self.map(x.dims())?;
+        let dx = self.empty_feature(x.dims())?;
         let (moved, ending) = self.width(&[conv.channels]);
         let mut args = vec![(&dx).into(), weight.into(), dy.into()];
         args.extend(extents(x, conv)?);

@@ -40,7 +40,7 @@ impl<M: Machine> Cuda<M> {
     pub(super) fn cross_entropy_of_planes(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)> {
         let (b, classes, h, w) = logits.dims4()?;
         assert_eq!(classes, 2, "background and nucleus");
-        assert!((1..=2).contains(&planes.len()), "one or two planes of labels");
+        assert!((1..=2).contains(&planes.len()), "one or two label planes");
         let n = b * h * w;
         let upload = |(labels, _): &(&[u8], f64)| self.machine.upload(&Tensor::from_slice(labels, n, &Device::Cpu)?);
         let labels = planes.iter().map(upload).collect::<Result<Vec<_>>>()?;

@@ -158,6 +158,6 @@ impl<M: Machine> Kernels for Cuda<M> {
 
     fn split(&self, dy: &Tensor, channels: usize) -> Result<(Tensor, Tensor)> {
         let (a, b) = self.concat_upsampled_backward(dy, channels, false)?;
-        Ok((a, b.expect("a second part was asked for")))
+        Ok((a, b.expect("the second part has channels")))
     }
 }

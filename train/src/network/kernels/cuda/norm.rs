@@ -31,7 +31,7 @@ impl<M: Machine> Cuda<M> {
     }
 
     pub(super) fn normalise(&self, norm: Norm, x: &Tensor, residual: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
-        let y = self.map(x.dims())?;
+        let y = self.empty_feature(x.dims())?;
         let rows = self.rows("norm", x)?;
         let mut args = vec![x.into(), residual.into(), (&y).into()];
         args.extend(norm_args(norm, moments));
@@ -56,8 +56,8 @@ impl<M: Machine> Cuda<M> {
         self.run(&rows.kernel, rows.part_grid(), &first)?;
         let (dshift, dscale) = (self.floats(&[channels])?, self.floats(&[channels])?);
         self.reduce_parts(&sums, Some(&products), &dshift, Some(&dscale))?;
-        let dx = self.map(x.dims())?;
-        let dresidual = wants_dresidual.then(|| self.map(x.dims())).transpose()?;
+        let dx = self.empty_feature(x.dims())?;
+        let dresidual = wants_dresidual.then(|| self.empty_feature(x.dims())).transpose()?;
         args.extend([(&dshift).into(), (&dscale).into(), int(i32::from(batch_statistics))]);
         args.extend(size(x)?);
         args.extend([Arg::Tensor(&dx), Arg::Optional(dresidual.as_ref())]);

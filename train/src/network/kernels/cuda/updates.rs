@@ -37,7 +37,7 @@ impl<M: Machine> Cuda<M> {
         }
         let mut rows = Vec::with_capacity(8 * updates.len());
         for update in updates {
-            assert_eq!(update.gradient.elem_count(), update.count, "a gradient has a value for each of the parameter's");
+            assert_eq!(update.gradient.elem_count(), update.count, "a gradient has as many values as its parameter");
             let narrow = update.gradient.dtype() != candle_core::DType::F32;
             rows.extend([
                 self.address_of(update.parameter)?,

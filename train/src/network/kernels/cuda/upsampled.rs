@@ -22,11 +22,11 @@ pub(super) struct PhaseConvolution<'a> {
 impl<'a> PhaseConvolution<'a> {
     /// Describes a 3x3 convolution with stride 1 of `small`, upsampled by 2, and `skip`.
     pub fn of(conv: &Conv, small: &'a Tensor, skip: Option<&'a Tensor>) -> Result<Self> {
-        assert_eq!((conv.kernel, conv.stride), (3, 1), "kernel and stride of a convolution of an upsampled map");
+        assert_eq!((conv.kernel, conv.stride), (3, 1), "kernel and stride of a phase convolution");
         let (batch, rows, columns, inputs) = small.dims4()?;
         let [height, width, left] = [2 * rows, 2 * columns, conv.inputs - inputs];
         let is_as_large = |skip: &Tensor| skip.dims() == [batch, height, width, left];
-        assert!(skip.map_or(left == 0, is_as_large), "both maps cover the same pixels and have the filter's channels");
+        assert!(skip.map_or(left == 0, is_as_large), "both inputs cover the same pixels and have the filter's channels");
         let outputs = conv.outputs;
         let phases = Geometry { batch, height: rows, width: columns, inputs, outputs: 4 * outputs, kernel: 2, stride: 1 };
         let skip_geometry = Geometry { batch, height, width, inputs: left, outputs, kernel: 3, stride: 1 };
@@ -61,11 +61,11 @@ type Filters = (Tensor, Option<Tensor>);
 impl<M: Machine> Cuda<M> {
     pub(super) fn convolve_upsampled(&self, phased: &PhaseConvolution, weight: &Tensor) -> Result<Tensor> {
         let (phases, skip_filter) = self.phase_filters(phased, weight)?;
-        let y = self.map(&phased.result())?;
+        let y = self.empty_feature(&phased.result())?;
         if let (Some(skip), Some(skip_filter)) = (phased.skip, &skip_filter) {
             self.convolve_pass(Pass::Forward, &phased.skip_geometry, [skip, skip_filter, &y])?;
         }
-        let z = self.map(&phased.phase_shape())?;
+        let z = self.empty_feature(&phased.phase_shape())?;
         self.convolve_pass(Pass::Forward, &phased.phases, [phased.small, &phases, &z])?;
         self.interleave_phases(phased, &z, &y)?;
         Ok(y)
@@ -88,11 +88,11 @@ impl<M: Machine> Cuda<M> {
             ConvGradients { dx: None, dskip: None, dweight: self.phase_filters_backward(phased, &(phases, skip_filter))?, dbias: None };
         if wants_dx {
             let (phases, skip_filter) = self.phase_filters(phased, weight)?;
-            let dx = self.map(phased.small.dims())?;
+            let dx = self.empty_feature(phased.small.dims())?;
             self.convolve_pass(Pass::Data, &phased.phases, [&dx, &phases, &dz])?;
             gradients.dx = Some(dx);
             if let (Some(skip), Some(skip_filter)) = (phased.skip, &skip_filter) {
-                let dskip = self.map(skip.dims())?;
+                let dskip = self.empty_feature(skip.dims())?;
                 self.convolve_pass(Pass::Data, &phased.skip_geometry, [&dskip, skip_filter, dy])?;
                 gradients.dskip = Some(dskip);
             }
@@ -107,7 +107,7 @@ impl<M: Machine> Cuda<M> {
 
     /// Allocates filters with arbitrary values.
     fn empty_filters(&self, phased: &PhaseConvolution) -> Result<Filters> {
-        let filter = |g: &Geometry| self.map(&[g.outputs, g.kernel, g.kernel, g.inputs]);
+        let filter = |g: &Geometry| self.empty_feature(&[g.outputs, g.kernel, g.kernel, g.inputs]);
         Ok((filter(&phased.phases)?, phased.skip.map(|_| filter(&phased.skip_geometry)).transpose()?))
     }
 
@@ -123,7 +123,7 @@ impl<M: Machine> Cuda<M> {
     /// Computes the gradient at the 3x3 filter from those at the filters of the phases and of the skip connection.
     fn phase_filters_backward(&self, phased: &PhaseConvolution, gradients: &Filters) -> Result<Tensor> {
         let [outputs, a, b] = [phased.skip_geometry.outputs, phased.phases.inputs, phased.skip_geometry.inputs];
-        let dweight = self.map(&[outputs * 9 * (a + b)])?;
+        let dweight = self.empty_feature(&[outputs * 9 * (a + b)])?;
         let mut args = vec![(&gradients.0).into(), gradients.1.as_ref().into(), (&dweight).into()];
         args.extend(phased.channels());
         self.run("phase_filters_backward", phased.pairs(), &args)?;
@@ -141,7 +141,7 @@ impl<M: Machine> Cuda<M> {
 
     /// Splits an output gradient into phases: the adjoint of [`Cuda::interleave_phases`].
     fn split_phases(&self, phased: &PhaseConvolution, dy: &Tensor) -> Result<Tensor> {
-        let dz = self.map(&phased.phase_shape())?;
+        let dz = self.empty_feature(&phased.phase_shape())?;
         let (moved, ending) = self.width(&[phased.skip_geometry.outputs]);
         let args: Vec<Arg> = [dy.into(), (&dz).into()].into_iter().chain(phased.result().map(int)).collect();
         self.run(&format!("split_phases_{ending}"), over(dz.elem_count() / moved), &args)?;

@@ -113,7 +113,7 @@ impl Kernels for Reference {
         let (dx, dskip) = if wants_dx {
             // Rows at the far border that no window of the forward pass reached still need a gradient of 0: the output padding.
             let missing = |size: usize, out: usize| size + 2 * padding - ((out - 1) * conv.stride + conv.kernel);
-            assert_eq!(missing(h, oh), missing(w, ow), "sides of the input must leave the same rest");
+            assert_eq!(missing(h, oh), missing(w, ow), "height and width of the input must need the same output padding");
             let dx = dy.conv_transpose2d(weight, padding, missing(h, oh), conv.stride, 1)?;
             let first = if let Source::Upsampled { small, .. } = source { small.dim(1)? } else { conv.inputs };
             let (dx, dskip) = split_source_gradient(self, source, first, dx)?;

@@ -190,7 +190,7 @@ impl Drop for Convolutions {
     }
 }
 
-/// Maps the status "not supported" to none.
+/// Converts the status "not supported" to none.
 fn unless_unsupported<C>(found: std::result::Result<Option<C>, CudnnError>) -> Result<Option<C>> {
     match found {
         // cuDNN has one status for each reason, and the set depends on its version.

@@ -29,7 +29,7 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: nobody else destroys it. An error at the end can be passed to nobody.
+        // SAFETY: this value is the descriptor's only owner. An error cannot be reported from a destructor.
         let _ = unsafe { result::destroy_tensor_descriptor(self.0) };
     }
 }
@@ -50,7 +50,7 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        // SAFETY: as for maps.
+        // SAFETY: as for feature maps.
         let _ = unsafe { result::destroy_filter_descriptor(self.0) };
     }
 }
@@ -80,7 +80,7 @@ impl Convolution {
 
 impl Drop for Convolution {
     fn drop(&mut self) {
-        // SAFETY: as for maps.
+        // SAFETY: as for feature maps.
         let _ = unsafe { result::destroy_convolution_descriptor(self.0) };
     }
 }

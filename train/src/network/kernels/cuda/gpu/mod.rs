@@ -41,7 +41,7 @@ pub struct Gpu {
 impl Gpu {
     /// Reports whether GPU `ordinal` supports bf16 arithmetic.
     pub fn has_bf16(ordinal: usize) -> support::Result<bool> {
-        let doing = || format!("asking for CUDA device {ordinal}");
+        let doing = || format!("querying CUDA device {ordinal}");
         let context = CudaContext::new(ordinal).doing(doing)?;
         Ok(context.compute_capability().doing(doing)? >= BF16_SINCE)
     }
@@ -59,11 +59,11 @@ impl Gpu {
         let stream = cuda.cuda_stream();
         let context = stream.context();
         let (name, capability) = (
-            context.name().doing(|| "asking the GPU for its name")?,
-            context.compute_capability().doing(|| "asking the GPU what it can do")?,
+            context.name().doing(|| "querying the GPU's name")?,
+            context.compute_capability().doing(|| "querying the GPU's compute capability")?,
         );
         if feature_dtype == DType::BF16 && capability < BF16_SINCE {
-            support::bail!("{name} has compute capability {}.{}, which does not multiply bf16", capability.0, capability.1; hint: "use --set run.precision=f32");
+            support::bail!("{name} has compute capability {}.{}, which has no bf16 arithmetic", capability.0, capability.1; hint: "use --set run.precision=f32");
         }
         memory::keep_freed(context).doing(|| "setting up the GPU's memory pool")?;
         let functions = functions(context, feature_dtype, capability)?;

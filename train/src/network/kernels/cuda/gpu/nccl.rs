@@ -31,8 +31,8 @@ impl Nccl {
         // SAFETY: both arrays have one entry for every GPU.
         unsafe { comm_init_all(communicators.as_mut_ptr(), ordinals.len() as i32, ordinals.as_ptr()) }
             .map_err(wrap)
-            .doing(|| format!("bringing {} GPUs together by NCCL", gpus.len()))
-            .hint(|| "libnccl must be on LD_LIBRARY_PATH; NCCL_DEBUG=INFO says more; --set run.devices=1 works without")?;
+            .doing(|| format!("creating NCCL communicators for {} GPUs", gpus.len()))
+            .hint(|| "libnccl must be on LD_LIBRARY_PATH; NCCL_DEBUG=INFO prints details; --set run.devices=1 works without")?;
         let ranks = Rendezvous::participants(gpus.len()).into_iter().zip(communicators).zip(gpus);
         Ok(ranks.map(|((participant, communicator), gpu)| Self { participant, communicator, stream: gpu.stream.clone() }).collect())
     }
@@ -93,5 +93,5 @@ impl Drop for Nccl {
 }
 
 fn wrap(NcclError(status): NcclError) -> Error {
-    Error::Msg(format!("NCCL says {status:?}"))
+    Error::Msg(format!("NCCL reports {status:?}"))
 }
