@@ -1,7 +1,7 @@
 //! Duration of a training step of the default network at 256 x 256, and of a contrastive term with 6000 vectors per class.
 //!
 //! `cargo bench -p train --bench step -- [--batch 4] [--threads 2] [--repeats 8] [--only step] [--device cpu] [--precision auto] [--encoder
-//! mobilenet_v2]`. Results are listed in `docs/speed.md` with their machine. `--only step` prints the line that `benches/peer/compare.sh`
+//! mobilenet_v2]`. Results are listed in `docs/lab/training-speed.md` with their machine. `--only step` prints the line that `benches/peer/compare.sh`
 //! reads. A GPU needs `--features cuda` and `--device cuda`.
 
 use std::sync::Arc;

@@ -61,7 +61,7 @@ pub struct Rows {
     /// Name of the kernel with its suffix (`_wide` or `_one`).
     pub kernel: String,
     /// Number of rows that a block processes at a time.
-    pass_rows: usize,
+    per_pass: usize,
     /// Number of channel tiles, the second extent of the grid.
     tiles: u32,
     count: usize,
@@ -70,12 +70,12 @@ pub struct Rows {
 impl Rows {
     /// Returns a grid over all rows, with about four passes of each block.
     pub fn grid(&self) -> [u32; 2] {
-        [self.count.div_ceil(4 * self.pass_rows).clamp(1, BLOCKS) as u32, self.tiles]
+        [self.count.div_ceil(4 * self.per_pass).clamp(1, BLOCKS) as u32, self.tiles]
     }
 
     /// Returns the rows of each partial sum and the number of partial sums. Both depend on shapes alone, and so do the bits of the sum.
     pub fn parts(&self) -> (usize, usize) {
-        let chunk = self.count.div_ceil(self.count.div_ceil(8 * self.pass_rows).clamp(1, PARTS));
+        let chunk = self.count.div_ceil(self.count.div_ceil(8 * self.per_pass).clamp(1, PARTS));
         (chunk, self.count.div_ceil(chunk))
     }
 
@@ -119,7 +119,7 @@ impl<M: Machine> Cuda<M> {
         let count = x.elem_count() / channels;
         Ok(Rows {
             kernel: format!("{kernel}_{ending}"),
-            pass_rows: THREADS / side_by_side,
+            per_pass: THREADS / side_by_side,
             tiles: groups.div_ceil(side_by_side) as u32,
             count,
         })
