@@ -1,8 +1,9 @@
-//! How far gradients in bf16 are from those in f32:
-//! `cargo bench -p train --bench gradients -- [--random [--small] | --checkpoint FILE --data FOLDER] [--write FILE]`. Without either, in the network that `tests/bf16_gradients.rs` trains for a moment.
+//! Deviation of bf16 gradients from f32 gradients: `cargo bench -p train --bench gradients -- [--random [--small] | --checkpoint FILE
+//! --data FOLDER] [--write FILE]`. The default is the small network that `tests/bf16_gradients.rs` trains for a few steps.
 //!
-//! `--random` is the usual network before its first step, with `--small` the small one; a checkpoint is tried on corners of the
-//! training images of its run. What is written is read by `peer/pytorch_gradients.py`, which says the same of PyTorch's autocast.
+//! `--random` takes the default network before its first step, with `--small` the small one. `--checkpoint` takes a trained network and
+//! crops of its training images. `--write` saves the case for `peer/pytorch_gradients.py`, which measures the same deviation for PyTorch's
+//! autocast.
 
 #[path = "../tests/pictures/mod.rs"]
 mod pictures;
@@ -24,11 +25,12 @@ use train::network::{Mode, initial_weights};
 use train::step::stack_images;
 use trained::{batch, deviation, gradients};
 
-/// Side of the corners of images that a checkpoint is tried on, and how many.
+/// Height and width of the crops for a checkpoint, in pixels.
 const SIDE: usize = 256;
+/// Number of crops.
 const IMAGES: usize = 4;
 
-/// A network and what it is tried on.
+/// Network with weights, and a batch with labels.
 struct Case {
     network: UNetConfig,
     weights: Weights,
@@ -85,7 +87,7 @@ fn of_checkpoint(checkpoint: &Path, data: &Path) -> Case {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for i in 0..IMAGES {
         let sample = large[i % large.len()];
-        // Four corners in turn, where an image comes again.
+        // An image that is used more than once contributes another corner each time.
         let again = i / large.len();
         let (left, top) = (again % 2 * (sample.image.width - SIDE), again / 2 % 2 * (sample.image.height - SIDE));
         let rows = |y: usize| (top + y) * sample.image.width + left;

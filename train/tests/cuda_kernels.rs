@@ -97,8 +97,8 @@ fn every_operation_in_bf16() {
 
 #[test]
 fn results_do_not_depend_on_the_order_of_threads() {
-    for map_type in [DType::F32, DType::BF16] {
-        let (Some(forwards), Some(mut backwards)) = (Emulator::new(map_type), Emulator::new(map_type)) else { return };
+    for feature_dtype in [DType::F32, DType::BF16] {
+        let (Some(forwards), Some(mut backwards)) = (Emulator::new(feature_dtype), Emulator::new(feature_dtype)) else { return };
         backwards.backwards = true;
         let both: [Arc<dyn Kernels>; 2] = [Arc::new(Cuda::new(forwards)), Arc::new(Cuda::new(backwards))];
         for (name, graph) in graphs() {
@@ -109,7 +109,7 @@ fn results_do_not_depend_on_the_order_of_threads() {
                 let (y, dx, dw) = gradients(&network, &image, Mode::Train);
                 (f64s(&y), f64s(&dx), dw.values().map(f64s).collect::<Vec<_>>())
             });
-            assert!(one == other, "{name} in {map_type:?}");
+            assert!(one == other, "{name} in {feature_dtype:?}");
         }
     }
 }
@@ -132,7 +132,7 @@ fn the_network_against_pytorch() {
         let worst = network.learned().map(deviation).fold(0.0, f64::max);
         // As for the fast path of the processor: a pre-activation that crosses 0 by rounding costs most of it.
         assert!(worst <= 5e-2, "{device}: gradients {worst:.1e}");
-        network.follow_statistics(&tape, 0.1).unwrap();
+        network.update_running_statistics(&tape, 0.1).unwrap();
         for (name, array) in network.weights().unwrap().iter().filter(|(name, _)| name.contains("running_")) {
             let deviation = summary_deviation(seed, name, array, &golden[&format!("stat.{name}")]);
             assert!(deviation <= 2e-4, "{device}: {name} {deviation:.1e}");
@@ -142,11 +142,11 @@ fn the_network_against_pytorch() {
 
 #[test]
 fn the_self_check_passes_here_and_finds_wrong_kernels() {
-    for (map_type, tolerance) in [(DType::F32, 1e-4), (DType::BF16, 5e-2)] {
-        for (device, kernels) in devices(map_type) {
+    for (feature_dtype, tolerance) in [(DType::F32, 1e-4), (DType::BF16, 5e-2)] {
+        for (device, kernels) in devices(feature_dtype) {
             self_check(&kernels, tolerance).unwrap_or_else(|error| panic!("{device}: {error}"));
         }
-        if let Some(mut emulator) = Emulator::new(map_type) {
+        if let Some(mut emulator) = Emulator::new(feature_dtype) {
             emulator.broken = true;
             let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(emulator));
             let error = self_check(&kernels, tolerance).unwrap_err();

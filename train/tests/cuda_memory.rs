@@ -12,7 +12,7 @@ use half::vec::HalfBitsVecExt;
 use models::weights::Weights;
 use train::config::{Profile, RunConfig};
 use train::network::kernels::Kernels;
-use train::network::kernels::cuda::{Cuda, Geometry, Machine, Pass, Value};
+use train::network::kernels::cuda::{Cuda, Geometry, KernelArg, Machine, Pass};
 use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer};
 
@@ -24,7 +24,7 @@ impl Machine for Idle {
         &Device::Cpu
     }
 
-    fn map_type(&self) -> DType {
+    fn feature_dtype(&self) -> DType {
         self.0
     }
 
@@ -47,7 +47,7 @@ impl Machine for Idle {
         tensor.copy()
     }
 
-    unsafe fn launch(&self, _: &str, _: [u32; 2], _: u32, _: &[Value]) -> Result<()> {
+    unsafe fn launch(&self, _: &str, _: [u32; 2], _: u32, _: &[KernelArg]) -> Result<()> {
         Ok(())
     }
 
@@ -63,10 +63,10 @@ const WORKSPACE: usize = 256 << 20;
 const CONTEXT: usize = 1 << 30;
 
 /// Bytes in use at most in the second of two steps with every term, batches made ahead included.
-fn peak(map_type: DType, batch: usize) -> usize {
+fn peak(feature_dtype: DType, batch: usize) -> usize {
     let before = counted::live();
     let config = RunConfig::from_toml("[method]\nname = \"both\"", Profile::Scratch, &[] as &[&str]).unwrap();
-    let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(Idle(map_type)));
+    let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(Idle(feature_dtype)));
     let (mut trainer, _) = Trainer::new(&config, &Weights::new(), &kernels).unwrap();
     let pixels = batch * CROP * CROP;
     let label = |i: usize| u8::from((i / 64).is_multiple_of(2));
@@ -87,9 +87,9 @@ fn peak(map_type: DType, batch: usize) -> usize {
 fn a_step_of_30_images_in_bf16_fits_8_gb() {
     let mib = |bytes: usize| bytes >> 20;
     let mut found = Vec::new();
-    for (map_type, batch) in [(DType::BF16, 30), (DType::BF16, 15), (DType::BF16, 4), (DType::F32, 30), (DType::F32, 4)] {
-        let bytes = peak(map_type, batch);
-        println!("{map_type:?}, batch {batch}: {} MiB, {} MiB with the workspace", mib(bytes), mib(bytes + WORKSPACE));
+    for (feature_dtype, batch) in [(DType::BF16, 30), (DType::BF16, 15), (DType::BF16, 4), (DType::F32, 30), (DType::F32, 4)] {
+        let bytes = peak(feature_dtype, batch);
+        println!("{feature_dtype:?}, batch {batch}: {} MiB, {} MiB with the workspace", mib(bytes), mib(bytes + WORKSPACE));
         found.push(bytes);
     }
     assert!(found[0] + WORKSPACE + CONTEXT < 8_000_000_000, "{} MiB and the workspace", mib(found[0]));

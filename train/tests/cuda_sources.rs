@@ -76,14 +76,14 @@ fn compiled(library: &Library, source: &str, architecture: &str) -> String {
 #[test]
 fn every_kernel_compiles_for_gpus_with_bf16() {
     let Some(library) = library() else { return };
-    for map_type in [DType::F32, DType::BF16] {
+    for feature_dtype in [DType::F32, DType::BF16] {
         for architecture in ["compute_80", "compute_90"] {
-            let ptx = compiled(&library, &source::program(map_type), architecture);
+            let ptx = compiled(&library, &source::program(feature_dtype), architecture);
             for name in source::kernels() {
-                assert!(ptx.contains(&format!(".entry {name}(")), "{name} for {map_type:?}, {architecture}");
+                assert!(ptx.contains(&format!(".entry {name}(")), "{name} for {feature_dtype:?}, {architecture}");
             }
             let rounds = ptx.contains("cvt.rn.bf16.f32");
-            assert_eq!(rounds, map_type == DType::BF16, "rounding by the GPU's own instruction, {map_type:?}, {architecture}");
+            assert_eq!(rounds, feature_dtype == DType::BF16, "rounding by the GPU's own instruction, {feature_dtype:?}, {architecture}");
         }
     }
 }

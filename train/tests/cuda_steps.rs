@@ -13,10 +13,10 @@ use models::unet::unet;
 use models::weights::Weights;
 use reference::{assert_close, difference, f64s, u, vectors};
 use train::config::{MaxPerClass, PairRule, Reduction, RunConfig, Scope};
-use train::loss::{Contrast, IGNORE, Sampling, contrast_of_maps, contrast_on, cross_entropies};
+use train::loss::{Contrast, IGNORE, Sampling, contrast_of_features, contrast_on, cross_entropies};
 use train::network::kernels::{Cpu, Kernels};
 use train::network::{Network, initial_weights};
-use train::optimizer::{Part, RAdam, Rate};
+use train::optimizer::{ParameterGradient, RAdam, Rate};
 use train::rng::CounterRng;
 use train::step::{Batch, Losses, Stage, Trainer};
 
@@ -64,7 +64,7 @@ fn every_rule_on(kernels: &dyn Kernels) {
         {
             let contrast = Contrast { tau: 0.1, pair_rule, reduction, self_pairs };
             let draw = || CounterRng::new(1, "test", 0, 0, 0);
-            let exact = contrast_of_maps(&contrast, &z, &labels, sampling, 3.0, &mut draw()).unwrap();
+            let exact = contrast_of_features(&contrast, &z, &labels, sampling, 3.0, &mut draw()).unwrap();
             let z = z.to_device(kernels.device()).unwrap();
             let (found, gradient) = contrast_on(kernels, &contrast, &z, &labels, sampling, 3.0, &mut draw()).unwrap();
             let found = found.read().unwrap();
@@ -96,8 +96,8 @@ fn edges_on(kernels: &dyn Kernels) {
 
 #[test]
 fn radam_of_many_parameters_at_once() {
-    for map_type in [DType::F32, DType::BF16] {
-        devices(map_type).into_iter().for_each(|(_, kernels)| radam_on(&*kernels));
+    for feature_dtype in [DType::F32, DType::BF16] {
+        devices(feature_dtype).into_iter().for_each(|(_, kernels)| radam_on(&*kernels));
     }
 }
 
@@ -115,9 +115,9 @@ fn radam_on(kernels: &dyn Kernels) {
         for (i, p) in names.iter().enumerate().filter(|(_, p)| f64s(of(p, "has_grad"))[step] != 0.0) {
             let [lr, decay] = f64s(of(p, "lr_wd"))[..] else { panic!("two numbers") };
             let (parameter, gradient, count) = (&values[i], &gradients[i], values[i].elem_count());
-            parts.push(Part { name: p, parameter, gradient, count, rate: Rate { lr, decay } });
+            parts.push(ParameterGradient { name: p, parameter, gradient, count, rate: Rate { lr, decay } });
         }
-        optimizer.step_together(kernels.fused().unwrap(), &parts).unwrap();
+        optimizer.step_fused(kernels.fused().unwrap(), &parts).unwrap();
         for (value, p) in values.iter().zip(names) {
             let [lr, _] = f64s(of(p, "lr_wd"))[..] else { panic!("two numbers") };
             for (found, expected) in f64s(value).iter().zip(f64s(&of(p, "after_decay_always").get(step).unwrap())) {
@@ -157,8 +157,8 @@ fn trained(config: &RunConfig, kernels: &Arc<dyn Kernels>) -> Trained {
 fn steps_with_every_term_follow_the_processor() {
     let config = small_config(&["optimizer.weight_average=0.9"]);
     let exact = trained(&config, &(Arc::new(Cpu::default()) as Arc<dyn Kernels>));
-    for (map_type, of_losses, of_weights) in [(DType::F32, 2e-4, 2e-3), (DType::BF16, 5e-2, 1e-1)] {
-        for (device, kernels) in devices(map_type) {
+    for (feature_dtype, of_losses, of_weights) in [(DType::F32, 2e-4, 2e-3), (DType::BF16, 5e-2, 1e-1)] {
+        for (device, kernels) in devices(feature_dtype) {
             same_steps(&device, &trained(&config, &kernels), &exact, of_losses, of_weights);
         }
     }
@@ -189,8 +189,8 @@ fn a_checkpoints_word_is_exact() {
     let weights = initial_weights(&graph, 1);
     let of = |kernels: Arc<dyn Kernels>| train::parity_reference::arrays(&Network::new(graph.clone(), &weights, kernels).unwrap()).unwrap();
     let exact = of(Arc::new(Cpu::default()));
-    for map_type in [DType::F32, DType::BF16] {
-        for (device, kernels) in devices(map_type) {
+    for feature_dtype in [DType::F32, DType::BF16] {
+        for (device, kernels) in devices(feature_dtype) {
             let (found, exact) =
                 (&of(kernels)[train::parity_reference::PROBABILITY].data, &exact[train::parity_reference::PROBABILITY].data);
             assert!(found.iter().zip(exact).all(|(f, e)| (f - e).abs() <= 1e-4), "{device}");

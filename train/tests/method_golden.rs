@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use models::unet::projection;
 use reference::{Vectors, assert_close, difference, f64s, scalar, seed, summary_deviation, vectors};
 use train::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
-use train::loss::{Contrast, Sampling, block_labels, contrast_of_maps, cross_entropy};
+use train::loss::{Contrast, Sampling, block_labels, contrast_of_features, cross_entropy};
 use train::network::kernels::{Cpu, Kernels, Reference};
 use train::network::{Mode, Network};
 use train::optimizer::{RAdam, Rate};
@@ -113,14 +113,14 @@ fn through_normalisation(gradient: &[f64], units: &[f32], norms: &[f64]) -> Vec<
 }
 
 #[test]
-fn contrast_of_maps_finds_the_vectors_and_carries_gradients_through_the_normalisation() {
+fn contrast_of_features_finds_the_vectors_and_carries_gradients_through_the_normalisation() {
     let golden = vectors("contrast");
     for delta in ["d1", "d4"] {
         let z = &golden[&format!("{delta}.z")];
         let labels = u8s(&golden[&format!("{delta}.labels")]);
         let sampling = Sampling { max_per_class: MaxPerClass::Unbounded(Unbounded::None), scope: Scope::Batch };
         for (draw, key, contrast) in cases(&golden, delta).into_iter().filter(|(draw, ..)| draw.ends_with("all")) {
-            let term = contrast_of_maps(&contrast, z, &labels, sampling, 1.0, &mut CounterRng::new(0, "test", 0, 0, 0)).unwrap();
+            let term = contrast_of_features(&contrast, z, &labels, sampling, 1.0, &mut CounterRng::new(0, "test", 0, 0, 0)).unwrap();
             let expected = scalar(&golden[&format!("{key}.loss")]);
             assert!((term.value - expected).abs() <= 1e-5 * expected.abs(), "{key}");
             let mut at_rows = Vec::new();
@@ -232,7 +232,7 @@ fn projection_heads_forward_and_backward() {
                 let deviation = summary_deviation(seed, name, &network.export(name, gradient).unwrap(), &golden[&key]);
                 assert!(deviation <= 1e-4, "{name}: {deviation:.1e}");
             }
-            network.follow_statistics(&tape, 0.1).unwrap();
+            network.update_running_statistics(&tape, 0.1).unwrap();
             for (name, array) in network.weights().unwrap().iter().filter(|(name, _)| name.contains("running_")) {
                 let key = name.replace(&format!("projection.{head}."), &format!("{head}.stat."));
                 let deviation = summary_deviation(seed, name, array, &golden[&key]);
@@ -284,7 +284,7 @@ fn averages_and_pseudo_labels_in_both_variants() {
             let k = update as u32 + 1;
             let check = |found: Vec<f64>, expected: Tensor| assert!(difference(&found, &f64s(&expected)).0 <= 1e-6, "{set} update {k}");
             check(average.iter().map(|v| f64::from(*v)).collect(), row("w"));
-            check(average.iter().map(|v| f64::from(corrected.judged(*v, k))).collect(), row("corrected"));
+            check(average.iter().map(|v| f64::from(corrected.bias_corrected(*v, k))).collect(), row("corrected"));
             assert_eq!(plain.labels(&average, &scribbles, k), u8s(&row("labels")), "{set} update {k}");
             assert_eq!(corrected.labels(&average, &scribbles, k), u8s(&row("labels_corrected")), "{set} update {k}");
         }

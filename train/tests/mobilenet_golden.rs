@@ -54,7 +54,7 @@ fn deviations(kernels: impl Kernels + 'static, mode: Mode) -> (f64, f64, f64) {
     }
     let mut statistics = 0.0f64;
     if mode == Mode::Train {
-        network.follow_statistics(&tape, 0.1).unwrap();
+        network.update_running_statistics(&tape, 0.1).unwrap();
         for (name, found) in network.weights().unwrap().iter().filter(|(name, _)| name.contains("running_")) {
             statistics = statistics.max(of(&format!("stat.{name}"), name, found));
         }

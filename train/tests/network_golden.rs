@@ -47,8 +47,8 @@ fn evaluation_on_the_fast_path() {
         let of = |what: &str| &golden[&format!("{case}.{what}")];
         let tape = network.forward(of("input"), Mode::Eval).unwrap();
         assert_close(case, &network.output(&tape).unwrap(), of("logits"), 1e-4);
-        assert_close(case, &network.tap(&tape, "block3").unwrap(), of("tap3"), 1e-4);
-        assert_close(case, &network.tap(&tape, "block5").unwrap(), of("tap5"), 1e-4);
+        assert_close(case, &network.feature_tap(&tape, "block3").unwrap(), of("tap3"), 1e-4);
+        assert_close(case, &network.feature_tap(&tape, "block5").unwrap(), of("tap5"), 1e-4);
     }
 }
 
@@ -70,7 +70,7 @@ fn step(file: &str, mode: Mode, mut network: Network, forward_tolerance: f64) ->
     let (dimage, scale) = reference::difference(&reference::f64s(gradients.image.as_ref().unwrap()), &reference::f64s(&golden["dinput"]));
     let mut statistics = 0.0f64;
     if mode == Mode::Train {
-        network.follow_statistics(&tape, 0.1).unwrap();
+        network.update_running_statistics(&tape, 0.1).unwrap();
         for (name, array) in network.weights().unwrap().iter().filter(|(name, _)| name.contains("running_")) {
             statistics = statistics.max(summary_deviation(seed, name, array, &golden[&format!("stat.{name}")]));
         }

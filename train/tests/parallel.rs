@@ -16,9 +16,10 @@ use train::config::{Profile, RunConfig};
 use train::fit::fit_on;
 use train::loss::{IGNORE, cross_entropies};
 use train::network::Mode;
+use train::network::device::Rank;
 use train::network::kernels::{Cpu, Kernels};
 use train::optimizer::{RAdam, Rate};
-use train::parallel::{Group, HostGroup, Rank};
+use train::parallel::{Communicator, HostCommunicator};
 use train::rng::CounterRng;
 use train::step::{Batch, Losses, Stage, Trainer};
 
@@ -59,7 +60,7 @@ fn together(
 ) -> Vec<(Vec<Losses>, Weights)> {
     let (first, _) = Trainer::new(config, &Weights::new(), &kernels[0]).unwrap();
     std::thread::scope(|scope| {
-        let start = |(group, kernels): (HostGroup, Arc<dyn Kernels>)| {
+        let start = |(group, kernels): (HostCommunicator, Arc<dyn Kernels>)| {
             let (mut trainer, batches) = (first.replica(&kernels).unwrap(), &batches);
             scope.spawn(move || {
                 let rank = group.rank();
@@ -72,7 +73,7 @@ fn together(
                 (losses, weights(&trainer))
             })
         };
-        let threads: Vec<_> = HostGroup::ranks(2).into_iter().zip(kernels).map(start).collect();
+        let threads: Vec<_> = HostCommunicator::ranks(2).into_iter().zip(kernels).map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
@@ -146,8 +147,8 @@ fn ranks_stay_alike_and_repeat_their_bits_where_one_has_no_contrastive_term() {
     let batches = |rank: usize, step: u64| half(2 * step + rank as u64, if rank == 0 && step > 0 { 20 } else { 0 });
     let config = config(&["method.label_source=scribble_only"]);
     let mut tried: Vec<[Arc<dyn Kernels>; 2]> = vec![cpus()];
-    for map_type in [DType::F32, DType::BF16] {
-        let mut of_each = [devices::devices(map_type), devices::devices(map_type)].map(Vec::into_iter);
+    for feature_dtype in [DType::F32, DType::BF16] {
+        let mut of_each = [devices::devices(feature_dtype), devices::devices(feature_dtype)].map(Vec::into_iter);
         tried.extend(of_each[0].next().zip(of_each[1].next()).map(|((_, a), (_, b))| [a, b]));
     }
     for kernels in tried {
@@ -162,8 +163,8 @@ fn ranks_stay_alike_and_repeat_their_bits_where_one_has_no_contrastive_term() {
 }
 
 fn host_ranks(count: usize) -> Vec<Rank> {
-    let rank = |group| Rank { kernels: Arc::new(Cpu::default()), group: Arc::new(group) };
-    HostGroup::ranks(count).into_iter().map(rank).collect()
+    let rank = |group| Rank { kernels: Arc::new(Cpu::default()), communicator: Arc::new(group) };
+    HostCommunicator::ranks(count).into_iter().map(rank).collect()
 }
 
 /// Asks the run to stop once it has done `at` steps.
@@ -225,8 +226,8 @@ fn gpus_average_as_ranks_in_memory_do() {
         let start = |rank: Rank| {
             let mut trainer = first.replica(&rank.kernels).unwrap();
             scope.spawn(move || {
-                let number = rank.group.rank() as u64;
-                trainer.join(rank.group);
+                let number = rank.communicator.rank() as u64;
+                trainer.join(rank.communicator);
                 let step = |step| {
                     trainer.step(&half(2 * step + number, 20), Stage::Full, 1.0, &mut CounterRng::new(0, "test", 0, step, 0)).unwrap()
                 };
@@ -245,11 +246,11 @@ fn gpus_average_as_ranks_in_memory_do() {
 
 /// Fails in the third of its steps.
 struct Fails {
-    group: HostGroup,
+    group: HostCommunicator,
     steps: AtomicUsize,
 }
 
-impl Group for Fails {
+impl Communicator for Fails {
     fn rank(&self) -> usize {
         self.group.rank()
     }
@@ -258,15 +259,15 @@ impl Group for Fails {
         self.group.size()
     }
 
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> support::Result<()> {
-        self.group.mean_of_numbers(numbers)
+    fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> support::Result<()> {
+        self.group.all_reduce_mean_scalars(numbers)
     }
 
-    fn mean(&self, tensors: &[&Tensor]) -> support::Result<()> {
+    fn all_reduce_mean(&self, tensors: &[&Tensor]) -> support::Result<()> {
         if self.steps.fetch_add(1, Ordering::Relaxed) == 2 {
             support::bail!("out of memory, let us say");
         }
-        self.group.mean(tensors)
+        self.group.all_reduce_mean(tensors)
     }
 
     fn leave(&self) {
@@ -285,12 +286,12 @@ fn when_a_rank_fails_the_run_ends_with_its_error() {
     data_folder(&data, 6);
     for failing in [0, 1, 2] {
         let ranks = || {
-            let rank = |group: HostGroup| {
-                let group: Arc<dyn Group> =
+            let rank = |group: HostCommunicator| {
+                let group: Arc<dyn Communicator> =
                     if group.rank() == failing { Arc::new(Fails { group, steps: AtomicUsize::new(0) }) } else { Arc::new(group) };
-                Rank { kernels: Arc::new(Cpu::default()), group }
+                Rank { kernels: Arc::new(Cpu::default()), communicator: group }
             };
-            Ok(HostGroup::ranks(3).into_iter().map(rank).collect())
+            Ok(HostCommunicator::ranks(3).into_iter().map(rank).collect())
         };
         let config = pictures::config(&data, &["run.devices=3", "run.batch=3"]);
         let out = folder.path().join(failing.to_string());

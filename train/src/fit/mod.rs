@@ -23,7 +23,7 @@ use crate::checkpoint::Progress;
 use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::network::device;
-use crate::parallel::Rank;
+use crate::network::device::Rank;
 use crate::step::{Losses, Stage};
 use batches::Batches;
 pub use files::Files;
@@ -91,7 +91,7 @@ fn run(
     stop: &AtomicBool,
     mut ranks: Vec<Rank>,
 ) -> Result<Outcome> {
-    let Rank { kernels, group } = ranks.remove(0);
+    let Rank { kernels, communicator: group } = ranks.remove(0);
     let mut state = State::new(config, dataset, resume, &kernels)?;
     if resume {
         state.resume(files)?;

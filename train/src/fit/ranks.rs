@@ -19,7 +19,8 @@ use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::evaluate::probabilities;
 use crate::network::Network;
-use crate::parallel::{Group, Rank};
+use crate::network::device::Rank;
+use crate::parallel::Communicator;
 use crate::rng::CounterRng;
 use crate::step::{Stage, Trainer};
 
@@ -63,7 +64,7 @@ struct Predict {
 
 /// The first rank's hold on the others. When it is dropped, they end.
 pub struct Others<'scope> {
-    group: Arc<dyn Group>,
+    group: Arc<dyn Communicator>,
     threads: Vec<(Sender<Order>, ScopedJoinHandle<'scope, Result<()>>)>,
 }
 
@@ -72,7 +73,7 @@ impl<'scope> Others<'scope> {
     pub fn start<'a>(
         scope: &'scope Scope<'scope, 'a>,
         run: Shared<'a>,
-        first: (&Trainer, Arc<dyn Group>),
+        first: (&Trainer, Arc<dyn Communicator>),
         ranks: Vec<Rank>,
         shares: &'a [Batches<'a>],
     ) -> Result<Self> {
@@ -80,13 +81,13 @@ impl<'scope> Others<'scope> {
         for (rank, batches) in ranks.into_iter().zip(shares) {
             let threads = threads_of_a_rank(run.config.run.threads, others.group.size());
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            let number = rank.group.rank();
+            let number = rank.communicator.rank();
             let mut trainer = first.0.replica(&rank.kernels).doing(|| format!("setting up device {number}"))?;
             let ahead = Prefetch::new(scope, batches, rank.kernels, run.config.run.prefetch, threads)?;
             let (orders, to_do) = channel();
             let handle = scope.spawn(move || {
-                let _leaves = Leaves(rank.group.clone());
-                trainer.join(rank.group);
+                let _leaves = Leaves(rank.communicator.clone());
+                trainer.join(rank.communicator);
                 pool.install(move || work(run, to_do, trainer, ahead)).doing(|| format!("training on device {number}"))
             });
             others.threads.push((orders, handle));
@@ -151,7 +152,7 @@ impl Drop for Others<'_> {
 }
 
 /// Tells the others when the rank ends, however it does.
-struct Leaves(Arc<dyn Group>);
+struct Leaves(Arc<dyn Communicator>);
 
 impl Drop for Leaves {
     fn drop(&mut self) {
@@ -161,7 +162,7 @@ impl Drop for Leaves {
 
 /// Everything that is ordered, until no more can come.
 fn work(run: Shared, orders: Receiver<Order>, mut trainer: Trainer, mut ahead: Prefetch) -> Result<()> {
-    let (rank, ranks) = trainer.place();
+    let (rank, ranks) = trainer.rank_and_size();
     for order in orders {
         match order {
             Order::Step(Step { iteration, stage, factor, averages, updates }) => {

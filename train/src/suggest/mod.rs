@@ -93,7 +93,9 @@ pub fn needs(run: &std::path::Path, network: &Network, config: &RunConfig) -> Re
             Some(array) if array.data.len() != present.data.len() => {
                 bail!("{}: image {} has another size than when the run was made", path.display(), sample.id; hint: "the data folder changed since")
             }
-            Some(array) => Plane { data: array.data.iter().map(|&w| rule.judged(w, progress.updates)).collect(), ..present.clone() },
+            Some(array) => {
+                Plane { data: array.data.iter().map(|&w| rule.bias_corrected(w, progress.updates)).collect(), ..present.clone() }
+            }
             None => present.clone(),
         };
         Ok(need(&sample.id, &sample.scribble, &present, &averaged, rule.threshold))

@@ -10,20 +10,20 @@ use train::network::kernels::cuda::Cuda;
 use super::emulator::Emulator;
 
 /// Kernels to try by name, for maps of this type.
-pub fn devices(map_type: DType) -> Vec<(String, Arc<dyn Kernels>)> {
+pub fn devices(feature_dtype: DType) -> Vec<(String, Arc<dyn Kernels>)> {
     let mut found: Vec<(String, Arc<dyn Kernels>)> = Vec::new();
-    if let Some(emulator) = Emulator::new(map_type) {
-        found.push((format!("emulator, {map_type:?}"), Arc::new(Cuda::new(emulator))));
+    if let Some(emulator) = Emulator::new(feature_dtype) {
+        found.push((format!("emulator, {feature_dtype:?}"), Arc::new(Cuda::new(emulator))));
     }
-    found.extend(gpu(map_type));
+    found.extend(gpu(feature_dtype));
     found
 }
 
 #[cfg(feature = "cuda")]
-fn gpu(map_type: DType) -> Option<(String, Arc<dyn Kernels>)> {
+fn gpu(feature_dtype: DType) -> Option<(String, Arc<dyn Kernels>)> {
     use train::network::kernels::cuda::Gpu;
-    match Gpu::new(0, map_type, false) {
-        Ok(gpu) => Some((format!("{}, {map_type:?}", gpu.name()), Arc::new(Cuda::new(gpu)))),
+    match Gpu::new(0, feature_dtype, false) {
+        Ok(gpu) => Some((format!("{}, {feature_dtype:?}", gpu.name()), Arc::new(Cuda::new(gpu)))),
         Err(error) => {
             eprintln!("SKIPPED: the CUDA kernels are not run on a GPU: {error}");
             None

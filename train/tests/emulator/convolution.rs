@@ -8,12 +8,12 @@ use train::network::kernels::cuda::{Geometry, Pass};
 ///
 /// # Safety
 /// The addresses must have as much memory behind them as the geometry says, in this type.
-pub unsafe fn run(map_type: DType, pass: Pass, g: &Geometry, addresses: [u64; 3], factor: f32) {
+pub unsafe fn run(feature_dtype: DType, pass: Pass, g: &Geometry, addresses: [u64; 3], factor: f32) {
     let [height, width] = g.result();
     let counts =
         [g.batch * g.height * g.width * g.inputs, g.outputs * g.kernel * g.kernel * g.inputs, g.batch * height * width * g.outputs];
     // SAFETY: as the caller says.
-    let read = |i: usize| unsafe { values(map_type, addresses[i], counts[i]) };
+    let read = |i: usize| unsafe { values(feature_dtype, addresses[i], counts[i]) };
     let (to, mut result) = match pass {
         Pass::Forward => (2, forward(g, &read(0), &read(1))),
         Pass::Data => (0, data(g, &read(1), &read(2))),
@@ -22,25 +22,25 @@ pub unsafe fn run(map_type: DType, pass: Pass, g: &Geometry, addresses: [u64; 3]
     result.iter_mut().for_each(|v| *v *= factor);
     assert_eq!(result.len(), counts[to]);
     // SAFETY: as the caller says.
-    unsafe { write(map_type, addresses[to], &result) };
+    unsafe { write(feature_dtype, addresses[to], &result) };
 }
 
-unsafe fn values(map_type: DType, address: u64, count: usize) -> Vec<f32> {
+unsafe fn values(feature_dtype: DType, address: u64, count: usize) -> Vec<f32> {
     // SAFETY: as the caller says.
     unsafe {
-        match map_type {
+        match feature_dtype {
             DType::F32 => std::slice::from_raw_parts(address as *const f32, count).to_vec(),
             _ => std::slice::from_raw_parts(address as *const u16, count).iter().map(|v| f32::from_bits(u32::from(*v) << 16)).collect(),
         }
     }
 }
 
-unsafe fn write(map_type: DType, address: u64, values: &[f32]) {
+unsafe fn write(feature_dtype: DType, address: u64, values: &[f32]) {
     // To the nearest, ties to even.
     let narrow = |v: &f32| ((v.to_bits() + 0x7fff + (v.to_bits() >> 16 & 1)) >> 16) as u16;
     // SAFETY: as the caller says.
     unsafe {
-        if map_type == DType::F32 {
+        if feature_dtype == DType::F32 {
             std::slice::from_raw_parts_mut(address as *mut f32, values.len()).copy_from_slice(values);
         } else {
             let to = std::slice::from_raw_parts_mut(address as *mut u16, values.len());

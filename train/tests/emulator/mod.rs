@@ -10,14 +10,14 @@ use std::sync::{Mutex, OnceLock};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
 use libloading::Library;
 use train::network::kernels::cuda::source;
-use train::network::kernels::cuda::{Geometry, Machine, Pass, Value};
+use train::network::kernels::cuda::{Geometry, KernelArg, Machine, Pass};
 
 /// One kernel runs at a time: the fibres of its threads share what is global.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The emulated device.
 pub struct Emulator {
-    map_type: DType,
+    feature_dtype: DType,
     /// Threads of a block run from the last to the first.
     pub backwards: bool,
     /// Convolutions are off by a factor of two.
@@ -28,21 +28,21 @@ pub struct Emulator {
 
 impl Emulator {
     /// The device for maps of this type; none, and a line that says so, where there is no C++ compiler.
-    pub fn new(map_type: DType) -> Option<Self> {
-        library(map_type)?;
-        Some(Self { map_type, backwards: false, broken: false, direct: false })
+    pub fn new(feature_dtype: DType) -> Option<Self> {
+        library(feature_dtype)?;
+        Some(Self { feature_dtype, backwards: false, broken: false, direct: false })
     }
 }
 
 /// The kernels as a library, compiled once.
-fn library(map_type: DType) -> Option<&'static Library> {
+fn library(feature_dtype: DType) -> Option<&'static Library> {
     static F32: OnceLock<Option<Library>> = OnceLock::new();
     static BF16: OnceLock<Option<Library>> = OnceLock::new();
-    let cell = if map_type == DType::BF16 { &BF16 } else { &F32 };
-    cell.get_or_init(|| compile(map_type)).as_ref()
+    let cell = if feature_dtype == DType::BF16 { &BF16 } else { &F32 };
+    cell.get_or_init(|| compile(feature_dtype)).as_ref()
 }
 
-fn compile(map_type: DType) -> Option<Library> {
+fn compile(feature_dtype: DType) -> Option<Library> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     if !cfg!(target_os = "linux") || Command::new(&compiler).arg("--version").output().is_err() {
         eprintln!("SKIPPED: the CUDA kernels are not run on the processor: this needs Linux and a C++ compiler ({compiler} was tried)");
@@ -51,7 +51,7 @@ fn compile(map_type: DType) -> Option<Library> {
     let folder = tempfile::tempdir().unwrap();
     let (text, library) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
     let exports: String = source::kernels().iter().flat_map(|name| ["EXPORT(", name.as_str(), ")\n"]).collect();
-    std::fs::write(&text, format!("{}\n{}\n{exports}", include_str!("shim.h"), source::program(map_type))).unwrap();
+    std::fs::write(&text, format!("{}\n{}\n{exports}", include_str!("shim.h"), source::program(feature_dtype))).unwrap();
     let output =
         Command::new(&compiler).args(["-O2", "-std=c++17", "-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(&text).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -64,8 +64,8 @@ impl Machine for Emulator {
         &Device::Cpu
     }
 
-    fn map_type(&self) -> DType {
-        self.map_type
+    fn feature_dtype(&self) -> DType {
+        self.feature_dtype
     }
 
     /// Full of NaN, so that what no kernel writes is found.
@@ -89,10 +89,10 @@ impl Machine for Emulator {
         Ok(base + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
     }
 
-    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[Value]) -> Result<()> {
+    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[KernelArg]) -> Result<()> {
         type Run = unsafe extern "C" fn(*const u32, u32, bool, *const *const c_void);
-        let library = library(self.map_type).expect("an emulator has a library");
-        let places: Vec<*const c_void> = values.iter().map(Value::place).collect();
+        let library = library(self.feature_dtype).expect("an emulator has a library");
+        let places: Vec<*const c_void> = values.iter().map(KernelArg::as_ptr).collect();
         let _guard = ONE_AT_A_TIME.lock().unwrap();
         // SAFETY: the shim exports every kernel in this form, and unpacks as many values as the kernel has parameters.
         unsafe {
@@ -107,7 +107,7 @@ impl Machine for Emulator {
             return Ok(false);
         }
         // SAFETY: as the caller says.
-        unsafe { convolution::run(self.map_type, pass, geometry, [x, w, y], if self.broken { 2.0 } else { 1.0 }) };
+        unsafe { convolution::run(self.feature_dtype, pass, geometry, [x, w, y], if self.broken { 2.0 } else { 1.0 }) };
         Ok(true)
     }
 }

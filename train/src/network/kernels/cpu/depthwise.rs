@@ -1,4 +1,4 @@
-//! Convolutions of each channel by itself: always in f32, whatever the precision of the others.
+//! Depthwise convolutions, always in f32 whatever the precision of the dense ones.
 
 use candle_core::{Device, Result, Tensor};
 use kernels::depthwise::{Depthwise as Kernel, transposed};
@@ -11,15 +11,16 @@ use super::Cpu;
 use super::tensors::{f32s, feature, like, shape, tensor, vector};
 use crate::network::kernels::ConvGradients;
 
-/// `[tap][channel]` to `C 1 3 3`.
-pub(super) fn bring_out(weight: &Tensor) -> Result<Tensor> {
+/// Converts a weight `[tap][channel]` to `C 1 3 3`.
+pub(super) fn unpack(weight: &Tensor) -> Result<Tensor> {
     let values = f32s(weight)?;
     let channels = values.len() / 9;
     Tensor::from_vec(transposed(&values, 9, channels), (channels, 1, 3, 3), &Device::Cpu)
 }
 
 impl Cpu {
-    pub(super) fn bring_in_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+    /// Converts a weight `C 1 3 3` to `[tap][channel]`.
+    pub(super) fn pack_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
         let values = transposed(&f32s(&weight.contiguous()?)?, weight.dim(0)?, 9);
         tensor(maps::copy(&self.pool, &values))
     }

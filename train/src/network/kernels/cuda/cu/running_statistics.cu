@@ -1,7 +1,8 @@
-// Running statistics move towards those of the batch: r += momentum (b - r), variances unbiased; with momentum 1 nothing of the old
-// value is left. One block a normalisation.
-// table[n]: batch mean, batch variance, running mean, running variance, channels, bits of the factor that makes variances unbiased.
-extern "C" __global__ void follow(const i64* table, float momentum) {
+// Updates running statistics from those of the batch: r += momentum (b - r), variances unbiased; with momentum 1 the old value does not
+// contribute. One block per normalisation.
+//
+// table[n]: batch mean, batch variance, running mean, running variance, channels, bits of the factor n / (n - 1).
+extern "C" __global__ void update_running_statistics(const i64* table, float momentum) {
     const i64* row = table + blockIdx.x * 6;
     const float *mean = (const float*)row[0], *variance = (const float*)row[1];
     float *running_mean = (float*)row[2], *running_variance = (float*)row[3], factor = __uint_as_float((u32)row[5]);

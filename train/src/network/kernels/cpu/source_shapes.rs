@@ -1,4 +1,5 @@
-//! What a convolution reads, as the kernels take it: one map, or a small map that stands for a larger one with another behind it.
+//! Shapes of the inputs of a convolution, and their conversion to the slices that the kernels read and write: one feature map, or a small
+//! one that is upsampled on the fly with a skip connection behind it.
 
 use candle_core::{Result, Tensor};
 use kernels::winograd::{Part, PartBuffer};
@@ -7,19 +8,19 @@ use kernels::{Buffer, HaloRows, Pool, Shape};
 use super::tensors::{f32s, feature, shape};
 use crate::network::kernels::Source;
 
-/// Shapes of the maps that are read, and whether the first stands for one twice as high and wide.
-pub(super) struct Maps {
-    /// The map that they stand for together.
+/// Shapes of a convolution's inputs.
+pub(super) struct SourceShapes {
+    /// Shape of the assembled input: upsampled and concatenated.
     pub(super) whole: Shape,
-    /// Each map.
+    /// Shape of each input, and whether the convolution upsamples it by 2.
     pub(super) parts: Vec<(Shape, bool)>,
 }
 
-impl Maps {
-    /// Those of a source.
+impl SourceShapes {
+    /// Returns the shapes of a source.
     pub(super) fn of(source: Source) -> Result<Self> {
         match source {
-            Source::Map(x) => Ok(Self { whole: shape(x)?, parts: vec![(shape(x)?, false)] }),
+            Source::FeatureMap(x) => Ok(Self { whole: shape(x)?, parts: vec![(shape(x)?, false)] }),
             Source::Upsampled { small, skip } => {
                 let first = shape(small)?;
                 let skip = skip.map(shape).transpose()?;
@@ -30,7 +31,7 @@ impl Maps {
         }
     }
 
-    /// Does `work` with the maps.
+    /// Runs `work` on the values of the inputs.
     pub(super) fn read<T>(&self, source: Source, work: impl FnOnce(&[Part]) -> T) -> Result<T> {
         let values = tensors(source).into_iter().map(f32s).collect::<Result<Vec<_>>>()?;
         let parts: Vec<Part> = values
@@ -41,7 +42,7 @@ impl Maps {
         Ok(work(&parts))
     }
 
-    /// Gradients at the maps, which `work` writes; there are one or two.
+    /// Allocates the gradients at the inputs and runs `work`, which writes them. The second gradient is none without a skip connection.
     pub(super) fn gradients(&self, pool: &Pool, work: impl FnOnce(&mut [PartBuffer])) -> Result<[Option<Tensor>; 2]> {
         let mut buffers: Vec<Buffer> = self.parts.iter().map(|(shape, _)| pool.take(shape.len())).collect();
         let mut targets: Vec<PartBuffer> = buffers
@@ -56,10 +57,10 @@ impl Maps {
     }
 }
 
-/// The maps themselves, in the same order.
+/// Returns the tensors of a source in the order of [`SourceShapes::parts`].
 fn tensors(source: Source<'_>) -> Vec<&Tensor> {
     match source {
-        Source::Map(x) => vec![x],
+        Source::FeatureMap(x) => vec![x],
         Source::Upsampled { small, skip } => [Some(small), skip].into_iter().flatten().collect(),
     }
 }

@@ -1,4 +1,4 @@
-//! A tensor whose memory goes back to its kernels when nothing needs it any more.
+//! A tensor whose memory returns to the buffer pool of its kernels when it is dropped.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,26 +7,27 @@ use candle_core::Tensor;
 
 use super::kernels::Kernels;
 
-/// A result of kernels. Its memory is used again as soon as it is dropped, so no copy of the tensor inside may outlive it.
-pub struct Value {
+/// Result of a kernel that owns its memory. [`Kernels::recycle`] reuses the memory as soon as this value is dropped, so no clone of the
+/// tensor inside may outlive it.
+pub struct PooledTensor {
     tensor: Tensor,
     kernels: Arc<dyn Kernels>,
 }
 
-impl Value {
+impl PooledTensor {
     pub(super) fn new(tensor: Tensor, kernels: &Arc<dyn Kernels>) -> Self {
         Self { tensor, kernels: kernels.clone() }
     }
 }
 
-impl Deref for Value {
+impl Deref for PooledTensor {
     type Target = Tensor;
     fn deref(&self) -> &Tensor {
         &self.tensor
     }
 }
 
-impl Drop for Value {
+impl Drop for PooledTensor {
     fn drop(&mut self) {
         self.kernels.recycle(&self.tensor);
     }
