@@ -5,7 +5,7 @@ use std::sync::Arc;
 use models::unet::{UNetConfig, unet};
 use models::weights::{Weights, WeightsFile};
 use support::console::Silent;
-use train::evaluate::probabilities;
+use train::predict::probabilities;
 use train::network::Network;
 use train::network::kernels::Cpu;
 use train::rng::CounterRng;

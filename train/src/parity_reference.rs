@@ -8,7 +8,7 @@ use models::weights::{Array, Weights};
 use support::Result;
 
 use crate::data::RgbImage;
-use crate::evaluate::probabilities;
+use crate::predict::probabilities;
 use crate::network::Network;
 use crate::network::kernels::Cpu;
 

@@ -1,0 +1,41 @@
+//! Decoding that `evaluation.calibrate` fits to the validation images: threshold and least area.
+
+use models::decode::Decoding;
+use serde::{Deserialize, Serialize};
+
+use crate::config::RunConfig;
+
+/// Threshold and least area of nuclei.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// Probability above which a pixel belongs to a nucleus.
+    pub threshold: f64,
+    /// Area in pixels below which a connected component is dropped.
+    pub min_area_px: usize,
+}
+
+/// Fitted decoding of the mean over views, used for scores, and of the image as it is, used for slides.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedDecoding {
+    /// For the mean over `evaluation.views`: scores are computed with these values.
+    #[serde(flatten)]
+    pub mean: Level,
+    /// For a single view, the image as it is: slides are decoded with these values; `None` takes those of `mean`.
+    #[serde(rename = "one")]
+    pub single: Option<Level>,
+}
+
+impl FittedDecoding {
+    /// Returns `config` with the values of the mean over views.
+    pub fn put_into(self, config: &RunConfig) -> RunConfig {
+        let mut config = config.clone();
+        (config.evaluation.threshold, config.evaluation.min_area_px) = (self.mean.threshold, self.mean.min_area_px);
+        config
+    }
+
+    /// Returns the decoding of slides.
+    pub fn on_slides(self, config: &RunConfig) -> Decoding {
+        let Level { threshold, min_area_px } = self.single.unwrap_or(self.mean);
+        Decoding { threshold, min_area_px, ..config.evaluation.decoding() }
+    }
+}
