@@ -105,7 +105,7 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
 }
 
 /// Sessions, and the cores shared among them: two of half the threads are faster than one of all, and need twice the memory
-/// (docs/slides.md); not so with long windows, as own kernels take them. On a GPU each has a stream: one copies while the other computes;
+/// (docs/lab/slide-speed.md); not so with long windows, as own kernels take them. On a GPU each has a stream: one copies while the other computes;
 /// with `TensorRT` each would build an engine first.
 fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p train --bench step -- [--batch 4] [--threads 2] [--repeats 8] [--only step] [--device cpu] [--precision auto]
 //! [--encoder mobilenet_v2]`;
-//! figures belong into `docs/speed.md` with the machine they were measured on. `--only step` prints the line that
+//! figures belong into `docs/lab/training-speed.md` with the machine they were measured on. `--only step` prints the line that
 //! `benches/peer/compare.sh` reads. A GPU needs `--features cuda` and `--device cuda`.
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use kernels::Pool;
-use kernels::lanes::vectorised;
+use kernels::simd::vectorised;
 use rayon::prelude::*;
 
 use crate::network::Network;

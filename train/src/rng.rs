@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_mixer_is_that_of_the_golden_vectors() {
-        // golden/README.md, seed 1: the formula is public, so these two numbers hold for every set of vectors.
+        // tests/data/golden/README.md, seed 1: the formula is public, so these two numbers hold for every set of vectors.
         let key = fnv1a("1/encoder.conv1.weight");
         assert_eq!(key, 0x2d44_2bb2_f25e_229a);
         assert_eq!(mix(key.wrapping_add(GOLDEN)), 0x0836_62cc_911b_8a53);

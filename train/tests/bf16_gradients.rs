@@ -1,6 +1,6 @@
 //! Gradients of a whole network in bf16 against those in f32, in a trained network, whose rounding is not amplified.
 //!
-//! The yardstick is PyTorch's autocast on the same weights and pictures (`docs/speed.md` has both, and how to measure them).
+//! The yardstick is PyTorch's autocast on the same weights and pictures (`docs/lab/training-speed.md` has both, and how to measure them).
 
 mod devices;
 mod emulator;

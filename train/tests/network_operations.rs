@@ -137,7 +137,7 @@ fn bf16_convolutions_are_near_the_reference_on_every_unit() {
     }
 }
 
-/// The errors that `docs/speed.md` states for each form of convolution; run with `--nocapture` to see them.
+/// The errors that `docs/lab/training-speed.md` states for each form of convolution; run with `--nocapture` to see them.
 #[test]
 fn every_form_of_convolution_is_as_exact_as_stated() {
     let builder = |inputs: usize, outputs: usize, kernel: usize, stride: usize| {

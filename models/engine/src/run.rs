@@ -56,7 +56,7 @@ impl Workspace {
 }
 
 /// Columns of an image of this size that a turn takes.
-pub fn columns_at_once(height: usize, width: usize) -> usize {
+pub fn columns_per_block(height: usize, width: usize) -> usize {
     let columns = (PIXELS / height / COLUMNS * COLUMNS).max(COLUMNS);
     // What is little more is done at once.
     if width <= columns + columns / 2 { width } else { columns }

@@ -5,9 +5,9 @@
 
 use rayon::prelude::*;
 
-use super::finish::Epilogue;
-use super::lanes::{F32x16, Isa, Plain};
+use super::epilogue::Epilogue;
 use super::panels::WIDTH;
+use super::simd::{F32x16, Isa, Plain};
 
 /// A source offset that stands for padding.
 pub const PADDING: u32 = u32::MAX;
@@ -106,13 +106,13 @@ struct Task<'a> {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn run_avx512(task: &Task, scratch: &mut Scratch) {
-    unsafe { task.run::<super::lanes::Avx512, 12, 2, 12>(scratch) }
+    unsafe { task.run::<super::simd::Avx512, 12, 2, 12>(scratch) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn run_avx2(task: &Task, scratch: &mut Scratch) {
-    unsafe { task.run::<super::lanes::Avx2, 6, 1, 6>(scratch) }
+    unsafe { task.run::<super::simd::Avx2, 6, 1, 6>(scratch) }
 }
 
 impl Task<'_> {

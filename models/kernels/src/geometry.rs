@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::gather::{Class, PADDING};
-use super::margin::HaloRows;
+use super::halo_rows::HaloRows;
 use super::winograd::Grid;
 
 /// Sizes that decide the tables.

@@ -7,10 +7,10 @@ use models::graph::Conv;
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
-use super::lanes::{Isa, run_on};
 use super::panels::WIDTH;
 use super::product::Outer;
 use super::scratch::{Buffer, Pool, with_room};
+use super::simd::{Isa, run_on};
 
 /// A convolution of few channels.
 pub struct Im2col<'a> {

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::lanes::vectorised;
 use super::scratch::{Buffer, Pool, Shared};
+use super::simd::vectorised;
 
 /// Values that one task handles.
 const TASK: usize = 1 << 16;

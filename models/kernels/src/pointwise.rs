@@ -2,9 +2,9 @@
 
 use std::marker::PhantomData;
 
-use super::finish::Epilogue;
-use super::lanes::{F32x16, Work};
+use super::epilogue::Epilogue;
 use super::panels::{self, WIDTH};
+use super::simd::{F32x16, Work};
 
 /// A 1x1 convolution with its weights, and what comes after it.
 #[derive(Clone, Copy)]

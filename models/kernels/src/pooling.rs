@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{F32x16, Isa, Work, run_on};
+use super::halo_rows::HaloRows;
 use super::maps::Shape;
-use super::margin::HaloRows;
 use super::scratch::{Buffer, Pool, Shared};
+use super::simd::{F32x16, Isa, Work, run_on};
 
 /// Maximum over 3x3, stride 2, padding 1.
 pub fn max_pool(isa: Isa, pool: &Pool, x: &[f32], shape: Shape) -> Buffer {

@@ -3,12 +3,12 @@
 
 use rayon::prelude::*;
 
-use super::finish::Epilogue;
-use super::lanes::{run_on, vectorised};
+use super::epilogue::Epilogue;
+use super::im2col::Im2col;
 use super::panels::{self, WIDTH};
-use super::patches::Im2col;
 use super::product::Product;
 use super::scratch::{Buffer, Shared, with_room};
+use super::simd::{run_on, vectorised};
 
 /// Rows of results that a task makes from one strip.
 const ROWS: usize = 8;

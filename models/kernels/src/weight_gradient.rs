@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::gather::PADDING;
-use super::lanes::{F32x16, Isa, Plain};
 use super::panels::{self, WIDTH};
 use super::scratch::{Buffer, Pool};
+use super::simd::{F32x16, Isa, Plain};
 
 /// What is summed.
 pub struct Outer<'a> {
@@ -114,13 +114,13 @@ struct Work<'a> {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn run_avx512(work: &Work, pixels: std::ops::Range<usize>, table: &mut Vec<Pair>) {
-    unsafe { work.run::<super::lanes::Avx512, 8>(pixels, table) }
+    unsafe { work.run::<super::simd::Avx512, 8>(pixels, table) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn run_avx2(work: &Work, pixels: std::ops::Range<usize>, table: &mut Vec<Pair>) {
-    unsafe { work.run::<super::lanes::Avx2, 2>(pixels, table) }
+    unsafe { work.run::<super::simd::Avx2, 2>(pixels, table) }
 }
 
 /// A source pixel and the gradient of the output pixel it contributes to.

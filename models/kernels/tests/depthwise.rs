@@ -1,6 +1,6 @@
 //! 3x3 convolutions of each channel by itself, forward and backward, on every instruction set, against sums in f64.
 
-use kernels::depthwise::{Depthwise, turned};
+use kernels::depthwise::{Depthwise, transposed};
 use kernels::epilogue::Epilogue;
 use kernels::geometry::Geometry;
 use kernels::{Activation, HaloRows, Isa, Pool};

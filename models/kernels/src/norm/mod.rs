@@ -4,9 +4,9 @@ mod backward;
 
 use rayon::prelude::*;
 
-use super::finish::Activation;
-use super::lanes::{F32x16, Isa, Work, run_on};
+use super::epilogue::Activation;
 use super::scratch::Shared;
+use super::simd::{F32x16, Isa, Work, run_on};
 pub use backward::{ActivationMask, Point, backward, line};
 
 /// Pixels that one task handles: a fixed number, so that sums do not depend on the number of threads.

@@ -16,8 +16,8 @@ use std::ops::Range;
 use models::graph::Conv;
 use rayon::prelude::*;
 
-use super::lanes::{Isa, run_on};
 use super::scratch::{Buffer, Pool, Shared};
+use super::simd::{Isa, run_on};
 pub use convolve::Logit;
 use matrices::{PLACES, SIDE};
 pub use prepared::Prepared;

@@ -43,7 +43,7 @@ impl Cpu {
             let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
             let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false };
             maps.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
-        } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
+        } else if let (true, Source::Map(x)) = (im2col::pays(conv), source) {
             self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Epilogue::default(), &mut out);
         } else {
             let x = assembled(self, source)?;
@@ -129,7 +129,7 @@ impl Cpu {
         let x = assembled(self, source)?;
         let (x, gradient) = (f32s(&x)?, f32s(dy)?);
         let taps = geometry.taps();
-        let dweight = if patches::pays(conv) {
+        let dweight = if im2col::pays(conv) {
             tensor(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
         } else {
             let some = geometry.together();

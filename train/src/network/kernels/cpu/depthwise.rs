@@ -1,7 +1,7 @@
 //! Convolutions of each channel by itself: always in f32, whatever the precision of the others.
 
 use candle_core::{Device, Result, Tensor};
-use kernels::depthwise::{Depthwise as Kernel, turned};
+use kernels::depthwise::{Depthwise as Kernel, transposed};
 use kernels::epilogue::Epilogue;
 use kernels::geometry::Geometry;
 use kernels::{HaloRows, Shape, maps};
@@ -15,12 +15,12 @@ use crate::network::kernels::ConvGradients;
 pub(super) fn bring_out(weight: &Tensor) -> Result<Tensor> {
     let values = f32s(weight)?;
     let channels = values.len() / 9;
-    Tensor::from_vec(turned(&values, 9, channels), (channels, 1, 3, 3), &Device::Cpu)
+    Tensor::from_vec(transposed(&values, 9, channels), (channels, 1, 3, 3), &Device::Cpu)
 }
 
 impl Cpu {
     pub(super) fn bring_in_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        let values = turned(&f32s(&weight.contiguous()?)?, weight.dim(0)?, 9);
+        let values = transposed(&f32s(&weight.contiguous()?)?, weight.dim(0)?, 9);
         tensor(maps::copy(&self.pool, &values))
     }
 

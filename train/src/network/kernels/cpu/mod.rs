@@ -142,9 +142,9 @@ impl Kernels for Cpu {
         let y = if at.wants_dplus { at.y.map(f32s).transpose()? } else { None };
         let [_, ceiling] = norm.activation.range();
         let gate = match &y {
-            _ if norm.activation == Activation::None => norm::Gate::Open,
-            Some(y) => norm::Gate::Output(y, ceiling),
-            None => norm::Gate::Own(ceiling),
+            _ if norm.activation == Activation::None => norm::ActivationMask::Open,
+            Some(y) => norm::ActivationMask::Output(y, ceiling),
+            None => norm::ActivationMask::Own(ceiling),
         };
         let point = norm::Point {
             x: &x,
