@@ -79,7 +79,10 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     for name in ["table.md", "table.csv", "table.json", "loss.svg", "validation.svg"] {
         assert!(options.out.join(name).is_file(), "{name}");
     }
-    assert_eq!(table.differences.iter().map(|difference| (difference.method.as_str(), difference.over.as_str())).collect::<Vec<_>>(), [("both", "pce")]);
+    assert_eq!(
+        table.differences.iter().map(|difference| (difference.method.as_str(), difference.over.as_str())).collect::<Vec<_>>(),
+        [("both", "pce")]
+    );
     assert!(std::fs::read_to_string(options.out.join("loss.svg")).unwrap().contains("both, 2 runs"));
     let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
     assert_eq!(run(&options, &again, &stop).unwrap().as_ref(), Some(&table));
@@ -98,7 +101,8 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     let scores = |path: &str| std::fs::read(path).unwrap();
     let of = |folder: &Path, fold: &str| scores(folder.join(format!("pce/{fold}/best.safetensors")).to_str().unwrap());
     assert!(of(&other.out, "fold-0-seed-0") != of(&other.out, "fold-0-seed-3"));
-    let difference = table.differences.iter().find(|difference| difference.over == "folds/pce").expect("the runs beside it have the method");
+    let difference =
+        table.differences.iter().find(|difference| difference.over == "folds/pce").expect("the runs beside it have the method");
     assert_eq!((difference.pairs, difference.scores["iou"].mean), (1, 0.0), "the same run twice");
     let markdown = std::fs::read_to_string(other.out.join("table.md")).unwrap();
     assert!(markdown.contains("| folds |  | both | mean of 2 |") && markdown.contains("| pce | 0, seed 3 |"), "{markdown}");

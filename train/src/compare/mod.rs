@@ -73,8 +73,7 @@ pub fn compare(options: &CompareOptions) -> Result<String> {
     }
     artifact::write(&options.out.join("scores.csv"), &page::scores_csv(&compared)?)?;
     let order = figure::best_to_worst(&compared[compared.len() - 1].scores);
-    let shown: Vec<(usize, &[u8])> =
-        figure::spread(&order, options.images).into_iter().map(|i| (i, pictures[i].as_slice())).collect();
+    let shown: Vec<(usize, &[u8])> = figure::spread(&order, options.images).into_iter().map(|i| (i, pictures[i].as_slice())).collect();
     let html = page::page(&options.data, &compared, &shown, config.run.seed)?;
     artifact::write(&options.out.join("compare.html"), html.as_bytes())?;
     Ok(page::text(&compared, config.run.seed))

@@ -185,7 +185,12 @@ fn run_tasks(run: RunContext, tasks: Receiver<Task>, mut trainer: Trainer, mut p
 }
 
 /// Predicts the images of a rank with the weights of rank 0, from which the rank's own must not have diverged.
-fn predict_part(run: RunContext, own: &Network, rank: (usize, usize), PredictTask { weights, images, results }: &PredictTask) -> Result<()> {
+fn predict_part(
+    run: RunContext,
+    own: &Network,
+    rank: (usize, usize),
+    PredictTask { weights, images, results }: &PredictTask,
+) -> Result<()> {
     let averaged = run.config.optimizer.weight_average > 0.0;
     if !averaged && !has_weights(own, weights)? {
         bail!("the weights differ from those of device 0"; hint: "please report this; --set run.devices=1 trains without averaging");
@@ -206,7 +211,13 @@ fn has_weights(network: &Network, weights: &Weights) -> Result<bool> {
 }
 
 /// Predicts the images of one of `ranks` ranks, until the stop flag is set or an error occurs.
-fn predict(run: RunContext, network: &Network, images: &[usize], (rank, ranks): (usize, usize), results: &Sender<Result<(usize, Vec<f32>)>>) {
+fn predict(
+    run: RunContext,
+    network: &Network,
+    images: &[usize],
+    (rank, ranks): (usize, usize),
+    results: &Sender<Result<(usize, Vec<f32>)>>,
+) {
     for position in (rank..images.len()).step_by(ranks) {
         if run.stop.load(Ordering::Relaxed) {
             return;

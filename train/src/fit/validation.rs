@@ -86,8 +86,7 @@ pub fn score(network: &Network, samples: &[&Sample], others: &[&Sample], config:
         return Ok(Scored::Done(Some(iou), FittedDecoding { mean, single: single.map(|(_, level)| level) }));
     }
     let score = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
-    let fitted =
-        if calibrate { fit_without_masks(&without_masks, configured) } else { FittedDecoding { mean: configured, single: None } };
+    let fitted = if calibrate { fit_without_masks(&without_masks, configured) } else { FittedDecoding { mean: configured, single: None } };
     Ok(Scored::Done(score, fitted))
 }
 

@@ -149,7 +149,9 @@ fn overlays(page: &mut Page, files: &RunFolder) -> Result<()> {
     paths.retain(|path| path.extension().is_some_and(|e| e == "png"));
     paths.sort();
     page.section("Samples");
-    page.line("From left to right, as available: image, strokes, pseudo-labels (training images), predicted nuclei (yellow), true nuclei (cyan).");
+    page.line(
+        "From left to right, as available: image, strokes, pseudo-labels (training images), predicted nuclei (yellow), true nuclei (cyan).",
+    );
     for path in paths {
         page.picture(&path.file_stem().unwrap_or_default().to_string_lossy(), &artifact::read(&path, MAX_OVERLAY_BYTES)?);
     }
