@@ -39,3 +39,22 @@ impl FittedDecoding {
         Decoding { threshold, min_area_px, ..config.evaluation.decoding() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checkpoints of all versions store the values under these keys.
+    #[test]
+    fn the_stored_form_is_stable() {
+        let level = |threshold, min_area_px| Level { threshold, min_area_px };
+        for (text, single) in [
+            (r#"{"threshold":0.5,"min_area_px":64,"one":{"threshold":0.6,"min_area_px":24}}"#, Some(level(0.6, 24))),
+            (r#"{"threshold":0.5,"min_area_px":64,"one":null}"#, None),
+        ] {
+            let fitted = FittedDecoding { mean: level(0.5, 64), single };
+            assert_eq!(serde_json::to_string(&fitted).unwrap(), text);
+            assert_eq!(serde_json::from_str::<FittedDecoding>(text).unwrap(), fitted);
+        }
+    }
+}

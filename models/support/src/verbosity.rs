@@ -4,8 +4,7 @@ use clap::{ArgAction, Args};
 
 use crate::console;
 
-// A plain comment, because a doc comment would become a help text of the program. Flatten this struct into the arguments of a program.
-#[allow(missing_docs, reason = "see the comment above")]
+/// Flags `-v` and `-q`, to be flattened into the arguments of a program.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Verbosity {
     /// Print more messages; -vv prints all

@@ -7,9 +7,8 @@ use clap::Args;
 use support::{Error, Result};
 use train::config::{DeviceChoice, Profile, RunConfig};
 
-// Comments of these structs are plain: doc comments would become help texts of the commands.
-
-// Profile and single keys, in the order in which they are applied: profile, configuration file, --set.
+/// Values of the configuration from the command line: a profile, which the configuration file overrides, and single keys, which override
+/// the file.
 #[derive(Args)]
 pub struct ConfigArgs {
     /// Take keys that the configuration leaves out from a profile: default, scratch, paper, paper_monuseg
@@ -27,7 +26,7 @@ impl ConfigArgs {
     }
 }
 
-// Device of a command that only predicts.
+/// Device of a command that runs a trained network.
 #[derive(Args)]
 pub struct DeviceArgs {
     /// Run the network on auto, cpu or cuda

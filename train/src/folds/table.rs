@@ -206,6 +206,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("MoNuSeg"));
+        assert!(serde_json::to_value(&table).unwrap()["leads"].is_array(), "the key of the differences in table.json is stable");
         assert_eq!(table.lines.len(), 2 + 8 + 3);
         let csv = String::from_utf8(table.to_csv().unwrap()).unwrap();
         assert_eq!(csv.lines().count(), 14);
