@@ -27,7 +27,7 @@ use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    console::start_logging(cli.verbose, cli.quiet);
+    cli.verbosity.start_logging();
     infer::memory::give_back_large_blocks();
     match run(&cli.command) {
         Ok(code) => code,

@@ -8,9 +8,9 @@ use models::weights::{Array, Weights};
 use support::Result;
 
 use crate::data::RgbImage;
-use crate::evaluate::probabilities;
 use crate::network::Network;
 use crate::network::kernels::Cpu;
+use crate::predict::probabilities;
 
 /// Name of the test image in the checkpoint, `H W 3`, values 0 to 255.
 pub const IMAGE: &str = "witness.image";

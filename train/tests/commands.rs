@@ -8,7 +8,7 @@ use train::check::{Audit, audit};
 use train::config::{Profile, RunConfig};
 use train::data::Split;
 use train::data::image_file::{RgbImage, png_of_labels, png_of_map, png_of_rgb, read_index};
-use train::make_scribbles::{Kind, ScribbleArgs, run, write_scribbles};
+use train::make_scribbles::{Kind, summary, write_scribbles};
 
 /// Four images of 40 x 30 with one nucleus each, all different, without scribbles.
 fn folder() -> tempfile::TempDir {
@@ -90,17 +90,17 @@ fn an_unreadable_image_is_a_problem_and_not_the_end() {
 
 #[test]
 fn scribbles_depend_on_seed_and_id_alone_and_are_not_overwritten() {
-    let args = |data: &Path, overwrite| ScribbleArgs { data: data.to_owned(), ratio: None, strokes: true, share: 1.0, seed: 5, overwrite };
+    let kind = Kind::Strokes(1.0);
     let (one, two) = (folder(), folder());
-    let text = run(&args(one.path(), false)).unwrap();
+    let text = summary(kind, &write_scribbles(one.path(), kind, 5, false).unwrap());
     assert!(text.contains("4 images: simulated strokes on 100 % of nuclei") && text.contains("labelled pixels"), "{text}");
     std::fs::remove_file(two.path().join("images/im0.png")).unwrap();
-    run(&args(two.path(), false)).unwrap();
+    write_scribbles(two.path(), kind, 5, false).unwrap();
     let read = |folder: &tempfile::TempDir| read_index(&folder.path().join("scribbles/im3.png")).unwrap();
     assert_eq!(read(&one), read(&two));
-    let error = format!("{:?}", run(&args(one.path(), false)).unwrap_err());
+    let error = format!("{:?}", write_scribbles(one.path(), kind, 5, false).unwrap_err());
     assert!(error.contains("scribbles/im0.png") && error.contains("--overwrite"), "{error}");
-    run(&args(one.path(), true)).unwrap();
+    write_scribbles(one.path(), kind, 5, true).unwrap();
 }
 
 #[test]

@@ -11,14 +11,13 @@ use models::weights::WeightsFile;
 use pictures::data_folder;
 use support::console::Silent;
 use train::alignment::{Density, Flux, clearly_better_threshold, thresholds};
-use train::checkpoint::ModelFacts;
+use train::checkpoint::{ModelFacts, open_network};
 use train::config::{DeviceChoice, RunConfig, Views};
 use train::data::{Dataset, Sample, Split};
-use train::evaluate::command::open;
-use train::evaluate::quantised;
-use train::evaluate::views::averaged_probabilities;
 use train::fit::fit;
 use train::network::Network;
+use train::predict::quantised;
+use train::predict::views::averaged_probabilities;
 
 /// The best checkpoint of a run: its network, its configuration, and the decoding of slides.
 fn trained(folder: &Path, sets: &[&str]) -> (Network, RunConfig, Decoding) {
@@ -28,7 +27,7 @@ fn trained(folder: &Path, sets: &[&str]) -> (Network, RunConfig, Decoding) {
     all.extend(sets);
     let out = folder.join("run");
     fit(&pictures::config(&data, &all), &out, false, &Silent, &AtomicBool::new(false)).unwrap();
-    let (network, config) = open(&out, DeviceChoice::Cpu).unwrap();
+    let (network, config) = open_network(&out, DeviceChoice::Cpu).unwrap();
     let file = WeightsFile::read(&out.join("best.safetensors")).unwrap();
     let facts: ModelFacts = serde_json::from_str(&file.metadata["model"]).unwrap();
     (network, config, facts.decoding)

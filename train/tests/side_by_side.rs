@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pictures::{config, data_folder};
 use support::console::{Progress, Silent};
-use train::config::{Method, Profile};
+use train::config::{Method, Profile, RunConfig};
 use train::data::image_file::read_index;
-use train::folds::{FoldsArgs, run};
+use train::folds::{FoldsOptions, run};
 
 /// Runs the program; exit code, stdout, stderr.
 fn program(arguments: &[&str]) -> (i32, String, String) {
@@ -25,17 +25,15 @@ fn settings(folder: &Path, data: &Path, sets: &[&str]) -> std::path::PathBuf {
     path
 }
 
-fn arguments(folder: &Path, config: &Path, methods: &[Method]) -> FoldsArgs {
-    FoldsArgs {
-        config: config.to_owned(),
+fn options(folder: &Path, config: RunConfig, methods: &[Method]) -> FoldsOptions {
+    FoldsOptions {
+        config,
         out: folder.join("folds"),
-        profile: Profile::Scratch,
         methods: methods.to_vec(),
         folds: vec![0, 1],
         seeds: vec![],
         beside: vec![],
         budget_minutes: None,
-        sets: vec![],
     }
 }
 
@@ -63,49 +61,53 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 7);
-    let file = settings(folder.path(), &data, &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3", "run.validate_every=1"]);
-    let arguments = arguments(folder.path(), &file, &[Method::Pce, Method::Both]);
+    let config = config(&data, &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3", "run.validate_every=1"]);
+    let options = options(folder.path(), config, &[Method::Pce, Method::Both]);
     let stop = AtomicBool::new(false);
     let first = StopInRun { begun: 0.into(), stop_in: 3, stop: &stop };
-    assert_eq!(run(&arguments, &first, &stop).unwrap(), None);
-    let scores = |method: &str, fold: usize| arguments.out.join(format!("{method}/fold-{fold}/scores.json"));
+    assert_eq!(run(&options, &first, &stop).unwrap(), None);
+    let scores = |method: &str, fold: usize| options.out.join(format!("{method}/fold-{fold}/scores.json"));
     assert!(scores("pce", 0).exists() && scores("both", 0).exists() && !scores("pce", 1).exists());
     let finished = std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap();
     let second = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
     stop.store(false, Ordering::Relaxed);
-    let table = run(&arguments, &second, &stop).unwrap().expect("it was not stopped");
+    let table = run(&options, &second, &stop).unwrap().expect("it was not stopped");
     assert_eq!(second.begun.load(Ordering::Relaxed), 2, "two of four runs were left");
     assert_eq!(std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap(), finished);
     // Two means, four runs, and the papers' 24 rows for data of no known modality.
     assert_eq!(table.lines.len(), 2 + 24 + 4);
     for name in ["table.md", "table.csv", "table.json", "loss.svg", "validation.svg"] {
-        assert!(arguments.out.join(name).is_file(), "{name}");
+        assert!(options.out.join(name).is_file(), "{name}");
     }
-    assert_eq!(table.leads.iter().map(|lead| (lead.method.as_str(), lead.over.as_str())).collect::<Vec<_>>(), [("both", "pce")]);
-    assert!(std::fs::read_to_string(arguments.out.join("loss.svg")).unwrap().contains("both, 2 runs"));
+    assert_eq!(
+        table.differences.iter().map(|difference| (difference.method.as_str(), difference.over.as_str())).collect::<Vec<_>>(),
+        [("both", "pce")]
+    );
+    assert!(std::fs::read_to_string(options.out.join("loss.svg")).unwrap().contains("both, 2 runs"));
     let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
-    assert_eq!(run(&arguments, &again, &stop).unwrap().as_ref(), Some(&table));
+    assert_eq!(run(&options, &again, &stop).unwrap().as_ref(), Some(&table));
     assert_eq!(again.begun.load(Ordering::Relaxed), 0);
     // Another seed, beside the runs of the first.
     let out = folder.path().join("other");
-    let other = FoldsArgs {
+    let other = FoldsOptions {
         out,
         folds: vec![0],
         methods: vec![Method::Pce],
         seeds: vec![0, 3],
-        beside: vec![arguments.out.clone()],
-        ..arguments.clone()
+        beside: vec![options.out.clone()],
+        ..options.clone()
     };
     let table = run(&other, &Silent, &stop).unwrap().expect("it was not stopped");
     let scores = |path: &str| std::fs::read(path).unwrap();
     let of = |folder: &Path, fold: &str| scores(folder.join(format!("pce/{fold}/best.safetensors")).to_str().unwrap());
     assert!(of(&other.out, "fold-0-seed-0") != of(&other.out, "fold-0-seed-3"));
-    let lead = table.leads.iter().find(|lead| lead.over == "folds/pce").expect("the runs beside it have the method");
-    assert_eq!((lead.pairs, lead.scores["iou"].mean), (1, 0.0), "the same run twice");
+    let difference =
+        table.differences.iter().find(|difference| difference.over == "folds/pce").expect("the runs beside it have the method");
+    assert_eq!((difference.pairs, difference.scores["iou"].mean), (1, 0.0), "the same run twice");
     let markdown = std::fs::read_to_string(other.out.join("table.md")).unwrap();
     assert!(markdown.contains("| folds |  | both | mean of 2 |") && markdown.contains("| pce | 0, seed 3 |"), "{markdown}");
-    let mut changed = arguments.clone();
-    changed.sets = vec!["run.batch=1".into()];
+    let mut changed = options.clone();
+    changed.config.run.batch = 1;
     let error = format!("{:?}", run(&changed, &Silent, &stop).unwrap_err());
     assert!(error.contains("run.batch was 2, is now 1") && error.contains("hint"), "{error}");
 }
@@ -146,8 +148,8 @@ fn a_run_is_reported_suggests_and_starts_another() {
         "data:image/png;base64,",
         "full masks",
         "ema_period = 2",
-        "right, of the trusted",
-        "not trusted",
+        "accuracy: correct, of labelled pixels",
+        "ignored (low confidence)",
         "<td>train</td><td>3</td>",
     ] {
         assert!(html.contains(part), "{part}");
@@ -230,7 +232,7 @@ fn runs_are_set_side_by_side() {
     let data = data.display().to_string();
     let given = ["compare", &data, &at("a"), &at("b"), "-o", &at("c")];
     let (code, stdout, stderr) = program(&[&given[..], &["--names", "scribbles,both <stages>", "--images", "2"]].concat());
-    assert!(code == 0 && stdout.contains("PairedDifference over scribbles") && stdout.contains("both <stages>"), "{stdout}{stderr}");
+    assert!(code == 0 && stdout.contains("Difference from scribbles") && stdout.contains("both <stages>"), "{stdout}{stderr}");
     let html = std::fs::read_to_string(folder.path().join("c/compare.html")).unwrap();
     assert!(html.contains("both &lt;stages&gt;") && html.contains("<svg") && !html.contains("<stages>"));
     assert_eq!(html.matches("data:image/png;base64,").count(), 2);

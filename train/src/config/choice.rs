@@ -1,6 +1,6 @@
 //! Settings with named values: one list of names serves parsing, writing, help and error messages.
 
-use support::{Error, Result};
+use support::Error;
 
 /// Declares an enum whose variants have a name in configuration files; an unknown name is an error that lists and suggests.
 macro_rules! choice {
@@ -66,9 +66,4 @@ pub(crate) fn unknown(found: &str, names: &[&str]) -> Error {
 pub(crate) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = names.into_iter().map(|name| (strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase()), name));
     scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
-}
-
-/// Parses a named value of the command line, with the same message as in a file.
-pub fn parse<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: Error| format!("{error:?}"))
 }

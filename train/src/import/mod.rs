@@ -7,26 +7,21 @@ mod archive;
 mod legacy;
 mod pickle;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use models::weights::{MAX_BYTES, Weights, WeightsFile};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use support::{Context, Error, Result, artifact, bail};
 
-/// Arguments of `train import`.
-#[derive(Args)]
-pub struct ImportArgs {
-    /// The file that torch.save wrote.
-    file: PathBuf,
-    /// The safetensors file to write.
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Where in the file the state dict is [default: the file itself, `state_dict`, `model_state_dict`, `model`, `net`].
-    #[arg(long, value_name = "NAME")]
-    key: Option<String>,
+/// Size of an imported state dict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Number of arrays.
+    pub arrays: usize,
+    /// Number of values in all arrays together.
+    pub values: usize,
 }
 
 /// Processor time that a child may use.
@@ -36,18 +31,22 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// Memory that a child may ask for, beyond a multiple of the file.
 const MEMORY: u64 = 1 << 30;
 
-/// Runs `train import`; returns what is printed.
+/// Converts the PyTorch state dict in `file` to the safetensors file `output`. `key` names the entry that holds the state dict; by
+/// default the file itself, `state_dict`, `model_state_dict`, `model` or `net`.
+///
+/// The file is read in a child process: the running executable with the arguments `read-pth FILE -o OUTPUT [--key NAME]`, which must
+/// call [`read_pth`].
 ///
 /// # Errors
-/// What the file is not, in the words of the child that read it; or that the child did not survive it.
-pub fn run(arguments: &ImportArgs) -> Result<String> {
-    let doing = || format!("importing {}", arguments.file.display());
-    let sha256 = artifact::sha256_of_file(&arguments.file).doing(doing)?;
-    let mut file = read(&arguments.file, arguments.key.as_deref()).doing(doing)?;
-    file.metadata.insert("imported_sha256".into(), sha256);
-    file.write(&arguments.output)?;
-    let numbers: usize = file.arrays.values().map(|array| array.data.len()).sum();
-    Ok(format!("{}\t{} arrays, {numbers} numbers\n", arguments.output.display(), file.arrays.len()))
+/// The error of the child process, or its exit status if it crashed or ran out of its limits.
+pub fn import(file: &Path, output: &Path, key: Option<&str>) -> Result<Imported> {
+    let doing = || format!("importing {}", file.display());
+    let sha256 = artifact::sha256_of_file(file).doing(doing)?;
+    let mut weights = read(file, key).doing(doing)?;
+    weights.metadata.insert("imported_sha256".into(), sha256);
+    weights.write(output)?;
+    let values = weights.arrays.values().map(|array| array.data.len()).sum();
+    Ok(Imported { arrays: weights.arrays.len(), values })
 }
 
 /// Reads a file of `torch.save` whose hash is known, so that no child has to stand between.
@@ -111,12 +110,11 @@ fn from_words(said: &str) -> Error {
 ///
 /// # Errors
 /// What the file is not.
-pub fn read_pth(arguments: &ImportArgs) -> Result<String> {
-    limit(std::fs::metadata(&arguments.file)?.len())?;
-    let bytes = artifact::read(&arguments.file, MAX_BYTES)?;
-    let arrays = archive::read(&bytes, arguments.key.as_deref())?;
-    WeightsFile { arrays, ..WeightsFile::default() }.write(&arguments.output)?;
-    Ok(String::new())
+pub fn read_pth(file: &Path, output: &Path, key: Option<&str>) -> Result<()> {
+    limit(std::fs::metadata(file)?.len())?;
+    let bytes = artifact::read(file, MAX_BYTES)?;
+    let arrays = archive::read(&bytes, key)?;
+    WeightsFile { arrays, ..WeightsFile::default() }.write(output)
 }
 
 /// The file, its numbers, and the copy of both that is written: a small multiple of the file.

@@ -79,7 +79,7 @@ fn cpu(choice: KernelSelection) -> Arc<dyn Kernels> {
     if choice.precision == Precision::Bf16 {
         let unit = bf16_unit();
         tracing::info!("training on the CPU in bf16 on {}, the rest in f32, kernels {isa:?}, {threads} threads", unit.name());
-        return Arc::new(cpu.in_bf16(isa));
+        return Arc::new(cpu.in_bf16(unit));
     }
     tracing::info!("training on the CPU in f32, kernels {isa:?}, {threads} threads");
     Arc::new(cpu)
@@ -87,7 +87,7 @@ fn cpu(choice: KernelSelection) -> Arc<dyn Kernels> {
 
 /// Returns the fastest bf16 unit of the processor that passes its self-test.
 fn bf16_unit() -> Bf16Isa {
-    let (isa, wrong) = Bf16Isa::best();
+    let (unit, wrong) = Bf16Isa::best();
     for wrong in wrong {
         tracing::warn!(
             "the bf16 unit {} failed its self-test and is not used; please report this with the model of your processor",

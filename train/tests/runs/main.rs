@@ -131,7 +131,7 @@ fn batches_made_ahead_are_the_same_batches() {
     let run = |depth: usize| {
         let out = folder.path().join(depth.to_string());
         let outcome = fit(&config(&data, &[&format!("run.prefetch={depth}")]), &out, false, &Silent, &AtomicBool::new(false)).unwrap();
-        assert!((0.0..=1.0).contains(&outcome.waited), "{}", outcome.waited);
+        assert!((0.0..=1.0).contains(&outcome.wait_fraction), "{}", outcome.wait_fraction);
         arrays(&out, "last.safetensors")
     };
     let when_needed = run(0);

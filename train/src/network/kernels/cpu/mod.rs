@@ -153,7 +153,7 @@ impl Kernels for Cpu {
         };
         let point = norm::ForwardPass {
             x: &x,
-            gate: mask,
+            mask,
             scale: &scale,
             shift: &shift,
             mean: &mean,
