@@ -14,4 +14,4 @@ pub mod error;
 pub mod library;
 pub mod wheel;
 
-pub use error::{Context, Error, Result};
+pub use error::{Context, Error, ErrorKind, Result};
