@@ -11,7 +11,6 @@ use clap::Parser;
 use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
 use infer::cohort::{self, Cohort};
-use infer::golden;
 use infer::output::summary::{Proof, Status};
 use infer::runtime::{self, Device, Library};
 use infer::segment_cli::{INCOMPLETE, Ready};
@@ -85,11 +84,9 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     drop(segmenter); // the others, with their shares of the cores, take its place
     let stop = listen()?;
     let ready = Ready {
-        card: &model.card,
-        sha256: &model.sha256,
+        model: &model,
         networks: &mut networks,
         device,
-        expected_entropy: golden::mean_entropy(&model.golden)?,
         proof: Proof { golden, signed },
         slide_server: std::env::current_exe().ok(),
         stop: stop.clone(),

@@ -17,4 +17,4 @@ pub mod library;
 pub mod verbosity;
 pub mod wheel;
 
-pub use error::{Context, Error, Result};
+pub use error::{Context, Error, ErrorKind, Result};
