@@ -85,13 +85,13 @@ impl<'scope> OtherRanks<'scope> {
         for (rank, batches) in ranks.into_iter().zip(batches_by_rank) {
             let threads = threads_per_rank(run.config.run.threads, others.group.size());
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            let number = rank.group.rank();
+            let number = rank.communicator.rank();
             let mut trainer = root.0.replica(&rank.kernels).doing(|| format!("setting up device {number}"))?;
             let prefetch = Prefetch::new(scope, batches, rank.kernels, run.config.run.prefetch, threads)?;
             let (task_sender, tasks) = channel();
             let handle = scope.spawn(move || {
-                let _leave_on_end = LeaveOnDrop(rank.group.clone());
-                trainer.join(rank.group);
+                let _leave_on_end = LeaveOnDrop(rank.communicator.clone());
+                trainer.join(rank.communicator);
                 pool.install(move || run_tasks(run, tasks, trainer, prefetch)).doing(|| format!("training on device {number}"))
             });
             others.threads.push((task_sender, handle));
@@ -166,7 +166,7 @@ impl Drop for LeaveOnDrop {
 
 /// Runs the tasks of a rank until rank 0 drops their sender.
 fn run_tasks(run: RunContext, tasks: Receiver<Task>, mut trainer: Trainer, mut prefetch: Prefetch) -> Result<()> {
-    let (rank, ranks) = trainer.place();
+    let (rank, ranks) = trainer.rank_and_size();
     for task in tasks {
         match task {
             Task::Step(StepTask { iteration, stage, factor, averages, updates }) => {

@@ -89,7 +89,9 @@ pub fn needs(run: &Path, network: &Network, config: &RunConfig) -> Result<Vec<Ne
             Some(array) if array.data.len() != current.data.len() => {
                 bail!("{}: image {} has another size than when the run was made", path.display(), sample.id; hint: "the data folder has changed since the run was made")
             }
-            Some(array) => Plane { data: array.data.iter().map(|&w| rule.judged(w, progress.updates)).collect(), ..current.clone() },
+            Some(array) => {
+                Plane { data: array.data.iter().map(|&w| rule.bias_corrected(w, progress.updates)).collect(), ..current.clone() }
+            }
             None => current.clone(),
         };
         Ok(need(&sample.id, &sample.scribble, &current, &averaged, rule.threshold))

@@ -25,7 +25,7 @@ impl Cpu {
 
     /// Returns the bf16 form of a convolution if the precision and the shape allow it.
     pub(super) fn bf16_convolution(&self, conv: &Conv, geometry: Geometry) -> Option<Bf16Convolution<'_>> {
-        let unit = self.bf16.filter(|_| bf16::pays(conv))?;
+        let isa = self.bf16.filter(|_| bf16::pays(conv))?;
         let (pool, scratch, workspace_bytes) = (&self.pool, &self.scratch, bf16::WORKSPACE_BYTES);
         Some(Bf16Convolution { isa, pool, scratch, workspace_bytes, geometry, inputs: conv.inputs, outputs: conv.outputs })
     }

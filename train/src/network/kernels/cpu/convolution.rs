@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use kernels::epilogue::Epilogue;
-use kernels::gather::{GatherTable, Gather};
+use kernels::gather::{Gather, GatherTable};
 use kernels::geometry::{Geometry, Tables};
 use kernels::im2col::{self, Im2col};
 use kernels::weight_gradient::WeightGradient;
@@ -136,7 +136,15 @@ impl Cpu {
             let some = geometry.for_tables();
             let (tables, source_pixels) = (self.tables.get(some), some.batch * some.height * some.width);
             let sources = &tables.forward[0].sources;
-            let outer = WeightGradient { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources, source_pixels };
+            let outer = WeightGradient {
+                source: &x,
+                inputs: conv.inputs,
+                gradient: &gradient,
+                outputs: conv.outputs,
+                taps,
+                sources,
+                source_pixels,
+            };
             tensor(outer.run(self.isa, &self.pool))?
         };
         let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };
