@@ -104,7 +104,7 @@ fn contrastive_term(repeats: usize) {
     let sampling = Sampling { max_per_class: MaxPerClass::Limit(6000), scope: Scope::Batch };
     let mut rng = CounterRng::new(1, "bench", 0, 0, 0);
     time("contrastive term, 6000 a class", repeats, || {
-        drop(contrast_of_features(&contrast, &z, &labels, sampling, 1.0, &mut rng).unwrap())
+        drop(contrast_of_features(&contrast, &z, &labels, sampling, 1.0, &mut rng).unwrap());
     });
 }
 
