@@ -16,8 +16,8 @@ use train::config::{DeviceChoice, RunConfig, Views};
 use train::data::{Dataset, Sample, Split};
 use train::fit::fit;
 use train::network::Network;
-use train::predict::quantised;
 use train::predict::views::averaged_probabilities;
+use train::predict::{Predictor, quantised};
 
 /// The best checkpoint of a run: its network, its configuration, and the decoding of slides.
 fn trained(folder: &Path, sets: &[&str]) -> (Network, RunConfig, Decoding) {
@@ -34,7 +34,8 @@ fn trained(folder: &Path, sets: &[&str]) -> (Network, RunConfig, Decoding) {
 }
 
 fn levels(network: &Network, samples: &[&Sample], views: Views) -> Vec<Plane<u8>> {
-    samples.iter().map(|sample| quantised(&averaged_probabilities(network, &sample.image, views).unwrap())).collect()
+    let mut predictor = Predictor::new(network).unwrap();
+    samples.iter().map(|sample| quantised(&averaged_probabilities(&mut predictor, &sample.image, views).unwrap())).collect()
 }
 
 fn iou(samples: &[&Sample], levels: &[Plane<u8>], threshold: f64) -> f64 {

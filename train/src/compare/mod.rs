@@ -18,8 +18,8 @@ use crate::data::{Dataset, Sample, Split};
 use crate::evaluate::score;
 use crate::log::Log;
 use crate::metrics::ScoreTable;
-use crate::predict::quantised;
 use crate::predict::views::averaged_probabilities;
+use crate::predict::{Predictor, quantised};
 use crate::run_folder::RunFolder;
 use crate::thread_pool::in_pool;
 
@@ -106,8 +106,9 @@ fn predicted(run: &Path, name: String, samples: &[&Sample], device: DeviceChoice
     let decoding = config.evaluation.decoding();
     in_pool(config.run.threads, || {
         let scores = score(&network, samples, &config, None)?.table;
+        let mut predictor = Predictor::new(&network)?;
         let maps = samples.iter().map(|sample| {
-            let p = averaged_probabilities(&network, &sample.image, config.evaluation.views)?;
+            let p = averaged_probabilities(&mut predictor, &sample.image, config.evaluation.views)?;
             Ok(instances(&quantised(&p), &decoding))
         });
         let predicted = maps.collect::<Result<_>>()?;

@@ -14,8 +14,8 @@ use crate::data::{Dataset, Sample, Split};
 use crate::metrics::Scores;
 use crate::metrics::summary::ScoreTable;
 use crate::network::Network;
-use crate::predict::quantised;
 use crate::predict::views::averaged_probabilities;
+use crate::predict::{Predictor, quantised};
 use crate::thread_pool::in_pool;
 
 /// Options of [`evaluate`]; `None` takes the value of the run's configuration, for `split`, `modality` and `overlays` no restriction or
@@ -83,9 +83,10 @@ pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, overlay
     let level = decoding.first_foreground_level();
     let clip = Some(paper_clip).filter(|&clip| clip > 0);
     let (mut decoded, mut unsplit) = (Vec::new(), Vec::new());
+    let mut predictor = Predictor::new(network)?;
     for sample in samples {
         let Some(labels) = &sample.labels else { continue };
-        let prediction = averaged_probabilities(network, &sample.image, views)?;
+        let prediction = averaged_probabilities(&mut predictor, &sample.image, views)?;
         let mask = quantised(&prediction).map(|&p| p >= level);
         decoded.push((sample.id.clone(), Scores::of_mask(labels, &mask, &decoding, clip)));
         if split_touching {

@@ -20,7 +20,7 @@ use crate::data::Dataset;
 use crate::network::Network;
 use crate::network::device::Rank;
 use crate::parallel::Communicator;
-use crate::predict::probabilities;
+use crate::predict::Predictor;
 use crate::rng::CounterRng;
 use crate::step::{Stage, Trainer};
 
@@ -219,11 +219,16 @@ fn predict(
     (rank, ranks): (usize, usize),
     results: &Sender<Result<(usize, Vec<f32>)>>,
 ) {
+    let mut predictor = match Predictor::new(network) {
+        Ok(predictor) => predictor,
+        // Sending fails if rank 0 has ended.
+        Err(error) => return drop(results.send(Err(error))),
+    };
     for position in (rank..images.len()).step_by(ranks) {
         if run.stop.load(Ordering::Relaxed) {
             return;
         }
-        let result = probabilities(network, &run.dataset.samples[images[position]].image).map(|prediction| (position, prediction.data));
+        let result = predictor.probabilities(&run.dataset.samples[images[position]].image).map(|prediction| (position, prediction.data));
         let failed = result.is_err();
         // Sending fails if rank 0 has ended.
         if results.send(result).is_err() || failed {

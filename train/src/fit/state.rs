@@ -21,7 +21,7 @@ use crate::fitted_decoding::FittedDecoding;
 use crate::initial;
 use crate::log::Log;
 use crate::network::kernels::Kernels;
-use crate::predict::probabilities;
+use crate::predict::Predictor;
 use crate::pretrained;
 use crate::run_folder::{RunFolder, validation_metric};
 use crate::step::Trainer;
@@ -202,8 +202,9 @@ impl<'a> State<'a> {
     pub fn write_overlays(&mut self, files: &RunFolder) -> Result<()> {
         let rule = self.trainer.pseudo_labels();
         let decoding = self.decoded_config().evaluation.decoding();
+        let mut predictor = Predictor::new(self.trainer.evaluated())?;
         for (i, sample) in self.dataset.samples.iter().enumerate().take(self.config.run.overlays) {
-            let prediction = probabilities(self.trainer.evaluated(), &sample.image)?;
+            let prediction = predictor.probabilities(&sample.image)?;
             let position = self.training.iter().position(|&t| t == i).filter(|_| self.config.method.uses_pseudo_labels());
             let pseudo = position.map(|k| {
                 let labels = rule.labels(&self.averages[k].data, &sample.scribble.data, self.progress.updates);

@@ -15,8 +15,8 @@ use crate::data::Sample;
 use crate::fitted_decoding::{FittedDecoding, Level};
 use crate::loss::cross_entropy;
 use crate::network::Network;
-use crate::predict::quantised;
 use crate::predict::views::{Prediction, predict_unless};
+use crate::predict::{Predictor, quantised};
 
 /// Number of images to whose edges the threshold is fitted, if there are as many.
 const EDGE_IMAGES: usize = 8;
@@ -64,6 +64,7 @@ impl<'a> Quantised<'a> {
 pub fn score(network: &Network, samples: &[&Sample], others: &[&Sample], config: &RunConfig, stop: &AtomicBool) -> Result<Scored> {
     let EvaluationConfig { views, threshold, min_area_px, calibrate, .. } = config.evaluation;
     let (mut scores, mut with_masks, mut without_masks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut predictor = Predictor::new(network)?;
     let missing = EDGE_IMAGES.saturating_sub(samples.len());
     for (i, sample) in samples.iter().chain(others.iter().take(missing)).enumerate() {
         let is_scored = i < samples.len() && config.data.validation != Validation::None;
@@ -72,7 +73,7 @@ pub fn score(network: &Network, samples: &[&Sample], others: &[&Sample], config:
         if !has_mask && !scores_strokes && (!calibrate || !with_masks.is_empty()) {
             continue;
         }
-        let prediction = if stop.load(Ordering::Relaxed) { None } else { predict_unless(network, &sample.image, views, stop)? };
+        let prediction = if stop.load(Ordering::Relaxed) { None } else { predict_unless(&mut predictor, &sample.image, views, stop)? };
         let Some(prediction) = prediction else { return Ok(Scored::Stopped) };
         if scores_strokes {
             scores.push(scribble_score(&prediction.mean, sample)?);

@@ -1,5 +1,6 @@
 //! Foreground probabilities of whole images.
 
+mod predictor;
 pub mod views;
 
 use candle_core::{DType, Device, Tensor};
@@ -10,8 +11,9 @@ use support::Result;
 
 use crate::data::RgbImage;
 use crate::network::{Mode, Network};
+pub use predictor::Predictor;
 
-/// Computes the probability of nucleus for every pixel. The image is padded at the right and at the bottom by reflection to a multiple
+/// Computes the probability of nucleus for every pixel by the forward pass of training. The image is padded at the right and at the bottom by reflection to a multiple
 /// of the network's stride, as slides are, and the result is cropped to the image.
 pub fn probabilities(network: &Network, image: &RgbImage) -> Result<Plane<f32>> {
     let stride = network.graph().stride();

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use models::plane::Plane;
 use support::Result;
 
-use super::probabilities;
+use super::Predictor;
 use crate::config::Views;
 use crate::data::RgbImage;
-use crate::network::Network;
 
 /// View of an image, one of the eight symmetries of the square: transposed or not, then each axis reversed or not.
 #[derive(Clone, Copy)]
@@ -61,15 +60,15 @@ pub struct Prediction {
     pub mean: Plane<f32>,
 }
 
-/// Computes the mean probability of nucleus over the views for every pixel. Each view is padded separately, as in [`probabilities`].
-pub fn averaged_probabilities(network: &Network, image: &RgbImage, views: Views) -> Result<Plane<f32>> {
-    let prediction = predict_unless(network, image, views, &AtomicBool::new(false))?;
+/// Computes the mean probability of nucleus over the views for every pixel. Each view is padded separately, as in [`Predictor::probabilities`].
+pub fn averaged_probabilities(predictor: &mut Predictor<'_>, image: &RgbImage, views: Views) -> Result<Plane<f32>> {
+    let prediction = predict_unless(predictor, image, views, &AtomicBool::new(false))?;
     Ok(prediction.expect("the stop flag is never set").mean)
 }
 
 /// Computes the prediction of the single view and the mean over all views; `None` if `stop` becomes true before the last view.
-pub fn predict_unless(network: &Network, image: &RgbImage, views: Views, stop: &AtomicBool) -> Result<Option<Prediction>> {
-    let single = probabilities(network, image)?;
+pub fn predict_unless(predictor: &mut Predictor<'_>, image: &RgbImage, views: Views, stop: &AtomicBool) -> Result<Option<Prediction>> {
+    let single = predictor.probabilities(image)?;
     let all = View::all(views);
     let mut sum = single.clone();
     for view in &all[1..] {
@@ -80,7 +79,7 @@ pub fn predict_unless(network: &Network, image: &RgbImage, views: Views, stop: &
         let pixels = image.data.as_chunks::<3>().0;
         let (width, height) = view.size(image.width, image.height);
         let viewed = RgbImage { width, height, data: sources.iter().flat_map(|&i| pixels[i]).collect() };
-        let p = probabilities(network, &viewed)?;
+        let p = predictor.probabilities(&viewed)?;
         sources.iter().zip(&p.data).for_each(|(&i, p)| sum.data[i] += p);
     }
     let n = all.len() as f32;
@@ -92,8 +91,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::network::initial_weights;
     use crate::network::kernels::Cpu;
+    use crate::network::{Network, initial_weights};
     use crate::rng::CounterRng;
 
     fn transformed(image: &RgbImage, view: View) -> RgbImage {
@@ -119,10 +118,11 @@ mod tests {
         let network = Network::new(graph.clone(), &initial_weights(&graph, 3), Arc::new(Cpu::default())).unwrap();
         let mut draw = CounterRng::new(1, "noise", 0, 0, 0);
         let image = RgbImage::new(40, 33, (0..3 * 40 * 33).map(|_| draw.below(256) as u8).collect()).unwrap();
-        let original = averaged_probabilities(&network, &image, Views::All).unwrap();
-        let single = probabilities(&network, &image).unwrap();
+        let mut predictor = Predictor::new(&network).unwrap();
+        let original = averaged_probabilities(&mut predictor, &image, Views::All).unwrap();
+        let single = predictor.probabilities(&image).unwrap();
         for view in View::all(Views::All) {
-            let of_view = averaged_probabilities(&network, &transformed(&image, view), Views::All).unwrap();
+            let of_view = averaged_probabilities(&mut predictor, &transformed(&image, view), Views::All).unwrap();
             for (&i, p) in view.sources(40, 33).iter().zip(&of_view.data) {
                 assert!((original.data[i] - p).abs() < 1e-5, "{} {p}", original.data[i]);
             }

@@ -16,7 +16,7 @@ use crate::config::{DeviceChoice, RunConfig};
 use crate::data::image_file::png_of_map;
 use crate::data::{Dataset, Sample, Split};
 use crate::network::Network;
-use crate::predict::probabilities;
+use crate::predict::Predictor;
 use crate::pseudo_labels::PseudoLabels;
 use crate::run_folder::RunFolder;
 use crate::scribble::UNLABELLED;
@@ -83,8 +83,9 @@ pub fn needs(run: &Path, network: &Network, config: &RunConfig) -> Result<Vec<Ne
         serde_json::from_str(file.metadata.get("progress").map_or("{}", String::as_str)).doing(|| format!("reading {}", path.display()))?;
     let rule = PseudoLabels::of(&config.method);
     let dataset = Dataset::load(config)?;
-    let need_of = |sample: &Sample| {
-        let current = probabilities(network, &sample.image)?;
+    let mut predictor = Predictor::new(network)?;
+    let mut need_of = |sample: &Sample| {
+        let current = predictor.probabilities(&sample.image)?;
         let averaged = match file.arrays.get(&format!("average.{}", sample.id)) {
             Some(array) if array.data.len() != current.data.len() => {
                 bail!("{}: image {} has another size than when the run was made", path.display(), sample.id; hint: "the data folder has changed since the run was made")

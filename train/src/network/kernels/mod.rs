@@ -119,6 +119,10 @@ pub trait Kernels: Send + Sync {
     fn is_exact(&self) -> bool {
         true
     }
+    /// Returns the instruction set with which [`engine`] predicts in the place of these kernels; `None`: these kernels predict themselves.
+    fn engine_isa(&self) -> Option<::kernels::Isa> {
+        None
+    }
     /// Returns the fused operations of an optimiser step, if these kernels have them.
     fn fused(&self) -> Option<&dyn Fused> {
         None

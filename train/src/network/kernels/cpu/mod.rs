@@ -58,6 +58,10 @@ impl Kernels for Cpu {
         &Device::Cpu
     }
 
+    fn engine_isa(&self) -> Option<Isa> {
+        self.bf16.is_none().then_some(self.isa)
+    }
+
     fn dtype(&self) -> DType {
         DType::F32
     }
