@@ -19,7 +19,7 @@ use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile};
 use train::augment::normalise;
 use train::data::{Dataset, RgbImage, Split};
-use train::network::kernels::{Cpu, Kernels, Bf16Isa};
+use train::network::kernels::{Bf16Isa, Cpu, Kernels};
 use train::network::{Mode, initial_weights};
 use train::step::stack_images;
 use trained::{batch, deviation, gradients};

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use models::graph::Conv;
-use train::network::kernels::{Activation, Cpu, Kernels, Norm, NormPoint, Source, Bf16Isa};
+use train::network::kernels::{Activation, Bf16Isa, Cpu, Kernels, Norm, NormPoint, Source};
 use train::rng::CounterRng;
 
 const BATCH: usize = 4;

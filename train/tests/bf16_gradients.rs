@@ -12,7 +12,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use models::unet::unet;
 use models::weights::Weights;
-use train::network::kernels::{Cpu, Kernels, Bf16Isa};
+use train::network::kernels::{Bf16Isa, Cpu, Kernels};
 use train::network::{Mode, initial_weights};
 use trained::{Deviation, batch, config, deviation, gradients};
 

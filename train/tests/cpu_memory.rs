@@ -9,7 +9,7 @@ use models::unet::UNetConfig;
 use models::weights::Weights;
 use train::config::{Profile, RunConfig};
 use train::network::Mode;
-use train::network::kernels::{Cpu, Kernels, Bf16Isa};
+use train::network::kernels::{Bf16Isa, Cpu, Kernels};
 use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer};
 

@@ -11,7 +11,7 @@ use models::unet::{Encoder, UNetConfig, unet};
 use models::weights::Weights;
 use operations::{gradients, graphs, image, relative_error};
 use reference::{assert_close, f64s, u};
-use train::network::kernels::{Cpu, Isa, Kernels, Reference, Bf16Isa};
+use train::network::kernels::{Bf16Isa, Cpu, Isa, Kernels, Reference};
 use train::network::{Mode, Network};
 
 /// `sum(output * c)` for fixed c.

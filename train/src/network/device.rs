@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use support::{Result, bail};
 
-use super::kernels::{Cpu, Kernels, Reference, Bf16Isa};
+use super::kernels::{Bf16Isa, Cpu, Kernels, Reference};
 use crate::config::{DeviceChoice, KernelChoice, Precision, RunSettings};
 use crate::parallel::{Alone, Rank};
 

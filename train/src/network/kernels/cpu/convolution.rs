@@ -135,7 +135,15 @@ impl Cpu {
             let some = geometry.for_tables();
             let (tables, source_pixels) = (self.tables.get(some), some.batch * some.height * some.width);
             let sources = &tables.forward[0].sources;
-            let outer = WeightGradient { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources, source_pixels };
+            let outer = WeightGradient {
+                source: &x,
+                inputs: conv.inputs,
+                gradient: &gradient,
+                outputs: conv.outputs,
+                taps,
+                sources,
+                source_pixels,
+            };
             tensor(outer.run(self.isa, &self.pool))?
         };
         let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };

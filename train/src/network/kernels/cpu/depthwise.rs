@@ -26,8 +26,7 @@ impl Cpu {
 
     fn depthwise_kernel(&self, conv: &Depthwise, x: Shape) -> Kernel<'_> {
         assert_eq!(x.channels, conv.channels, "channels of the input");
-        let geometry =
-            Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride, halo: HaloRows::NONE };
+        let geometry = Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride, halo: HaloRows::NONE };
         Kernel { isa: self.isa, pool: &self.pool, geometry, channels: conv.channels }
     }
 
