@@ -116,7 +116,7 @@ pub fn concat_all(pool: &Pool, maps: &[(&[f32], usize)]) -> Buffer {
     out
 }
 
-/// Splits the channels of `y`: the inverse, and the gradient, of [`concat`].
+/// Splits the channels of `y`: the inverse, and the gradient, of [`concat()`].
 pub fn split(pool: &Pool, y: &[f32], a_channels: usize, b_channels: usize) -> (Buffer, Buffer) {
     let take = |from: usize, count: usize| {
         let mut out = pool.take(y.len() / (a_channels + b_channels) * count);

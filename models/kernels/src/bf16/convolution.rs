@@ -37,11 +37,15 @@ pub struct Bf16Convolution<'a> {
 }
 
 /// Least number of input and output channels. Convolutions of fewer channels (first layer, head, pixels narrower than a tile) stay f32.
-const FEWEST: usize = TILE;
+const MIN_CHANNELS: usize = TILE;
 
 /// Reports whether a convolution runs in bf16: 1x1 or 3x3, stride 1 or 2, at least 16 input and output channels, no bias.
 pub fn pays(conv: &Conv) -> bool {
-    conv.inputs >= FEWEST && conv.outputs >= FEWEST && matches!(conv.kernel, 1 | 3) && matches!(conv.stride, 1 | 2) && !conv.bias
+    conv.inputs >= MIN_CHANNELS
+        && conv.outputs >= MIN_CHANNELS
+        && matches!(conv.kernel, 1 | 3)
+        && matches!(conv.stride, 1 | 2)
+        && !conv.bias
 }
 
 /// Default of [`Bf16Convolution::workspace_bytes`], 16 MiB: enough for some threads, and little beside the feature maps of a training step.
@@ -126,7 +130,7 @@ impl Bf16Convolution<'_> {
             let mut own: Vec<PartBuffer> = targets.iter_mut().map(|part| images_of_mut(part, batch, &images)).collect();
             self.for_images(&images).data_gradient_images(&images_of(&[dy], batch, &images), &phases, &mut own);
         }
-        phases.into_iter().filter_map(|class| class.filter).for_each(|filter| filter.give(self.scratch));
+        phases.into_iter().filter_map(|phase| phase.filter).for_each(|filter| filter.give(self.scratch));
     }
 
     /// Computes the gradient at the input for one block of images.

@@ -71,13 +71,13 @@ impl Bf16Convolution<'_> {
                     let left = source[block * rows * left_row..].as_ptr();
                     let right = filter[ColumnGroups::offset(group, steps * runs.len())..].as_ptr();
                     let columns = groups.tiles(group);
-                    let block_of = Block { left, left_row, runs: &offsets, steps, rows: 2, right, columns, add: false };
+                    let operands = Block { left, left_row, runs: &offsets, steps, rows: 2, right, columns, add: false };
                     // SAFETY: `Layout::padded_positions` covers all values that the last block reads, and the filter's length was
                     // asserted.
-                    unsafe { self.isa.run(&block_of, &mut sums) };
-                    for (sums, place) in sums.0.iter().zip(layout.pixels(block * rows)) {
-                        if let Some(pixel) = place.and_then(|place| pixels.index(place)) {
-                            write(targets, pixel, group * 2 * TILE, &sums[..groups.width(group)]);
+                    unsafe { self.isa.run(&operands, &mut sums) };
+                    for (sums, position) in sums.0.iter().zip(layout.pixels(block * rows)) {
+                        if let Some(pixel) = position.and_then(|pixel| pixels.index(pixel)) {
+                            store(targets, pixel, group * 2 * TILE, &sums[..groups.width(group)]);
                         }
                     }
                 }
@@ -87,7 +87,7 @@ impl Bf16Convolution<'_> {
 }
 
 /// Stores values to a pixel of the targets, whose channels are concatenated, from `channel` on.
-fn write(targets: &[Target], pixel: usize, mut channel: usize, mut values: &[f32]) {
+fn store(targets: &[Target], pixel: usize, mut channel: usize, mut values: &[f32]) {
     for target in targets {
         if values.is_empty() {
             return;
@@ -108,7 +108,7 @@ fn write(targets: &[Target], pixel: usize, mut channel: usize, mut values: &[f32
 pub fn clear(layout: &Layout, pixels: &OutputGrid, targets: &[Target]) {
     for target in targets {
         (0..layout.positions().div_ceil(CLEARED)).into_par_iter().for_each(|task| {
-            for pixel in layout.pixels(task * CLEARED).take(CLEARED).flatten().filter_map(|place| pixels.index(place)) {
+            for pixel in layout.pixels(task * CLEARED).take(CLEARED).flatten().filter_map(|pixel| pixels.index(pixel)) {
                 // SAFETY: the pixel lies inside the feature map and belongs to this task.
                 unsafe { std::slice::from_raw_parts_mut(target.values.get().add(pixel * target.channels), target.channels) }.fill(0.0);
             }

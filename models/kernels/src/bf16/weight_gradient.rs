@@ -67,9 +67,9 @@ impl Bf16Convolution<'_> {
         let len = panels::len(self.outputs, self.inputs, self.geometry.taps());
         let mut sums: Vec<Buffer> = (0..plan.splits).map(|_| self.pool.zeros(len)).collect();
         let targets: Vec<SharedMut> = sums.iter_mut().map(|sum| SharedMut::new(sum)).collect();
-        let at_once = self.splits_at_once(&plan);
-        for first in (0..plan.splits).step_by(at_once) {
-            let splits = first..(first + at_once).min(plan.splits);
+        let concurrent = self.concurrent_splits(&plan);
+        for first in (0..plan.splits).step_by(concurrent) {
+            let splits = first..(first + concurrent).min(plan.splits);
             let operands = self.pack_operands(&plan, parts, dy, plan.steps_of_splits(splits.clone()));
             (0..splits.len() * plan.blocks).into_par_iter().for_each_init(Vec::new, |own, task| {
                 let (split, block) = (first + task / plan.blocks, task % plan.blocks);
@@ -93,7 +93,7 @@ impl Bf16Convolution<'_> {
 
     /// Returns the number of splits whose operands are in memory at the same time: as many as fit the workspace, but enough for all
     /// threads. Results do not depend on the number, because each sum lies within one split.
-    fn splits_at_once(&self, plan: &Plan) -> usize {
+    fn concurrent_splits(&self, plan: &Plan) -> usize {
         let threads = rayon::current_num_threads();
         let channels = plan.layout.stride.pow(2) * transpose::rows(self.inputs) + self.outputs.next_multiple_of(TILE);
         let bytes = 2 * channels * STEP * plan.steps.div_ceil(plan.splits);
@@ -154,11 +154,11 @@ impl Bf16Convolution<'_> {
     /// Adds the sums of all splits in ascending order.
     fn reduce_splits(&self, mut sums: Vec<Buffer>) -> Buffer {
         let mut total = sums.remove(0);
-        for part in sums {
-            total.par_chunks_mut(1 << 14).zip(part.par_chunks(1 << 14)).for_each(|(total, part)| {
-                total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        for split in sums {
+            total.par_chunks_mut(1 << 14).zip(split.par_chunks(1 << 14)).for_each(|(total, split)| {
+                total.iter_mut().zip(split).for_each(|(sum, value)| *sum += value);
             });
-            self.pool.give(part);
+            self.pool.give(split);
         }
         total
     }

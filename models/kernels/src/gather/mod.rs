@@ -4,8 +4,8 @@
 //! The forward pass and the gradient at the input are the same loop with different tables of source pixels. This is the indirect
 //! convolution of Dukhan, "The Indirect Convolution Algorithm" (2019): no window is copied, and padding points at a row of zeros.
 //!
-//! Every output value is summed tap by tap and channel by channel, in an order that depends on shapes and the instruction set alone, so
-//! that results have the same bits for any number of threads.
+//! Every output value is summed over blocks of taps and source channels, in an order that depends on shapes and the instruction set alone,
+//! so that results have the same bits for any number of threads.
 
 mod micro_kernel;
 

@@ -12,7 +12,7 @@
 //! | matrix products, for small and for large filters | `convolve.rs`, `weight_gradient.rs` |
 //! | output transform `Y`, with the epilogue | `output_transform.rs` |
 //!
-//! The loop order, and the order of every sum, depend on shapes and the instruction set alone: results have the same bits for any number
+//! The order of every sum depends on shapes and the instruction set alone, so that results have the same bits for any number
 //! of threads.
 
 mod convolve;
@@ -29,7 +29,7 @@ use std::ops::Range;
 use models::graph::Conv;
 use rayon::prelude::*;
 
-use super::scratch::{Buffer, Pool, SharedMut};
+use crate::scratch::{Buffer, Pool, SharedMut};
 use crate::simd::{Isa, run_on};
 pub use convolve::Logit;
 use input_transform::{Coefficients, InputTransform, coefficient_stride, domain_len};
@@ -126,8 +126,8 @@ impl Winograd<'_> {
         (0..rows / 4).into_par_iter().for_each(|task| {
             // SAFETY: each task writes the rows of its own tiles, which lie inside the buffer.
             let first = unsafe { all.get().add(4 * task * inputs) };
-            let some = tiles.start + 4 * task..tiles.start + 4 * task + 4;
-            self.transform_parts(sources, &zeros, some, Coefficients { first, stride: coefficient_stride(rows, inputs), row: inputs });
+            let block = tiles.start + 4 * task..tiles.start + 4 * task + 4;
+            self.transform_parts(sources, &zeros, block, Coefficients { first, stride: coefficient_stride(rows, inputs), row: inputs });
         });
         input
     }
