@@ -28,7 +28,7 @@ pub struct TableScore {
     pub interval: Option<[f64; 2]>,
 }
 
-/// TableLine of the table.
+/// Line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableLine {
     /// `this run`, the paper, or the name of a series.
