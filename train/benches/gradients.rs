@@ -5,9 +5,10 @@
 //! crops of its training images. `--write` saves the case for `peer/pytorch_gradients.py`, which measures the same deviation for PyTorch's
 //! autocast.
 
-#[path = "../tests/pictures/mod.rs"]
+#[path = "../tests/suite/support/pictures/mod.rs"]
+#[expect(dead_code, reason = "the tests use the other functions")]
 mod pictures;
-#[path = "../tests/trained/mod.rs"]
+#[path = "../tests/suite/support/trained/mod.rs"]
 mod trained;
 
 use std::collections::BTreeMap;

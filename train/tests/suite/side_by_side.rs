@@ -1,0 +1,253 @@
+//! `train folds`, `train fit --from`, `train suggest` and `train report`, as a user runs them, on pictures drawn here.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::pictures::{config, data_folder};
+use support::console::{Progress, Silent};
+use train::config::{Method, Profile, RunConfig};
+use train::data::image_file::read_index;
+use train::folds::{FoldsOptions, run};
+
+/// Runs the program; exit code, stdout, stderr.
+fn program(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_train")).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+fn settings(folder: &Path, data: &Path, sets: &[&str]) -> std::path::PathBuf {
+    let path = folder.join("run.toml");
+    std::fs::write(&path, config(data, sets).to_toml()).unwrap();
+    path
+}
+
+fn options(folder: &Path, config: RunConfig, methods: &[Method]) -> FoldsOptions {
+    FoldsOptions {
+        config,
+        out: folder.join("folds"),
+        methods: methods.to_vec(),
+        folds: vec![0, 1],
+        seeds: vec![],
+        beside: vec![],
+        budget_minutes: None,
+    }
+}
+
+/// Counts the runs that were begun, and stops everything in the middle of one of them.
+struct StopInRun<'a> {
+    begun: std::sync::atomic::AtomicUsize,
+    stop_in: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Progress for StopInRun<'_> {
+    fn begin(&self, _: &str, _: u64, _: &str) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+    fn at(&self, done: u64, _: &str) {
+        if self.begun.load(Ordering::Relaxed) == self.stop_in && done == 2 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+    fn end(&self) {}
+}
+
+#[test]
+fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 7);
+    let config = config(&data, &["run.iterations=4", "method.warmup_iterations=1", "data.folds=3", "run.validate_every=1"]);
+    let options = options(folder.path(), config, &[Method::Pce, Method::Both]);
+    let stop = AtomicBool::new(false);
+    let first = StopInRun { begun: 0.into(), stop_in: 3, stop: &stop };
+    assert_eq!(run(&options, &first, &stop).unwrap(), None);
+    let scores = |method: &str, fold: usize| options.out.join(format!("{method}/fold-{fold}/scores.json"));
+    assert!(scores("pce", 0).exists() && scores("both", 0).exists() && !scores("pce", 1).exists());
+    let finished = std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap();
+    let second = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
+    stop.store(false, Ordering::Relaxed);
+    let table = run(&options, &second, &stop).unwrap().expect("it was not stopped");
+    assert_eq!(second.begun.load(Ordering::Relaxed), 2, "two of four runs were left");
+    assert_eq!(std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap(), finished);
+    // Two means, four runs, and the papers' 24 rows for data of no known modality.
+    assert_eq!(table.lines.len(), 2 + 24 + 4);
+    for name in ["table.md", "table.csv", "table.json", "loss.svg", "validation.svg"] {
+        assert!(options.out.join(name).is_file(), "{name}");
+    }
+    assert_eq!(
+        table.differences.iter().map(|difference| (difference.method.as_str(), difference.over.as_str())).collect::<Vec<_>>(),
+        [("both", "pce")]
+    );
+    assert!(std::fs::read_to_string(options.out.join("loss.svg")).unwrap().contains("both, 2 runs"));
+    let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
+    assert_eq!(run(&options, &again, &stop).unwrap().as_ref(), Some(&table));
+    assert_eq!(again.begun.load(Ordering::Relaxed), 0);
+    // Another seed, beside the runs of the first.
+    let out = folder.path().join("other");
+    let other = FoldsOptions {
+        out,
+        folds: vec![0],
+        methods: vec![Method::Pce],
+        seeds: vec![0, 3],
+        beside: vec![options.out.clone()],
+        ..options.clone()
+    };
+    let table = run(&other, &Silent, &stop).unwrap().expect("it was not stopped");
+    let scores = |path: &str| std::fs::read(path).unwrap();
+    let of = |folder: &Path, fold: &str| scores(folder.join(format!("pce/{fold}/best.safetensors")).to_str().unwrap());
+    assert!(of(&other.out, "fold-0-seed-0") != of(&other.out, "fold-0-seed-3"));
+    let difference =
+        table.differences.iter().find(|difference| difference.over == "folds/pce").expect("the runs beside it have the method");
+    assert_eq!((difference.pairs, difference.scores["iou"].mean), (1, 0.0), "the same run twice");
+    let markdown = std::fs::read_to_string(other.out.join("table.md")).unwrap();
+    assert!(markdown.contains("| folds |  | both | mean of 2 |") && markdown.contains("| pce | 0, seed 3 |"), "{markdown}");
+    let mut changed = options.clone();
+    changed.config.run.batch = 1;
+    let error = format!("{:?}", run(&changed, &Silent, &stop).unwrap_err());
+    assert!(error.contains("run.batch was 2, is now 1") && error.contains("hint"), "{error}");
+}
+
+#[test]
+fn folds_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 4);
+    let out = folder.path().join("out").display().to_string();
+    let file = settings(folder.path(), &data, &["run.iterations=1"]).display().to_string();
+    for (extra, part) in [
+        (&["--folds", "4"][..], "there is no fold 4"),
+        (&["--folds", "0"][..], "4 images cannot be dealt into data.folds = 5 parts"),
+        (&["--folds", "0", "--budget-minutes", "0"][..], "run.minutes"),
+        (&["--set", "data.folds=3", "--folds", "2"][..], "there is no fold 2"),
+        (&["--set", "data.folds=2", "--folds", "0", "--beside", &out][..], "--beside"),
+    ] {
+        let (code, _, stderr) = program(&[&["folds", &file, "-o", &out][..], extra].concat());
+        assert!(code == 1 && stderr.contains(part) && !stderr.contains("panicked"), "{extra:?}: {stderr}");
+    }
+    let (code, _, stderr) = program(&["folds", &file, "-o", &out, "--methods", "boht"]);
+    assert!(code == 2 && stderr.contains("did you mean \"both\""), "{stderr}");
+}
+
+#[test]
+fn a_run_is_reported_suggests_and_starts_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 5);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let file = settings(folder.path(), &data, &["run.iterations=6", "method.warmup_iterations=2"]).display().to_string();
+    let (code, _, stderr) = program(&["fit", &file, "-o", &at("run"), "--set", "data.validation_share=0.4"]);
+    assert_eq!(code, 0, "{stderr}");
+    let html = std::fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    for part in [
+        "<svg",
+        "data:image/png;base64,",
+        "full masks",
+        "ema_period = 2",
+        "accuracy: correct, of labelled pixels",
+        "ignored (low confidence)",
+        "<td>train</td><td>3</td>",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("http://") || html.matches("http://").count() == html.matches("http://www.w3.org").count());
+    std::fs::remove_file(folder.path().join("run/report.html")).unwrap();
+    assert_eq!(program(&["report", &at("run")]).0, 0);
+    assert_eq!(std::fs::read_to_string(folder.path().join("run/report.html")).unwrap(), html);
+
+    let (code, stdout, stderr) = program(&["suggest", &at("run"), "-o", &at("places"), "--count", "4", "--side", "16"]);
+    assert!(code == 0 && stdout.contains("--from"), "{stderr}");
+    let rows = std::fs::read_to_string(folder.path().join("places/regions.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 5, "{rows}");
+    let first = rows.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let places = std::fs::read_to_string(folder.path().join(format!("places/{first}.geojson"))).unwrap();
+    assert!(places.contains("\"rank\":1") && places.contains("Polygon"), "{places}");
+    assert_eq!(read_index(&folder.path().join(format!("places/maps/{first}.png"))).unwrap().width, 70);
+
+    let (code, _, stderr) = program(&["fit", "--from", &at("run"), "-o", &at("next"), "--set", "run.iterations=3"]);
+    assert!(code == 0 && stderr.contains("at the start, gain "), "{stderr}");
+    // A run goes on without the file that it started from.
+    std::fs::rename(folder.path().join("run/best.safetensors"), folder.path().join("moved")).unwrap();
+    let (code, _, stderr) = program(&["fit", "-o", &at("next"), "--resume"]);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = program(&["fit", "--from", &at("nowhere"), "-o", &at("other")]);
+    assert!(code == 1 && stderr.contains("nowhere"), "{stderr}");
+    let (code, _, stderr) = program(&["suggest", &at("nowhere"), "-o", &at("places")]);
+    assert!(code == 1 && stderr.contains("nowhere") && stderr.contains("hint: "), "{stderr}");
+    let (code, _, stderr) = program(&["report", &at("data")]);
+    assert!(code == 1 && stderr.contains("config.toml") && stderr.contains("hint: "), "{stderr}");
+}
+
+#[test]
+fn scribbles_of_every_kind_are_exported_and_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 2);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (code, stdout, stderr) = program(&["export-scribbles", &data.display().to_string(), "-o", &at("drawn")]);
+    assert!(code == 0 && stdout.contains("2 images"), "{stderr}");
+    let map = read_index(&data.join("scribbles/p0.png")).unwrap();
+    let back = train::data::read_scribble(&folder.path().join("drawn/p0.geojson"), 70, 70, &config(&data, &[]).data).unwrap();
+    assert_eq!(back.data, map.data.iter().map(|&v| v as u8).collect::<Vec<_>>());
+    std::fs::write(data.join("scribbles/p1.qpdata"), b"x").unwrap();
+    let (code, _, stderr) = program(&["export-scribbles", &data.display().to_string(), "-o", &at("drawn")]);
+    assert!(code == 1 && stderr.contains("p1.qpdata") && stderr.contains(".roi") && stderr.contains("hint: "), "{stderr}");
+}
+
+#[test]
+fn init_knows_other_programs_labels_and_writes_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 2);
+    let (data, out) = (data.display().to_string(), folder.path().join("run.toml"));
+    let init = ["init", &data, "-o", &out.display().to_string(), "--labels-from", "napari", "--index"];
+    let (code, _, stderr) = program(&init);
+    assert_eq!(code, 0, "{stderr}");
+    let config = train::config::RunConfig::load(&out, Profile::Scratch, &[] as &[&str]).unwrap();
+    assert_eq!((config.data.label_map.unlabelled, config.data.label_map.background), (vec![0], vec![1]));
+    let index = std::fs::read_to_string(Path::new(&data).join("index.csv")).unwrap();
+    assert_eq!(index, "id,split,modality\np0,,fluorescence\np1,,fluorescence\n");
+    std::fs::remove_file(&out).unwrap();
+    let (code, _, stderr) = program(&init);
+    assert!(code == 1 && stderr.contains("index.csv") && stderr.contains("hint: "), "{stderr}");
+    let (code, _, stderr) = program(&["init", &data, "-o", "x.toml", "--labels-from", "napri"]);
+    assert!(code == 2 && stderr.contains("did you mean \"napari\""), "{stderr}");
+}
+
+#[test]
+fn runs_are_set_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 5);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let file = settings(folder.path(), &data, &["run.iterations=2", "method.warmup_iterations=1"]).display().to_string();
+    for (out, method) in [("a", "pce"), ("b", "s2l")] {
+        let (code, _, stderr) = program(&["fit", &file, "-o", &at(out), "--set", &format!("method.name={method}")]);
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let data = data.display().to_string();
+    let given = ["compare", &data, &at("a"), &at("b"), "-o", &at("c")];
+    let (code, stdout, stderr) = program(&[&given[..], &["--names", "scribbles,both <stages>", "--images", "2"]].concat());
+    assert!(code == 0 && stdout.contains("Difference from scribbles") && stdout.contains("both <stages>"), "{stdout}{stderr}");
+    let html = std::fs::read_to_string(folder.path().join("c/compare.html")).unwrap();
+    assert!(html.contains("both &lt;stages&gt;") && html.contains("<svg") && !html.contains("<stages>"));
+    assert_eq!(html.matches("data:image/png;base64,").count(), 2);
+    // Image, truth and two networks, on an image of 70 x 70 enlarged four times.
+    let picture = image::open(folder.path().join("c/figures/p0.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (4 * 70 * 4 + 3 * 2, 70 * 4));
+    assert_eq!(std::fs::read_dir(folder.path().join("c/figures")).unwrap().count(), 5);
+    let scores = std::fs::read_to_string(folder.path().join("c/scores.csv")).unwrap();
+    assert_eq!(scores.lines().count(), 1 + 2 * 5 * 12);
+    // What `evaluate` says of a run is what stands here.
+    let (_, evaluated, _) = program(&["evaluate", &at("b"), &data, "--json"]);
+    let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
+    let iou = evaluated["images"][0][1]["iou"].as_f64().unwrap();
+    assert!(scores.contains(&format!("both <stages>,{},iou,{iou:.6}", evaluated["images"][0][0].as_str().unwrap())), "{scores}");
+
+    let (code, _, stderr) = program(&[&given[..], &["--names", "one"]].concat());
+    assert!(code == 1 && stderr.contains("1 names for 2 runs") && stderr.contains("hint"), "{stderr}");
+    let (code, _, stderr) = program(&["compare", &data, &at("a"), &at("a"), "-o", &at("c")]);
+    assert!(code == 1 && stderr.contains("two of the runs have one name"), "{stderr}");
+}
