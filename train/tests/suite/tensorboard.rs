@@ -3,23 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::support::pictures::{config, data_folder};
-use support::console::{Progress, Silent};
+use crate::support::stop_at::StopAt;
+use support::console::Silent;
 use train::fit::fit;
 use train::tensorboard::read;
-
-/// Asks the run to stop once it has done this many steps.
-struct StopAt<'a>(u64, &'a AtomicBool);
-
-impl Progress for StopAt<'_> {
-    fn begin(&self, _: &str, _: u64, _: &str) {}
-    fn at(&self, done: u64, _: &str) {
-        self.1.store(done >= self.0, Ordering::Relaxed);
-    }
-    fn end(&self) {}
-}
 
 fn file(run: &Path) -> PathBuf {
     run.join("tensorboard/run.tfevents")
@@ -53,7 +43,7 @@ fn a_run_that_pauses_tells_the_same_as_one_that_does_not() {
     for at in [4, 6, 12] {
         let parts = folder.path().join(format!("stopped at {at}"));
         let stop = AtomicBool::new(false);
-        fit(&config, &parts, false, &StopAt(at, &stop), &stop).unwrap();
+        fit(&config, &parts, false, &StopAt { at, stop: &stop }, &stop).unwrap();
         // A killed program leaves steps that no checkpoint knows, and half a record.
         let behind = std::fs::read(file(&whole)).unwrap();
         std::fs::write(file(&parts), &behind[..behind.len() * 3 / 4]).unwrap();

@@ -2,29 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use support::console::{Progress, Silent};
+use support::console::Silent;
 use train::fit::fit;
 use train::rng::CounterRng;
 
 use crate::support::pictures::{self, config, data_folder};
-
-/// Asks the run to stop once it has done `at` steps.
-struct StopAt<'a> {
-    at: u64,
-    stop: &'a AtomicBool,
-}
-
-impl Progress for StopAt<'_> {
-    fn begin(&self, _: &str, _: u64, _: &str) {}
-    fn at(&self, done: u64, _: &str) {
-        if done >= self.at {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-    }
-    fn end(&self) {}
-}
+use crate::support::stop_at::StopAt;
 
 fn same_files(a: &Path, b: &Path, when: &str) {
     for name in ["last.safetensors", "best.safetensors"] {

@@ -94,3 +94,8 @@ pub fn summary_deviation(seed: u64, name: &str, found: &Array, summary: &Tensor)
     found.extend(values.iter().take(8));
     difference(&found, &expected[..found.len()]).0 / expected[0]
 }
+
+/// Values of a tensor of bytes.
+pub fn u8s(tensor: &Tensor) -> Vec<u8> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
