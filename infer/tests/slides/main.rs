@@ -18,4 +18,6 @@ mod readers;
 mod regions;
 mod resume;
 mod scale;
+mod stored;
+mod stores;
 mod tiling;
