@@ -1,110 +1,118 @@
 //! `nuclei.db`: an `AnnotationStore` as TIAToolbox opens it (`SQLiteStore.open`): polygons as compressed WKB, an R-tree over their boxes.
 //!
-//! Tables, columns and metadata are those of its version 1.0.1; keys are the ids of the GeoJSON file.
+//! Tables, columns and metadata are those of version 1.0.1 of its format; keys are the ids of the GeoJSON file. SQLite itself, compiled into the
+//! program, writes the file in one transaction. The same nuclei in the same order give the same bytes, because `Cargo.lock` pins the
+//! version of SQLite, and page size, journal and the order of all insertions are fixed here.
 
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use models::card::Class;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use serde_json::json;
-use support::Result;
 use support::artifact::AtomicFile;
+use support::{Error, Result};
 use uuid::Uuid;
 
 use super::Nucleus;
-use super::sqlite::record::{Value, encode};
-use super::sqlite::rtree::RTree;
-use super::sqlite::sorted::Sorter;
-use super::sqlite::tree::Tree;
-use super::sqlite::{Database, Entry, small_table};
 
-/// Ids that are sorted in memory at once: 20 MB.
-const RUN: usize = 1 << 20;
+/// SQLite's file layer without locks: no other program knows the temporary file, and shared file systems of clusters may refuse locks.
+const FILE_LAYER: &str = if cfg!(windows) { "win32-none" } else { "unix-none" };
 
-const METADATA: [(&str, &str); 3] = [("version", "\"1.0.1\""), ("compression", "\"zlib\""), ("compression_level", "9")];
-const ANNOTATIONS: &str = "CREATE TABLE annotations(id INTEGER PRIMARY KEY, key TEXT UNIQUE, objtype TEXT, cx FLOAT NOT NULL, cy FLOAT NOT NULL, geometry BLOB, properties TEXT, area FLOAT NOT NULL)";
-const RTREE: &str = "CREATE VIRTUAL TABLE rtree USING rtree(id, min_x, max_x, min_y, max_y)";
-const RTREE_ROWID: &str = "CREATE TABLE \"rtree_rowid\"(rowid INTEGER PRIMARY KEY,nodeno)";
-const RTREE_NODE: &str = "CREATE TABLE \"rtree_node\"(nodeno INTEGER PRIMARY KEY,data)";
-const RTREE_PARENT: &str = "CREATE TABLE \"rtree_parent\"(nodeno INTEGER PRIMARY KEY,parentnode)";
-const KEYS: &str = "CREATE TABLE metadata (key TEXT UNIQUE, value TEXT)";
+/// Settings of the connection. The journal is off because an unfinished file is deleted, never repaired; the cache of 32 MiB bounds memory.
+const SETTINGS: &str = "
+    PRAGMA page_size = 4096;
+    PRAGMA journal_mode = OFF;
+    PRAGMA synchronous = OFF;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA cache_size = -32768;
+";
 
-/// Writes annotations as they come.
+/// Tables in the order in which TIAToolbox creates them, inside the transaction that [`AnnotationStore::finish`] commits.
+const SCHEMA: &str = r#"
+    BEGIN;
+    CREATE TABLE metadata (key TEXT UNIQUE, value TEXT);
+    CREATE VIRTUAL TABLE rtree USING rtree(id, min_x, max_x, min_y, max_y);
+    CREATE TABLE annotations(id INTEGER PRIMARY KEY, key TEXT UNIQUE, objtype TEXT, cx FLOAT NOT NULL, cy FLOAT NOT NULL, geometry BLOB, properties TEXT, area FLOAT NOT NULL);
+    INSERT INTO metadata VALUES ('version', '"1.0.1"'), ('compression', '"zlib"'), ('compression_level', '9');
+"#;
+const INSERT_ANNOTATION: &str = "INSERT INTO annotations VALUES (?, ?, 'Polygon', ?, ?, ?, ?, ?)";
+const INSERT_BOX: &str = "INSERT INTO rtree VALUES (?, ?, ?, ?, ?)";
+
+/// A database file to which annotations are added one by one.
 pub struct AnnotationStore {
-    database: Database,
-    annotations: Tree,
-    boxes: RTree,
-    keys: Sorter,
-    class: String,
+    /// Connection to the temporary file; it is declared first because it has to be closed before the file is deleted.
+    connection: Connection,
+    file: AtomicFile,
 }
 
-/// What is stored of a nucleus; any thread may make it.
+/// Columns of an annotation that take time to compute; any thread may do so.
 pub struct Annotation {
-    id: Uuid,
-    record: Vec<u8>,
+    key: String,
+    /// Polygon as WKB, compressed by zlib.
+    geometry: Vec<u8>,
+    /// Class and probability as JSON.
+    properties: String,
+    /// Area of the polygon in square level-0 pixels.
+    area: f64,
+}
+
+impl Annotation {
+    /// Encodes a nucleus; `id` is that of its GeoJSON feature.
+    pub fn new(nucleus: &Nucleus, id: Uuid, class: &Class) -> Result<Self> {
+        let properties = json!({ "type": class.name, "probability": (nucleus.mean_probability * 1e4).round() / 1e4 }).to_string();
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::new(6));
+        zlib.write_all(&wkb(nucleus))?;
+        let area = nucleus.rings.iter().map(|ring| twice_area(ring)).sum::<f64>().abs() / 2.0;
+        Ok(Self { key: id.to_string(), geometry: zlib.finish()?, properties, area })
+    }
 }
 
 impl AnnotationStore {
     /// Starts a file.
-    pub fn new(file: AtomicFile, class: &Class) -> Result<Self> {
-        let mut database = Database::new(file)?;
-        let boxes = RTree::new(&mut database)?;
-        Ok(Self { database, annotations: Tree::table(), boxes, keys: Sorter::new(RUN), class: class.name.clone() })
+    pub fn new(file: AtomicFile) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || {
+            let connection = Connection::open_with_flags_and_vfs(file.temporary_path(), flags, FILE_LAYER)?;
+            connection.execute_batch(SETTINGS)?;
+            connection.execute_batch(SCHEMA)?;
+            Ok(connection)
+        };
+        match open() {
+            Ok(connection) => Ok(Self { connection, file }),
+            Err(error) => Err(failed(&file, error)),
+        }
     }
 
-    /// A nucleus as an annotation; `id` is that of its GeoJSON feature.
-    pub fn annotation(&self, nucleus: &Nucleus, id: Uuid) -> Result<Annotation> {
-        let properties = json!({ "type": self.class, "probability": (nucleus.mean_probability * 1e4).round() / 1e4 }).to_string();
-        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::new(6));
-        zlib.write_all(&wkb(nucleus))?;
-        let geometry = zlib.finish()?;
-        let [x, y] = nucleus.centroid_px;
-        let record = encode(&[
-            Value::Null,
-            Value::Text(&id.to_string()),
-            Value::Text("Polygon"),
-            Value::Real(x),
-            Value::Real(y),
-            Value::Blob(&geometry),
-            Value::Text(&properties),
-            Value::Real(nucleus.rings.iter().map(|ring| twice_area(ring)).sum::<f64>().abs() / 2.0),
-        ]);
-        Ok(Annotation { id, record })
-    }
-
-    /// Adds an annotation.
+    /// Adds the annotation of a nucleus.
     pub fn add(&mut self, nucleus: &Nucleus, annotation: &Annotation) -> Result<()> {
-        self.annotations.row(&mut self.database, nucleus.id as i64, &annotation.record)?;
-        self.boxes.add(&mut self.database, nucleus.id as i64, nucleus.box_px)?;
-        self.keys.add((*annotation.id.as_bytes(), nucleus.id as u32))
+        self.insert(nucleus, annotation).map_err(|error| failed(&self.file, error))
+    }
+
+    fn insert(&self, nucleus: &Nucleus, annotation: &Annotation) -> rusqlite::Result<()> {
+        let Annotation { key, geometry, properties, area } = annotation;
+        let (id, [x, y], [left, top, right, bottom]) = (nucleus.id as i64, nucleus.centroid_px, nucleus.box_px);
+        self.connection.prepare_cached(INSERT_ANNOTATION)?.execute(params![id, key, x, y, geometry, properties, area])?;
+        self.connection.prepare_cached(INSERT_BOX)?.execute(params![id, left, right, top, bottom])?;
+        Ok(())
     }
 
     /// Ends the file.
     pub fn finish(self) -> Result<AtomicFile> {
-        let Self { mut database, mut annotations, boxes, keys, .. } = self;
-        let annotations = annotations.finish(&mut database)?;
-        let boxes = boxes.finish(&mut database)?;
-        let mut index = Tree::index();
-        keys.for_each(|(id, row)| {
-            let id = Uuid::from_bytes(id).to_string();
-            index.key(&mut database, &encode(&[Value::Text(&id), Value::Int(i64::from(row))]))
-        })?;
-        let index = index.finish(&mut database)?;
-        let [metadata, metadata_index] = small_table(&mut database, &METADATA)?;
-        let table = |name, root, sql| Entry { kind: "table", name, table: name, root, sql: Some(sql) };
-        let unique = |name, table, root| Entry { kind: "index", name, table, root, sql: None };
-        database.finish(&[
-            table("metadata", metadata, KEYS),
-            unique("sqlite_autoindex_metadata_1", "metadata", metadata_index),
-            table("rtree", 0, RTREE),
-            table("rtree_rowid", boxes.rowid, RTREE_ROWID),
-            table("rtree_node", boxes.node, RTREE_NODE),
-            table("rtree_parent", boxes.parent, RTREE_PARENT),
-            table("annotations", annotations, ANNOTATIONS),
-            unique("sqlite_autoindex_annotations_1", "annotations", index),
-        ])
+        let Self { connection, file } = self;
+        let ended = connection.execute_batch("COMMIT").and_then(|()| connection.close().map_err(|(_, error)| error));
+        ended.map_err(|error| failed(&file, error))?;
+        Ok(file)
     }
+}
+
+/// `error` as a failure to write `file`, with the hint for a full disk where SQLite reports one.
+fn failed(file: &AtomicFile, error: rusqlite::Error) -> Error {
+    if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+        return file.failed(std::io::Error::new(std::io::ErrorKind::StorageFull, error));
+    }
+    Error::from(error).during(format!("writing {}", file.path().display()))
 }
 
 /// Twice the area of a ring, signed: holes turn the other way.
@@ -125,4 +133,23 @@ fn wkb(nucleus: &Nucleus) -> Vec<u8> {
         }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_that_names_the_file_and_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = AnnotationStore::new(AtomicFile::create(&folder.path().join("nuclei.db")).unwrap()).unwrap();
+        // SQLite reports a file that reaches this limit as it reports a device without space.
+        store.connection.pragma_update(None, "max_page_count", 64).unwrap();
+        let fill = "INSERT INTO metadata VALUES ('large', zeroblob(1000000))";
+        let error = failed(&store.file, store.connection.execute_batch(fill).unwrap_err());
+        assert!(error.to_string().contains("nuclei.db"), "{error}");
+        assert!(error.hint_text().unwrap().contains("disk is full"), "{error:?}");
+        drop(store);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

@@ -5,7 +5,7 @@
 //! | [`nucleus`] | a nucleus in the slide's coordinates and units |
 //! | [`geojson`], [`collections`], [`simplify`] | `nuclei.geojson.gz` for QuPath, in one file or many, rings exact or thinned |
 //! | [`table`] | `nuclei.csv` |
-//! | [`columns`], [`annotation_store`] | on demand: `nuclei.parquet`; `nuclei.db` for TIAToolbox, a database file by [`sqlite`] |
+//! | [`columns`], [`annotation_store`] | on demand: `nuclei.parquet`; `nuclei.db`, an SQLite database for TIAToolbox |
 //! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written row of tiles by row of tiles |
 //! | [`unsettled`] | rows that a later nucleus may still change |
 //! | [`labels`], [`overlay`], [`ome`] | `labels.png`, `overlay.png`; on demand `labels.ome.tif` |
@@ -25,7 +25,6 @@ pub mod ome;
 pub mod overlay;
 pub mod pyramid;
 pub mod simplify;
-pub mod sqlite;
 pub mod summary;
 pub mod table;
 pub(crate) mod tiles;

@@ -4,7 +4,7 @@ use models::card::Class;
 use rayon::prelude::*;
 use support::Result;
 
-use super::annotation_store::AnnotationStore;
+use super::annotation_store::{Annotation, AnnotationStore};
 use super::collections::Collections;
 use super::columns::ParquetWriter;
 use super::geojson::Features;
@@ -51,7 +51,7 @@ pub struct Writers {
     labels: Labels,
     ome: Option<OmeLabels>,
     overlay: Overlay,
-    colour: [u8; 3],
+    class: Class,
     facts: NucleusFacts,
     area_sum: f64,
 }
@@ -70,12 +70,12 @@ impl Writers {
             simplify_px: outlines.simplify_px,
             table: TableWriter::new(files.create("nuclei.csv")?, frame)?,
             parquet: on_demand(Extra::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
-            store: on_demand(Extra::AnnotationStore)?.map(|file| AnnotationStore::new(file, source.class)).transpose()?,
+            store: on_demand(Extra::AnnotationStore)?.map(AnnotationStore::new).transpose()?,
             mask: MaskWriter::new(pyramid, width, height),
             labels: Labels::new(width, height, || files.create("labels.png"))?,
             ome: on_demand(Extra::Labels)?.map(|file| OmeLabels::new(file, width, height, scale.effective_mpp)).transpose()?,
             overlay,
-            colour: source.class.colour,
+            class: source.class.clone(),
             facts: NucleusFacts::default(),
             area_sum: 0.0,
         })
@@ -83,11 +83,12 @@ impl Writers {
 
     /// Adds what a band finished.
     pub fn add(&mut self, harvest: &FinishedInstances) -> Result<()> {
+        let is_stored = self.store.is_some();
         let made = harvest.instances.par_iter().map(|instance| {
             let nucleus = Nucleus::new(instance, &self.frame);
             let drawn = (self.simplify_px > 0.0).then(|| self.frame.place(&simplified(&instance.rings, self.simplify_px)));
             let (id, feature) = self.features.feature(&nucleus, drawn.as_deref());
-            let annotation = self.store.as_ref().map(|store| store.annotation(&nucleus, id)).transpose()?;
+            let annotation = is_stored.then(|| Annotation::new(&nucleus, id, &self.class)).transpose()?;
             Ok((nucleus, feature, annotation))
         });
         let made: Vec<_> = made.collect::<Result<_>>()?;
@@ -136,7 +137,7 @@ impl Writers {
             }
             Err(why) => Some(format!("labels.png was not written: {why}; the labels are in nuclei.geojson.gz and mask.tif")),
         };
-        files.add(self.overlay.finish(files.create("overlay.png")?, self.colour)?);
+        files.add(self.overlay.finish(files.create("overlay.png")?, self.class.colour)?);
         let mean_area = (self.facts.count > 0).then(|| self.area_sum / self.facts.count as f64);
         Ok((NucleusFacts { mean_area, ..self.facts }, note))
     }

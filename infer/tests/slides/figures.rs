@@ -122,7 +122,7 @@ fn memory_is_flat_in_the_size_of_the_slide() {
 }
 
 /// The line of the kernel's account that tells the largest resident set so far.
-fn peak_memory() -> String {
+pub fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("peak memory unknown").to_owned()
 }

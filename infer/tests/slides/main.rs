@@ -19,4 +19,6 @@ mod readers;
 mod regions;
 mod resume;
 mod scale;
+mod stored;
+mod stores;
 mod tiling;

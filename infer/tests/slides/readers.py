@@ -185,6 +185,7 @@ def store():
     features = {feature["id"]: feature for feature in json.loads(collection())["features"]}
     found = 0
     with sqlite3.connect(f"file:{at('nuclei.db')}?mode=ro", uri=True) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         for key, geometry, properties in database.execute("SELECT key, geometry, properties FROM annotations"):
             feature = features[key]
             outline = wkb.loads(zlib.decompress(geometry))

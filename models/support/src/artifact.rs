@@ -104,6 +104,11 @@ impl AtomicFile {
         &self.path
     }
 
+    /// The name until [`AtomicFile::commit`], for libraries that open files by name; whatever they write there is committed too.
+    pub fn temporary_path(&self) -> &Path {
+        self.temporary.path()
+    }
+
     /// Gives the file its final name, durably.
     pub fn commit(self) -> Result<()> {
         let Self { temporary, path, is_secret } = self;
