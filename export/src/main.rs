@@ -19,6 +19,7 @@ use crate::cli::{CardFormat, Cli, Command, OnnxArgs, PasswordArgs};
 const TILE_PX: usize = 1024;
 
 fn main() -> ExitCode {
+    infer::runtime::disable_telemetry();
     let cli = Cli::parse();
     console::start_logging(cli.verbose, cli.quiet);
     console::exit(run(cli.command))

@@ -26,6 +26,7 @@ use models::{Result, artifact, bail, console};
 use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 
 fn main() -> ExitCode {
+    runtime::disable_telemetry();
     let cli = Cli::parse();
     console::start_logging(cli.verbose, cli.quiet);
     infer::memory::give_back_large_blocks();

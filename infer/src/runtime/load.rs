@@ -8,7 +8,7 @@ use models::{Context, Result, bail};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::{Library, locate};
+use super::{Library, disable_telemetry, locate};
 
 /// The oldest version that is used: earlier ones read out of bounds on damaged models.
 const OLDEST: [u64; 3] = [1, 28, 1];
@@ -25,6 +25,8 @@ struct Loaded {
 }
 
 /// Loads ONNX Runtime from where [`locate`] finds it; `asked` is the flag's value. A second call does nothing.
+///
+/// Telemetry is off: see [`disable_telemetry`], which a program with threads calls first thing in `main`.
 ///
 /// # Errors
 /// Not found, too old, not loadable, or another file than the one already loaded.
@@ -59,6 +61,7 @@ pub(crate) fn environment(asked: Option<&Path>) -> Result<Environment> {
 }
 
 fn open(path: &Path) -> Result<Loaded> {
+    disable_telemetry();
     // SAFETY: running a library's initialisers is the point of loading it; the user chose the file.
     let library = unsafe { libloading::Library::new(path)? };
     let version = version(&library)?;

@@ -12,6 +12,7 @@ mod load;
 mod locate;
 mod members;
 mod openvino;
+mod telemetry;
 mod waiting;
 
 pub use device::{Device, Precision, has_amx, has_intel_cpu, has_nvidia};
@@ -20,4 +21,5 @@ pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
 pub use load::{load, loaded};
 pub use locate::{Found, Library, Place, locate};
+pub use telemetry::disable_telemetry;
 pub(crate) use waiting::Waiting;

@@ -1,9 +1,14 @@
 //! Whole runs of a small network on pictures drawn here: what they write, how they stop and go on, what they refuse.
 
+#[cfg(target_os = "linux")]
+mod footprint;
 #[path = "../pictures/mod.rs"]
 mod pictures;
 mod refused;
 mod stopped;
+#[cfg(target_os = "linux")]
+#[path = "../../../tests/trace.rs"]
+mod trace;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
