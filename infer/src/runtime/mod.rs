@@ -12,6 +12,7 @@ mod load;
 mod locate;
 mod members;
 mod openvino;
+mod pinned;
 mod telemetry;
 mod waiting;
 
@@ -21,5 +22,6 @@ pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
 pub use load::{load, loaded};
 pub use locate::{Found, Library, Place, locate};
+pub(crate) use pinned::locate_checked;
 pub use telemetry::disable_telemetry;
 pub(crate) use waiting::Waiting;

@@ -1,7 +1,8 @@
-//! The program `infer` as a process: what it leaves behind, and what it refuses to run.
+//! The program `infer` as a process: what it leaves behind, and what it refuses to run or to load.
 #![cfg(target_os = "linux")]
 
 mod footprint;
+mod libraries;
 mod pin;
 #[path = "../../../tests/trace.rs"]
 mod trace;
