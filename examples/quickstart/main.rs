@@ -46,6 +46,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
+    runtime::disable_telemetry();
     console::start_logging(0, true);
     console::exit(run(&Settings::parse()))
 }

@@ -19,6 +19,7 @@ use crate::cli::{CardFormat, Cli, Command, OnnxArgs, PasswordArgs};
 const TILE_PX: usize = 1024;
 
 fn main() -> ExitCode {
+    infer::runtime::disable_telemetry();
     let cli = Cli::parse();
     cli.verbosity.start_logging();
     console::exit(run(cli.command))
@@ -97,8 +98,7 @@ fn onnx(args: OnnxArgs) -> Result<()> {
 }
 
 fn verify(path: &Path, key: Option<&Path>, options: &segmenter::Options) -> Result<()> {
-    let model = Model::open(path)?;
-    let signed = signature::check(&model, path, key)?;
+    let (model, signed) = signature::open(path, key)?;
     let report = infer::verify::verify(&model, options)?;
     let (low, high) = report.range;
     println!("{}: {} is sound on {}, probabilities {low:.4} to {high:.4}", path.display(), model.card.name, report.device);

@@ -48,6 +48,9 @@ pub enum Command {
         /// Run this model for a minute too: how fast is each stage of a slide here, and which one limits?
         #[arg(long, value_name = "MODEL")]
         speed: Option<PathBuf>,
+        /// The public key that must have signed the model [default: trusted.pub beside the program, if it is there].
+        #[arg(long, value_name = "FILE", requires = "speed")]
+        key: Option<PathBuf>,
     },
     /// Read a slide by OpenSlide for another process, over stdin and stdout.
     #[command(hide = true)]

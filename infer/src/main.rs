@@ -25,6 +25,7 @@ use support::{Result, artifact, bail, console};
 use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 
 fn main() -> ExitCode {
+    runtime::disable_telemetry();
     let cli = Cli::parse();
     cli.verbosity.start_logging();
     infer::memory::give_back_large_blocks();
@@ -51,7 +52,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             }
         }
         Command::Runtime(RuntimeCommand::List) => list()?,
-        Command::Doctor { speed } => doctor(speed.as_deref())?,
+        Command::Doctor { speed, key } => doctor(speed.as_deref(), key.as_deref())?,
         Command::SlideServer { slide, openslide } => serve(slide, openslide.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -66,8 +67,8 @@ fn cohort(out: &Path) -> Result<ExitCode> {
 }
 
 fn segment(args: &SegmentCommand) -> Result<ExitCode> {
-    let model = Model::open(&args.segment.model)?;
-    let signed = signature::check(&model, &args.segment.model, args.key.as_deref())?.map(|signed| signed.comment);
+    let (model, signed) = signature::open(&args.segment.model, args.key.as_deref())?;
+    let signed = signed.map(|signed| signed.comment);
     if let Some(comment) = &signed {
         tracing::info!("signed: {comment}");
     }
@@ -134,8 +135,7 @@ fn listen() -> Result<Arc<AtomicUsize>> {
 }
 
 fn verify(args: &VerifyArgs) -> Result<()> {
-    let model = Model::open(&args.model)?;
-    let signed = signature::check(&model, &args.model, args.key.as_deref())?;
+    let (model, signed) = signature::open(&args.model, args.key.as_deref())?;
     let Chosen { mut segmenter, options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
     let report = infer::verify::on_noise(&model, &mut segmenter, golden)?;
     let (low, high) = report.range;
@@ -182,7 +182,7 @@ fn list() -> Result<()> {
     missing.map_or(Ok(()), Err)
 }
 
-fn doctor(model: Option<&Path>) -> Result<()> {
+fn doctor(model: Option<&Path>, key: Option<&Path>) -> Result<()> {
     let mut faults = 0;
     for finding in runtime::doctor() {
         match &finding.state {
@@ -198,12 +198,13 @@ fn doctor(model: Option<&Path>) -> Result<()> {
     if faults > 0 {
         bail!("{faults} of the things that are needed are missing");
     }
-    model.map_or(Ok(()), speed)
+    model.map_or(Ok(()), |model| speed(model, key))
 }
 
-fn speed(model: &Path) -> Result<()> {
-    let speeds = infer::speed::measure(model, infer::speed::SIDE, infer::speed::LONG_ENOUGH)?;
-    println!("\nmegapixels a second on a slide made here, {} and each stage by itself:", model.display());
+fn speed(path: &Path, key: Option<&Path>) -> Result<()> {
+    let (model, _) = signature::open(path, key)?;
+    let speeds = infer::speed::measure(&model, infer::speed::SIDE, infer::speed::LONG_ENOUGH)?;
+    println!("\nmegapixels a second on a slide made here, {} and each stage by itself:", path.display());
     let lines = speeds.stages.iter().map(|speed| ("", speed)).chain(speeds.devices.iter().map(|speed| ("network, ", speed)));
     for (kind, Speed { what, rate }) in lines {
         match rate {

@@ -54,13 +54,12 @@ impl Speeds {
 
 /// Measures every stage on a slide of `side * side` pixels made for it in a temporary folder, and the model for `long_enough` on every
 /// device that is here.
-pub fn measure(model: &Path, side: usize, long_enough: Duration) -> Result<Speeds> {
-    let model = Model::open(model)?;
+pub fn measure(model: &Model, side: usize, long_enough: Duration) -> Result<Speeds> {
     let folder = tempfile::tempdir().doing(|| "making a temporary folder")?;
     let slide = folder.path().join("speed.tif");
     make_slide(&slide, side, model.card.microns_per_pixel).doing(|| "making a slide in the temporary folder")?;
-    let stages = stages(&slide, side, &model, folder.path())?;
-    let speed = |(device, precision)| Speed { what: flags(device, precision), rate: network(&model, device, precision, long_enough) };
+    let stages = stages(&slide, side, model, folder.path())?;
+    let speed = |(device, precision)| Speed { what: flags(device, precision), rate: network(model, device, precision, long_enough) };
     Ok(Speeds { stages, devices: tried().into_iter().map(speed).collect() })
 }
 
@@ -158,7 +157,7 @@ mod tests {
     #[test]
     fn every_stage_and_our_own_device_have_a_rate() {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/models/format-1.onnx");
-        let speeds = measure(&model, 640, Duration::from_millis(50)).unwrap();
+        let speeds = measure(&Model::open(&model).unwrap(), 640, Duration::from_millis(50)).unwrap();
         for stage in ["read", "nuclei"] {
             let speed = speeds.stages.iter().find(|speed| speed.what.contains(stage)).unwrap_or_else(|| panic!("{stage}: {speeds:?}"));
             assert!(*speed.rate.as_ref().unwrap() > 0.0, "{speed:?}");

@@ -1,6 +1,8 @@
 //! Tests of the whole crate, in one program: they share the naive evaluator and link once.
 
 mod buffers;
+#[cfg(target_os = "linux")]
+mod footprint;
 mod forms;
 mod mutations;
 mod native;
@@ -9,3 +11,6 @@ mod programs;
 mod reference;
 mod shipped;
 mod signatures;
+#[cfg(target_os = "linux")]
+#[path = "../../../tests/trace.rs"]
+mod trace;

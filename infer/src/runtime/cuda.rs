@@ -8,20 +8,20 @@ use std::sync::Mutex;
 
 use support::{Context, Result};
 
-use super::Library;
-use support::library::Member;
+use support::library::{Found, Library, Member, check_pinned};
 
 /// Kept to the end: providers hold functions of theirs.
 static KEPT: Mutex<Vec<libloading::Library>> = Mutex::new(Vec::new());
 
-/// Loads what lies beside ONNX Runtime's file, once.
+/// Loads what lies beside ONNX Runtime's file, once, after every file there has been checked.
 ///
 /// # Errors
-/// A file that is there and cannot be loaded.
-pub fn load_beside(runtime: &Path) -> Result<()> {
+/// A file that is there and is not the pinned one (where the folder is not the user's choice), or that cannot be loaded.
+pub fn load_beside(runtime: &Found) -> Result<()> {
     let mut kept = KEPT.lock().expect("no panic while libraries are loaded");
     if kept.is_empty() {
-        *kept = load(runtime.parent().unwrap_or(Path::new(".")), Library::Cuda.members())?;
+        check_pinned(Library::Cuda, runtime)?;
+        *kept = load(runtime.path.parent().unwrap_or(Path::new(".")), Library::Cuda.members())?;
     }
     Ok(())
 }
@@ -30,7 +30,7 @@ pub fn load_beside(runtime: &Path) -> Result<()> {
 fn load(folder: &Path, members: &[Member]) -> Result<Vec<libloading::Library>> {
     let files = members.iter().map(Member::file).filter(|file| !file.starts_with("libonnxruntime"));
     let there = files.map(|file| folder.join(file)).filter(|path| path.is_file());
-    // SAFETY: running a library's initialisers is the point of loading it; the files lie where the user's ONNX Runtime lies.
+    // SAFETY: running a library's initialisers is the point of loading it; the files are pinned, or lie beside the user's own ONNX Runtime.
     let loaded = there.map(|path| unsafe { libloading::Library::new(&path) }.doing(|| format!("loading {}", path.display())));
     loaded.collect()
 }

@@ -10,6 +10,7 @@ use ort::memory::DeviceType;
 use ort::session::builder::SessionBuilder;
 use support::{Context, Error, Result, bail};
 
+use super::load::loaded_from;
 use super::{cuda, engines, loaded, openvino};
 
 /// What runs the network.
@@ -78,7 +79,7 @@ impl Device {
                 tensorrt(&engine.insert(engines::folder(model, &runtime)?).0).build()
             }
         };
-        if let Some((runtime, _)) = loaded() {
+        if let Some(runtime) = loaded_from() {
             cuda::load_beside(&runtime)?;
         }
         let builder = builder

@@ -5,7 +5,7 @@ use std::process::Command;
 use ort::ep::{self, ExecutionProvider};
 use support::{Context, Error, bail, wheel};
 
-use super::{Library, has_intel_cpu, has_nvidia, load, loaded, locate};
+use super::{Library, has_intel_cpu, has_nvidia, load, loaded, locate, locate_checked};
 
 /// One thing that was looked at.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub fn doctor() -> Vec<Finding> {
 }
 
 fn found(library: Library) -> Result<String, Error> {
-    locate(library, None).map(|found| format!("{} (named by {})", found.path.display(), found.place))
+    locate_checked(library, None).map(|found| format!("{} (named by {})", found.path.display(), found.place))
 }
 
 fn open_vino() -> Result<String, Error> {

@@ -8,7 +8,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use support::{Context, Result, bail};
 
-use super::{Library, locate};
+use super::{Found, Library, disable_telemetry, locate, locate_checked};
 
 /// The oldest version that is used: earlier ones read out of bounds on damaged models.
 const OLDEST: [u64; 3] = [1, 28, 1];
@@ -18,7 +18,7 @@ static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
 struct Loaded {
     environment: Environment,
-    path: PathBuf,
+    found: Found,
     version: String,
     /// Keeps the library mapped between the version check and the binding's own opening.
     _library: libloading::Library,
@@ -26,8 +26,10 @@ struct Loaded {
 
 /// Loads ONNX Runtime from where [`locate`] finds it; `asked` is the flag's value. A second call does nothing.
 ///
+/// Telemetry is off: see [`disable_telemetry`], which a program with threads calls first thing in `main`.
+///
 /// # Errors
-/// Not found, too old, not loadable, or another file than the one already loaded.
+/// Not found, not the pinned file (in the cache and beside the program), too old, not loadable, or another file than the one already loaded.
 pub fn load(asked: Option<&Path>) -> Result<()> {
     environment(asked).map(|_| ())
 }
@@ -35,7 +37,12 @@ pub fn load(asked: Option<&Path>) -> Result<()> {
 /// Path and version of the loaded ONNX Runtime.
 pub fn loaded() -> Option<(PathBuf, String)> {
     let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    loaded.as_ref().map(|loaded| (loaded.path.clone(), loaded.version.clone()))
+    loaded.as_ref().map(|loaded| (loaded.found.path.clone(), loaded.version.clone()))
+}
+
+/// Path of the loaded ONNX Runtime and what named it.
+pub(super) fn loaded_from() -> Option<Found> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|loaded| loaded.found.clone())
 }
 
 /// The environment in which sessions are made.
@@ -44,28 +51,30 @@ pub(crate) fn environment(asked: Option<&Path>) -> Result<Environment> {
     if let Some(loaded) = slot.as_ref() {
         if let Some(asked) = asked {
             let asked = locate(Library::OnnxRuntime, Some(asked))?.path;
-            if asked != loaded.path {
-                bail!("ONNX Runtime is already loaded from {}, found {} asked for", loaded.path.display(), asked.display(); hint: "a process can load only one");
+            if asked != loaded.found.path {
+                bail!("ONNX Runtime is already loaded from {}, found {} asked for", loaded.found.path.display(), asked.display(); hint: "a process can load only one");
             }
         }
         return Ok(loaded.environment.clone());
     }
-    let found = locate(Library::OnnxRuntime, asked)?;
-    let loaded = open(&found.path)
+    let found = locate_checked(Library::OnnxRuntime, asked)?;
+    let loaded = open(&found)
         .doing(|| format!("loading ONNX Runtime from {}, which {} names", found.path.display(), found.place))
         .hint(|| "`infer runtime install` fetches one that works")?;
     tracing::debug!("ONNX Runtime {} from {}", loaded.version, found.path.display());
     Ok(slot.insert(loaded).environment.clone())
 }
 
-fn open(path: &Path) -> Result<Loaded> {
-    // SAFETY: running a library's initialisers is the point of loading it; the user chose the file.
+fn open(found: &Found) -> Result<Loaded> {
+    let path = &found.path;
+    disable_telemetry();
+    // SAFETY: running a library's initialisers is the point of loading it; the file is pinned, or the user chose it.
     let library = unsafe { libloading::Library::new(path)? };
     let version = version(&library)?;
     check_version(&version)?;
     let environment = ort::init_from(path)?.with_name("infer").with_telemetry(false).with_logger(Arc::new(log)).build()?;
     environment.set_log_level(LogLevel::Warning);
-    Ok(Loaded { environment, path: path.to_owned(), version, _library: library })
+    Ok(Loaded { environment, found: found.clone(), version, _library: library })
 }
 
 /// Asks the library itself; file names lie.
@@ -99,6 +108,7 @@ fn log(level: LogLevel, _category: &str, _id: &str, place: &str, message: &str) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::Place;
     use super::*;
 
     #[test]
@@ -116,6 +126,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("libonnxruntime.so");
         std::fs::write(&path, b"not a library").unwrap();
-        assert!(open(&path).is_err());
+        assert!(open(&Found { path, place: Place::Flag }).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod engines;
 mod install;
 mod load;
 mod openvino;
+mod telemetry;
 mod waiting;
 
 pub use device::{Device, Precision, has_amx, has_intel_cpu};
@@ -17,5 +18,7 @@ pub use doctor::{Finding, doctor};
 pub use install::{Installed, install, install_library};
 pub(crate) use load::environment;
 pub use load::{load, loaded};
+pub(crate) use support::library::locate_checked;
 pub use support::library::{Found, Library, Place, has_nvidia, locate};
+pub use telemetry::disable_telemetry;
 pub(crate) use waiting::Waiting;

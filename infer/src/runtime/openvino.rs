@@ -7,7 +7,7 @@ use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
 use support::{Context, Result};
 
-use super::{Library, Precision, device, locate};
+use super::{Library, Precision, device, locate_checked};
 
 /// The provider's name in ONNX Runtime.
 const PROVIDER: &str = "OpenVINOExecutionProvider";
@@ -30,7 +30,7 @@ pub fn register(builder: SessionBuilder, environment: &Environment, threads: usi
 fn load_plugin(environment: &Environment) -> Result<()> {
     let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*registered {
-        let found = locate(Library::OpenVino, None)?;
+        let found = locate_checked(Library::OpenVino, None)?;
         environment
             .register_ep_library("openvino", &found.path)
             .doing(|| format!("loading OpenVINO from {}, which {} names", found.path.display(), found.place))?;

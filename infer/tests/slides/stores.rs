@@ -9,10 +9,10 @@ use infer::output::overlay::Overlay;
 use infer::output::writers::{Source, Wanted, Writers};
 use infer::output::{Extra, Files, Frame, Nucleus, Outlines};
 use infer::segment::Options;
-use infer::slide::Rgb;
-use infer::slide::scaled::Scale;
 use models::card::Class;
 use serde_json::json;
+use slides::Rgb;
+use slides::scaled::Scale;
 use support::artifact::AtomicFile;
 use uuid::Uuid;
 
@@ -38,6 +38,7 @@ fn nucleus(id: u64, corners: usize, random: &mut Random) -> Nucleus {
         rings: vec![ring],
         area_px: 9,
         shape,
+        unit: "px",
         centroid_px: [x, y],
         box_px,
         mean_probability: 0.75,

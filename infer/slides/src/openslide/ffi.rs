@@ -39,7 +39,7 @@ macro_rules! symbol {
 impl Api {
     /// Loads a library and finds the functions in it.
     pub fn load(path: &Path) -> Result<Arc<Self>> {
-        // SAFETY: the library is OpenSlide, named by the user or by its own file name; its initialisers only register image loaders.
+        // SAFETY: the library is OpenSlide, named by the user or checked by its hash; its initialisers only register image loaders.
         let library = unsafe { Library::new(path) }?;
         let api = Self {
             get_version: symbol!(library, "get_version"),

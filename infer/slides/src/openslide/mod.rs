@@ -54,7 +54,7 @@ pub fn open(path: &Path, access: Access<'_>, why: &str) -> Result<Box<dyn Slide>
 
 /// Loads the library from where the user says, or else from where it usually is.
 fn load(library: Option<&Path>) -> Result<Arc<Api>> {
-    let place = library::locate(Library::OpenSlide, library)?.path;
+    let place = library::locate_checked(Library::OpenSlide, library)?.path;
     let api = Api::load(&place).doing(|| format!("loading {}", place.display()))?;
     let version = api.version();
     if parse_version(&version) < OLDEST {

@@ -4,6 +4,7 @@
 //! cache that `infer runtime install` fills.
 
 mod members;
+mod pinned;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::{Result, bail, wheel};
 
 pub use members::Member;
+pub use pinned::{check_pinned, locate_checked};
 
 /// A native library that is loaded at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,15 @@ impl Library {
         match self {
             Library::Cuda => libraries.join("cuda"),
             Library::OnnxRuntime | Library::OpenSlide | Library::OpenVino => libraries.to_owned(),
+        }
+    }
+
+    /// The option of `infer runtime install` that fetches it, with a space before it; empty where it is installed anyway.
+    pub fn install_option(self) -> &'static str {
+        match self {
+            Library::OnnxRuntime | Library::OpenSlide => "",
+            Library::OpenVino => " --openvino",
+            Library::Cuda => " --cuda",
         }
     }
 
@@ -126,15 +137,11 @@ pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
         let Some(folder) = folder else { continue };
         // Where there is a GPU, the ONNX Runtime that can use it.
         let for_gpu = (library == Library::OnnxRuntime && has_nvidia()).then(|| Library::Cuda.folder(folder));
-        if let Some(path) = for_gpu.into_iter().chain([library.folder(folder)]).find_map(|folder| in_folder(library, &folder)) {
+        if let Some(path) = for_gpu.into_iter().chain([library.folder(folder)]).find_map(|folder| pinned_or_other(library, &folder)) {
             return Ok(Found { path, place });
         }
     }
-    let option = match library {
-        Library::OnnxRuntime | Library::OpenSlide => "",
-        Library::OpenVino => " --openvino",
-        Library::Cuda => " --cuda",
-    };
+    let option = library.install_option();
     let shown = |folder: Option<PathBuf>| folder.map_or_else(|| "(unknown)".to_owned(), |folder| folder.display().to_string());
     bail!(
         NotFound; "{} was not found: {} not set, nothing in {} nor in {}", library.name(), library.variables().join(" and "), shown(beside), shown(cache);
@@ -155,6 +162,12 @@ fn file_at(library: Library, path: &Path, place: Place) -> Result<PathBuf> {
             bail!("{} was not found at {}, which {place} names", library.name(), path.display(); hint: "name the library's file or its folder")
         }
     }
+}
+
+/// The pinned file of a library in a folder; where it is not there, what [`in_folder`] finds, which [`pinned`] does not let pass.
+fn pinned_or_other(library: Library, folder: &Path) -> Option<PathBuf> {
+    let pinned = folder.join(library.members()[0].file());
+    if pinned.is_file() { Some(pinned) } else { in_folder(library, folder) }
 }
 
 /// The library in a folder; of several the one with the highest version.
@@ -192,6 +205,17 @@ mod tests {
         let found = locate(Library::OnnxRuntime, Some(folder.path())).unwrap();
         assert_eq!(found.path.file_name().unwrap(), "libonnxruntime.so.1.31.1");
         assert_eq!(found.place, Place::Flag);
+    }
+
+    #[test]
+    fn the_pinned_version_is_found_beside_a_higher_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let pinned = Library::OnnxRuntime.members()[0].file();
+        std::fs::write(folder.path().join("libonnxruntime.so.9.9.9"), b"").unwrap();
+        let found = |name| assert_eq!(pinned_or_other(Library::OnnxRuntime, folder.path()), Some(folder.path().join(name)));
+        found("libonnxruntime.so.9.9.9");
+        std::fs::write(folder.path().join(pinned), b"").unwrap();
+        found(pinned);
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! Whole runs of a small network on pictures drawn here: what they write, how they stop and go on, what they refuse.
 
+#[cfg(target_os = "linux")]
+mod footprint;
 mod refused;
 mod stopped;
+#[cfg(target_os = "linux")]
+#[path = "../../../../tests/trace.rs"]
+mod trace;
 
 use crate::support::pictures;
 use std::path::Path;

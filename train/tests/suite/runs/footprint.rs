@@ -1,0 +1,31 @@
+//! Nothing leaves the machine, and nothing is left on it but the files that were asked for: the program `train`.
+
+use super::trace::Sandbox;
+use crate::support::pictures::{config, data_folder};
+
+const TRAIN: &str = env!("CARGO_BIN_EXE_train");
+
+#[test]
+fn every_command_leaves_its_outputs_alone() {
+    let sandbox = Sandbox::new();
+    data_folder(&sandbox.at("data"), 4);
+    let sets = ["run.iterations=3", "run.validate_every=0", "run.overlays=1"];
+    std::fs::write(sandbox.at("run.toml"), config(&sandbox.at("data"), &sets).to_toml()).unwrap();
+
+    sandbox.run(TRAIN, &["check", "run.toml"]).assert_made(&[]);
+    sandbox.run(TRAIN, &["fit", "run.toml", "-o", "run"]).assert_made(&[
+        "work/run",
+        "work/run/.partial-*.tmp",
+        "work/run/best.safetensors",
+        "work/run/config.toml",
+        "work/run/data.json",
+        "work/run/last.safetensors",
+        "work/run/log.csv",
+        "work/run/overlays",
+        "work/run/overlays/.partial-*.tmp",
+        "work/run/overlays/p0.png",
+        "work/run/pseudo_labels.csv",
+        "work/run/report.html",
+    ]);
+    sandbox.run(TRAIN, &["report", "run"]).assert_made(&["work/run/.partial-*.tmp", "work/run/report.html"]);
+}
