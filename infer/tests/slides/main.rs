@@ -19,3 +19,4 @@ mod regions;
 mod resume;
 mod scale;
 mod tiling;
+mod write_faults;
