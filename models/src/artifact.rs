@@ -35,16 +35,35 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// SHA-256 of a file of any size, streamed.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
     let doing = || format!("hashing {}", path.display());
-    let mut file = File::open(path).doing(doing)?;
+    sha256_of_open_file(&File::open(path).doing(doing)?).doing(doing)
+}
+
+/// SHA-256 of an open file from its first byte to its last, whatever the position of its handle.
+pub fn sha256_of_open_file(file: &File) -> std::io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
+    let mut position = 0;
     loop {
-        let n = file.read(&mut buffer).doing(doing)?;
-        if n == 0 {
-            return Ok(hex(&digest.finalize()));
+        match read_at(file, &mut buffer, position) {
+            Ok(0) => return Ok(hex(&digest.finalize())),
+            Ok(count) => {
+                digest.update(&buffer[..count]);
+                position += count as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        digest.update(&buffer[..n]);
     }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, position)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, position)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use models::card::ModelCard;
 use models::console::Progress;
-use models::{Result, artifact, bail};
+use models::{Result, bail};
 
 use crate::output::summary::Proof;
 #[cfg(doc)]
@@ -158,6 +158,7 @@ pub fn segment(
         }
         let mut files = Files::new(&plan.folder)?;
         let computed = plan.compute(card, networks, source, &mut files, store, progress)?;
+        plan.slide.facts().contents.check()?;
         let summary = plan.summary(card, source, computed, &files, networks.len(), began);
         files.commit(&summary)?;
         store.clear()?;
@@ -203,7 +204,7 @@ fn with_plan<T>(
     };
     let opened = slide::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })?;
     let busy = Busy::default();
-    let slide_sha256 = busy.hash.time(|| artifact::sha256_of_file(slide))?;
+    let slide_sha256 = busy.hash.time(|| opened.facts().contents.sha256())?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256, class };
     let plan = Plan::new(opened.as_ref(), card, &source, networks[0].windows(), options, &busy)?;
     let store = Store::new(&plan.folder, plan.key.clone());

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Seek};
 use std::path::Path;
+use std::sync::Arc;
 
 use image::{DynamicImage, ImageFormat, ImageReader};
 use models::picture::{self, Header};
 use models::{Result, bail};
 
-use super::{Facts, Level, LostTile, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Level, LostTile, Rgb, Slide, WHITE};
 
 /// Decoded bytes of the largest image that is held in memory.
 const MAX_BYTES: u64 = 2 << 30;
@@ -41,9 +42,10 @@ impl Slide for ImageSlide {
 }
 
 /// Opens a PNG or JPEG file; its scale is not known.
-pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
+pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Box<dyn Slide>> {
     let facts = Facts {
         path: path.to_owned(),
+        contents,
         reader: "image",
         levels: Vec::new(),
         mpp: None,
@@ -53,17 +55,17 @@ pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
         properties: BTreeMap::new(),
         notes: Vec::new(),
     };
-    hold(path, None, facts)
+    hold(file, None, facts)
 }
 
 /// Opens a TIFF file of one image, with what its directory told.
-pub fn open_tiff(path: &Path, facts: Facts) -> Result<Box<dyn Slide>> {
+pub fn open_tiff(file: File, facts: Facts) -> Result<Box<dyn Slide>> {
     // BigTIFF is not guessed by its first bytes.
-    hold(path, Some(ImageFormat::Tiff), facts)
+    hold(file, Some(ImageFormat::Tiff), facts)
 }
 
-fn hold(path: &Path, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
-    let (picture, note) = read(path, format)?;
+fn hold(file: File, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
+    let (picture, note) = read(file, format)?;
     let pixels = to_rgb(picture);
     let mut facts = Facts { reader: "image", ..facts };
     facts.levels = vec![Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 }];
@@ -72,8 +74,8 @@ fn hold(path: &Path, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dy
 }
 
 /// The whole image, and a note where its samples are not 8-bit.
-fn read(path: &Path, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
-    let file = File::open(path)?;
+fn read(mut file: File, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
+    file.rewind()?;
     let file_bytes = file.metadata()?.len();
     let reader = match format {
         Some(format) => ImageReader::with_format(BufReader::new(file), format),

@@ -1,5 +1,7 @@
 //! Slides in, nuclei out: properties over random images, hostile files, and readers that are not ours.
 
+#[cfg(unix)]
+mod changed;
 mod cohort;
 mod databases;
 mod figures;
