@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
+use image::{ImageReader, RgbImage};
 use models::plane::reflect_101;
-use support::{Context, Result, bail};
+use support::{Context, Result, bail, picture};
 
+/// Decoded bytes of the largest image that is read.
+const MAX_BYTES: u64 = 512 << 20;
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
 
 /// The image files named by `paths`, in the order of their names; a folder stands for the images in it, or in its `images/`.
@@ -73,7 +75,7 @@ pub fn sites(files: &[PathBuf], count: usize, core: usize) -> Result<Vec<Site>> 
     let mut sites = Vec::new();
     for i in 0..used {
         let path = &files[i * files.len() / used];
-        let image = image::open(path).doing(|| format!("reading {}", path.display()))?.to_rgb8();
+        let image = read(path).doing(|| format!("reading {}", path.display()))?;
         let here = count / used + usize::from(i < count % used);
         for k in 0..here {
             let at = |extent: u32, part: usize, parts: usize| {
@@ -85,6 +87,11 @@ pub fn sites(files: &[PathBuf], count: usize, core: usize) -> Result<Vec<Site>> 
         }
     }
     Ok(sites)
+}
+
+fn read(path: &Path) -> Result<RgbImage> {
+    let reader = ImageReader::open(path)?.with_guessed_format()?;
+    Ok(picture::decode(reader, MAX_BYTES, |_| Ok(()))?.into_rgb8())
 }
 
 #[cfg(test)]
@@ -121,6 +128,18 @@ mod tests {
         assert_eq!(files.len(), 2);
         let sites = sites(&files, 4, 32).unwrap();
         assert_eq!(sites.iter().map(|s| (s.left, s.top)).collect::<Vec<_>>(), [(17, 17), (51, 17), (17, 17), (51, 17)]);
+    }
+
+    #[test]
+    fn an_image_cut_short_is_refused_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut.jpg");
+        let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures/baseline.jpg")).unwrap();
+        std::fs::write(&path, &whole).unwrap();
+        assert!(sites(std::slice::from_ref(&path), 1, 32).is_ok());
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let error = sites(&[path], 1, 32).err().expect("half of an image is no image");
+        assert!(error.to_string().contains("cut.jpg") && error.hint_text().is_some(), "{error:?}");
     }
 
     #[test]

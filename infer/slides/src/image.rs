@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Seek};
 use std::path::Path;
+use std::sync::Arc;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use support::{Context, Result, bail};
+use image::{DynamicImage, ImageFormat, ImageReader};
+use support::picture::{self, Header};
+use support::{Result, bail};
 
-use super::{Facts, Level, LostTile, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Level, LostTile, Rgb, Slide, WHITE};
 
 /// Decoded bytes of the largest image that is held in memory.
 const MAX_BYTES: u64 = 2 << 30;
@@ -40,9 +42,10 @@ impl Slide for ImageSlide {
 }
 
 /// Opens a PNG or JPEG file; its scale is not known.
-pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
+pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Box<dyn Slide>> {
     let facts = Facts {
         path: path.to_owned(),
+        contents,
         reader: "image",
         levels: Vec::new(),
         mpp: None,
@@ -52,17 +55,17 @@ pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
         properties: BTreeMap::new(),
         notes: Vec::new(),
     };
-    hold(path, None, facts)
+    hold(file, None, facts)
 }
 
 /// Opens a TIFF file of one image, with what its directory told.
-pub fn open_tiff(path: &Path, facts: Facts) -> Result<Box<dyn Slide>> {
+pub fn open_tiff(file: File, facts: Facts) -> Result<Box<dyn Slide>> {
     // BigTIFF is not guessed by its first bytes.
-    hold(path, Some(ImageFormat::Tiff), facts)
+    hold(file, Some(ImageFormat::Tiff), facts)
 }
 
-fn hold(path: &Path, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
-    let (picture, note) = read(path, format)?;
+fn hold(file: File, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
+    let (picture, note) = read(file, format)?;
     let pixels = to_rgb(picture);
     let mut facts = Facts { reader: "image", ..facts };
     facts.levels = vec![Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 }];
@@ -71,35 +74,34 @@ fn hold(path: &Path, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dy
 }
 
 /// The whole image, and a note where its samples are not 8-bit.
-fn read(path: &Path, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
-    let file = File::open(path)?;
+fn read(mut file: File, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
+    file.rewind()?;
     let file_bytes = file.metadata()?.len();
-    let mut reader = match format {
+    let reader = match format {
         Some(format) => ImageReader::with_format(BufReader::new(file), format),
         None => ImageReader::new(BufReader::new(file)).with_guessed_format()?,
     };
-    reader.limits(limits());
-    let decoder = reader.into_decoder().doing(|| "reading the header")?;
-    let ((width, height), bytes) = (decoder.dimensions(), decoder.total_bytes());
+    let mut bits = 8;
+    let picture = picture::decode(reader, MAX_BYTES, |header| {
+        bits = header.bits;
+        check_size(header, file_bytes)
+    })?;
+    let note = match bits {
+        16 => Some("16-bit samples were divided by 257".to_owned()),
+        32 => Some("float samples were taken as 0 to 1".to_owned()),
+        _ => None,
+    };
+    Ok((picture, note))
+}
+
+fn check_size(&Header { width, height, bytes, .. }: &Header, file_bytes: u64) -> Result<()> {
     if width == 0 || height == 0 {
         bail!("the image has {width} x {height} px");
     }
     if bytes > MAX_BYTES || bytes > ALWAYS_ALLOWED_BYTES.max(file_bytes.saturating_mul(MAX_COMPRESSION)) {
         bail!("{width} x {height} px would take {bytes} bytes of memory, which a file of {file_bytes} bytes does not justify; expected at most {MAX_BYTES} and {MAX_COMPRESSION} to a byte of the file"; hint: "is the file damaged? large images are read tile by tile: save this one as a tiled TIFF (vips tiffsave --tile --pyramid)");
     }
-    let note = match decoder.original_color_type().bits_per_pixel() / u16::from(decoder.original_color_type().channel_count()) {
-        16 => Some("16-bit samples were divided by 257".to_owned()),
-        32 => Some("float samples were taken as 0 to 1".to_owned()),
-        _ => None,
-    };
-    let picture = DynamicImage::from_decoder(decoder).doing(|| "decoding pixels")?;
-    Ok((picture, note))
-}
-
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_BYTES);
-    limits
+    Ok(())
 }
 
 /// 8-bit RGB: 16-bit samples divided by 257, grey repeated, transparent pixels laid over white.
@@ -166,7 +168,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])).save(&path).unwrap();
-        let slide = open(&path).unwrap();
+        let slide = crate::open(&path, None).unwrap();
         let region = slide.read_region(0, -1, 1, 4, 2).unwrap();
         assert_eq!((region.at(0, 0), region.at(1, 0), region.at(2, 0), region.at(3, 0)), (WHITE, [1, 2, 3], [1, 2, 3], WHITE));
         assert_eq!(region.at(1, 1), WHITE);
@@ -182,8 +184,26 @@ mod tests {
         let crc = crc(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
         std::fs::write(&path, bytes).unwrap();
-        let error = open(&path).err().expect("60,000 x 60,000 px must be refused").to_string();
+        let error = crate::open(&path, None).err().expect("60,000 x 60,000 px must be refused").to_string();
         assert!(error.contains("60000 x 60000"), "{error}");
+    }
+
+    #[test]
+    fn a_picture_cut_short_is_refused_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["baseline.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "interval_300.jpg", "strips.tif"] {
+            let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures").join(name)).unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, &bytes).unwrap();
+            crate::open(&path, None).unwrap();
+            for percent in [99, 95, 70, 50, 30, 10] {
+                std::fs::write(&path, &bytes[..bytes.len() * percent / 100]).unwrap();
+                let error = crate::open(&path, None).err().unwrap_or_else(|| panic!("{percent} % of {name} were taken"));
+                let text = error.to_string();
+                assert!(text.contains(name) && text.contains("end of the file") && text.contains("expected"), "{percent} %: {error:?}");
+                assert!(error.hint_text().is_some_and(|hint| hint.contains("cut short")), "{percent} %: {error:?}");
+            }
+        }
     }
 
     /// CRC-32 of ISO 3309, as PNG chunks carry it.

@@ -11,8 +11,11 @@
 //! | [`mpp`] | microns per pixel: where it was found, and when it is believed |
 //! | [`scaled`], [`resample`] | the slide at the model's scale, on one grid for the whole slide |
 //! | [`small`] | the whole slide made small |
+//! | [`contents`], [`companions`], `stamp` | the files of a slide: their hash, and an error once they change |
 
 pub mod cache;
+pub mod companions;
+pub mod contents;
 pub mod image;
 pub mod memory;
 pub mod mpp;
@@ -21,6 +24,7 @@ pub mod resample;
 pub mod rgb;
 pub mod scaled;
 pub mod small;
+mod stamp;
 pub mod tiff;
 pub mod tiled;
 
@@ -28,10 +32,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use support::{Context, Result};
 
+pub use contents::Contents;
 pub use memory::{Image, PixelSlide, Pixels};
 pub use mpp::{Mpp, MppSource};
 pub use openslide::Access;
@@ -87,6 +93,8 @@ pub struct LostTile {
 pub struct Facts {
     /// The file.
     pub path: PathBuf,
+    /// All files of the slide, as they were when it was opened.
+    pub contents: Arc<Contents>,
     /// Which reader opened it: `image`, `tiff` or `openslide`.
     pub reader: &'static str,
     /// Resolutions, the finest first; at least one.
@@ -149,11 +157,13 @@ pub fn open(path: &Path, openslide_lib: Option<&Path>) -> Result<Box<dyn Slide>>
 /// Opens a slide with the first reader that knows its format.
 pub fn open_with(path: &Path, access: Access<'_>) -> Result<Box<dyn Slide>> {
     let doing = || format!("opening slide {}", path.display());
-    match kind(path).doing(doing)? {
-        Kind::Image => image::open(path).doing(doing),
-        Kind::Tiff => match tiff::open(path).doing(doing)? {
+    let file = File::open(path).doing(doing)?;
+    let contents = Arc::new(Contents::of_open_file(path, &file).doing(doing)?);
+    match kind(path, &file).doing(doing)? {
+        Kind::Image => image::open(path, file, contents).doing(doing),
+        Kind::Tiff => match tiff::open(path, file.try_clone().doing(doing)?, contents).doing(doing)? {
             tiff::Opened::Slide(slide) => Ok(slide),
-            tiff::Opened::Plain(facts) => image::open_tiff(path, *facts).doing(doing),
+            tiff::Opened::Plain(facts) => image::open_tiff(file, *facts).doing(doing),
             tiff::Opened::NeedsOpenSlide(why) => openslide::open(path, access, why).doing(doing),
         },
         Kind::Other => openslide::open(path, access, "this is no PNG, JPEG or TIFF file").doing(doing),
@@ -167,9 +177,9 @@ enum Kind {
 }
 
 /// By content; by name only for MIRAX, whose index file is a JPEG.
-fn kind(path: &Path) -> Result<Kind> {
+fn kind(path: &Path, file: &File) -> Result<Kind> {
     let mut head = Vec::new();
-    File::open(path)?.take(8).read_to_end(&mut head)?;
+    file.take(8).read_to_end(&mut head)?;
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mrxs")) {
         return Ok(Kind::Other);
     }

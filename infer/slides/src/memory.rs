@@ -1,11 +1,12 @@
 //! Images that a caller holds in memory, and slides from a caller's own source.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use support::{Result, bail};
+use support::{Result, artifact, bail};
 
-use super::{Facts, Level, LostTile, Mpp, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Level, LostTile, Mpp, Rgb, Slide, WHITE};
 
 /// An image in memory as a slide of one level.
 pub struct Image {
@@ -74,7 +75,8 @@ impl Image {
 
     fn new(pixels: Rgb) -> Self {
         let level = Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 };
-        Self { facts: facts("image", "memory", vec![level]), pixels }
+        let sha256 = Some(artifact::sha256(&pixels.data));
+        Self { facts: facts("image", "memory", vec![level], sha256), pixels }
     }
 }
 
@@ -111,6 +113,11 @@ pub trait Pixels: Send + Sync {
         None
     }
 
+    /// SHA-256 that names the pixels in files of results; `None`: the source has none, and no files can be written.
+    fn sha256(&self) -> Option<String> {
+        None
+    }
+
     /// A name for messages and for the folder of results.
     fn name(&self) -> String {
         "pixels".to_owned()
@@ -133,7 +140,7 @@ impl<'a> PixelSlide<'a> {
         if levels.is_empty() {
             bail!("the source {:?} has no levels, expected at least one", source.name());
         }
-        let mut facts = facts(&source.name(), "caller", levels);
+        let mut facts = facts(&source.name(), "caller", levels, source.sha256());
         facts.mpp = source.mpp().map(|[x, y]| Mpp::given_for_axes(x, y)).transpose()?;
         Ok(Self { source, facts })
     }
@@ -163,8 +170,9 @@ impl Slide for PixelSlide<'_> {
     }
 }
 
-fn facts(name: &str, reader: &'static str, levels: Vec<Level>) -> Facts {
+fn facts(name: &str, reader: &'static str, levels: Vec<Level>, sha256: Option<String>) -> Facts {
     Facts {
+        contents: Arc::new(Contents::without_file(Path::new(name), sha256)),
         path: PathBuf::from(name),
         reader,
         levels,

@@ -8,9 +8,10 @@ use parquet::data_type::{BoolType, DoubleType, FloatType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::Type as Schema;
+use support::Result;
 use support::artifact::AtomicFile;
-use support::{Error, Result};
 
+use super::shared_file::SharedFile;
 use super::table::{Field, fields, row};
 use super::{Frame, Nucleus};
 
@@ -19,8 +20,8 @@ const GROUP: usize = 1 << 16;
 
 /// Writes nuclei as they come.
 pub struct ParquetWriter {
-    file: SerializedFileWriter<AtomicFile>,
-    path: std::path::PathBuf,
+    file: SharedFile,
+    writer: SerializedFileWriter<SharedFile>,
     frame: Frame,
     /// Values of each column that are not written yet.
     waiting: Vec<Vec<f64>>,
@@ -30,7 +31,7 @@ pub struct ParquetWriter {
 impl ParquetWriter {
     /// Starts a file.
     pub fn new(file: AtomicFile, frame: Frame) -> Result<Self> {
-        let path = file.path().to_owned();
+        let file = SharedFile::new(file);
         let fields = fields(&frame);
         let types: Vec<Type> = fields.iter().map(|(_, field)| physical(*field)).collect();
         let columns = fields.iter().zip(&types).map(|((name, _), &kind)| {
@@ -39,8 +40,9 @@ impl ParquetWriter {
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let schema = Schema::group_type_builder("nuclei").with_fields(columns).build()?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-        let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).map_err(|error| failed(&path, error))?;
-        Ok(Self { file, path, frame, waiting: vec![Vec::new(); types.len()], types })
+        let writer = SerializedFileWriter::new(file.clone(), Arc::new(schema), Arc::new(properties));
+        let writer = writer.map_err(|error| file.failed(error))?;
+        Ok(Self { file, writer, frame, waiting: vec![Vec::new(); types.len()], types })
     }
 
     /// Adds a nucleus.
@@ -56,22 +58,20 @@ impl ParquetWriter {
         if !self.waiting[0].is_empty() {
             self.end_group()?;
         }
-        let path = self.path;
-        let mut file = self.file.into_inner().map_err(|error| failed(&path, error))?;
-        file.flush().map_err(|error| file.failed(error))?;
-        Ok(file)
+        self.writer.close().map_err(|error| self.file.failed(error))?;
+        self.file.into_file()
     }
 
     fn end_group(&mut self) -> Result<()> {
         let mut write = || -> parquet::errors::Result<()> {
-            let mut group = self.file.next_row_group()?;
+            let mut group = self.writer.next_row_group()?;
             for (values, &kind) in self.waiting.iter_mut().zip(&self.types) {
                 write_column(&mut group, kind, values)?;
                 values.clear();
             }
             group.close().map(|_| ())
         };
-        write().map_err(|error| failed(&self.path, error))
+        write().map_err(|error| self.file.failed(error))
     }
 }
 
@@ -104,8 +104,4 @@ fn write_column<W: Write + Send>(group: &mut SerializedRowGroupWriter<'_, W>, ki
         }
     }
     column.close()
-}
-
-fn failed(path: &std::path::Path, error: impl std::error::Error + 'static) -> Error {
-    Error::from(error).during(format!("writing {}", path.display()))
 }

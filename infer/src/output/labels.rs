@@ -1,14 +1,14 @@
 //! `labels.png`: the number of the nucleus in every pixel, 16-bit, where that fits; written row by row.
 
 use std::io::{BufWriter, Write};
-use std::sync::{Arc, Mutex};
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use png::{BitDepth, ColorType, Compression, Encoder, StreamWriter};
+use support::Result;
 use support::artifact::AtomicFile;
-use support::{Error, Result};
 
+use super::shared_file::SharedFile;
 use super::unsettled::Unsettled;
 use crate::instances::Instance;
 
@@ -26,20 +26,8 @@ pub struct Labels {
 
 /// A file that is being written, and the writer that does not give it back.
 struct Png {
-    file: Arc<Mutex<AtomicFile>>,
-    writer: StreamWriter<'static, Shared>,
-}
-
-struct Shared(Arc<Mutex<AtomicFile>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic while writing").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.lock().expect("no panic while writing").flush()
-    }
+    file: SharedFile,
+    writer: StreamWriter<'static, SharedFile>,
 }
 
 impl Labels {
@@ -69,7 +57,7 @@ impl Labels {
         let Ok(png) = &mut self.file else { return Ok(()) };
         while let Some(rows) = self.rows.next_before(row) {
             let bytes: Vec<u8> = rows.into_iter().flat_map(u16::to_be_bytes).collect();
-            png.writer.write_all(&bytes).map_err(|error| png.failed(error))?;
+            png.writer.write_all(&bytes).map_err(|error| png.file.failed(error))?;
         }
         Ok(())
     }
@@ -86,33 +74,32 @@ impl Labels {
 
 impl Png {
     fn start(file: AtomicFile, [width, height]: [u32; 2]) -> Result<Self> {
-        let file = Arc::new(Mutex::new(file));
-        let mut encoder = Encoder::new(Shared(file.clone()), width, height);
+        let file = SharedFile::new(file);
+        let mut encoder = Encoder::new(file.clone(), width, height);
         encoder.set_color(ColorType::Grayscale);
         encoder.set_depth(BitDepth::Sixteen);
         encoder.set_compression(Compression::Fast);
-        let writer = encoder.write_header()?.into_stream_writer()?;
+        let writer = encoder.write_header().and_then(png::Writer::into_stream_writer).map_err(|error| file.failed(error))?;
         Ok(Self { file, writer })
     }
 
-    fn failed(&self, error: std::io::Error) -> Error {
-        self.file.lock().expect("no panic while writing").failed(error)
-    }
-
+    /// The encoder writes its last chunks in `Drop` and loses their errors; the file has kept them.
     fn finish(self) -> Result<AtomicFile> {
-        let Self { file, writer } = self;
-        writer.finish()?;
-        let file = Arc::into_inner(file).expect("the writer has gone");
-        Ok(file.into_inner().expect("no panic while writing"))
+        self.writer.finish().map_err(|error| self.file.failed(error))?;
+        self.file.into_file()
     }
 }
 
 /// Writes a PNG file.
 pub fn write_png(file: AtomicFile, bytes: &[u8], size: [usize; 2], colour: ExtendedColorType) -> Result<AtomicFile> {
-    let path = file.path().to_owned();
-    let told = |error: Error| error.during(format!("writing {}", path.display()));
     let mut buffer = BufWriter::new(file);
     let encoder = PngEncoder::new_with_quality(&mut buffer, CompressionType::Fast, FilterType::Adaptive);
-    encoder.write_image(bytes, size[0] as u32, size[1] as u32, colour).map_err(|error| told(error.into()))?;
-    buffer.into_inner().map_err(|error| told(error.into_error().into()))
+    let encoded = encoder.write_image(bytes, size[0] as u32, size[1] as u32, colour);
+    let flushed = buffer.flush();
+    let (file, _) = buffer.into_parts();
+    // The encoder writes its last chunk in `Drop`, too.
+    file.check()?;
+    encoded.map_err(|error| file.failed_in_encoder(error))?;
+    flushed.map_err(|error| file.failed_in_encoder(error))?;
+    Ok(file)
 }

@@ -10,6 +10,7 @@
 //! | [`unsettled`] | rows that a later nucleus may still change |
 //! | [`labels`], [`overlay`], [`ome`] | `labels.png`, `overlay.png`; on demand `labels.ome.tif` |
 //! | [`writers`] | all files of nuclei, fed from one stream |
+//! | `shared_file` | files whose encoders do not return them |
 //! | [`summary`] | `summary.json`: provenance, areas, counts, timings |
 //!
 //! Every file is written under a temporary name; [`Files::commit`] gives the final names when all are whole, the summary last.
@@ -24,6 +25,7 @@ pub mod nucleus;
 pub mod ome;
 pub mod overlay;
 pub mod pyramid;
+mod shared_file;
 pub mod simplify;
 pub mod summary;
 pub mod table;
@@ -113,6 +115,7 @@ impl Files {
     /// Gives all files their final names and writes the summary last; an older summary goes first, so that it never vouches for
     /// newer files.
     pub fn commit(self, summary: &Summary) -> Result<()> {
+        self.written.iter().try_for_each(AtomicFile::check)?;
         let path = self.folder.join(SUMMARY);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -93,7 +93,7 @@ pub struct ModelFacts {
 pub struct SlideFacts {
     /// The file's name without its folder.
     pub file: String,
-    /// SHA-256 of the file.
+    /// SHA-256 of the slide as it was read; of one of several files, see [`crate::slide::Contents::sha256`].
     pub sha256: String,
     /// What read it: `image`, `tiff` or `openslide`.
     pub reader: String,

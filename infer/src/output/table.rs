@@ -2,9 +2,10 @@
 
 use std::io::BufWriter;
 
+use support::Result;
 use support::artifact::AtomicFile;
-use support::{Error, Result};
 
+use super::shared_file::SharedFile;
 use super::{Frame, Nucleus};
 
 /// What a column holds.
@@ -86,8 +87,8 @@ pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 22] {
 
 /// Writes lines as nuclei come.
 pub struct TableWriter {
-    csv: csv::Writer<BufWriter<AtomicFile>>,
-    path: std::path::PathBuf,
+    file: SharedFile,
+    csv: csv::Writer<BufWriter<SharedFile>>,
     frame: Frame,
     fields: Vec<(String, Field)>,
 }
@@ -95,9 +96,9 @@ pub struct TableWriter {
 impl TableWriter {
     /// Starts a file with its line of names.
     pub fn new(file: AtomicFile, frame: Frame) -> Result<Self> {
-        let path = file.path().to_owned();
-        let fields = fields(&frame);
-        let mut writer = Self { csv: csv::Writer::from_writer(BufWriter::new(file)), path, frame, fields };
+        let file = SharedFile::new(file);
+        let csv = csv::Writer::from_writer(BufWriter::new(file.clone()));
+        let mut writer = Self { file, csv, frame, fields: fields(&frame) };
         let names: Vec<String> = writer.fields.iter().map(|(name, _)| name.clone()).collect();
         writer.line(&names)?;
         Ok(writer)
@@ -112,17 +113,12 @@ impl TableWriter {
 
     /// Ends the file.
     pub fn finish(mut self) -> Result<AtomicFile> {
-        self.csv.flush().map_err(|error| failed(&self.path, error))?;
-        let path = self.path;
-        let buffer = self.csv.into_inner().map_err(|error| failed(&path, error.into_error()))?;
-        buffer.into_inner().map_err(|error| failed(&path, error.into_error()))
+        self.csv.flush().map_err(|error| self.file.failed(error))?;
+        drop(self.csv);
+        self.file.into_file()
     }
 
     fn line(&mut self, fields: &[String]) -> Result<()> {
-        self.csv.write_record(fields).map_err(|error| failed(&self.path, error))
+        self.csv.write_record(fields).map_err(|error| self.file.failed(error))
     }
-}
-
-fn failed(path: &std::path::Path, error: impl std::error::Error + 'static) -> Error {
-    Error::from(error).during(format!("writing {}", path.display()))
 }

@@ -162,7 +162,9 @@ impl Plan<'_> {
         done
     }
 
+    /// Stores a band if the slide is still the one that was hashed: a later run takes the band for one of that slide.
     fn put(&self, store: &Store, band: &Band) -> Result<()> {
+        self.slide.facts().contents.check()?;
         self.busy.store.time(|| store.put(band.index, &band.rows, self.lost_tiles()))
     }
 }

@@ -25,7 +25,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use support::console::Progress;
-use support::{Result, artifact, bail};
+use support::{Result, bail};
 
 use crate::output::summary::Proof;
 #[cfg(doc)]
@@ -174,6 +174,7 @@ pub fn segment_open(
         }
         let mut files = Files::new(&plan.folder)?;
         let computed = plan.compute(&model.card, networks, source, &mut files, store, progress)?;
+        plan.slide.facts().contents.check()?;
         let summary = plan.summary(&model.card, source, computed, &files, networks.len(), began);
         files.commit(&summary)?;
         store.clear()?;
@@ -215,7 +216,7 @@ fn with_plan<T>(
 ) -> Result<T> {
     let Some(network) = networks.first() else { bail!("segmenting {}: no network was given", slide.facts().path.display()) };
     let timings = StageTimings::default();
-    let slide_sha256 = timings.hash.time(|| artifact::sha256_of_file(&slide.facts().path))?;
+    let slide_sha256 = timings.hash.time(|| slide.facts().contents.sha256())?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256: &model.sha256, class: model.class()? };
     let plan = Plan::new(slide, model, &source, network.windows(), options, &timings)?;
     let store = Store::new(&plan.folder, plan.key.clone());

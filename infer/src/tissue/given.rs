@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use support::{Context, Result, bail};
+use support::{Context, Result, bail, picture};
 
 use super::Tissue;
 use super::region::Region;
+
+/// Decoded bytes of the largest mask that is read.
+const MAX_MASK_BYTES: u64 = 512 << 20;
 
 /// Cells that a mask (PNG, JPEG or TIFF; not 0 is tissue) or the polygons of a GeoJSON file touch.
 ///
@@ -22,7 +25,8 @@ pub fn tissue(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Res
 }
 
 fn of_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
-    let mask = image::ImageReader::open(path)?.with_guessed_format()?.decode()?.into_luma8();
+    let reader = image::ImageReader::open(path)?.with_guessed_format()?;
+    let mask = picture::decode(reader, MAX_MASK_BYTES, |_| Ok(()))?.into_luma8();
     let size = [mask.width() as usize, mask.height() as usize];
     let (wide, tall) = (size[0] * image[1], size[1] * image[0]);
     if wide.abs_diff(tall) * 20 > wide.max(tall) {
@@ -56,5 +60,12 @@ mod tests {
         image::GrayImage::from_fn(20, 20, |x, y| image::Luma([u8::from(x == 3 && y == 19)])).save(&mask).unwrap();
         let found = tissue(&mask, [2000, 2000], [1.0; 2]).unwrap();
         assert!(found.any(300..301, 1999..2000) && found.area_px() == 2 * 128 * (2000 - 14 * 128));
+        let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures/grey.jpg")).unwrap();
+        let mask = folder.path().join("m.jpg");
+        std::fs::write(&mask, &whole).unwrap();
+        assert!(tissue(&mask, [960, 800], [1.0; 2]).is_ok());
+        std::fs::write(&mask, &whole[..whole.len() / 2]).unwrap();
+        let error = tissue(&mask, [960, 800], [1.0; 2]).unwrap_err();
+        assert!(error.to_string().contains("m.jpg") && error.hint_text().is_some_and(|hint| hint.contains("cut short")), "{error:?}");
     }
 }

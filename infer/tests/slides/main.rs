@@ -1,5 +1,7 @@
 //! Slides in, nuclei out: properties over random images, hostile files, and readers that are not ours.
 
+#[cfg(unix)]
+mod changed;
 mod cohort;
 mod databases;
 mod figures;
@@ -22,3 +24,4 @@ mod scale;
 mod stored;
 mod stores;
 mod tiling;
+mod write_faults;

@@ -1,7 +1,7 @@
 //! Files that must not lie: read whole and bounded, hashed, and written so that a final name never holds half a file.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -35,16 +35,35 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// SHA-256 of a file of any size, streamed.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
     let doing = || format!("hashing {}", path.display());
-    let mut file = File::open(path).doing(doing)?;
+    sha256_of_open_file(&File::open(path).doing(doing)?).doing(doing)
+}
+
+/// SHA-256 of an open file from its first byte to its last, whatever the position of its handle.
+pub fn sha256_of_open_file(file: &File) -> std::io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
+    let mut position = 0;
     loop {
-        let n = file.read(&mut buffer).doing(doing)?;
-        if n == 0 {
-            return Ok(hex(&digest.finalize()));
+        match read_at(file, &mut buffer, position) {
+            Ok(0) => return Ok(hex(&digest.finalize())),
+            Ok(count) => {
+                digest.update(&buffer[..count]);
+                position += count as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        digest.update(&buffer[..n]);
     }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, position)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, position)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -82,11 +101,18 @@ pub fn is_unfinished(path: &Path) -> bool {
 /// A file that gets its final name only by [`AtomicFile::commit`]; dropped before that, it leaves no trace.
 ///
 /// Seekable, so that container formats can write their index last.
+///
+/// The first failed write is kept: every later write repeats the error, and [`AtomicFile::check`] and [`AtomicFile::commit`] return it,
+/// because some encoders write their last bytes in `Drop` and lose the error.
 pub struct AtomicFile {
     temporary: tempfile::NamedTempFile,
     path: PathBuf,
     /// Whether it stays readable by its owner alone, as temporary files are.
     is_secret: bool,
+    /// Kind and text of the first write or seek that failed.
+    failure: Option<(ErrorKind, String)>,
+    /// Number of writes before one fails; `None` outside tests.
+    writes_before_fault: Option<usize>,
 }
 
 impl AtomicFile {
@@ -96,7 +122,48 @@ impl AtomicFile {
         fs::create_dir_all(&folder).map_err(|error| write_error(path, error))?;
         let temporary =
             tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(&folder).map_err(|error| write_error(path, error))?;
-        Ok(Self { temporary, path: path.to_owned(), is_secret: false })
+        Ok(Self { temporary, path: path.to_owned(), is_secret: false, failure: None, writes_before_fault: None })
+    }
+
+    /// Makes one write fail after `writes` others, as on a disk that is full for a moment: for tests of writers in other crates.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_fault_after(mut self, writes: usize) -> Self {
+        self.writes_before_fault = Some(writes);
+        self
+    }
+
+    /// Returns the first error of this file's writes, if there was one: the file is damaged even if its encoder reported success.
+    pub fn check(&self) -> Result<()> {
+        self.sound().map_err(|error| self.failed(error))
+    }
+
+    fn sound(&self) -> std::io::Result<()> {
+        self.failure.as_ref().map_or(Ok(()), |(kind, text)| Err(std::io::Error::new(*kind, text.clone())))
+    }
+
+    /// Passes a result through and keeps its error. An interrupted call has done nothing and is repeated by its caller.
+    fn keep<T>(&mut self, result: std::io::Result<T>) -> std::io::Result<T> {
+        if let Err(error) = &result
+            && error.kind() != ErrorKind::Interrupted
+        {
+            self.failure.get_or_insert_with(|| (error.kind(), error.to_string()));
+        }
+        result
+    }
+
+    fn write_or_fault(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        match &mut self.writes_before_fault {
+            Some(0) => {
+                self.writes_before_fault = None;
+                Err(ErrorKind::StorageFull.into())
+            }
+            Some(left) => {
+                *left -= 1;
+                self.temporary.write(buffer)
+            }
+            None => self.temporary.write(buffer),
+        }
     }
 
     /// The final name.
@@ -111,7 +178,8 @@ impl AtomicFile {
 
     /// Gives the file its final name, durably.
     pub fn commit(self) -> Result<()> {
-        let Self { temporary, path, is_secret } = self;
+        self.check()?;
+        let Self { temporary, path, is_secret, .. } = self;
         let fail = |error| write_error(&path, error);
         temporary.as_file().sync_all().map_err(fail)?;
         if !is_secret {
@@ -119,6 +187,12 @@ impl AtomicFile {
         }
         temporary.persist(&path).map_err(|error| fail(error.error))?;
         File::open(folder_of(&path)).and_then(|folder| folder.sync_all()).map_err(fail)
+    }
+
+    /// The first error of this file's writes, or else `error` of an encoder, told as a failure to write this file: encoders hide the kind
+    /// of an error, on which the hint depends.
+    pub fn failed_in_encoder(&self, error: impl Into<Error>) -> Error {
+        self.check().err().unwrap_or_else(|| error.into().during(format!("writing {}", self.path.display())))
     }
 
     /// `error`, told as a failure to write this file.
@@ -129,17 +203,25 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.temporary.write(buffer)
+        self.sound()?;
+        let written = self
+            .write_or_fault(buffer)
+            .and_then(|count| if count == 0 && !buffer.is_empty() { Err(ErrorKind::WriteZero.into()) } else { Ok(count) });
+        self.keep(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.temporary.flush()
+        self.sound()?;
+        let flushed = self.temporary.flush();
+        self.keep(flushed)
     }
 }
 
 impl std::io::Seek for AtomicFile {
     fn seek(&mut self, position: std::io::SeekFrom) -> std::io::Result<u64> {
-        self.temporary.seek(position)
+        self.sound()?;
+        let sought = self.temporary.seek(position);
+        self.keep(sought)
     }
 }
 
@@ -170,7 +252,7 @@ fn set_usual_permissions(_: &File) -> std::io::Result<()> {
 }
 
 fn write_error(path: &Path, error: std::io::Error) -> Error {
-    let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+    let denied = error.kind() == ErrorKind::PermissionDenied;
     let error = Error::from(error).during(format!("writing {}", path.display()));
     if denied { error.hint("the folder cannot be written to: choose another output folder or change its permissions") } else { error }
 }
@@ -191,6 +273,23 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         write(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_failed_write_is_an_error_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        let mut file = AtomicFile::create(&path).unwrap().with_fault_after(1);
+        file.write_all(b"first").unwrap();
+        file.check().unwrap();
+        assert_eq!(file.write_all(b"second").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(file.write_all(b"third").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(file.flush().unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(std::io::Seek::rewind(&mut file).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert!(format!("{:?}", file.check().unwrap_err()).contains("the disk is full"));
+        let error = file.commit().unwrap_err();
+        assert!(error.to_string().contains("a.bin") && error.hint_text().is_some(), "{error:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

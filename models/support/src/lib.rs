@@ -7,12 +7,14 @@
 //! | [`console`] | progress bars and logging, the only code that writes to a terminal |
 //! | [`library`] | native libraries: the place where each is found, the hashes of its files |
 //! | `verbosity` | the flags `-v` and `-q` of a command line (feature `clap`) |
+//! | [`picture`] | PNG, JPEG and TIFF files, decoded whole or refused |
 //! | [`wheel`] | pinned Python packages as a source of libraries, weights and sample images |
 
 pub mod artifact;
 pub mod console;
 pub mod error;
 pub mod library;
+pub mod picture;
 #[cfg(feature = "clap")]
 pub mod verbosity;
 pub mod wheel;

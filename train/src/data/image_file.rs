@@ -3,9 +3,9 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageFormat, ImageReader};
 use models::plane::Plane;
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, artifact, bail, picture};
 
 use super::tiff_index;
 
@@ -128,16 +128,13 @@ fn decode_bytes(bytes: &[u8]) -> Result<DynamicImage> {
         Some(other) => bail!("expected PNG, TIFF or JPEG, found {other:?}"),
         None => bail!("expected PNG, TIFF or JPEG, found {} bytes of something else", bytes.len()),
     }
-    let mut decoder = reader.into_decoder()?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 || pixels > MAX_PIXELS {
-        bail!("expected 1 to {MAX_PIXELS} pixels, found {width} x {height}"; hint: "cut large images into fields of view; whole slides are for `infer segment`");
-    }
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(8 * MAX_PIXELS + (64 << 20));
-    decoder.set_limits(limits)?;
-    Ok(DynamicImage::from_decoder(decoder)?)
+    picture::decode(reader, 8 * MAX_PIXELS + (64 << 20), |header| {
+        let pixels = u64::from(header.width) * u64::from(header.height);
+        if pixels == 0 || pixels > MAX_PIXELS {
+            bail!("expected 1 to {MAX_PIXELS} pixels, found {} x {}", header.width, header.height; hint: "cut large images into fields of view; whole slides are for `infer segment`");
+        }
+        Ok(())
+    })
 }
 
 /// PNG bytes of an 8-bit map.

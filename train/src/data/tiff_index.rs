@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use models::plane::Plane;
-use support::{Context, Result, bail};
+use support::{Context, Result, bail, picture};
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 
@@ -16,6 +16,7 @@ pub(super) fn is_tiff(bytes: &[u8]) -> bool {
 
 /// The numbers of a TIFF with one channel; `None` if it has several, which another reader looks at.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Plane<u32>>> {
+    picture::check_tiff(&mut Cursor::new(bytes))?;
     let mut decoder = Decoder::new(Cursor::new(bytes))?;
     let (width, height) = decoder.dimensions()?;
     if u64::from(width) * u64::from(height) > MAX_PIXELS {

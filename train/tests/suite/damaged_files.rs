@@ -1,5 +1,7 @@
 //! Damaged input files: an error or a different picture, never a panic.
 
+use std::path::Path;
+
 use models::plane::Plane;
 use train::config::{DataConfig, GeoJsonConfig, LabelMap, Profile, RunConfig};
 use train::data::image_file::{png_of_map, read_index, read_rgb};
@@ -55,6 +57,25 @@ fn pictures() {
                 [read_rgb(&path).err(), read_index(&path).err(), read_scribble(&path, 24, 18, &data_config()).err()].into_iter().flatten()
             {
                 assert!(error.to_string().contains(name), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_cut_short_is_refused_and_named_also_inside_of_a_tiff() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["baseline.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "interval_300.jpg", "strips.tif", "tiles.tif"] {
+        let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures").join(name)).unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        read_rgb(&path).unwrap();
+        for percent in [99, 95, 70, 50, 30, 10] {
+            std::fs::write(&path, &bytes[..bytes.len() * percent / 100]).unwrap();
+            for error in [read_rgb(&path).err(), read_index(&path).err()] {
+                let error = error.unwrap_or_else(|| panic!("{percent} % of {name} were taken"));
+                assert!(error.to_string().contains(name) && error.hint_text().is_some(), "{error:?}");
+                assert!(error.to_string().contains("end of the file"), "{error:?}");
             }
         }
     }

@@ -16,7 +16,7 @@ use support::{Context, Result, bail};
 use super::cache::TileKey;
 use super::mpp;
 use super::tiled::{TileSource, TiledSlide};
-use super::{Facts, Rgb, Slide};
+use super::{Contents, Facts, Rgb, Slide};
 use child::{Children, Program};
 use ffi::{Api, Handle};
 use properties::{background, block_size, bounds, scales};
@@ -39,15 +39,16 @@ pub struct Access<'a> {
 /// Opens a slide; `why` tells the user what makes OpenSlide necessary.
 pub fn open(path: &Path, access: Access<'_>, why: &str) -> Result<Box<dyn Slide>> {
     let doing = || format!("{why}, so it is read by OpenSlide");
+    let contents = Arc::new(Contents::by_name(path).doing(doing)?);
     if let Some(program) = access.program {
         let library = access.library.map(child::absolute).transpose()?;
         let program = Program { path: program.to_owned(), slide: child::absolute(path)?, library };
-        let (facts, children) = Children::start(program, |known| facts(path, known)).doing(doing)?;
+        let (facts, children) = Children::start(program, |known| facts(path, contents, known)).doing(doing)?;
         return Ok(Box::new(TiledSlide::new(facts, children)));
     }
     let api = load(access.library).doing(doing)?;
     let handle = Handle::open(&api, path)?;
-    let (facts, blocks) = facts(path, Known { levels: handle.levels()?, properties: handle.properties()? })?;
+    let (facts, blocks) = facts(path, contents, Known { levels: handle.levels()?, properties: handle.properties()? })?;
     let source = OpenSlideBlocks { path: path.to_owned(), api, handle: Mutex::new(Arc::new(handle)), blocks };
     Ok(Box::new(TiledSlide::new(facts, source)))
 }
@@ -74,7 +75,7 @@ fn parse_version(text: &str) -> [u32; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
-fn facts(path: &Path, Known { levels, properties }: Known) -> Result<(Facts, Blocks)> {
+fn facts(path: &Path, contents: Arc<Contents>, Known { levels, properties }: Known) -> Result<(Facts, Blocks)> {
     if levels.is_empty() {
         bail!("OpenSlide finds no image in it");
     }
@@ -83,6 +84,7 @@ fn facts(path: &Path, Known { levels, properties }: Known) -> Result<(Facts, Blo
     let blocks = Blocks { downsamples: levels.iter().map(|level| level.downsample).collect(), sizes, background: background(&properties) };
     let facts = Facts {
         path: path.to_owned(),
+        contents,
         reader: "openslide",
         levels,
         mpp,

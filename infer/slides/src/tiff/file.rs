@@ -1,7 +1,6 @@
 //! Positioned reads that cannot leave the file, so that a lying offset or count is an error before it is an allocation.
 
 use std::fs::File;
-use std::path::Path;
 
 use support::{Result, bail};
 
@@ -12,9 +11,8 @@ pub struct BoundedFile {
 }
 
 impl BoundedFile {
-    /// Opens a file.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path)?;
+    /// Takes an open file.
+    pub fn new(file: File) -> Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self { file, length })
     }

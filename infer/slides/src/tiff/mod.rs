@@ -18,13 +18,15 @@ pub mod tag;
 pub mod tile;
 pub mod vendor;
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use support::{Context, Result, bail};
 
 use super::cache::TileKey;
 use super::tiled::{TileSource, TiledSlide};
-use super::{Facts, Level, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Level, Rgb, Slide, WHITE};
 use directory::Directory;
 use file::BoundedFile;
 use pyramid::TiledImage;
@@ -40,8 +42,8 @@ pub enum Opened {
 }
 
 /// Opens a TIFF file as whatever it is.
-pub fn open(path: &Path) -> Result<Opened> {
-    let file = BoundedFile::open(path)?;
+pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Opened> {
+    let file = BoundedFile::new(file)?;
     let directories = Directory::chain(&file)?;
     if let Some(why) = vendor::needs_openslide(&directories, &file)? {
         return Ok(Opened::NeedsOpenSlide(why));
@@ -50,6 +52,7 @@ pub fn open(path: &Path) -> Result<Opened> {
     let (mpp, disbelieved_mpp) = vendor::microns_per_pixel(first, &file)?;
     let mut facts = Facts {
         path: path.to_owned(),
+        contents,
         reader: "tiff",
         levels: Vec::new(),
         mpp,

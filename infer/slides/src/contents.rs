@@ -1,0 +1,254 @@
+//! The files of a slide as they were when it was opened: their hash, and an error once they change.
+//!
+//! A result vouches for a slide by its hash, so the hash must be that of the bytes which were read. Files that one of our own readers
+//! keeps open are hashed and watched through the same handle: a file that is replaced under its name, or removed, does not matter.
+//! OpenSlide opens files by name and at any time, so these are watched by name.
+//!
+//! Device, inode, length, time of modification and time of status change of each file are compared after every band of results. A new
+//! length or time of modification is a change. A new inode or time of status change alone, as after `chmod` or `mv`, is none if the hash
+//! is still the same.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use support::{Context, Error, Result, artifact, bail};
+
+use super::companions;
+use super::stamp::Stamp;
+
+/// All files that a slide consists of, the one that the user named first.
+#[derive(Debug)]
+pub struct Contents {
+    slide: PathBuf,
+    parts: Vec<Part>,
+    /// Hash of pixels that are not in a file.
+    given: Option<String>,
+}
+
+/// One file.
+#[derive(Debug)]
+struct Part {
+    /// Path relative to the slide's folder, with `/`.
+    name: String,
+    path: PathBuf,
+    /// Handle of a reader that keeps the file open.
+    file: Option<File>,
+    seen: Mutex<Seen>,
+}
+
+/// The last stamp, and the hash of the bytes at that time.
+#[derive(Debug)]
+struct Seen {
+    stamp: Stamp,
+    sha256: Option<String>,
+}
+
+impl Contents {
+    /// Contents of a slide that is one file and is read through `file` alone.
+    pub fn of_open_file(path: &Path, file: &File) -> Result<Self> {
+        Ok(Self { slide: path.to_owned(), parts: vec![Part::new(path, file_name(path), Some(file.try_clone()?))?], given: None })
+    }
+
+    /// Contents of pixels that are not in a file and have this hash.
+    pub fn without_file(name: &Path, sha256: Option<String>) -> Self {
+        Self { slide: name.to_owned(), parts: Vec::new(), given: sha256 }
+    }
+
+    /// Contents of a slide that is opened by name, with the other files that belong to its format.
+    pub fn by_name(path: &Path) -> Result<Self> {
+        let mut parts = vec![Part::new(path, file_name(path), None)?];
+        for companion in companions::of(path)? {
+            let name = companion.strip_prefix(companions::folder(path)).unwrap_or(&companion);
+            let name: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
+            parts.push(Part::new(&companion, name.join("/"), None)?);
+        }
+        Ok(Self { slide: path.to_owned(), parts, given: None })
+    }
+
+    /// SHA-256 of the slide's file; of a slide of several files, that of the lines which `sha256sum` prints for them: first the file that
+    /// the user named, then the others by name, each as a path relative to the slide's folder.
+    pub fn sha256(&self) -> Result<String> {
+        if self.parts.is_empty() {
+            let given = self.given.clone();
+            return given.ok_or_else(|| {
+                Error::new(format!("the source {} has no hash", self.slide.display()))
+                    .hint("files name their slide by its SHA-256: implement `Pixels::sha256`")
+            });
+        }
+        let hashes = self.parts.iter().map(|part| part.hash()).collect::<Result<Vec<_>>>().map_err(|error| self.explain(error))?;
+        if let [one] = hashes.as_slice() {
+            return Ok(one.clone());
+        }
+        let lines = self.parts.iter().zip(&hashes).map(|(part, hash)| format!("{hash}  {}\n", part.name));
+        Ok(artifact::sha256(lines.collect::<String>().as_bytes()))
+    }
+
+    /// An error if a file is no longer what it was when the slide was opened. Everything read before a success is of the hashed slide.
+    pub fn check(&self) -> Result<()> {
+        self.parts.iter().try_for_each(Part::check).map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        let error = error.during(format!("the slide {} changed while it was read", self.slide.display()));
+        error.hint("nothing was written: wait until the slide is copied completely and no program writes to it, then run again")
+    }
+}
+
+impl Part {
+    fn new(path: &Path, name: String, file: Option<File>) -> Result<Self> {
+        let stamp = Stamp::of(path, file.as_ref())?;
+        Ok(Self { name, path: path.to_owned(), file, seen: Mutex::new(Seen { stamp, sha256: None }) })
+    }
+
+    fn stamp(&self) -> Result<Stamp> {
+        Stamp::of(&self.path, self.file.as_ref())
+    }
+
+    /// Hashes the file; an error if it changed since it was opened.
+    fn hash(&self) -> Result<String> {
+        let mut seen = self.seen.lock().expect("no panic while a file is hashed");
+        let (stamp, sha256) = self.digest()?;
+        self.compare(&seen.stamp, &stamp)?;
+        seen.sha256 = Some(sha256.clone());
+        Ok(sha256)
+    }
+
+    /// Compares the file with what was hashed; hashes it again only if nothing but its inode or status changed.
+    fn check(&self) -> Result<()> {
+        let mut seen = self.seen.lock().expect("no panic while a file is compared");
+        let stamp = self.stamp()?;
+        if stamp == seen.stamp {
+            return Ok(());
+        }
+        let Stamp { identity, status_changed, .. } = seen.stamp;
+        self.compare(&seen.stamp, &Stamp { identity, status_changed, ..stamp })?;
+        let (stamp, sha256) = self.digest()?;
+        if seen.sha256.as_ref() != Some(&sha256) {
+            bail!("{}: its bytes are others than before", self.name);
+        }
+        seen.stamp = stamp;
+        Ok(())
+    }
+
+    /// The hash of the file, and its stamp, which was the same before and after.
+    fn digest(&self) -> Result<(Stamp, String)> {
+        let doing = || format!("hashing {}", self.path.display());
+        let file = self.file.as_ref().map_or_else(|| File::open(&self.path), File::try_clone).doing(doing)?;
+        let before = Stamp::of(&self.path, Some(&file))?;
+        let sha256 = artifact::sha256_of_open_file(&file).doing(doing)?;
+        let after = self.stamp()?;
+        self.compare(&before, &after)?;
+        Ok((after, sha256))
+    }
+
+    /// An error that names the first difference of two stamps.
+    fn compare(&self, before: &Stamp, now: &Stamp) -> Result<()> {
+        if before.identity != now.identity {
+            bail!("{}: another file has its name now", self.name);
+        }
+        if before.length != now.length {
+            bail!("{}: it had {} bytes and has {} now", self.name, before.length, now.length);
+        }
+        if before.modified != now.modified {
+            bail!("{}: it was written to", self.name);
+        }
+        if before.status_changed != now.status_changed {
+            bail!("{}: its name, owner or permissions changed before its hash was known", self.name);
+        }
+        Ok(())
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A slide of one file and its contents, hashed through a handle or by name.
+    fn opened(folder: &Path, by_handle: bool) -> (PathBuf, Contents) {
+        let path = folder.join(if by_handle { "a.tif" } else { "a.ndpi" });
+        std::fs::write(&path, b"pixels").unwrap();
+        let contents =
+            if by_handle { Contents::of_open_file(&path, &File::open(&path).unwrap()) } else { Contents::by_name(&path) }.unwrap();
+        (path, contents)
+    }
+
+    fn write_in_place(path: &Path, bytes: &[u8]) {
+        std::thread::sleep(std::time::Duration::from_millis(20)); // longer than a tick of the kernel's clock for files
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_file_written_to_before_or_after_its_hash_is_an_error_that_names_it() {
+        for by_handle in [true, false] {
+            for changed in [b"PIXELS".as_slice(), b"pix", b"pixels and more", b"pixels"] {
+                let folder = tempfile::tempdir().unwrap();
+                let (path, contents) = opened(folder.path(), by_handle);
+                assert_eq!(contents.sha256().unwrap(), artifact::sha256(b"pixels"));
+                contents.check().unwrap();
+                write_in_place(&path, changed);
+                let error = contents.check().unwrap_err();
+                assert!(error.to_string().contains("changed while it was read") && error.hint_text().is_some(), "{error:?}");
+                let (path, contents) = opened(folder.path(), by_handle);
+                write_in_place(&path, changed);
+                assert!(contents.sha256().unwrap_err().to_string().contains(path.to_str().unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_replaced_under_its_name_is_still_the_open_one_and_another_one_by_name() {
+        for by_handle in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, contents) = opened(folder.path(), by_handle);
+            let sha256 = contents.sha256().unwrap();
+            artifact::write(&path, b"others").unwrap();
+            assert_eq!(contents.check().is_ok(), by_handle);
+            assert_eq!(contents.sha256().ok(), by_handle.then_some(sha256));
+        }
+    }
+
+    #[test]
+    fn new_permissions_are_no_change_and_restored_times_hide_none() {
+        for by_handle in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, contents) = opened(folder.path(), by_handle);
+            contents.sha256().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            contents.check().unwrap();
+            contents.check().unwrap();
+            let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+            write_in_place(&path, b"PIXELS");
+            File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+            assert!(contents.check().unwrap_err().to_string().contains("its bytes are others"));
+        }
+    }
+
+    #[test]
+    fn slides_of_several_files_are_hashed_as_sha256sum_lists_them_and_watched_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("a")).unwrap();
+        let files =
+            [("a.mrxs", "index"), ("a/Data0000.dat", "pixels"), ("a/Index.dat", "places"), ("a/Slidedat.ini", "Index.dat Data0000.dat")];
+        files.iter().for_each(|(name, text)| std::fs::write(at(name), text).unwrap());
+        std::fs::write(at("a/Thumbs.db"), b"not of the slide").unwrap();
+        let contents = Contents::by_name(&at("a.mrxs")).unwrap();
+        let lines: String = files.iter().map(|(name, text)| format!("{}  {name}\n", artifact::sha256(text.as_bytes()))).collect();
+        assert_eq!(contents.sha256().unwrap(), artifact::sha256(lines.as_bytes()));
+        write_in_place(&at("a/Thumbs.db"), b"seen in a file manager");
+        contents.check().unwrap();
+        write_in_place(&at("a/Data0000.dat"), b"PIXELS");
+        let error = contents.check().unwrap_err().to_string();
+        assert!(error.contains("a.mrxs") && error.contains("a/Data0000.dat"), "{error}");
+        std::fs::remove_file(at("a/Index.dat")).unwrap();
+        assert!(Contents::by_name(&at("a.mrxs")).unwrap().sha256().unwrap() != artifact::sha256(lines.as_bytes()));
+    }
+}
