@@ -1,7 +1,7 @@
 //! How an image was made, told from its colours: the three groups into which the papers' k-means divides DSB2018.
 
 use super::image_file::RgbImage;
-use crate::config::ColourChange;
+use crate::config::ColourAugmentation;
 
 /// Mean of `max - min` over red, green and blue above which an image is coloured (of 255).
 const COLOURED: f64 = 0.5;
@@ -20,7 +20,7 @@ pub fn modality(image: &RgbImage) -> &'static str {
     if median_grey(pixels) > BRIGHT { "brightfield" } else { "fluorescence" }
 }
 
-impl ColourChange {
+impl ColourAugmentation {
     /// What `auto` means for an image: stains vary where colours lie on a bright ground, as light that goes through stained tissue
     /// makes them; any hue where they lie on a dark one; of grey images the brightness. Anything else means itself.
     #[must_use]
@@ -66,13 +66,13 @@ mod tests {
     }
     #[test]
     fn stains_vary_on_a_bright_ground_only() {
-        let of = |data: Vec<u8>| ColourChange::Auto.of(&RgbImage::new(data.len() / 3, 1, data).unwrap());
-        assert_eq!(of(vec![200, 90, 160, 240, 240, 240]), ColourChange::StainJitter);
-        assert_eq!(of(vec![80, 30, 90, 100, 50, 110, 20, 10, 60]), ColourChange::StainJitter);
-        assert_eq!(of(vec![0, 0, 200, 0, 0, 10, 0, 0, 0]), ColourChange::ColourJitter);
-        assert_eq!(of(vec![200; 3]), ColourChange::Brightness);
-        assert_eq!(of(vec![20; 3]), ColourChange::Brightness);
+        let of = |data: Vec<u8>| ColourAugmentation::Auto.of(&RgbImage::new(data.len() / 3, 1, data).unwrap());
+        assert_eq!(of(vec![200, 90, 160, 240, 240, 240]), ColourAugmentation::StainJitter);
+        assert_eq!(of(vec![80, 30, 90, 100, 50, 110, 20, 10, 60]), ColourAugmentation::StainJitter);
+        assert_eq!(of(vec![0, 0, 200, 0, 0, 10, 0, 0, 0]), ColourAugmentation::ColourJitter);
+        assert_eq!(of(vec![200; 3]), ColourAugmentation::Brightness);
+        assert_eq!(of(vec![20; 3]), ColourAugmentation::Brightness);
         let stained = RgbImage::new(1, 1, vec![200, 90, 160]).unwrap();
-        assert_eq!(ColourChange::ColourJitter.of(&stained), ColourChange::ColourJitter);
+        assert_eq!(ColourAugmentation::ColourJitter.of(&stained), ColourAugmentation::ColourJitter);
     }
 }

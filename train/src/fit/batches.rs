@@ -8,8 +8,8 @@ use models::plane::Plane;
 use rayon::prelude::*;
 use support::Result;
 
-use crate::augment::{Patch, Recipe, augment};
-use crate::config::{ColourChange, Count, DataConfig, RunConfig};
+use crate::augment::{AugmentConfig, Patch, augment};
+use crate::config::{ColourAugmentation, Count, DataConfig, RunConfig};
 use crate::data::Dataset;
 use crate::rng::CounterRng;
 use crate::step::{Batch, stack_images};
@@ -19,9 +19,9 @@ pub struct Batches<'a> {
     config: &'a RunConfig,
     dataset: &'a Dataset,
     training: Vec<usize>,
-    recipe: Recipe,
+    recipe: AugmentConfig,
     /// How colours of each training image are varied.
-    colours: Vec<ColourChange>,
+    colours: Vec<ColourAugmentation>,
     /// Places of a batch that are made here: all, or the share of a rank.
     places: Range<usize>,
 }
@@ -30,7 +30,7 @@ impl<'a> Batches<'a> {
     /// Batches over the samples with these positions.
     pub fn new(config: &'a RunConfig, dataset: &'a Dataset, training: &[usize]) -> Self {
         let DataConfig { augment: colour, gamma, zoom, .. } = config.data;
-        let recipe = Recipe { crop: config.run.crop, colour, gamma, zoom, normalisation: Normalisation::IMAGENET };
+        let recipe = AugmentConfig { crop: config.run.crop, colour, gamma, zoom, normalisation: Normalisation::IMAGENET };
         let colours = training.par_iter().map(|&i| colour.of(&dataset.samples[i].image)).collect();
         Self { config, dataset, training: training.to_vec(), recipe, colours, places: 0..config.run.batch }
     }
@@ -71,7 +71,7 @@ impl<'a> Batches<'a> {
         let chosen = self.chosen(iteration);
         let make = |(place, &i): (usize, &usize)| {
             let sample = &self.dataset.samples[self.training[i]];
-            let recipe = Recipe { colour: self.colours[i], ..self.recipe };
+            let recipe = AugmentConfig { colour: self.colours[i], ..self.recipe };
             let mut draw = CounterRng::new(self.config.run.seed, purpose, 0, iteration, place as u64);
             augment(&sample.image, &sample.scribble, averages.get(i), &recipe, &mut draw)
         };
