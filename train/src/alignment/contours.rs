@@ -30,8 +30,8 @@ pub struct Contours {
 impl Contours {
     /// Accumulates the statistics of all levels in one pass over the image.
     ///
-    /// A pixel lies on the contour of a mask if the mask contains the pixel but not all of its four neighbours; the image border is no contour.
-    /// `levels` are quantised probabilities (`round(255 p)`), of the size of `edges`.
+    /// A pixel lies on the contour of a mask if the mask contains the pixel but not all of its four neighbours; the image border is no
+    /// contour. `levels` are quantised probabilities (`round(255 p)`), of the size of `edges`.
     pub fn of(levels: &Plane<u8>, edges: &Edges) -> Self {
         let (w, h) = (levels.width, levels.height);
         assert_eq!((w, h), (edges.0.width, edges.0.height), "probabilities and edges of one image");

@@ -3,8 +3,8 @@
 //! By the divergence theorem (Gauss), the flux of a gradient through a closed contour is the integral of the Laplacian over the enclosed
 //! area. No contour has to be traced: summing the Laplacian over the pixels of each level gives the flux of all levels. The flux is largest
 //! if the contour runs along zero crossings of the Laplacian, the edges of Marr and Hildreth, 1980 (Kimmel and Bruckstein, *Regularized
-//! Laplacian zero crossings as optimal edge integrators*, IJCV 2003). Unlike the gradient magnitude the flux is signed, so that texture inside
-//! nuclei or background cancels out.
+//! Laplacian zero crossings as optimal edge integrators*, IJCV 2003). Unlike the gradient magnitude the flux is signed, so that texture
+//! inside nuclei or background cancels out.
 
 use models::plane::Plane;
 
@@ -21,9 +21,9 @@ pub struct Flux {
 impl Flux {
     /// Accumulates the statistics of all levels in one pass over the image.
     ///
-    /// A pixel lies on the contour of a mask if the mask contains the pixel but not all of its four neighbours; the image border is no contour.
-    /// `levels` are quantised probabilities (`round(255 p)`), of the size of the image. The sign of the flux is chosen such that flux from
-    /// nuclei to background is positive, whichever of the two is denser in this image.
+    /// A pixel lies on the contour of a mask if the mask contains the pixel but not all of its four neighbours; the image border is no
+    /// contour. `levels` are quantised probabilities (`round(255 p)`), of the size of the image. The sign of the flux is chosen such that
+    /// flux from nuclei to background is positive, whichever of the two is denser in this image.
     pub fn of(levels: &Plane<u8>, density: &Density) -> Self {
         let (w, h) = (levels.width, levels.height);
         assert_eq!((w, h), (density.0.width, density.0.height), "probabilities and density of one image");

@@ -5,8 +5,9 @@
 //! nuclei than elsewhere, so the best threshold is the one whose contours collect the most gradient.
 //!
 //! Two measures are in use:
-//! - [`Contours`] sums the gradient magnitude on the contours. Edge alignment (`method.edge_alignment`) uses this measure to shift predictions
-//!   before they are averaged into pseudo-labels, so that the network learns to place its contours on edges. Its contours are the tighter ones.
+//! - [`Contours`] sums the gradient magnitude on the contours. Edge alignment (`method.edge_alignment`) uses this measure to shift
+//!   predictions before they are averaged into pseudo-labels, so that the network learns to place its contours on edges. Its contours are
+//!   the tighter ones.
 //! - [`Flux`] sums the flux of the gradient through the contours. Calibration without masks (`evaluation.calibrate`) uses this measure to
 //!   choose the decoding threshold, because the flux is informative where edges are weak, too.
 

@@ -22,7 +22,8 @@ choice! {
 choice! {
     /// Kind of colour augmentation.
     ColourAugmentation {
-        /// By the colours of each image: `brightness` for grey images, `stain_jitter` for colours on a bright background, else `colour_jitter`.
+        /// By the colours of each image: `brightness` for grey images, `stain_jitter` for colours on a bright background, else
+        /// `colour_jitter`.
         Auto = "auto",
         /// Brightness and contrast, for fluorescence and bright-field images.
         Brightness = "brightness",

@@ -123,7 +123,8 @@ pub struct ContrastTerm {
     pub hidden: usize,
     /// Channels of the projected vectors, the output of the projection head.
     pub outputs: usize,
-    /// Name of the projection head, whose parameters are `projection.<head>.0.weight` etc. Methods `r1` and `r4` select the term with that head.
+    /// Name of the projection head, whose parameters are `projection.<head>.0.weight` etc. Methods `r1` and `r4` select the term with that
+    /// head.
     pub head: String,
 }
 

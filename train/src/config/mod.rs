@@ -85,7 +85,8 @@ pub struct EvaluationConfig {
     pub split_touching: bool,
     /// Foreground probability above which a pixel belongs to a nucleus, 0 to 1; recorded in the model card.
     pub threshold: f64,
-    /// Fits `threshold` and `min_area_px` to the masks of the validation images and records the fitted values in the best checkpoint's card.
+    /// Fits `threshold` and `min_area_px` to the masks of the validation images and records the fitted values in the best checkpoint's
+    /// card.
     ///
     /// The fitted threshold has the highest `IoU`, the fitted area the highest F1 and AJI. Without masks, `threshold` is fitted to the
     /// edges of the images ([`crate::alignment`]).
@@ -148,7 +149,8 @@ pub struct RunSettings {
     pub count: Count,
     /// Length of the run, in the unit of `count`.
     pub iterations: u64,
-    /// Time limit in minutes; `None` is no limit. The learning-rate schedule follows the limit, time or iterations, that is nearer to its end.
+    /// Time limit in minutes; `None` is no limit. The learning-rate schedule follows the limit, time or iterations, that is nearer to its
+    /// end.
     pub minutes: Option<f64>,
     /// Images per batch.
     pub batch: usize,
@@ -166,7 +168,8 @@ pub struct RunSettings {
     pub kernels: KernelChoice,
     /// Restricts GPUs to algorithms whose results are bitwise reproducible.
     pub deterministic: bool,
-    /// Number of batches prepared ahead of the optimiser step, at most 64; 0 prepares each batch on demand. Results do not depend on the number.
+    /// Number of batches prepared ahead of the optimiser step, at most 64; 0 prepares each batch on demand. Results do not depend on the
+    /// number.
     pub prefetch: usize,
     /// Interval between validations, in the unit of `count`; 0 validates once, at the end.
     pub validate_every: u64,
