@@ -233,5 +233,5 @@ impl Audit {
 }
 
 fn listed(ids: &[&str], what: &str) -> Option<String> {
-    (!ids.is_empty()).then(|| format!("{what}: {}", crate::data::some_of(ids)))
+    (!ids.is_empty()).then(|| format!("{what}: {}", crate::data::abbreviated_list(ids)))
 }
