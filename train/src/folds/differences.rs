@@ -77,7 +77,7 @@ pub(super) fn to_markdown(leads: &[PairedDifference]) -> String {
                 "---|".repeat(2 + SHOWN.len())
             );
         }
-        let cells = SHOWN.map(|name| lead.scores.get(name).map_or_else(|| "–".into(), Summary::to_lead));
+        let cells = SHOWN.map(|name| lead.scores.get(name).map_or_else(|| "–".into(), Summary::to_difference));
         let _ = writeln!(text, "| {} | {} | {} |", lead.method, lead.pairs, cells.join(" | "));
     }
     text
