@@ -115,11 +115,13 @@ pub fn normalise_table(normalisation: &Normalisation, channel: usize) -> [f32; 2
     std::array::from_fn(|v| ((v as f64 / 255.0 - mean) / std) as f32)
 }
 
+/// Cuts a `crop x crop` patch out of an image.
 fn crop_image(image: &RgbImage, left: usize, top: usize, crop: usize) -> RgbImage {
     let data = crop_items(image.data.as_chunks::<3>().0, image.width, image.height, left, top, crop);
     RgbImage { width: crop, height: crop, data: data.into_flattened() }
 }
 
+/// Cuts a `crop x crop` patch out of a map.
 fn crop_map<T: Copy>(map: &Plane<T>, left: usize, top: usize, crop: usize) -> Plane<T> {
     Plane { width: crop, height: crop, data: crop_items(&map.data, map.width, map.height, left, top, crop) }
 }

@@ -59,7 +59,7 @@ const COMMENTS: &[(&str, &str)] = &[
         "optimizer.lr_encoder",
         "learning rates of RAdam; lr_encoder = 0.0003 preserves pretrained weights (run.init) better than 0.001 [default: 0.0003]",
     ),
-    ("optimizer.weight_decay", "decoupled weight decay of all parameters [default: 5e-5]"),
+    ("optimizer.weight_decay", "decoupled weight decay of all parameters [default: 0.00005]"),
     (
         "optimizer.schedule",
         "learning-rate schedule down to lr_floor: constant (the papers), cosine, cosine_restarts, poly [default: cosine]",

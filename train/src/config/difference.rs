@@ -27,6 +27,7 @@ impl RunConfig {
     }
 }
 
+/// Compares two values recursively and appends a line per changed key to `found`.
 fn compare(key: &str, before: Option<&Value>, now: Option<&Value>, found: &mut Vec<String>) {
     match (before, now) {
         (Some(Value::Table(a)), Some(Value::Table(b))) => {

@@ -50,6 +50,7 @@ impl RunConfig {
     }
 }
 
+/// Returns a configuration as a TOML table.
 fn table_of(config: &RunConfig) -> Table {
     Table::try_from(config).expect("a configuration is plain data")
 }
@@ -88,6 +89,7 @@ fn check_items(layer: &[Value], schema: &[Value], name: &str) -> Result<()> {
     layer.iter().filter_map(Value::as_table).try_for_each(|item| check_keys(item, schema, &format!("{name}.")))
 }
 
+/// Returns the error for an unknown key, with a suggestion.
 fn unknown_key(key: &str, schema: &Table, prefix: &str) -> Result<()> {
     let section = if prefix.is_empty() { "the configuration".to_owned() } else { format!("[{}]", prefix.trim_end_matches('.')) };
     let known: Vec<&str> = schema.keys().map(String::as_str).collect();

@@ -128,6 +128,7 @@ pub struct ContrastTerm {
     pub head: String,
 }
 
+/// Returns the default of `least_vectors`.
 fn two() -> usize {
     2
 }

@@ -41,89 +41,109 @@ impl Profile {
     }
 }
 
+/// Returns the configuration for `ResNet-34` from random weights, from which the other profiles are derived.
 fn scratch() -> RunConfig {
     RunConfig {
-        data: DataConfig {
-            folder: PathBuf::from("data"),
-            modality: None,
-            microns_per_pixel: None,
-            validation: Validation::Masks,
-            validation_share: 0.2,
-            sides: Sides::Pad,
-            folds: 5,
-            fold: None,
-            fold_seed: 0,
-            augment: ColourAugmentation::Auto,
-            gamma: 0.0,
-            zoom: 0.1,
-            label_map: LabelMap::default(),
-            geojson: GeoJsonConfig::default(),
-            imagej: ImageJConfig::default(),
-        },
+        data: scratch_data(),
         network: UNetConfig::default(),
-        method: MethodConfig {
-            name: Method::S2l,
-            warmup_iterations: 400,
-            ema_period: 40,
-            ema_alpha: 0.2,
-            threshold: 0.8,
-            ema_start: EmaStart::Corrected,
-            pseudo_weight: 0.5,
-            edge_alignment: true,
-            max_per_class: MaxPerClass::Limit(6000),
-            pair_rule: PairRule::Same,
-            self_pairs: false,
-            reduction: Reduction::Sum3,
-            scope: Scope::Batch,
-            block_rule: BlockRule::All16,
-            label_source: LabelSource::PseudoAndScribble,
-            contrast: vec![ContrastTerm { weight: 0.1, ..ContrastTerm::r1() }, ContrastTerm { weight: 0.2, ..ContrastTerm::r4() }],
-        },
-        optimizer: OptimizerConfig {
-            lr_encoder: 1e-3,
-            lr_decoder: 3e-3,
-            lr_head: 3e-3,
-            weight_decay: 5e-5,
-            schedule: Schedule::Cosine,
-            lr_floor: 0.0,
-            poly_power: 0.9,
-            restart_first: 2,
-            restart_factor: 2,
-            weight_average: 0.0,
-            groups: Vec::new(),
-        },
-        evaluation: EvaluationConfig {
-            views: Views::Flips,
-            threshold: 0.5,
-            calibrate: true,
-            min_area_px: 64,
-            split_touching: true,
-            paper_clip: 0,
-        },
-        run: RunSettings {
-            seed: 0,
-            count: Count::Iterations,
-            iterations: 1000,
-            minutes: None,
-            batch: 4,
-            crop: 256,
-            threads: 0,
-            device: DeviceChoice::Auto,
-            devices: 1,
-            precision: Precision::Auto,
-            kernels: KernelChoice::Fast,
-            deterministic: false,
-            prefetch: 2,
-            validate_every: 100,
-            save_minutes: 5.0,
-            recalibrate_batches: 20,
-            overlays: 8,
-            tensorboard: false,
-            init: None,
-        },
+        method: scratch_method(),
+        optimizer: scratch_optimizer(),
+        evaluation: scratch_evaluation(),
+        run: scratch_run(),
     }
 }
 
+/// Returns the `[data]` section of `scratch`.
+fn scratch_data() -> DataConfig {
+    DataConfig {
+        folder: PathBuf::from("data"),
+        modality: None,
+        microns_per_pixel: None,
+        validation: Validation::Masks,
+        validation_share: 0.2,
+        sides: Sides::Pad,
+        folds: 5,
+        fold: None,
+        fold_seed: 0,
+        augment: ColourAugmentation::Auto,
+        gamma: 0.0,
+        zoom: 0.1,
+        label_map: LabelMap::default(),
+        geojson: GeoJsonConfig::default(),
+        imagej: ImageJConfig::default(),
+    }
+}
+
+/// Returns the `[method]` section of `scratch`.
+fn scratch_method() -> MethodConfig {
+    MethodConfig {
+        name: Method::S2l,
+        warmup_iterations: 400,
+        ema_period: 40,
+        ema_alpha: 0.2,
+        threshold: 0.8,
+        ema_start: EmaStart::Corrected,
+        pseudo_weight: 0.5,
+        edge_alignment: true,
+        max_per_class: MaxPerClass::Limit(6000),
+        pair_rule: PairRule::Same,
+        self_pairs: false,
+        reduction: Reduction::Sum3,
+        scope: Scope::Batch,
+        block_rule: BlockRule::All16,
+        label_source: LabelSource::PseudoAndScribble,
+        contrast: vec![ContrastTerm { weight: 0.1, ..ContrastTerm::r1() }, ContrastTerm { weight: 0.2, ..ContrastTerm::r4() }],
+    }
+}
+
+/// Returns the `[optimizer]` section of `scratch`.
+fn scratch_optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        lr_encoder: 1e-3,
+        lr_decoder: 3e-3,
+        lr_head: 3e-3,
+        weight_decay: 5e-5,
+        schedule: Schedule::Cosine,
+        lr_floor: 0.0,
+        poly_power: 0.9,
+        restart_first: 2,
+        restart_factor: 2,
+        weight_average: 0.0,
+        groups: Vec::new(),
+    }
+}
+
+/// Returns the `[evaluation]` section of `scratch`.
+fn scratch_evaluation() -> EvaluationConfig {
+    EvaluationConfig { views: Views::Flips, threshold: 0.5, calibrate: true, min_area_px: 64, split_touching: true, paper_clip: 0 }
+}
+
+/// Returns the `[run]` section of `scratch`.
+fn scratch_run() -> RunSettings {
+    RunSettings {
+        seed: 0,
+        count: Count::Iterations,
+        iterations: 1000,
+        minutes: None,
+        batch: 4,
+        crop: 256,
+        threads: 0,
+        device: DeviceChoice::Auto,
+        devices: 1,
+        precision: Precision::Auto,
+        kernels: KernelChoice::Fast,
+        deterministic: false,
+        prefetch: 2,
+        validate_every: 100,
+        save_minutes: 5.0,
+        recalibrate_batches: 20,
+        overlays: 8,
+        tensorboard: false,
+        init: None,
+    }
+}
+
+/// Returns [`scratch`] with a narrower network on `MobileNetV2`, its `ImageNet` weights, and a lower learning rate for the encoder.
 fn default_profile() -> RunConfig {
     let mut config = scratch();
     config.network.encoder = Encoder::MobileNetV2;

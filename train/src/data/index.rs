@@ -43,6 +43,7 @@ pub fn read(path: &Path) -> Result<Option<Index>> {
     parse(&bytes).doing(|| format!("reading {}", path.display())).map(Some)
 }
 
+/// Parses the text of `index.csv`, with or without a byte order mark.
 fn parse(bytes: &[u8]) -> Result<Index> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     let columns = reader.headers()?.clone();

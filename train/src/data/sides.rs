@@ -24,6 +24,7 @@ pub(super) fn cropped(sample: Sample) -> Result<Sample> {
     Ok(Sample { image, scribble: cropped_plane(&sample.scribble, width, height), labels, ..sample })
 }
 
+/// Crops a plane to its upper left `width x height` pixels.
 fn cropped_plane<T: Copy>(map: &Plane<T>, width: usize, height: usize) -> Plane<T> {
     Plane { width, height, data: upper_left(&map.data, map.width, width, height) }
 }
