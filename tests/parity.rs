@@ -5,9 +5,9 @@ use std::sync::Arc;
 use models::unet::{UNetConfig, unet};
 use models::weights::{Weights, WeightsFile};
 use support::console::Silent;
-use train::evaluate::probabilities;
 use train::network::Network;
 use train::network::kernels::Cpu;
+use train::predict::probabilities;
 use train::rng::CounterRng;
 use whole_road_tests::{exported, install_runtime, narrow, segmenter, tissue, weights};
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A model, its card and its pictures for each kind of images:  make.sh OUT DATA...   (programs in $BIN; more for `train fit` in $FIT)
-# DATA/NAME has images/, scribbles/ or labels/, index.csv (docs/training.md), and about.toml if its card is to say more (docs/models.md).
+# DATA/NAME has images/, scribbles/ or labels/, index.csv (docs/guide/train.md), and about.toml if its card is to say more (docs/guide/export-sign-ship.md).
 # Makes OUT/NAME.onnx, OUT/NAME.md, OUT/NAME/ (the run) and, where test images have masks, OUT/NAME.txt and OUT/NAME-pictures/.
 # A run that was stopped goes on; a model that is there stays.
 set -eu

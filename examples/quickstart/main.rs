@@ -60,7 +60,7 @@ fn run(settings: &Settings) -> Result<()> {
         figures.push(fluorescence::run(&part("fluorescence"), since)?);
     }
     if settings.only != Some(Only::Fluorescence) {
-        figures.push(slides::run(&part("slide"), since)?);
+        figures.push(slide::run(&part("slide"), since)?);
     }
     println!("\n{}", figures::table(&figures));
     println!("Pictures, models and nuclei are in {}; try what `infer segment` says of a slide of your own.", settings.out.display());

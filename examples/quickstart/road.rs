@@ -13,9 +13,9 @@ use support::console::Progress;
 use support::{Context, Result, artifact};
 use train::config::{Profile, RunConfig, Validation, Views};
 use train::data::{RgbImage, image_file};
-use train::evaluate::{probabilities, quantised};
 use train::metrics::Scores;
 use train::network::{Network, device};
+use train::predict::{probabilities, quantised};
 use train::step::Trainer;
 use train::{fit, initial, pretrained};
 

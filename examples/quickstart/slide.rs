@@ -112,7 +112,7 @@ fn segment(part: &Part, slide: &Path) -> Result<(Summary, Plane<u32>)> {
         networks.push(Box::new(segmenter.beside(&model, &options)?));
     }
     let options = segment::Options { out: part.folder.clone(), device, ..segment::Options::default() };
-    let summary = segment::segment(slide, &model.card, &model.sha256, &mut networks, &options, part.progress)?;
+    let summary = segment::segment(slide, &model, &mut networks, &options, part.progress)?;
     let folder = segment::folder(slide, &part.folder)?;
     println!("  {}: {}", folder.display(), summary.outputs.join(", "));
     Ok((summary, image_file::read_index(&folder.join("labels.png"))?))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use models::card::{Precision, Target};
+use support::verbosity::Verbosity;
 
 /// From a checkpoint to one ONNX file with its model card.
 ///
@@ -12,12 +13,9 @@ use models::card::{Precision, Target};
 #[derive(Parser)]
 #[command(name = "export", version, propagate_version = true)]
 pub struct Cli {
-    /// More messages; twice for everything.
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    pub verbose: u8,
-    /// Only warnings and errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
+    /// Messages on stderr.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

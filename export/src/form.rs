@@ -14,7 +14,7 @@ use crate::weights::ParityReference;
 use crate::writer::Arithmetic;
 use crate::{calibrate, tiles};
 
-/// Channels of the small map from which on ONNX Runtime's CPU kernels gain from [`UpConvForm::Phases`] (docs/models.md has the figures).
+/// Channels of the small map from which on ONNX Runtime's CPU kernels gain from [`UpConvForm::Phases`] (docs/lab/model-forms.md has the figures).
 const PHASES_FROM: usize = 256;
 
 /// Graph, weights and arithmetic of a form; `ranges` are needed for 8 bits.

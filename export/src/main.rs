@@ -20,7 +20,7 @@ const TILE_PX: usize = 1024;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    console::start_logging(cli.verbose, cli.quiet);
+    cli.verbosity.start_logging();
     console::exit(run(cli.command))
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use infer::runtime::{Device, Precision};
 use infer::segment_cli::SegmentArgs;
 use infer::segmenter::Options;
+use support::verbosity::Verbosity;
 
 /// Every nucleus of a whole slide from one ONNX file.
 ///
@@ -14,12 +15,9 @@ use infer::segmenter::Options;
 #[derive(Parser)]
 #[command(name = "infer", version, propagate_version = true)]
 pub struct Cli {
-    /// More messages; twice for everything.
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    pub verbose: u8,
-    /// Only warnings and errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
+    /// Messages on stderr.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

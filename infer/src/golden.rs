@@ -148,6 +148,7 @@ impl Tolerance {
         let Parity { max_change, flipped_share, .. } = outcome.difference;
         if max_change > self.max_change || flipped_share > self.flipped_share {
             bail!(
+                Refused;
                 "on {device} the model's golden tiles move by up to {max_change:.4} (at most {:.4}) and {:.4} % of their pixels change side (at most {:.4} %)",
                 self.max_change, 100.0 * flipped_share, 100.0 * self.flipped_share;
                 hint: "this device computes something else than the model was made for: use --device cpu, or other versions of runtime and driver"

@@ -1,21 +1,24 @@
 //! Every nucleus of a whole slide from one ONNX file.
 //!
-//! | module | what |
+//! A program begins with [`Finder`]: a model that is checked, an image in memory or a slide, nuclei as a list, through a callback or as
+//! files. Errors have a [`Error::kind`] and a hint.
+//!
+//! | module | contents |
 //! |---|---|
+//! | [`finder`], [`walk`] | the front door: a model that is ready, one pass over a slide |
+//! | [`segment`] | the whole way of `infer segment`: a slide in, a folder of results out |
 //! | [`cohort`] | many slides in one table |
-//! | [`segment`] | the whole way: a slide file in, a folder of results out |
-//! | [`tile`] | windows of a slide at the model's scale |
-//! | [`tissue`] | where a slide is looked at |
+//! | [`tile`], [`pipeline`], [`timing`] | windows of a slide, their way through the network, seconds by stage |
+//! | [`tissue`] | the analysed part of a slide |
 //! | [`model`] | the `.onnx` file: read once, checked, hashed |
-//! | [`segmenter`], [`bound`] | a session that turns images into probabilities, and the buffers that it keeps |
-//! | [`pipeline`], [`timing`] | windows through the network, side by side |
+//! | [`segmenter`], [`bound`] | a session that turns images into probabilities, and its reused buffers |
 //! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
-//! | [`memory`] | large blocks go back to the system at once |
-//! | [`quality`] | is the slide what the model was made for? |
-//! | [`speed`] | how fast each stage is on this machine |
-//! | [`choose`] | the device that `auto` stands for here |
-//! | [`verify`], [`golden`], [`certificate`] | does this file give sound results on this machine? |
-//! | [`signature`] | who made it? |
+//! | [`memory`] | settings of the system's allocator |
+//! | [`quality`] | comparison of a slide with the images that the model was made for |
+//! | [`speed`] | rate of each stage on this machine |
+//! | [`choose`] | the device that `auto` stands for |
+//! | [`verify`], [`golden`], [`certificate`] | proof that a model gives sound results on this machine |
+//! | [`signature`] | signatures of model files |
 //! | [`runtime`] | native libraries: found, installed, loaded; devices |
 //! | [`watcher`] | inner values of a network, for the exporter |
 
@@ -23,6 +26,7 @@ pub mod bound;
 pub mod certificate;
 pub mod choose;
 pub mod cohort;
+pub mod finder;
 pub mod golden;
 pub mod instances;
 pub mod memory;
@@ -40,4 +44,14 @@ pub mod tile;
 pub mod timing;
 pub mod tissue;
 pub mod verify;
+pub mod walk;
 pub mod watcher;
+
+pub use finder::{Finder, FinderBuilder, open_slide};
+pub use output::{Extra, Nucleus};
+pub use runtime::{Device, Precision};
+pub use segment::{Halo, Regions, Visit};
+pub use slides::{Image, PixelSlide, Pixels, Slide};
+pub use support::{Error, ErrorKind, Result};
+pub use tissue::region::Region;
+pub use walk::Walk;

@@ -11,7 +11,6 @@ use clap::Parser;
 use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
 use infer::cohort::{self, Cohort};
-use infer::golden;
 use infer::output::summary::{Proof, Status};
 use infer::runtime::{self, Device, Library};
 use infer::segment_cli::{INCOMPLETE, Ready};
@@ -27,7 +26,7 @@ use crate::cli::{Cli, Command, RuntimeCommand, SegmentCommand, VerifyArgs};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    console::start_logging(cli.verbose, cli.quiet);
+    cli.verbosity.start_logging();
     infer::memory::give_back_large_blocks();
     match run(&cli.command) {
         Ok(code) => code,
@@ -85,11 +84,9 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
     drop(segmenter); // the others, with their shares of the cores, take its place
     let stop = listen()?;
     let ready = Ready {
-        card: &model.card,
-        sha256: &model.sha256,
+        model: &model,
         networks: &mut networks,
         device,
-        expected_entropy: golden::mean_entropy(&model.golden)?,
         proof: Proof { golden, signed },
         slide_server: std::env::current_exe().ok(),
         stop: stop.clone(),
@@ -105,7 +102,7 @@ fn segment(args: &SegmentCommand) -> Result<ExitCode> {
 }
 
 /// Sessions, and the cores shared among them: two of half the threads are faster than one of all, and need twice the memory
-/// (docs/slides.md); not so with long windows, as own kernels take them. On a GPU each has a stream: one copies while the other computes;
+/// (docs/lab/slide-speed.md); not so with long windows, as own kernels take them. On a GPU each has a stream: one copies while the other computes;
 /// with `TensorRT` each would build an engine first.
 fn share_cores(args: &SegmentCommand, model: &Model, options: &mut Options) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

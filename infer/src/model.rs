@@ -9,9 +9,9 @@ use std::path::Path;
 
 use engine::Program;
 use kernels::Isa;
-use models::card::{METADATA_KEY, ModelCard};
+use models::card::{Class, METADATA_KEY, ModelCard};
 use prost::Message;
-use support::{Context, Result, artifact, bail};
+use support::{Context, ErrorKind, Result, artifact, bail};
 
 use crate::golden::{self, GoldenTile};
 use onnx::proto::{AttributeProto, GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
@@ -67,7 +67,7 @@ impl Model {
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
         match unsealed(&bytes) {
             Some((contents, seal)) if artifact::sha256(contents) != seal => {
-                bail!("the file is damaged: its contents do not match their sha256"; hint: "copy it again, or export it again")
+                bail!(Damaged; "the file is damaged: its contents do not match their sha256"; hint: "copy it again, or export it again")
             }
             Some(_) => {}
             None => return Err(why_unsealed(&bytes)),
@@ -85,6 +85,17 @@ impl Model {
 }
 
 impl Model {
+    /// The class of the nuclei. Classes are background and nucleus; a card that names one class names the nucleus.
+    ///
+    /// # Errors
+    /// A card without classes.
+    pub fn class(&self) -> Result<&Class> {
+        let Some(class) = self.card.classes.get(1).or(self.card.classes.first()) else {
+            bail!("the card of the model {} names no class", self.card.name);
+        };
+        Ok(class)
+    }
+
     /// Prepares the network for the project's own kernels and the best instruction set of this machine.
     ///
     /// # Errors
@@ -97,7 +108,7 @@ impl Model {
     pub fn program_for(&self, isa: Isa) -> Result<Program> {
         let proto = ModelProto::decode(self.bytes.as_slice()).doing(|| "parsing ONNX")?;
         let Some(graph) = &proto.graph else { bail!("the file has no graph") };
-        let program = engine::prepare(graph, self.card.stride, isa);
+        let program = engine::prepare(graph, self.card.stride, isa).kind(ErrorKind::Unsupported);
         program
             .doing(|| format!("running {} by the native kernels", self.card.name))
             .hint(|| "use --device cpu, or export the model in f32")
@@ -113,15 +124,21 @@ impl fmt::Debug for Model {
 
 /// Tells a file of another kind, of another program and a cut one apart.
 fn why_unsealed(bytes: &[u8]) -> support::Error {
+    use ErrorKind::{Damaged, Unsupported};
     let again = "if it was copied or downloaded, do that again and compare sha256; else export the checkpoint again";
     match ModelMetadata::decode(bytes) {
-        Err(error) => support::Error::new(format!("not an ONNX model, or not a whole one, of {} bytes: {error}", bytes.len())).hint(again),
-        Ok(model) if model.ir_version == 0 => support::Error::new("not an ONNX model").hint("give the .onnx file that `export onnx` wrote"),
+        Err(error) => support::Error::new(format!("not an ONNX model, or not a whole one, of {} bytes: {error}", bytes.len()))
+            .of_kind(Damaged)
+            .hint(again),
+        Ok(model) if model.ir_version == 0 => {
+            support::Error::new("not an ONNX model").of_kind(Unsupported).hint("give the .onnx file that `export onnx` wrote")
+        }
         Ok(model) if card_text(&model.metadata_props).is_err() => {
             support::Error::new(format!("an ONNX model without a model card, written by {:?}", model.producer_name))
+                .of_kind(Unsupported)
                 .hint("only models that `export onnx` wrote can be used: their card says how")
         }
-        Ok(_) => support::Error::new("the file is damaged or was edited: it does not end with its sha256").hint(again),
+        Ok(_) => support::Error::new("the file is damaged or was edited: it does not end with its sha256").of_kind(Damaged).hint(again),
     }
 }
 

@@ -14,7 +14,7 @@ use support::{Result, bail};
 use crate::output::summary::{Proof, Status};
 use crate::output::{Extra, Outlines};
 use crate::segment::{self, Halo, Options, Regions, Shard, folder, segment, segment_shard};
-use crate::segmenter::Network;
+use crate::segmenter::{Model, Network};
 use crate::tile::Windows;
 
 /// Exit code where a slide is incomplete: more than 5 % of it could not be read.
@@ -106,16 +106,12 @@ pub enum Also {
 
 /// A model that is ready: what [`segment()`] needs beside the slide.
 pub struct Ready<'a> {
-    /// Its card.
-    pub card: &'a ModelCard,
-    /// SHA-256 of its file.
-    pub sha256: &'a str,
+    /// The model.
+    pub model: &'a Model,
     /// Sessions that run side by side.
     pub networks: &'a mut [Box<dyn Network>],
     /// Device, runtime and versions, for summaries.
     pub device: String,
-    /// Mean entropy of its golden tiles, if it has some.
-    pub expected_entropy: Option<f64>,
     /// What is known of the model on it.
     pub proof: Proof,
     /// See [`Options::slide_server`].
@@ -152,7 +148,6 @@ impl SegmentArgs {
             extra: self.also.iter().map(|also| also.extra()).collect(),
             outlines: Outlines { shard_px: self.geojson_shards, simplify_px: self.simplify },
             device: ready.device.clone(),
-            expected_entropy: ready.expected_entropy,
             proof: ready.proof.clone(),
             slide_server: ready.slide_server.clone(),
             regions: match &self.tissue {
@@ -184,7 +179,7 @@ impl SegmentArgs {
         let mut summaries = Vec::new();
         let mut failed = None;
         for &slide in &own {
-            match segment(slide, ready.card, ready.sha256, ready.networks, &options, progress) {
+            match segment(slide, ready.model, ready.networks, &options, progress) {
                 Ok(summary) => {
                     if !self.json {
                         println!("{}", summary.line());
@@ -212,7 +207,7 @@ impl SegmentArgs {
     /// A part of the bands of every slide.
     fn run_shard(&self, ready: &mut Ready<'_>, shard: Shard, options: &Options, progress: &dyn Progress) -> Result<ExitCode> {
         for slide in &self.slides {
-            let report = segment_shard(slide, ready.card, ready.sha256, ready.networks, options, shard, progress)?;
+            let report = segment_shard(slide, ready.model, ready.networks, options, shard, progress)?;
             let ends = if report.stored == report.bands { "; all are there: run again with --resume and without --shard" } else { "" };
             println!("{}: {} bands computed, {} of {} stored{ends}", slide.display(), report.computed, report.stored, report.bands);
         }

@@ -9,7 +9,7 @@ use onnx::names::{INPUT, PROBABILITY, QUANTISED};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
-use support::{Context, Error, Result, bail};
+use support::{Context, Error, ErrorKind, Result, bail};
 
 use crate::bound::Bound;
 pub use crate::model::Model;
@@ -18,14 +18,11 @@ use crate::tile::Windows;
 
 /// A network over u8 images. Height and width are multiples of the card's stride.
 pub trait Network: Send {
-    /// `images`: `batch * height * width * 3` bytes, B H W C. Returns `batch * height * width` probabilities as round(255 p).
+    /// Computes `batch * height * width` probabilities as `round(255 p)` of images `B H W C`, `batch * height * width * 3` bytes.
+    ///
+    /// # Errors
+    /// An error of the kind [`ErrorKind::OutOfMemory`] makes the pipeline go on with smaller batches.
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>>;
-
-    /// Whether an error says that the device's memory is full, so that fewer images may go through.
-    fn is_memory_full(&self, error: &Error) -> bool {
-        let text = error.to_string().to_lowercase();
-        ["out of memory", "failed to allocate memory", "cuda failure 2:", "outofmemory"].iter().any(|phrase| text.contains(phrase))
-    }
 
     /// What it asks of the windows of a larger image.
     fn windows(&self) -> Windows {
@@ -118,7 +115,7 @@ impl Segmenter {
             Backend::Native(native) => every_pixel(native.probabilities(images, shape), shape),
             Backend::Session(hosted) => {
                 let _waiting = waiting(self.device);
-                run(&mut hosted.session, &self.card, PROBABILITY, images, shape)
+                run(&mut hosted.session, &self.card, PROBABILITY, images, shape).map_err(with_kind)
             }
         }
     }
@@ -139,6 +136,15 @@ impl Hosted {
 /// `TensorRT` builds an engine when it first meets a shape of images, for minutes; nothing else takes long.
 fn waiting(device: Device) -> Option<Waiting> {
     (device == Device::TensorRt).then(|| Waiting::for_work("TensorRT builds its engine"))
+}
+
+/// Phrases by which ONNX Runtime and its providers report that the memory of the device is full; their error codes do not tell.
+const MEMORY_PHRASES: [&str; 4] = ["out of memory", "failed to allocate memory", "cuda failure 2:", "outofmemory"];
+
+/// Gives an error of ONNX Runtime its kind.
+fn with_kind(error: Error) -> Error {
+    let text = error.to_string().to_lowercase();
+    if MEMORY_PHRASES.iter().any(|phrase| text.contains(phrase)) { error.of_kind(ErrorKind::OutOfMemory) } else { error }
 }
 
 fn every_pixel<T>(values: Vec<T>, shape: [usize; 3]) -> Result<Vec<T>> {
@@ -170,7 +176,7 @@ impl Network for Segmenter {
             Backend::Session(hosted) => {
                 let _waiting = waiting(self.device);
                 let doing = || format!("running {} on {batch} x {height} x {width} pixels", self.card.name);
-                hosted.quantised(self.device, images, shape).doing(doing)
+                hosted.quantised(self.device, images, shape).map_err(with_kind).doing(doing)
             }
         }
     }
@@ -248,6 +254,16 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_about_full_memory_have_their_kind() {
+        for full in
+            ["CUDA failure 2: out of memory ; GPU=0", "Failed to allocate memory for requested buffer of size 8", "TensorRT: OutOfMemory"]
+        {
+            assert_eq!(with_kind(Error::new(full)).kind(), ErrorKind::OutOfMemory, "{full}");
+        }
+        assert_eq!(with_kind(Error::new("a kernel failed")).kind(), ErrorKind::Other);
+    }
 
     #[test]
     fn shapes_are_checked_before_the_runtime_sees_them() {

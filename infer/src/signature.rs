@@ -50,18 +50,19 @@ pub fn check(model: &Model, path: &Path, key: Option<&Path>) -> Result<Option<Si
     })?;
     let file = path_of(path);
     if !file.exists() {
-        bail!("{} is not signed: there is no {}", path.display(), file.display(); hint: "ask whoever made the model for its signature, or sign it: export sign {}", path.display());
+        bail!(Refused; "{} is not signed: there is no {}", path.display(), file.display(); hint: "ask whoever made the model for its signature, or sign it: export sign {}", path.display());
     }
     let signature = Signature::decode(&text(&file)?).map_err(|error| {
         Error::new(format!("{}: not a signature: {error}", file.display())).hint("ask whoever made the model for it again")
     })?;
     public.verify(&model.bytes, &signature, false).map_err(|error| {
         Error::new(format!("{}: the signature {} does not hold for the key {}: {error}", path.display(), file.display(), key.display()))
+            .of_kind(support::ErrorKind::Refused)
             .hint("the model or its signature was changed or belongs to another, or another key signed it: do not use it")
     })?;
     let comment = signature.trusted_comment().to_owned();
     if !comment.contains(&model.sha256) {
-        bail!("{}: the signed comment does not name the sha256 {}", file.display(), model.sha256; hint: "sign it by `export sign`");
+        bail!(Refused; "{}: the signed comment does not name the sha256 {}", file.display(), model.sha256; hint: "sign it by `export sign`");
     }
     Ok(Some(Signed { key, comment }))
 }

@@ -112,7 +112,7 @@ impl Network for Dark {
 /// Rates of what a run does beside the network; each stage's threads are counted together.
 fn stages(slide: &Path, side: usize, model: &Model, out: &Path) -> Result<Vec<Speed>> {
     let options = segment::Options { out: out.join("out"), tile: Some(TILE), halo: Halo::Px(64), ..segment::Options::default() };
-    let summary = segment(slide, &model.card, &model.sha256, &mut [Box::new(Dark)], &options, &Silent)?;
+    let summary = segment(slide, model, &mut [Box::new(Dark)], &options, &Silent)?;
     let megapixels = (side * side) as f64 / 1e6;
     let threads = |stage: &str| if stage == "read" { summary.run.readers as f64 } else { 1.0 };
     let timed = summary.timings.busy_seconds.iter().filter(|(stage, seconds)| *stage != "network" && **seconds > 0.0);

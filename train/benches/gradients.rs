@@ -1,12 +1,14 @@
-//! How far gradients in bf16 are from those in f32:
-//! `cargo bench -p train --bench gradients -- [--random [--small] | --checkpoint FILE --data FOLDER] [--write FILE]`. Without either, in the network that `tests/bf16_gradients.rs` trains for a moment.
+//! Deviation of bf16 gradients from f32 gradients: `cargo bench -p train --bench gradients -- [--random [--small] | --checkpoint FILE
+//! --data FOLDER] [--write FILE]`. The default is the small network that `tests/bf16_gradients.rs` trains for a few steps.
 //!
-//! `--random` is the usual network before its first step, with `--small` the small one; a checkpoint is tried on corners of the
-//! training images of its run. What is written is read by `peer/pytorch_gradients.py`, which says the same of PyTorch's autocast.
+//! `--random` takes the default network before its first step, with `--small` the small one. `--checkpoint` takes a trained network and
+//! crops of its training images. `--write` saves the case for `peer/pytorch_gradients.py`, which measures the same deviation for PyTorch's
+//! autocast.
 
-#[path = "../tests/pictures/mod.rs"]
+#[path = "../tests/suite/support/pictures/mod.rs"]
+#[expect(dead_code, reason = "the tests use the other functions")]
 mod pictures;
-#[path = "../tests/trained/mod.rs"]
+#[path = "../tests/suite/support/trained/mod.rs"]
 mod trained;
 
 use std::collections::BTreeMap;
@@ -19,16 +21,17 @@ use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile};
 use train::augment::normalise;
 use train::data::{Dataset, RgbImage, Split};
-use train::network::kernels::{Cpu, Kernels, Unit};
+use train::network::kernels::{Bf16Isa, Cpu, Kernels};
 use train::network::{Mode, initial_weights};
 use train::step::stack_images;
 use trained::{batch, deviation, gradients};
 
-/// Side of the corners of images that a checkpoint is tried on, and how many.
+/// Height and width of the crops for a checkpoint, in pixels.
 const SIDE: usize = 256;
+/// Number of crops.
 const IMAGES: usize = 4;
 
-/// A network and what it is tried on.
+/// Network with weights, and a batch with labels.
 struct Case {
     network: UNetConfig,
     weights: Weights,
@@ -49,7 +52,7 @@ fn main() {
     let of = |kernels: Cpu, mode| {
         gradients(&(Arc::new(kernels) as Arc<dyn Kernels>), &case.network, &case.weights, &case.image, &case.labels, mode)
     };
-    let unit = Unit::best().0;
+    let unit = Bf16Isa::best().0;
     for mode in [Mode::Train, Mode::Frozen] {
         let d = deviation(&of(Cpu::default().in_bf16(unit), mode), &of(Cpu::default(), mode));
         println!(
@@ -85,7 +88,7 @@ fn of_checkpoint(checkpoint: &Path, data: &Path) -> Case {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for i in 0..IMAGES {
         let sample = large[i % large.len()];
-        // Four corners in turn, where an image comes again.
+        // An image that is used more than once contributes another corner each time.
         let again = i / large.len();
         let (left, top) = (again % 2 * (sample.image.width - SIDE), again / 2 % 2 * (sample.image.height - SIDE));
         let rows = |y: usize| (top + y) * sample.image.width + left;

@@ -1,20 +1,20 @@
-//! Every shape of operation that the default network has at batch 4, 256 x 256, against the roof of the machine: GFLOP/s beside
-//! those of a plain matrix product, GB/s beside those of a plain copy.
+//! Speed of every operation shape of the default network at batch 4, 256 x 256, beside the machine's peak: GFLOP/s beside those of a matrix
+//! product, GB/s beside those of a copy.
 //!
-//! `cargo bench -p train --bench operations [-- --precision bf16]`. GFLOP/s count the multiplications of the definition: forms that need fewer can
-//! be above the roof.
+//! `cargo bench -p train --bench operations [-- --precision bf16]`. GFLOP/s count the multiplications of the definition, so algorithms with
+//! fewer multiplications (Winograd) can exceed the peak.
 
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use models::graph::Conv;
-use train::network::kernels::{Activation, Cpu, Kernels, Norm, NormPoint, Source, Unit};
+use train::network::kernels::{Activation, Bf16Isa, Cpu, Kernels, Norm, SavedNorm, Source};
 use train::rng::CounterRng;
 
 const BATCH: usize = 4;
 const REPEATS: usize = 5;
 
-/// The shortest of some runs, in seconds.
+/// Returns the shortest of [`REPEATS`] runs after a warm-up run, in seconds.
 fn best(mut work: impl FnMut()) -> f64 {
     work();
     let once = |_| {
@@ -26,20 +26,20 @@ fn best(mut work: impl FnMut()) -> f64 {
 }
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
-    let mut draw = CounterRng::new(1, name, 0, 0, 0);
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw.normal() as f32).collect();
+    let mut rng = CounterRng::new(1, name, 0, 0, 0);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// GFLOP/s of a plain matrix product on all threads.
-fn product_roof() -> f64 {
+/// Measures the GFLOP/s of a matrix product on all threads.
+fn peak_flops() -> f64 {
     let n = 1536;
     let (a, b) = (random("a", &[n, n]), random("b", &[n, n]));
     2e-9 * (n as f64).powi(3) / best(|| drop(a.matmul(&b).unwrap()))
 }
 
-/// GB/s, read and written, of a copy that no cache holds.
-fn copy_roof() -> f64 {
+/// Measures the GB/s, read plus written, of a copy larger than the caches.
+fn peak_bandwidth() -> f64 {
     use rayon::prelude::*;
     let n = 1 << 26;
     let (from, mut to) = (vec![1.0f32; n], vec![0.0f32; n]);
@@ -51,7 +51,7 @@ fn feature(kernels: &Cpu, name: &str, channels: usize, side: usize) -> Tensor {
     kernels.import_feature(&random(name, &[BATCH, channels, side, side])).unwrap()
 }
 
-/// Name, channels in and out, kernel, stride, side of the input, how often the network has it.
+/// Name, input channels, output channels, kernel, stride, input side in pixels, and number of occurrences in the network.
 const CONVOLUTIONS: [(&str, [usize; 6]); 16] = [
     ("encoder.conv1", [3, 64, 7, 2, 256, 1]),
     ("encoder.layer1", [64, 64, 3, 1, 64, 6]),
@@ -78,10 +78,10 @@ fn convolutions(kernels: &Cpu) {
         let x = feature(kernels, "x", inputs, side);
         let dy = feature(kernels, "dy", outputs, side / stride);
         let weight = kernels.import_weight(&conv, &random("w", &[outputs, inputs, kernel, kernel])).unwrap();
-        let forward = best(|| kernels.recycle(&kernels.conv(&conv, Source::Map(&x), &weight, None).unwrap()));
+        let forward = best(|| kernels.recycle(&kernels.conv(&conv, Source::FeatureMap(&x), &weight, None).unwrap()));
         let wants_dx = inputs != 3;
         let backward = best(|| {
-            let g = kernels.conv_backward(&conv, Source::Map(&x), &weight, &dy, wants_dx).unwrap();
+            let g = kernels.conv_backward(&conv, Source::FeatureMap(&x), &weight, &dy, wants_dx).unwrap();
             g.dx.iter().chain(&g.dskip).chain([&g.dweight]).for_each(|tensor| kernels.recycle(tensor));
         });
         let flop = 2e-9 * (BATCH * (side / stride).pow(2) * outputs * inputs * kernel * kernel) as f64;
@@ -104,13 +104,13 @@ fn norms(kernels: &Cpu) {
         let norm = Norm { scale: &scale, shift: &shift, eps: 1e-5, activation: Activation::Relu };
         let moments = kernels.moments(&x).unwrap();
         let y = kernels.norm(norm, &x, None, &moments).unwrap();
-        let at = NormPoint { x: &x, y: Some(&y), moments: &moments, batch_statistics: true, wants_dplus: false };
+        let at = SavedNorm { x: &x, y: Some(&y), moments: &moments, batch_statistics: true, wants_dresidual: false };
         let seconds = [
             best(|| drop(kernels.moments(&x).unwrap())),
             best(|| kernels.recycle(&kernels.norm(norm, &x, None, &moments).unwrap())),
             best(|| kernels.recycle(&kernels.norm_backward(norm, at, &dy).unwrap().dx)),
         ];
-        // Maps read and written: x; x and y; x and dy twice, and dx.
+        // Feature maps read and written: x for the moments; x and y forward; x and dy twice, and dx, backward.
         let gigabytes = [1.0, 2.0, 5.0].map(|maps| maps * 4e-9 * x.elem_count() as f64);
         let column = |i: usize| format!("{:.2} ({:.0})", seconds[i] * 1e3, gigabytes[i] / seconds[i]);
         println!(
@@ -125,10 +125,10 @@ fn norms(kernels: &Cpu) {
 
 fn main() {
     let bf16 = std::env::args().any(|argument| argument == "bf16");
-    let kernels = if bf16 { Cpu::default().in_bf16(Unit::best().0) } else { Cpu::default() };
+    let kernels = if bf16 { Cpu::default().in_bf16(Bf16Isa::best().0) } else { Cpu::default() };
     let unit = kernels.bf16().map_or(String::new(), |unit| format!(", convolutions in bf16 on {}", unit.name()));
     println!("{} threads, {:?}{unit}", rayon::current_num_threads(), kernels.isa());
-    println!("roof: {:.0} GFLOP/s in a matrix product, {:.0} GB/s in a copy", product_roof(), copy_roof());
+    println!("peak: {:.0} GFLOP/s in a matrix product, {:.0} GB/s in a copy", peak_flops(), peak_bandwidth());
     convolutions(&kernels);
     norms(&kernels);
 }

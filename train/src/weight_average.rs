@@ -1,44 +1,45 @@
-//! Averaged weights: an exponential moving average over the steps (Polyak and Juditsky, SIAM J. Control 1992; Tarvainen and
-//! Valpola, `NeurIPS` 2017). They are evaluated in place of weights that still jump; training never reads them.
+//! Averaged weights: an exponential moving average of the weights over the steps (Polyak and Juditsky, SIAM J. Control 1992; Tarvainen and
+//! Valpola, `NeurIPS` 2017). Evaluation uses them because they fluctuate less than the weights themselves; training never reads them.
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, bail};
 use rayon::prelude::*;
 
 use crate::network::Network;
 
-/// The average, as a network of its own. Its `BatchNorm` statistics have to be measured before it is used.
+/// Averaged weights as a network of their own. Its `BatchNorm` statistics have to be recomputed before it is evaluated.
 pub struct WeightAverage {
-    /// The network with averaged weights.
+    /// Network with averaged weights.
     pub network: Network,
-    /// Steps that went into it.
+    /// Number of steps in the average.
     pub steps: u64,
-    keep: f64,
+    /// Asymptotic decay of the average, in [0, 1).
+    decay: f64,
 }
 
 impl WeightAverage {
-    /// An average that starts as a copy of `network`; in the long run `keep` of the old average stays in each step.
-    pub fn new(network: &Network, keep: f64) -> support::Result<Self> {
+    /// Creates an average that starts as a copy of `network` and has the asymptotic decay `decay`.
+    pub fn new(network: &Network, decay: f64) -> support::Result<Self> {
         let copy = Network::new(network.graph().clone(), &network.weights()?, network.kernels().clone())?;
-        Ok(Self { network: copy, steps: 0, keep })
+        Ok(Self { network: copy, steps: 0, decay })
     }
 
-    /// Takes in the weights after a step. Early steps count more, so that the random start is soon forgotten: of the old
-    /// average `min(keep, (1 + t) / (10 + t))` stays in step t.
-    pub fn follow(&mut self, network: &Network) -> Result<()> {
+    /// Updates the average with the weights after a step: `average = d average + (1 - d) weights`, with `d = min(decay, (1 + t) / (10 +
+    /// t))` in step t. The decay is smaller in early steps, so that the random initialisation is soon forgotten.
+    pub fn update(&mut self, network: &Network) -> Result<()> {
         self.steps += 1;
         let t = self.steps as f64;
-        let keep = self.keep.min((1.0 + t) / (10.0 + t));
+        let decay = self.decay.min((1.0 + t) / (10.0 + t));
         let names: Vec<String> = network.learned().map(str::to_owned).collect();
         if let Some(fused) = network.kernels().fused() {
             let pair = |name: &String| (&self.network.parameters()[name], &network.parameters()[name], network.count(name));
-            return fused.blend(&names.iter().map(pair).collect::<Vec<_>>(), keep as f32);
+            return fused.update_averages(&names.iter().map(pair).collect::<Vec<_>>(), decay as f32);
         }
         for name in names {
             let (average, now) = (&self.network.parameters()[&name], &network.parameters()[&name]);
             if matches!(average.device(), Device::Cpu) && average.dtype() == DType::F32 {
-                average.inplace_op2(now, &Blend { keep: keep as f32 })?;
+                average.inplace_op2(now, &Blend { decay: decay as f32 })?;
             } else {
-                let moved = ((average * keep)? + (now * (1.0 - keep))?)?;
+                let moved = ((average * decay)? + (now * (1.0 - decay))?)?;
                 self.network.set(&name, moved);
             }
         }
@@ -46,13 +47,13 @@ impl WeightAverage {
     }
 }
 
-/// `average = keep * average + (1 - keep) * now`, in place.
+/// In-place operation `average = decay * average + (1 - decay) * now`.
 struct Blend {
-    keep: f32,
+    decay: f32,
 }
 
-/// Values that one task handles.
-const TASK: usize = 1 << 16;
+/// Number of values that one parallel task updates.
+const VALUES_PER_TASK: usize = 1 << 16;
 
 impl InplaceOp2 for Blend {
     fn name(&self) -> &'static str {
@@ -64,9 +65,9 @@ impl InplaceOp2 for Blend {
             bail!("expected contiguous values")
         };
         let (CpuStorage::F32(average), CpuStorage::F32(now)) = (average, now) else { bail!("expected f32 values") };
-        let (keep, new) = (self.keep, 1.0 - self.keep);
-        let pairs = average[a0..a1].par_chunks_mut(TASK).zip(now[n0..n1].par_chunks(TASK));
-        pairs.for_each(|(average, now)| average.iter_mut().zip(now).for_each(|(a, n)| *a = keep * *a + new * n));
+        let (decay, new) = (self.decay, 1.0 - self.decay);
+        let pairs = average[a0..a1].par_chunks_mut(VALUES_PER_TASK).zip(now[n0..n1].par_chunks(VALUES_PER_TASK));
+        pairs.for_each(|(average, now)| average.iter_mut().zip(now).for_each(|(a, n)| *a = decay * *a + new * n));
         Ok(())
     }
 }
@@ -90,12 +91,12 @@ mod tests {
         for (t, seed) in [(1.0f32, 1), (2.0, 2), (3.0, 3)] {
             let network = make(seed);
             let before = network.weights().unwrap();
-            average.follow(&network).unwrap();
+            average.update(&network).unwrap();
             assert_eq!(network.weights().unwrap(), before);
-            let keep = ((1.0 + t) / (10.0 + t)).min(0.5);
+            let decay = ((1.0 + t) / (10.0 + t)).min(0.5);
             for name in network.learned() {
                 let now = &before[name].data;
-                expected.get_mut(name).unwrap().data.iter_mut().zip(now).for_each(|(a, n)| *a = keep * *a + (1.0 - keep) * n);
+                expected.get_mut(name).unwrap().data.iter_mut().zip(now).for_each(|(a, n)| *a = decay * *a + (1.0 - decay) * n);
             }
         }
         let found = average.network.weights().unwrap();

@@ -190,7 +190,7 @@ fn a_long_image_taken_some_columns_at_a_time_is_that_of_onnx_runtime() {
         let image = image(1, shape[1], shape[2]);
         let theirs = Segmenter::new(&model, &options(Device::Cpu, 1)).unwrap().probabilities(&image, 1, shape[1], shape[2]).unwrap();
         let program = std::sync::Arc::new(model.program().unwrap());
-        let ours = Engine::new(program, 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
+        let ours = Engine::new(program, 2).unwrap().with_block_columns(at_once).probabilities(&image, shape);
         let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         prop_assert!(worst <= CLOSE, "probabilities differ by {}", worst);
     });
@@ -202,7 +202,7 @@ fn networks_taken_some_columns_at_a_time_are_what_they_are_at_once() {
         let program = std::sync::Arc::new(shipped(&config, None).program().unwrap());
         let shape = [2, 96, 1376];
         let image = image(2, 96, 1376);
-        let run = |at_once| Engine::new(program.clone(), 2).unwrap().with_columns_at_once(at_once).probabilities(&image, shape);
+        let run = |at_once| Engine::new(program.clone(), 2).unwrap().with_block_columns(at_once).probabilities(&image, shape);
         let whole = run(1376);
         for at_once in [32, 50, 128, 256, 1000] {
             let worst = run(at_once).iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

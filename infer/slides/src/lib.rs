@@ -7,12 +7,14 @@
 //! | [`tiff`] | tiled TIFF, BigTIFF and Aperio SVS, read by ourselves |
 //! | [`openslide`] | everything else, through a library loaded at run time |
 //! | [`tiled`], [`cache`] | what the two tiled readers share: assembling regions, the cache, tiles that cannot be decoded |
+//! | [`memory`] | images in memory and sources of the caller |
 //! | [`mpp`] | microns per pixel: where it was found, and when it is believed |
 //! | [`scaled`], [`resample`] | the slide at the model's scale, on one grid for the whole slide |
 //! | [`small`] | the whole slide made small |
 
 pub mod cache;
 pub mod image;
+pub mod memory;
 pub mod mpp;
 pub mod openslide;
 pub mod resample;
@@ -30,6 +32,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use support::{Context, Result};
 
+pub use memory::{Image, PixelSlide, Pixels};
 pub use mpp::{Mpp, MppSource};
 pub use openslide::Access;
 pub use rgb::Rgb;

@@ -45,6 +45,22 @@ impl Mpp {
         Ok(Self { x: mpp, y: mpp, source: MppSource::Given })
     }
 
+    /// The scales along x and y given by the caller.
+    ///
+    /// # Errors
+    /// A scale outside of the range of microscopes, or pixels that are not square.
+    pub fn given_for_axes(x: f64, y: f64) -> Result<Self> {
+        let mpp = Self { x, y, source: MppSource::Given };
+        if !mpp.is_believable() {
+            bail!(
+                "scales of {x} and {y} µm per pixel: expected numbers between {} and {} that differ by at most 2 %",
+                BELIEVABLE.start(),
+                BELIEVABLE.end()
+            );
+        }
+        Ok(mpp)
+    }
+
     /// Whether it is finite, in the range of microscopes and square.
     pub fn is_believable(&self) -> bool {
         BELIEVABLE.contains(&self.x) && BELIEVABLE.contains(&self.y) && (self.x - self.y).abs() <= SQUARE_WITHIN * self.x.max(self.y)

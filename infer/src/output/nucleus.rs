@@ -3,6 +3,7 @@
 use crate::instances::Instance;
 use crate::instances::boundary::{QUARTERS, Ring};
 use crate::instances::shape::Shape;
+use crate::tissue::region::Region;
 use slides::scaled::Scale;
 
 /// How positions at the model's scale become positions on the slide.
@@ -57,6 +58,8 @@ pub struct Nucleus {
     pub area_px: u64,
     /// Lengths in µm and areas in µm², or in level-0 pixels where the scale is not known.
     pub shape: Shape,
+    /// Unit of the lengths of `shape`: `µm`, or `px` where the scale is not known.
+    pub unit: &'static str,
     /// Centroid in level-0 pixels from the origin.
     pub centroid_px: [f64; 2],
     /// Left, top, right and bottom in level-0 pixels from the origin.
@@ -84,6 +87,7 @@ impl Nucleus {
             id: instance.id,
             area_px: instance.area_px(),
             shape,
+            unit: frame.unit(),
             centroid_px,
             box_px: [smallest(0), smallest(1), largest(0), largest(1)],
             mean_probability: instance.mean_probability(),
@@ -92,5 +96,15 @@ impl Nucleus {
             touches_border: instance.touches_border,
             rings,
         }
+    }
+
+    /// Area in µm², or in square pixels of level 0 where the scale is not known.
+    pub fn area(&self) -> f64 {
+        self.shape.area
+    }
+
+    /// Reports whether the centroid lies in a region, where positions count from the corner of level 0.
+    pub fn centroid_in(&self, region: &Region) -> bool {
+        region.contains(self.centroid_px)
     }
 }

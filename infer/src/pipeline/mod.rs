@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use support::{Result, bail};
+use support::{ErrorKind, Result, bail};
 
 use crate::segmenter::Network;
 use crate::tile::{TileGrid, Window, Windows};
@@ -119,7 +119,7 @@ impl Work {
 impl Job<'_> {
     fn check_stop(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) != 0 {
-            bail!("stopped by a signal"; hint: "run the same command with --resume to go on");
+            bail!(Cancelled; "stopped by a signal"; hint: "run the same command with --resume to go on");
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ fn in_memory(network: &mut dyn Network, batch: &[Read], [size, height, width]: [
             assert_eq!(answers.len(), size * width * height, "a network answers every pixel");
             Ok(answers.chunks_exact(width * height).take(batch.len()).map(<[u8]>::to_vec).collect())
         }
-        Err(error) if size > 1 && network.is_memory_full(&error) => {
+        Err(error) if size > 1 && error.kind() == ErrorKind::OutOfMemory => {
             drop(images);
             *fits = (*fits).min(size / 2);
             tracing::warn!("{size} windows at once do not fit into the device's memory: going on with {fits} ({error})");

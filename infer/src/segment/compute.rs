@@ -135,7 +135,7 @@ impl Plan<'_> {
     }
 
     /// The pipeline over some bands; probabilities are 0 where there is no tissue. `text` is told beside the progress.
-    fn run(
+    pub(super) fn run(
         &self,
         networks: &mut [Box<dyn Network>],
         bands: &[usize],

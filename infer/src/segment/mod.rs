@@ -7,6 +7,7 @@
 //! | `look` | the slide made small, its tissue |
 //! | `compute` | the threads between the slide and its files |
 //! | `strips` | bands with their pixels, for colours and quality |
+//! | `visit` | nuclei handed to a callback, without files |
 //! | `store` | bands that are done, on disk: resuming and shards |
 
 mod compute;
@@ -15,6 +16,7 @@ mod look;
 mod plan;
 mod store;
 mod strips;
+mod visit;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -22,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use models::card::ModelCard;
 use support::console::Progress;
 use support::{Result, artifact, bail};
 
@@ -31,12 +32,14 @@ use crate::output::summary::Proof;
 use crate::output::summary::Status;
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
-use crate::segmenter::Network;
+use crate::segmenter::{Model, Network};
 use crate::timing::StageTimings;
+use crate::tissue::region::Region;
 pub use halo::Halo;
 use plan::Plan;
-use slides::Access;
+use slides::{Access, Slide};
 use store::Store;
+pub use visit::{Visit, visit};
 
 /// What positions in the files count from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub enum Origin {
 }
 
 /// Where a slide is looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Regions {
     /// Everywhere.
     #[default]
@@ -58,6 +61,8 @@ pub enum Regions {
     Found,
     /// Where a mask image over the whole slide, or a GeoJSON file in level-0 pixels, says so.
     Given(PathBuf),
+    /// The grid squares that a region in level-0 pixels touches.
+    Inside(Region),
 }
 
 /// A part of a slide's bands.
@@ -127,26 +132,37 @@ pub struct Options {
     pub stop: Arc<AtomicUsize>,
     /// What runs the network, for the summary.
     pub device: String,
-    /// Mean entropy of the model's golden tiles in bits, which that of a slide is held against; `None`: it has none.
-    pub expected_entropy: Option<f64>,
     /// What is known of the model on it, for the summary.
     pub proof: Proof,
 }
 
-/// Finds the nuclei of `slide` and writes the files of [`crate::output`] to `options.out/<slide's name>/`.
+/// Opens a slide, finds its nuclei and writes the files of [`crate::output`] to `options.out/<slide's name>/`.
 ///
-/// Networks run side by side; results do not depend on how many there are. A summary with [`Status::Incomplete`] is a result too:
-/// more than 5 % of the slide could not be read.
+/// Networks run side by side; results do not depend on their number. A summary with [`Status::Incomplete`] is a result too: more than 5 %
+/// of the slide could not be read.
+///
+/// # Errors
+/// The first error of the slide, of a network or of a file; no file of this run then has its final name.
 pub fn segment(
     slide: &Path,
-    card: &ModelCard,
-    model_sha256: &str,
+    model: &Model,
+    networks: &mut [Box<dyn Network>],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Summary> {
+    segment_open(open(slide, options)?.as_ref(), model, networks, options, progress)
+}
+
+/// Does the work of [`segment()`] for a slide that is open.
+pub fn segment_open(
+    slide: &dyn Slide,
+    model: &Model,
     networks: &mut [Box<dyn Network>],
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Summary> {
     let began = Instant::now();
-    with_plan(slide, card, model_sha256, networks, options, |plan, source, store, networks| {
+    with_plan(slide, model, networks, options, |plan, source, store, networks| {
         if options.resume
             && let Some(summary) = finished(plan)
         {
@@ -157,8 +173,8 @@ pub fn segment(
             store.clear()?;
         }
         let mut files = Files::new(&plan.folder)?;
-        let computed = plan.compute(card, networks, source, &mut files, store, progress)?;
-        let summary = plan.summary(card, source, computed, &files, networks.len(), began);
+        let computed = plan.compute(&model.card, networks, source, &mut files, store, progress)?;
+        let summary = plan.summary(&model.card, source, computed, &files, networks.len(), began);
         files.commit(&summary)?;
         store.clear()?;
         Ok(summary)
@@ -170,14 +186,14 @@ pub fn segment(
 /// Bands that are stored are not computed again.
 pub fn segment_shard(
     slide: &Path,
-    card: &ModelCard,
-    model_sha256: &str,
+    model: &Model,
     networks: &mut [Box<dyn Network>],
     options: &Options,
     shard: Shard,
     progress: &dyn Progress,
 ) -> Result<ShardReport> {
-    with_plan(slide, card, model_sha256, networks, options, |plan, _, store, networks| {
+    let slide = open(slide, options)?;
+    with_plan(slide.as_ref(), model, networks, options, |plan, _, store, networks| {
         if finished(plan).is_some() {
             let bands = plan.grid.bands().len();
             return Ok(ShardReport { computed: 0, stored: bands, bands });
@@ -186,26 +202,22 @@ pub fn segment_shard(
     })
 }
 
+fn open(slide: &Path, options: &Options) -> Result<Box<dyn Slide>> {
+    slides::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })
+}
+
 fn with_plan<T>(
-    slide: &Path,
-    card: &ModelCard,
-    model_sha256: &str,
+    slide: &dyn Slide,
+    model: &Model,
     networks: &mut [Box<dyn Network>],
     options: &Options,
     work: impl FnOnce(&Plan<'_>, &Source<'_>, &Store, &mut [Box<dyn Network>]) -> Result<T>,
 ) -> Result<T> {
-    if networks.is_empty() {
-        bail!("segmenting {}: no network was given", slide.display());
-    }
-    // Classes are background and nucleus; a card that names one names the nucleus.
-    let Some(class) = card.classes.get(1).or(card.classes.first()) else {
-        bail!("the card of the model {} names no class", card.name);
-    };
-    let opened = slides::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })?;
-    let busy = StageTimings::default();
-    let slide_sha256 = busy.hash.time(|| artifact::sha256_of_file(slide))?;
-    let source = Source { slide_sha256: &slide_sha256, model_sha256, class };
-    let plan = Plan::new(opened.as_ref(), card, &source, networks[0].windows(), options, &busy)?;
+    let Some(network) = networks.first() else { bail!("segmenting {}: no network was given", slide.facts().path.display()) };
+    let timings = StageTimings::default();
+    let slide_sha256 = timings.hash.time(|| artifact::sha256_of_file(&slide.facts().path))?;
+    let source = Source { slide_sha256: &slide_sha256, model_sha256: &model.sha256, class: model.class()? };
+    let plan = Plan::new(slide, model, &source, network.windows(), options, &timings)?;
     let store = Store::new(&plan.folder, plan.key.clone());
     work(&plan, &source, &store, networks)
 }

@@ -13,11 +13,13 @@ use support::{Result, artifact};
 use super::compute::Computed;
 use super::look::{check_shards, make_small};
 use super::{Options, Origin, Regions, folder};
+use crate::golden;
 use crate::output::summary::{
     Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, Proof, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Frame, Outlines};
+use crate::segmenter::Model;
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::StageTimings;
 use crate::tissue::{Tissue, given};
@@ -55,12 +57,13 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn new(
         slide: &'a dyn Slide,
-        card: &ModelCard,
+        model: &Model,
         source: &Source<'_>,
         windows: Windows,
         options: &'a Options,
         busy: &'a StageTimings,
     ) -> Result<Self> {
+        let card = &model.card;
         let mpp = options.mpp.map(Mpp::given).transpose()?.or(slide.facts().mpp);
         let scale = Scale::choose(slide, mpp, card.microns_per_pixel)?;
         let halo = options.halo.px(card);
@@ -79,6 +82,7 @@ impl<'a> Plan<'a> {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 (given::tissue(path, scale.size_px, scale.slide_from_model)?, name)
             }
+            (Regions::Inside(region), _) => (region.tissue(scale.size_px, scale.slide_from_model), "a region of the caller".to_owned()),
             (Regions::Found, Some(tissue)) => (tissue, "tissue found".to_owned()),
             (Regions::Found, None) => (Tissue::uniform(scale.size_px, true), "all, for the slide has no light background".to_owned()),
         };
@@ -97,7 +101,7 @@ impl<'a> Plan<'a> {
             batch: options.batch.max(1),
             readers: if options.readers == 0 { cores.clamp(2, 8) } else { options.readers },
             device: &options.device,
-            expected_entropy: options.expected_entropy,
+            expected_entropy: golden::mean_entropy(&model.golden)?,
             proof: &options.proof,
             extra: &options.extra,
             outlines: &options.outlines,
@@ -171,7 +175,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn areas(&self, lost_tiles: Vec<LostTile>) -> Areas {
+    pub(super) fn areas(&self, lost_tiles: Vec<LostTile>) -> Areas {
         let Scale { size_px, effective_mpp, level_from_model, .. } = self.scale;
         let lost_px = lost_tiles.iter().map(|tile| tile.width * tile.height).sum::<u64>();
         let analysed_px = self.tissue.area_px();

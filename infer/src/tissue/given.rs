@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use geojson::{GeoJson, GeometryValue, Position};
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail};
 
 use super::Tissue;
-
-/// The largest GeoJSON file that is read.
-const LIMIT: u64 = 256 << 20;
+use super::region::Region;
 
 /// Cells that a mask (PNG, JPEG or TIFF; not 0 is tissue) or the polygons of a GeoJSON file touch.
 ///
@@ -16,7 +13,7 @@ const LIMIT: u64 = 256 << 20;
 pub fn tissue(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Result<Tissue> {
     let doing = || format!("reading the regions {}", path.display());
     let is_geojson = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("geojson") || e.eq_ignore_ascii_case("json"));
-    let found = if is_geojson { of_polygons(path, image, slide_from_model) } else { of_mask(path, image) };
+    let found = if is_geojson { Region::read(path).map(|region| region.tissue(image, slide_from_model)) } else { of_mask(path, image) };
     let found = found.doing(doing).hint(|| "give a mask image over the whole slide, or GeoJSON polygons in level-0 pixels")?;
     if found.area_px() == 0 {
         bail!("{} marks no part of the slide", path.display(); hint: "polygons count from the corner of level 0; is this the file for this slide?");
@@ -37,63 +34,6 @@ fn of_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
         tissue.add(span(x, 0), span(y, 1));
     }
     Ok(tissue)
-}
-
-fn of_polygons(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Result<Tissue> {
-    let bytes = artifact::read(path, LIMIT)?;
-    let geometries = match serde_json::from_slice::<GeoJson>(&bytes)? {
-        GeoJson::FeatureCollection(all) => all.features.into_iter().filter_map(|feature| feature.geometry).collect(),
-        GeoJson::Feature(feature) => feature.geometry.into_iter().collect(),
-        GeoJson::Geometry(geometry) => vec![geometry],
-    };
-    let mut tissue = Tissue::uniform(image, false);
-    for geometry in geometries {
-        let polygons = match geometry.value {
-            GeometryValue::Polygon { coordinates } => vec![coordinates],
-            GeometryValue::MultiPolygon { coordinates } => coordinates,
-            _ => Vec::new(),
-        };
-        for polygon in polygons {
-            let rings = polygon.iter().map(|ring| ring.iter().map(|at| model_from_slide(at, slide_from_model)).collect());
-            add_polygon(&mut tissue, &rings.collect::<Result<Vec<_>>>()?, image);
-        }
-    }
-    Ok(tissue)
-}
-
-fn model_from_slide(position: &Position, slide_from_model: [f64; 2]) -> Result<[f64; 2]> {
-    match position.as_slice() {
-        [x, y, ..] if x.is_finite() && y.is_finite() => Ok([x / slide_from_model[0], y / slide_from_model[1]]),
-        other => bail!("expected a position of two numbers, found {other:?}"),
-    }
-}
-
-/// Rows between two looks at what lies inside of a polygon.
-const STEP: usize = 16;
-
-/// Cells under the boundary, and those whose every 16th row has a pixel inside (even-odd rule).
-fn add_polygon(tissue: &mut Tissue, rings: &[Vec<[f64; 2]>], image: [usize; 2]) {
-    let sides: Vec<([f64; 2], [f64; 2])> = rings.iter().flat_map(|ring| ring.windows(2).map(|side| (side[0], side[1]))).collect();
-    let pixel = |at: f64, axis: usize| (at.max(0.0) as usize).min(image[axis]);
-    for (from, to) in &sides {
-        let steps = (((to[0] - from[0]).abs().max((to[1] - from[1]).abs()) / STEP as f64).ceil() as usize).clamp(1, 1 << 20);
-        for step in 0..=steps {
-            let at = |axis: usize| from[axis] + (to[axis] - from[axis]) * step as f64 / steps as f64;
-            if at(0) >= 0.0 && at(1) >= 0.0 {
-                let (x, y) = (pixel(at(0), 0), pixel(at(1), 1));
-                tissue.add(x..x + 1, y..y + 1);
-            }
-        }
-    }
-    for row in (STEP / 2..image[1]).step_by(STEP) {
-        let y = row as f64;
-        let crossed = sides.iter().filter(|(a, b)| (a[1] <= y) != (b[1] <= y));
-        let mut columns: Vec<f64> = crossed.map(|(a, b)| a[0] + (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1])).collect();
-        columns.sort_by(f64::total_cmp);
-        for pair in columns.chunks_exact(2) {
-            tissue.add(pixel(pair[0], 0)..pixel(pair[1], 0), row..row + 1);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`detect`] | cells that are more than bare glass, from the slide made small |
 //! | [`given`] | cells that a mask or a GeoJSON file touches |
+//! | [`region`] | polygons of a GeoJSON file, in level-0 pixels |
 
 pub mod detect;
 pub mod given;
+pub mod region;
 
 pub use models::colour::CELL;
 

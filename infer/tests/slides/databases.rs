@@ -115,6 +115,7 @@ fn nucleus(id: u64, corners: usize, random: &mut Random) -> Nucleus {
         rings: vec![ring],
         area_px: 9,
         shape,
+        unit: "px",
         centroid_px: [x, y],
         box_px,
         mean_probability: 0.75,

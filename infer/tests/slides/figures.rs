@@ -17,7 +17,7 @@ use support::Result;
 use support::artifact::AtomicFile;
 use support::console::Silent;
 
-use crate::picture::{card, tissue};
+use crate::picture::{card, model, model_of, tissue};
 use crate::random::Random;
 
 /// Dark red is nucleus: costs nothing.
@@ -45,7 +45,7 @@ fn figures_of_a_large_slide() {
     for (mpp, tile) in [(0.5, 1024), (0.5, 2048), (0.7, 2048)] {
         let options = Options { out: folder.path().join("out"), tile: Some(tile), halo: Halo::Px(96), ..Options::default() };
         let mut networks: Vec<Box<dyn Network>> = vec![Box::new(Threshold)];
-        let summary = segment(&path, &card(Some(mpp)), "ab", &mut networks, &options, &Silent).unwrap();
+        let summary = segment(&path, &model(Some(mpp)), &mut networks, &options, &Silent).unwrap();
         let timings = serde_json::to_string_pretty(&summary.timings).unwrap();
         eprintln!("{mpp} µm/px, tile {tile}: {} nuclei, {timings}, {}", summary.nuclei.count, peak_memory());
     }
@@ -110,7 +110,7 @@ fn memory_is_flat_in_the_size_of_the_slide() {
         let options = Options { out: folder.path().join("out"), tile: Some(1024), halo: Halo::Px(64), ..Options::default() };
         let mut networks: Vec<Box<dyn Network>> = vec![Box::new(Threshold)];
         let card = ModelCard { decoding: Decoding::splitting(), ..card(Some(0.5)) };
-        let summary = segment(&path, &card, "ab", &mut networks, &options, &Silent).unwrap();
+        let summary = segment(&path, &model_of(&card), &mut networks, &options, &Silent).unwrap();
         eprintln!(
             "{0} x {0}: {1} nuclei, {2:.1} s, {3}",
             1024 * repeats,

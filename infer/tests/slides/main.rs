@@ -6,6 +6,7 @@ mod figures;
 mod formats;
 mod hostile;
 mod instances;
+mod library;
 mod memory;
 mod native;
 mod openslide;

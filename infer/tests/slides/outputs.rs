@@ -11,7 +11,7 @@ use models::plane::{Plane, reflect_101};
 use serde_json::Value;
 use slides::Rgb;
 
-use crate::picture::{Darkness, card, run, save_tiff, shared, tissue};
+use crate::picture::{Darkness, card, model, run, save_tiff, shared, tissue};
 use crate::random::Random;
 
 const FILES: [&str; 7] = ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png", "quality.tif"];
@@ -87,7 +87,7 @@ fn bands_are_put_in_order_though_networks_finish_in_another() {
         let options = Options { out: folder.path().join(i.to_string()), tile: Some(tile), ..Options::default() };
         let mut networks: Vec<Box<dyn infer::segmenter::Network>> =
             [300, 0, 100].map(|ms| Box::new(Slow(Duration::from_millis(ms))) as Box<dyn infer::segmenter::Network>).into();
-        infer::segment::segment(&path, &card(None), "ab", &mut networks, &options, &support::console::Silent).unwrap();
+        infer::segment::segment(&path, &model(None), &mut networks, &options, &support::console::Silent).unwrap();
         files.push(FILES.map(|name| std::fs::read(options.out.join("tall").join(name)).unwrap()));
     }
     assert!(files[0] == files[1]);
@@ -195,7 +195,7 @@ fn a_network_that_fails_leaves_no_files_behind() {
     save_tiff(&tissue(&mut Random(1), 600, 600), &path, Some(0.5));
     let options = Options { out: folder.path().join("out"), tile: Some(64), ..Options::default() };
     let mut networks: Vec<Box<dyn infer::segmenter::Network>> = vec![Box::new(Failing(0))];
-    let error = infer::segment::segment(&path, &card(None), "ab", &mut networks, &options, &support::console::Silent).unwrap_err();
+    let error = infer::segment::segment(&path, &model(None), &mut networks, &options, &support::console::Silent).unwrap_err();
     assert_eq!(error.to_string(), "out of memory");
     assert_eq!(std::fs::read_dir(folder.path().join("out/a")).unwrap().count(), 0);
 }

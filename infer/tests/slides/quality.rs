@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
+use infer::golden::GoldenTile;
 use infer::output::Summary;
 use infer::quality::status::QcStatus;
 use infer::segment::{Options, segment};
-use infer::segmenter::Network;
+use infer::segmenter::{Model, Network};
 use models::card::{ModelCard, Training};
 use models::colour::ColourStatistics;
+use models::decode::Decoding;
 use slides::Rgb;
 use support::Result;
 use support::console::Silent;
 
-use crate::picture::{card, save_tiff, tissue};
+use crate::picture::{card, model, model_of, save_tiff, tissue};
 use crate::random::Random;
 
 /// Dark red is nucleus, without doubt.
@@ -34,7 +36,13 @@ fn judged(picture: &Rgb, card: &ModelCard, out: &Path) -> Summary {
     let path = out.join("a.tif");
     save_tiff(picture, &path, Some(0.5));
     let options = Options { out: out.to_owned(), tile: Some(208), ..Options::default() };
-    segment(&path, card, "ab", &mut [Box::new(Sure)], &options, &Silent).unwrap()
+    segment(&path, &model_of(card), &mut [Box::new(Sure)], &options, &Silent).unwrap()
+}
+
+/// A golden tile with a mean entropy of half a bit: every second pixel has a probability of 1/2, the others of 0.
+fn half_uncertain() -> GoldenTile {
+    let probability: Vec<u8> = (0..32 * 32).map(|i| [127, 0][i % 2]).collect();
+    GoldenTile::new(&[0; 32 * 32 * 3], &probability, [32, 32], &Decoding::default()).unwrap()
 }
 
 fn map(picture: &Rgb, pixel: impl Fn([u8; 3]) -> [u8; 3]) -> Rgb {
@@ -63,9 +71,10 @@ fn a_blurred_and_a_recoloured_slide_are_flagged_and_the_original_is_not() {
     let green = map(&picture, |[r, g, b]| [g, b, r]);
     let found = judge(&green, &known);
     assert_eq!((found.light, found.stain.unwrap().light, found.focus.light), (QcStatus::Red, QcStatus::Red, QcStatus::Green), "{found:?}");
-    let options = Options { expected_entropy: Some(0.5), out: folder.path().to_owned(), ..Options::default() };
-    let used_to_doubt = segment(&folder.path().join("a.tif"), &known, "ab", &mut [Box::new(Sure)], &options, &Silent).unwrap().quality;
-    assert_eq!((used_to_doubt.entropy.limits.amber, used_to_doubt.entropy.light), (0.75, QcStatus::Green));
+    let options = Options { out: folder.path().to_owned(), ..Options::default() };
+    let used_to_doubt = Model { golden: vec![half_uncertain()], ..model_of(&known) };
+    let used_to_doubt = segment(&folder.path().join("a.tif"), &used_to_doubt, &mut [Box::new(Sure)], &options, &Silent).unwrap().quality;
+    assert!((used_to_doubt.entropy.limits.amber - 0.75).abs() < 1e-4 && used_to_doubt.entropy.light == QcStatus::Green);
     let unknown = judge(&green, &card(Some(0.5)));
     assert_eq!((unknown.light, unknown.stain), (QcStatus::Green, None));
     let text = std::fs::read_to_string(folder.path().join("a/summary.json")).unwrap();
@@ -81,7 +90,7 @@ fn the_map_has_a_pixel_for_each_cell_and_zeros_where_nothing_was_analysed() {
     save_tiff(&picture, &path, Some(0.5));
     let regions = infer::segment::Regions::Found;
     let options = Options { out: folder.path().to_owned(), regions, ..Options::default() };
-    let summary = segment(&path, &card(Some(0.5)), "ab", &mut [Box::new(Sure)], &options, &Silent).unwrap();
+    let summary = segment(&path, &model(Some(0.5)), &mut [Box::new(Sure)], &options, &Silent).unwrap();
     let slide = slides::open(&folder.path().join("a/quality.tif"), None).unwrap();
     assert_eq!((slide.levels()[0].width, slide.levels()[0].height), (6, 4));
     assert!(slide.facts().disbelieved_mpp.iter().any(|mpp| mpp.contains("64")), "cells are larger than pixels of slides");

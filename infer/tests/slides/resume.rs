@@ -12,7 +12,7 @@ use infer::segmenter::Network;
 use support::Result;
 use support::console::Silent;
 
-use crate::picture::{Darkness, card, save_tiff, tissue};
+use crate::picture::{Darkness, model, save_tiff, tissue};
 use crate::random::Random;
 
 const FILES: [&str; 8] =
@@ -50,7 +50,7 @@ fn options(out: &Path, resume: bool) -> Options {
 fn go(slide: &Path, options: &Options, stop_at: usize) -> (Result<Summary>, usize) {
     let windows = Arc::new(AtomicUsize::new(0));
     let network = Watched { windows: windows.clone(), stop_at, stop: options.stop.clone(), pause: Duration::ZERO };
-    let result = segment(slide, &card(Some(0.5)), "ab", &mut [Box::new(network)], options, &Silent);
+    let result = segment(slide, &model(Some(0.5)), &mut [Box::new(network)], options, &Silent);
     (result, windows.load(Ordering::Relaxed))
 }
 
@@ -109,7 +109,7 @@ fn shards_make_the_files_of_one_run() {
     let mut shard = |index: usize| {
         let network = Watched { windows: computed.clone(), stop_at: 0, stop: Arc::default(), pause: Duration::ZERO };
         let shard = Shard { index, count: 3 };
-        segment_shard(&path, &card(Some(0.5)), "ab", &mut [Box::new(network)], &options, shard, &Silent).unwrap()
+        segment_shard(&path, &model(Some(0.5)), &mut [Box::new(network)], &options, shard, &Silent).unwrap()
     };
     let last = [2, 0, 1].map(&mut shard)[2];
     assert_eq!((last.stored, computed.load(Ordering::Relaxed)), (last.bands, windows));
@@ -132,7 +132,7 @@ fn child() {
     let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
     let network = Watched { windows: Arc::default(), stop_at: 0, stop: Arc::default(), pause: Duration::from_millis(3) };
     let options = options(&folder.join("out"), true);
-    segment(&folder.join("a.tif"), &card(Some(0.5)), "ab", &mut [Box::new(network)], &options, &Silent).unwrap();
+    segment(&folder.join("a.tif"), &model(Some(0.5)), &mut [Box::new(network)], &options, &Silent).unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A network made ready: for each stage the kernel that runs it and its weights in that kernel's order.
 
-use kernels::winograd::Prepared;
+use kernels::winograd::PackedFilter;
 use kernels::{Activation, Buffer, Isa, depthwise, panels};
 
 use super::fuse::{self, Source, Stage};
@@ -78,7 +78,7 @@ pub(super) struct Convolution {
 /// How a convolution is computed. The choice does not depend on the size of maps.
 pub(super) enum Form {
     /// 3x3 with stride 1.
-    Winograd(Prepared),
+    Winograd(PackedFilter),
     /// Few channels: panels, see [`kernels::im2col`].
     Im2col(Buffer),
     /// Any other: panels, see [`kernels::gather`].
@@ -86,7 +86,7 @@ pub(super) enum Form {
     /// One channel of output: `[tap][channel]`.
     Single(Vec<f32>),
     /// 3x3 with stride 1, and what reads it alone: the weights of one channel of output with 1x1, and its bias.
-    Logit(Prepared, Vec<f32>, f32),
+    Logit(PackedFilter, Vec<f32>, f32),
 }
 
 /// A 1x1 convolution to many channels, if there is one, a 3x3 convolution of each of them, and a 1x1 convolution back to few.
@@ -212,7 +212,7 @@ fn convolution(conv: &Conv, reads: &[&Layout], layout: &Layout, is_single: bool,
         // Outputs that are padding have zero weights and zero bias.
         let panels = panels::pack_at(&conv.weight, taps, (&layout.places, layout.width), (&read.places, inputs));
         if conv.kernel == 3 && conv.stride == 1 && reads.iter().all(|layout| layout.width.is_multiple_of(16)) {
-            Form::Winograd(Prepared::new(isa, &panels, inputs, layout.width))
+            Form::Winograd(PackedFilter::new(isa, &panels, inputs, layout.width))
         } else if inputs < 16 {
             Form::Im2col(panels)
         } else {

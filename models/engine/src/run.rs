@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use kernels::gather::Class;
+use kernels::gather::GatherTable;
 use kernels::geometry::Geometry;
 use kernels::{Pool, sigmoid};
 
@@ -26,7 +26,7 @@ const COLUMNS: usize = 128;
 /// What is kept from one image to the next: memory, and tables of places by the sizes of maps.
 pub struct Workspace {
     pub(super) pool: Pool,
-    tables: Mutex<HashMap<Geometry, Arc<Class>>>,
+    tables: Mutex<HashMap<Geometry, Arc<GatherTable>>>,
     /// Pixels of the largest turns so far.
     largest: usize,
 }
@@ -46,17 +46,17 @@ impl Workspace {
         self.pool.expect_shorter(self.largest as f32 / pixels.max(1) as f32);
     }
 
-    pub(super) fn table(&self, geometry: Geometry) -> Arc<Class> {
+    pub(super) fn table(&self, geometry: Geometry) -> Arc<GatherTable> {
         let mut tables = self.tables.lock().expect("no panic while tables are made");
         if tables.len() >= TABLES && !tables.contains_key(&geometry) {
             tables.clear();
         }
-        tables.entry(geometry).or_insert_with(|| Arc::new(geometry.forward_class())).clone()
+        tables.entry(geometry).or_insert_with(|| Arc::new(geometry.forward_table())).clone()
     }
 }
 
 /// Columns of an image of this size that a turn takes.
-pub fn columns_at_once(height: usize, width: usize) -> usize {
+pub fn columns_per_block(height: usize, width: usize) -> usize {
     let columns = (PIXELS / height / COLUMNS * COLUMNS).max(COLUMNS);
     // What is little more is done at once.
     if width <= columns + columns / 2 { width } else { columns }

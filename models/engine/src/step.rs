@@ -6,7 +6,7 @@ use kernels::depthwise::{Depthwise, InvertedResidual};
 use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
-use kernels::head::Single;
+use kernels::head::SingleOutputConv;
 use kernels::im2col::Im2col;
 use kernels::pointwise::Pointwise;
 use kernels::winograd::{Grid, Logit, Part, Winograd};
@@ -61,18 +61,18 @@ impl Program {
             Work::Conv(conv) => self.convolve(reads, &x, conv, workspace, out),
             Work::Depthwise { stride, weights, bias } => {
                 let channels = x.shape.channels;
-                let finish = Epilogue { bias: Some(bias), plus: None, activation: step.activation };
+                let epilogue = Epilogue { bias: Some(bias), residual: None, activation: step.activation };
                 let geometry = geometry(&x, [3, *stride]);
-                Depthwise { isa: self.isa, pool, geometry, channels }.convolve(&x.values, weights, finish, out);
+                Depthwise { isa: self.isa, pool, geometry, channels }.convolve(&x.values, weights, epilogue, out);
             }
             Work::InvertedResidual(block) => self.inverted_residual(reads, &x, block, pool, out),
             Work::Affine { gain, offset } => norm::affine(self.isa, &x.values, None, [gain, offset], step.activation, out),
             Work::Activate => {
                 let chunks = out.par_chunks_mut(TASK).zip(x.values.par_chunks(TASK));
-                chunks.for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(out, x)| *out = step.activation.of(*x)));
+                chunks.for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(out, x)| *out = step.activation.apply(*x)));
             }
             Work::Add(places) => add(&x, &reads.piece(self, pool, &step.sources[1]), places, out),
-            Work::MaxPool => pooling::max_pool_piece(self.isa, &x.values, x.shape, x.margin, out),
+            Work::MaxPool => pooling::max_pool_row_block(self.isa, &x.values, x.shape, x.margin, out),
             Work::Upsample => copy_from(pool, plain::upsample(pool, &x.values, x.shape), out),
             Work::Concat => {
                 let parts: Vec<Piece> = step.sources.iter().map(|source| reads.piece(self, pool, source)).collect();
@@ -88,15 +88,15 @@ impl Program {
 
     fn inverted_residual(&self, reads: &Reads, x: &Piece, block: &Block, pool: &Pool, out: &mut [f32]) {
         let plus = reads.plus(pool);
-        let finish = |bias, activation: Activation| Epilogue { bias: Some(bias), plus: None, activation };
-        let expand = block.expand.as_ref().map(|(conv, activation)| pointwise(conv, finish(&conv.bias, *activation)));
-        let last = Epilogue { plus: plus.as_deref(), ..finish(&block.project.bias, reads.step.activation) };
+        let epilogue = |bias, activation: Activation| Epilogue { bias: Some(bias), residual: None, activation };
+        let expand = block.expand.as_ref().map(|(conv, activation)| pointwise(conv, epilogue(&conv.bias, *activation)));
+        let last = Epilogue { residual: plus.as_deref(), ..epilogue(&block.project.bias, reads.step.activation) };
         let block = InvertedResidual {
             isa: self.isa,
             geometry: geometry(x, [3, block.stride]),
             expand,
             weights: &block.weights,
-            finish: finish(&block.bias, block.activation),
+            epilogue: epilogue(&block.bias, block.activation),
             project: pointwise(&block.project, last),
         };
         block.run(&x.values, out);
@@ -105,7 +105,7 @@ impl Program {
     fn convolve(&self, reads: &Reads, x: &Piece, conv: &Convolution, workspace: &Workspace, out: &mut [f32]) {
         let (step, pool) = (reads.step, &workspace.pool);
         let plus = reads.plus(pool);
-        let finish = Epilogue { bias: Some(&conv.bias), plus: plus.as_deref(), activation: step.activation };
+        let epilogue = Epilogue { bias: Some(&conv.bias), residual: plus.as_deref(), activation: step.activation };
         match &conv.form {
             Form::Winograd(filter) | Form::Logit(filter, ..) => {
                 let pieces: Vec<Piece> = step.sources.iter().map(|source| reads.piece(self, pool, source)).collect();
@@ -113,31 +113,31 @@ impl Program {
                     values,
                     channels: shape.channels,
                     halved: source.halved,
-                    margin: *margin,
+                    halo: *margin,
                 });
                 let parts: Vec<Part> = parts.collect();
                 let grid = Grid { batch: 1, height: reads.rows.len(), width: reads.extents[step.value].rows };
                 let winograd = Winograd { isa: self.isa, pool, grid };
                 if let Form::Logit(_, weights, bias) = &conv.form {
-                    winograd.convolve_to_logit(&parts, filter, finish, Logit { weights, bias: *bias }, out);
+                    winograd.convolve_to_logit(&parts, filter, epilogue, Logit { weights, bias: *bias }, out);
                 } else {
-                    winograd.convolve_prepared(&parts, filter, finish, out);
+                    winograd.convolve_packed(&parts, filter, epilogue, out);
                 }
             }
             Form::Im2col(panels) => {
                 let geometry = geometry(x, [conv.kernel, conv.stride]);
                 let patches = Im2col { isa: self.isa, pool, geometry, inputs: conv.inputs, outputs: step.width };
-                patches.convolve(&x.values, panels, finish, out);
+                patches.convolve(&x.values, panels, epilogue, out);
             }
             Form::Gather(weights) => {
                 let geometry = geometry(x, [conv.kernel, conv.stride]);
                 let class = workspace.table(geometry);
                 let (taps, outputs) = (geometry.taps(), step.width);
-                let gather = Gather { source: &x.values, source_channels: conv.inputs, weights, taps, outputs, finish };
+                let gather = Gather { source: &x.values, source_channels: conv.inputs, weights, taps, outputs, epilogue };
                 gather.run(self.isa, std::slice::from_ref(&*class), out);
             }
             Form::Single(weights) => {
-                let single = Single { kernel: conv.kernel, weights, bias: conv.bias[0] };
+                let single = SingleOutputConv { kernel: conv.kernel, weights, bias: conv.bias[0] };
                 single.convolve(self.isa, &x.values, x.shape, x.margin, out);
             }
         }
@@ -145,14 +145,14 @@ impl Program {
 }
 
 /// A convolution of a block, which only 1x1 convolutions of many channels become.
-fn pointwise<'a>(conv: &'a Convolution, finish: Epilogue<'a>) -> Pointwise<'a> {
+fn pointwise<'a>(conv: &'a Convolution, epilogue: Epilogue<'a>) -> Pointwise<'a> {
     let Form::Gather(panels) = &conv.form else { unreachable!("a 1x1 convolution in panels") };
-    Pointwise { panels, inputs: conv.inputs, outputs: conv.bias.len(), finish }
+    Pointwise { panels, inputs: conv.inputs, outputs: conv.bias.len(), epilogue }
 }
 
 fn geometry(x: &Piece, [kernel, stride]: [usize; 2]) -> Geometry {
     let Shape { batch, height, width, .. } = x.shape;
-    Geometry { batch, height, width, kernel, stride, margin: x.margin }
+    Geometry { batch, height, width, kernel, stride, halo: x.margin }
 }
 
 fn copy_from(pool: &Pool, values: kernels::Buffer, out: &mut [f32]) {

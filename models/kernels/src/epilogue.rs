@@ -1,21 +1,21 @@
-//! What follows a convolution and is done while its result is still in registers or in the first-level cache.
+//! Epilogue of a convolution: bias, residual addition and activation, applied while results are still in registers or in the L1 cache.
 
 use crate::simd::F32x16;
 
-/// What cuts off values.
+/// Activation function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
-    /// Nothing.
+    /// Identity.
     #[default]
     None,
-    /// `max(., 0)`.
+    /// `max(v, 0)`.
     Relu,
-    /// `min(max(., 0), 6)`.
+    /// `min(max(v, 0), 6)`, as in `MobileNetV2`.
     Relu6,
 }
 
 impl Activation {
-    /// What values are cut off to: lowest and highest.
+    /// Returns the bounds that values are clamped to, `[low, high]`.
     pub fn range(self) -> [f32; 2] {
         match self {
             Self::None => [f32::NEG_INFINITY, f32::INFINITY],
@@ -24,8 +24,8 @@ impl Activation {
         }
     }
 
-    /// Of one value; a NaN stays one.
-    pub fn of(self, value: f32) -> f32 {
+    /// Applies the activation to one value. NaN stays NaN.
+    pub fn apply(self, value: f32) -> f32 {
         let [low, high] = self.range();
         if value < low {
             low
@@ -36,14 +36,14 @@ impl Activation {
         }
     }
 
-    /// Of sixteen values; a NaN stays one, which is why the constant comes first.
+    /// Applies the activation to a vector. NaN stays NaN, because `larger` and `smaller` return their second operand for it.
     ///
     /// # Safety
-    /// The instruction set of `L`.
+    /// The processor must have the instruction set of `L`.
     #[inline(always)]
-    pub(crate) unsafe fn lanes<L: F32x16>(self, value: L) -> L {
+    pub(crate) unsafe fn apply_vector<L: F32x16>(self, value: L) -> L {
         const SIX: f32 = 6.0;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's contract.
         unsafe {
             match self {
                 Self::None => value,
@@ -54,55 +54,58 @@ impl Activation {
     }
 }
 
-/// A bias, a map that is added, an activation: each where there is one, in this order.
+/// Operations on the results of a convolution, in this order: `activation(sum + bias + residual)`.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
-    /// One value for each output channel.
+    /// Bias, one value for each output channel; none by default.
     pub bias: Option<&'a [f32]>,
-    /// A map of the shape of the result.
-    pub plus: Option<&'a [f32]>,
-    /// What comes last.
+    /// Feature map of the shape of the result that is added; none by default.
+    pub residual: Option<&'a [f32]>,
+    /// Activation, applied last; the identity by default.
     pub activation: Activation,
 }
 
 impl Epilogue<'_> {
+    /// Checks that bias and residual fit a result of `len` values with `outputs` channels.
+    ///
     /// # Panics
-    /// If lengths are not those of a result of `len` values with `outputs` channels.
+    /// If a length does not fit.
     pub fn check(&self, outputs: usize, len: usize) {
-        assert!(self.bias.is_none_or(|bias| bias.len() == outputs), "a bias for {outputs} channels");
-        assert!(self.plus.is_none_or(|plus| plus.len() == len), "a map of {len} values");
+        assert!(self.bias.is_none_or(|bias| bias.len() == outputs), "the bias needs {outputs} channels");
+        assert!(self.residual.is_none_or(|residual| residual.len() == len), "the residual needs {len} values");
     }
 
-    /// Sixteen finished values: channels from `channel` on, at value `at` of the result.
+    /// Applies the epilogue to a vector of sums: channels from `channel` on, stored from index `at` of the result on.
     ///
     /// # Safety
-    /// The instruction set of `L`; lengths as [`Epilogue::check`] wants them, and sixteen values from there on.
+    /// The processor must have the instruction set of `L`. Lengths must be those of [`Epilogue::check`], with `L::WIDTH` values from
+    /// `channel` and `at` on.
     #[inline(always)]
-    pub(crate) unsafe fn lanes<L: F32x16>(&self, mut value: L, channel: usize, at: usize) -> L {
-        // SAFETY: the caller's promise.
+    pub(crate) unsafe fn apply_vector<L: F32x16>(&self, mut value: L, channel: usize, at: usize) -> L {
+        // SAFETY: the caller's contract.
         unsafe {
             if let Some(bias) = self.bias {
                 value = value.plus(L::load(bias.as_ptr().add(channel)));
             }
-            if let Some(plus) = self.plus {
-                value = value.plus(L::load(plus.as_ptr().add(at)));
+            if let Some(residual) = self.residual {
+                value = value.plus(L::load(residual.as_ptr().add(at)));
             }
-            self.activation.lanes(value)
+            self.activation.apply_vector(value)
         }
     }
 
-    /// Finished values of some channels of one pixel, from `channel` on, at value `at` of the result.
+    /// Applies the epilogue to the sums of `out.len()` channels of one pixel, from `channel` on, stored from index `at` of the result on.
     #[inline(always)]
-    pub(crate) fn write(&self, sums: &[f32], channel: usize, at: usize, out: &mut [f32]) {
+    pub(crate) fn apply_scalars(&self, sums: &[f32], channel: usize, at: usize, out: &mut [f32]) {
         out.copy_from_slice(&sums[..out.len()]);
         if let Some(bias) = self.bias {
             out.iter_mut().zip(&bias[channel..]).for_each(|(out, bias)| *out += bias);
         }
-        if let Some(plus) = self.plus {
-            out.iter_mut().zip(&plus[at..]).for_each(|(out, plus)| *out += plus);
+        if let Some(residual) = self.residual {
+            out.iter_mut().zip(&residual[at..]).for_each(|(out, residual)| *out += residual);
         }
         if self.activation != Activation::None {
-            out.iter_mut().for_each(|out| *out = self.activation.of(*out));
+            out.iter_mut().for_each(|out| *out = self.activation.apply(*out));
         }
     }
 }

@@ -1,27 +1,31 @@
-//! Pieces of maps: a convolution of some rows reads a few rows beyond them.
+//! Halo rows of a row block: the rows of a larger feature map that a convolution reads above and below the block's own rows.
 
-/// How many rows of a larger map are there above and below those that a piece stands for. What lies beyond them counts as zero, as
-/// beyond the border of a whole map, which has no margin. Maps with a margin are of one image.
+/// Number of halo rows in memory around the own rows of a row block.
+///
+/// Rows beyond the halo count as zero, like the padding of a whole feature map, which has no halo. A feature map with a halo holds one
+/// image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HaloRows {
-    /// Rows before the first one of the piece.
+    /// Rows before the first own row.
     pub above: usize,
-    /// Rows after its last one.
+    /// Rows after the last own row.
     pub below: usize,
 }
 
 impl HaloRows {
-    /// None: a whole map.
+    /// No halo: a whole feature map.
     pub const NONE: Self = Self { above: 0, below: 0 };
 
-    /// Rows in memory of a piece of `height` rows.
+    /// Returns the number of rows in memory of a row block with `height` own rows.
     pub fn rows(self, height: usize) -> usize {
         self.above + height + self.below
     }
 
+    /// Checks that only a single image has a halo.
+    ///
     /// # Panics
-    /// If there is one around a piece of more than one image.
+    /// If `batch` is not 1 and there are halo rows.
     pub fn check(self, batch: usize) {
-        assert!(batch == 1 || self == Self::NONE, "{batch} images with {self:?}");
+        assert!(batch == 1 || self == Self::NONE, "halo rows need a batch of one image, found {batch} images with {self:?}");
     }
 }

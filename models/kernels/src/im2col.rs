@@ -1,73 +1,79 @@
-//! Convolutions of few channels, such as the first of a network. Forward: `strips.rs`. The gradient of the filter: each output pixel's
-//! window is copied into one row, and the rows are multiplied with the gradients as one matrix.
+//! Convolutions of few input channels, such as the first layer of a network, as matrix products over image windows (im2col).
+//!
+//! The forward pass, in `row_blocks.rs`, reads the windows in place from a block of padded rows. The gradient of the filter,
+//! `dW = X^T dY`, copies each output pixel's window of `K K I` values into one row of `X`.
 
 use std::ops::Range;
 
 use models::graph::Conv;
 use rayon::prelude::*;
 
+use super::gemm::OuterGemm;
 use super::geometry::Geometry;
-use super::lanes::{Isa, run_on};
 use super::panels::WIDTH;
-use super::product::Outer;
-use super::scratch::{Buffer, Pool, with_room};
+use super::scratch::{Buffer, Pool, with_scratch};
+use crate::simd::{Isa, run_on};
 
-/// A convolution of few channels.
+/// A convolution of few input channels.
 pub struct Im2col<'a> {
-    /// Instruction set.
+    /// Instruction set, from [`Isa::available`].
     pub isa: Isa,
-    /// Where large buffers come from.
+    /// Pool of large buffers.
     pub pool: &'a Pool,
     /// Sizes.
     pub geometry: Geometry,
-    /// Channels read.
+    /// Input channels.
     pub inputs: usize,
-    /// Channels written, a multiple of 16.
+    /// Output channels, a multiple of 16.
     pub outputs: usize,
 }
 
-/// Output pixels whose windows stay in the second-level cache.
-const BLOCK: usize = 96;
-/// Tasks that sum a gradient: a fixed number, so that sums do not depend on the number of threads.
+/// Number of output pixels per block, whose windows fit the L2 cache.
+const PIXELS_PER_BLOCK: usize = 96;
+/// Number of partial sums of a weight gradient: fixed, so that results do not depend on the number of threads.
 const PARTS: usize = 16;
 
-/// Whether a convolution reads so few channels that a window is better copied than looked up.
+/// Reports whether im2col is faster than [`gather`](crate::gather) for a convolution: fewer than 16 input channels, no bias, and output
+/// channels in whole panels.
 pub fn pays(conv: &Conv) -> bool {
     conv.inputs < WIDTH && conv.kernel > 1 && conv.outputs.is_multiple_of(WIDTH) && !conv.bias
 }
 
 impl Im2col<'_> {
-    /// Values in a window, and in its row, whose length is a multiple of four.
+    /// Returns the number of values in a window, and that in its row, which is padded to a multiple of four.
     fn window(&self) -> (usize, usize) {
         let values = self.geometry.taps() * self.inputs;
         (values, values.next_multiple_of(4))
     }
 
+    /// Returns the number of output pixels of all images.
     fn pixels(&self) -> usize {
         let (rows, columns) = self.geometry.output();
         self.geometry.batch * rows * columns
     }
 
-    /// Channels of each pair of panels: first channel, and how many vectors.
+    /// Returns the groups of panels that one matrix product computes: first channel and number of panels.
     pub(super) fn groups(&self) -> Vec<(usize, usize)> {
-        let together = if self.isa == Isa::Plain { 1 } else { 2 };
-        (0..self.outputs / WIDTH).step_by(together).map(|panel| (panel * WIDTH, together.min(self.outputs / WIDTH - panel))).collect()
+        let per_group = if self.isa == Isa::Plain { 1 } else { 2 };
+        (0..self.outputs / WIDTH).step_by(per_group).map(|panel| (panel * WIDTH, per_group.min(self.outputs / WIDTH - panel))).collect()
     }
 
-    /// The gradient of the filter as panels.
+    /// Computes the gradient of the filter, packed as `[panel][tap][input][16]`, from the input `x` and the gradient at the output `dy`.
+    ///
+    /// Pixels are divided into a fixed number of partial sums, which are added in ascending order.
     pub fn weight_gradient(&self, x: &[f32], dy: &[f32]) -> Buffer {
         let (values, row) = self.window();
         assert_eq!(dy.len(), self.pixels() * self.outputs);
-        let blocks = self.pixels() / BLOCK;
+        let blocks = self.pixels() / PIXELS_PER_BLOCK;
         let sums: Vec<Buffer> = (0..PARTS)
             .into_par_iter()
             .map(|part| {
                 let mut sum = self.pool.zeros(row * self.outputs);
                 for block in part * blocks / PARTS..(part + 1) * blocks / PARTS {
-                    self.add(x, dy, block * BLOCK..(block + 1) * BLOCK, &mut sum);
+                    self.accumulate(x, dy, block * PIXELS_PER_BLOCK..(block + 1) * PIXELS_PER_BLOCK, &mut sum);
                 }
                 if part == PARTS - 1 {
-                    self.add(x, dy, blocks * BLOCK..self.pixels(), &mut sum);
+                    self.accumulate(x, dy, blocks * PIXELS_PER_BLOCK..self.pixels(), &mut sum);
                 }
                 sum
             })
@@ -88,22 +94,22 @@ impl Im2col<'_> {
         out
     }
 
-    /// Adds the products of some windows and gradients, `[group][window][16 or 32]`.
-    fn add(&self, x: &[f32], dy: &[f32], pixels: Range<usize>, sum: &mut [f32]) {
+    /// Adds the product of some windows and output gradients to `sum`, `[group of panels][window value][16 or 32]`.
+    fn accumulate(&self, x: &[f32], dy: &[f32], pixels: Range<usize>, sum: &mut [f32]) {
         let (_, row) = self.window();
-        with_room(BLOCK * row, |windows| {
-            self.fill(x, pixels.clone(), windows);
+        with_scratch(PIXELS_PER_BLOCK * row, |windows| {
+            self.copy_windows(x, pixels.clone(), windows);
             for (channel, vectors) in self.groups() {
                 let out = sum[channel * row..].as_mut_ptr();
                 let right = dy.get(pixels.start * self.outputs + channel..).map_or(std::ptr::null(), <[f32]>::as_ptr);
                 let (left, rows, right_row) = (windows.as_ptr(), pixels.len(), self.outputs);
-                run_on(self.isa, Outer { left, rows, columns: row, right, right_row, vectors, add: true, out });
+                run_on(self.isa, OuterGemm { left, rows, columns: row, right, right_row, vectors, add: true, out });
             }
         });
     }
 
-    /// Windows of some output pixels, row by row, zeros outside the image and behind the last value.
-    fn fill(&self, x: &[f32], pixels: Range<usize>, windows: &mut [f32]) {
+    /// Copies the windows of some output pixels into rows, with zeros outside the image and after the last value of a row.
+    fn copy_windows(&self, x: &[f32], pixels: Range<usize>, windows: &mut [f32]) {
         let Geometry { height, width, kernel, stride, .. } = self.geometry;
         let (rows, columns) = self.geometry.output();
         let (values, row) = self.window();

@@ -1,35 +1,36 @@
-//! Operations without parameters on `[image][row][column][channel]`: sums, ReLU, pooling, upsampling, concatenation.
+//! Elementwise and layout operations on feature maps `B H W C`: addition, activation, upsampling, concatenation, conversion to and from
+//! `B C H W`.
 
 use rayon::prelude::*;
 
-use super::lanes::vectorised;
-use super::scratch::{Buffer, Pool, Shared};
+use super::scratch::{Buffer, Pool, SharedMut};
+use crate::simd::vectorised;
 
-/// Values that one task handles.
+/// Number of values per task.
 const TASK: usize = 1 << 16;
 
-/// Images, rows, columns, channels.
+/// Shape of a feature map `B H W C`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Images.
+    /// Images, `B`.
     pub batch: usize,
-    /// Rows.
+    /// Rows, `H`.
     pub height: usize,
-    /// Columns.
+    /// Columns, `W`.
     pub width: usize,
-    /// Channels.
+    /// Channels, `C`.
     pub channels: usize,
 }
 
 impl Shape {
-    /// Number of values.
+    /// Returns the number of values, `B H W C`.
     #[expect(clippy::len_without_is_empty, reason = "a shape is no collection")]
     pub fn len(&self) -> usize {
         self.batch * self.height * self.width * self.channels
     }
 }
 
-/// `f(a, b)` for every pair of values.
+/// Applies `f` to each pair of values of two feature maps of the same shape.
 pub fn zip(pool: &Pool, a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Buffer {
     let mut out = pool.take(a.len());
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(out, (a, b))| {
@@ -38,14 +39,14 @@ pub fn zip(pool: &Pool, a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync
     out
 }
 
-/// `f(a)` for every value.
+/// Applies `f` to each value.
 pub fn map(pool: &Pool, a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Buffer {
     let mut out = pool.take(a.len());
     out.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).for_each(|(out, a)| out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a)));
     out
 }
 
-/// Each pixel becomes 2x2; `shape` is the input's.
+/// Upsamples by two with nearest neighbours: `B H W C` (`shape`) to `B 2H 2W C`.
 pub fn upsample(pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
     let row_len = shape.width * shape.channels;
     let mut out = pool.take(4 * shape.len());
@@ -60,14 +61,14 @@ pub fn upsample(pool: &Pool, x: &[f32], shape: Shape) -> Buffer {
     out
 }
 
-/// Sum of each 2x2 block; `shape` is the result's.
+/// Gradient of [`upsample`]: `B 2H 2W C` to `B H W C` (`shape`), the sum of each 2x2 block.
 pub fn upsample_backward(pool: &Pool, dy: &[f32], shape: Shape) -> Buffer {
     let mut dx = pool.take(shape.len());
     sum_blocks(dy, shape, &mut dx);
     dx
 }
 
-/// The same, written to `dx`.
+/// Sums each 2x2 block of `dy`, `B 2H 2W C`, into a pixel of `dx`, `B H W C` (`shape`).
 pub fn sum_blocks(dy: &[f32], shape: Shape, dx: &mut [f32]) {
     assert_eq!((dx.len(), dy.len()), (shape.len(), 4 * shape.len()));
     let row_len = shape.width * shape.channels;
@@ -84,7 +85,7 @@ pub fn sum_blocks(dy: &[f32], shape: Shape, dx: &mut [f32]) {
     });
 }
 
-/// Channels of `a`, then of `b`, for every pixel.
+/// Concatenates the channels of two feature maps, those of `a` first.
 pub fn concat(pool: &Pool, a: &[f32], a_channels: usize, b: &[f32], b_channels: usize) -> Buffer {
     let channels = a_channels + b_channels;
     let pixels = a.len() / a_channels;
@@ -99,7 +100,7 @@ pub fn concat(pool: &Pool, a: &[f32], a_channels: usize, b: &[f32], b_channels: 
     out
 }
 
-/// Channels of all maps, one behind the other, for every pixel; with how many channels each has.
+/// Concatenates the channels of all feature maps, each given with its number of channels.
 pub fn concat_all(pool: &Pool, maps: &[(&[f32], usize)]) -> Buffer {
     let channels: usize = maps.iter().map(|(_, channels)| channels).sum();
     let mut out = pool.take(maps[0].0.len() / maps[0].1 * channels);
@@ -115,7 +116,7 @@ pub fn concat_all(pool: &Pool, maps: &[(&[f32], usize)]) -> Buffer {
     out
 }
 
-/// The two parts of a concatenation.
+/// Splits the channels of `y`: the inverse, and the gradient, of [`concat()`].
 pub fn split(pool: &Pool, y: &[f32], a_channels: usize, b_channels: usize) -> (Buffer, Buffer) {
     let take = |from: usize, count: usize| {
         let mut out = pool.take(y.len() / (a_channels + b_channels) * count);
@@ -129,7 +130,7 @@ pub fn split(pool: &Pool, y: &[f32], a_channels: usize, b_channels: usize) -> (B
     (take(0, a_channels), take(a_channels, b_channels))
 }
 
-/// Sum over pixels of each channel, in f64.
+/// Sums each channel over all pixels in f64, pixel by pixel: the gradient at a bias.
 pub fn sum_over_pixels(dy: &[f32], channels: usize) -> Vec<f32> {
     let mut sums = vec![0.0f64; channels];
     for pixel in dy.chunks_exact(channels) {
@@ -138,24 +139,24 @@ pub fn sum_over_pixels(dy: &[f32], channels: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-/// The same values.
+/// Copies a feature map into a buffer of the pool.
 pub fn copy(pool: &Pool, x: &[f32]) -> Buffer {
     let mut out = pool.take(x.len());
     out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(out, x)| out.copy_from_slice(x));
     out
 }
 
-/// Pixels that a task brings from one order of channels to the other.
-const STRIP: usize = 256;
+/// Number of pixels per task of a layout conversion.
+const PIXELS_PER_TASK: usize = 256;
 
-/// `[image][channel][pixel]` to `[image][pixel][channel]`.
+/// Converts `B C H W` to `B H W C`, where `pixels = H W`.
 pub fn channels_last(pool: &Pool, x: &[f32], batch: usize, channels: usize, pixels: usize) -> Buffer {
     assert_eq!(x.len(), batch * channels * pixels);
     let mut out = pool.take(x.len());
     out.par_chunks_mut(pixels * channels).zip(x.par_chunks(pixels * channels)).for_each(|(out, x)| {
-        out.par_chunks_mut(STRIP * channels).enumerate().for_each(|(strip, out)| {
+        out.par_chunks_mut(PIXELS_PER_TASK * channels).enumerate().for_each(|(block, out)| {
             for (c, plane) in x.chunks_exact(pixels).enumerate() {
-                let values = &plane[strip * STRIP..][..out.len() / channels];
+                let values = &plane[block * PIXELS_PER_TASK..][..out.len() / channels];
                 out[c..].iter_mut().step_by(channels).zip(values).for_each(|(to, from)| *to = *from);
             }
         });
@@ -163,20 +164,20 @@ pub fn channels_last(pool: &Pool, x: &[f32], batch: usize, channels: usize, pixe
     out
 }
 
-/// `[image][pixel][channel]` to `[image][channel][pixel]`.
+/// Converts `B H W C` to `B C H W`, where `pixels = H W`.
 pub fn channels_first(x: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
     assert_eq!(x.len(), batch * channels * pixels);
     let mut out = vec![0.0; x.len()];
-    let target = Shared::new(&mut out);
-    let strips = pixels.div_ceil(STRIP);
-    (0..batch * strips).into_par_iter().for_each(|task| {
-        let (image, from) = (task / strips, task % strips * STRIP);
-        let count = STRIP.min(pixels - from);
+    let target = SharedMut::new(&mut out);
+    let blocks = pixels.div_ceil(PIXELS_PER_TASK);
+    (0..batch * blocks).into_par_iter().for_each(|task| {
+        let (image, from) = (task / blocks, task % blocks * PIXELS_PER_TASK);
+        let count = PIXELS_PER_TASK.min(pixels - from);
         let values = &x[(image * pixels + from) * channels..][..count * channels];
         for c in 0..channels {
-            // SAFETY: tasks write different strips of the planes.
-            let strip = unsafe { std::slice::from_raw_parts_mut(target.get().add((image * channels + c) * pixels + from), count) };
-            strip.iter_mut().zip(values[c..].iter().step_by(channels)).for_each(|(to, from)| *to = *from);
+            // SAFETY: the pixels lie inside the plane, and each task writes pixels of its own.
+            let block = unsafe { std::slice::from_raw_parts_mut(target.get().add((image * channels + c) * pixels + from), count) };
+            block.iter_mut().zip(values[c..].iter().step_by(channels)).for_each(|(to, from)| *to = *from);
         }
     });
     out

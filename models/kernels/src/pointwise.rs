@@ -1,63 +1,64 @@
-//! 1x1 convolutions of pixels that lie side by side, finished while their sums are in registers.
+//! Pointwise (1x1) convolution of a few contiguous pixels, with the epilogue applied in registers: the first and last layer of an inverted
+//! residual block.
 
 use std::marker::PhantomData;
 
-use super::finish::Epilogue;
-use super::lanes::{F32x16, Work};
 use super::panels::{self, WIDTH};
+use crate::epilogue::Epilogue;
+use crate::simd::{F32x16, SimdKernel};
 
-/// A 1x1 convolution with its weights, and what comes after it.
+/// A 1x1 convolution: `out[p][o] = epilogue(sum over channels i of source[p][i] * weight[o][i])`, summed in ascending order of `i`.
 #[derive(Clone, Copy)]
 pub struct Pointwise<'a> {
-    /// `[panel][input][16]`, see [`panels`].
+    /// Packed weights, `[panel][input][16]`, see [`panels`].
     pub panels: &'a [f32],
-    /// Values of a pixel of the source.
+    /// Number of values in a source pixel, padding included.
     pub inputs: usize,
-    /// Values of a pixel of the result, a multiple of 16.
+    /// Number of values in an output pixel, a multiple of 16.
     pub outputs: usize,
-    /// What comes after it.
-    pub finish: Epilogue<'a>,
+    /// Operations on every output pixel.
+    pub epilogue: Epilogue<'a>,
 }
 
-/// Values of a pixel before the first behind which all weights are zero: channels that only fill a pixel up are not read.
-pub fn used(panels: &[f32], inputs: usize) -> usize {
+/// Returns the number of leading input channels up to the last one with a nonzero weight, so that padding channels need not be read.
+pub fn used_inputs(panels: &[f32], inputs: usize) -> usize {
     let rows = panels.chunks_exact(WIDTH).enumerate().filter(|(_, row)| row.iter().any(|v| *v != 0.0));
     rows.map(|(i, _)| i % inputs + 1).max().unwrap_or(0)
 }
 
-/// [`Pointwise`] of some pixels.
-pub(crate) struct Pixels<'a> {
+/// A [`Pointwise`] convolution of some contiguous pixels.
+pub(crate) struct PixelBlock<'a> {
     pub conv: Pointwise<'a>,
-    /// Values of a pixel that are summed, the first ones; the others have no weight.
-    pub used: usize,
-    /// `count` pixels of `conv.inputs` values each.
+    /// Number of leading channels of a source pixel that are summed, see [`used_inputs`].
+    pub used_inputs: usize,
+    /// `[pixel][conv.inputs]`, `count` pixels.
     pub source: &'a [f32],
     pub count: usize,
-    /// Where the first pixel's result begins in `out`.
+    /// Index in `out` of the first pixel's first value.
     pub at: usize,
-    /// Room for the pixels' results from `at` on.
+    /// Output, which must have room for `count` pixels from `at` on.
     pub out: *mut f32,
 }
 
-impl Work for Pixels<'_> {
+impl SimdKernel for PixelBlock<'_> {
     #[inline(always)]
     unsafe fn run<L: F32x16>(self) {
         let Pointwise { panels, inputs, outputs, .. } = self.conv;
-        assert!(outputs.is_multiple_of(WIDTH) && self.used <= inputs && self.source.len() >= self.count * inputs);
+        assert!(outputs.is_multiple_of(WIDTH) && self.used_inputs <= inputs && self.source.len() >= self.count * inputs);
         assert_eq!(panels.len(), panels::len(outputs, inputs, 1));
         let panels = outputs / WIDTH;
-        // SAFETY: lengths were checked; `out` has room, which is the caller's promise.
+        // SAFETY: lengths were checked; the caller guarantees the room in `out`.
         unsafe {
             let mut panel = 0;
             while L::WIDE && panel + 2 <= panels {
-                Panels::<L, 2>(&self, panel, PhantomData).all::<12>();
+                PanelBlock::<L, 2>(&self, panel, PhantomData).all_pixels::<12>();
                 panel += 2;
             }
             while panel < panels {
                 if L::WIDE {
-                    Panels::<L, 1>(&self, panel, PhantomData).all::<12>();
+                    PanelBlock::<L, 1>(&self, panel, PhantomData).all_pixels::<12>();
                 } else {
-                    Panels::<L, 1>(&self, panel, PhantomData).all::<6>();
+                    PanelBlock::<L, 1>(&self, panel, PhantomData).all_pixels::<6>();
                 }
                 panel += 1;
             }
@@ -65,38 +66,40 @@ impl Work for Pixels<'_> {
     }
 }
 
-/// `N` panels from one of them on.
-struct Panels<'a, L, const N: usize>(&'a Pixels<'a>, usize, PhantomData<L>);
+/// `N` panels, from the panel of the second field on.
+struct PanelBlock<'a, L, const N: usize>(&'a PixelBlock<'a>, usize, PhantomData<L>);
 
-impl<L: F32x16, const N: usize> Panels<'_, L, N> {
-    /// All pixels, `M` at a time; the last ones once more where they do not come out even, with the same results.
+impl<L: F32x16, const N: usize> PanelBlock<'_, L, N> {
+    /// Computes all pixels in register blocks of `M`. A last, partial block is moved back to `M` whole pixels, some of which are computed
+    /// twice with the same results.
     #[inline(always)]
-    unsafe fn all<const M: usize>(&self) {
+    unsafe fn all_pixels<const M: usize>(&self) {
         let count = self.0.count;
         // SAFETY: pixels stay below `count`.
         unsafe {
             for pixel in (0..count / M).map(|block| block * M) {
-                self.block::<M>(pixel);
+                self.micro_kernel::<M>(pixel);
             }
             if count >= M && !count.is_multiple_of(M) {
-                self.block::<M>(count - M);
+                self.micro_kernel::<M>(count - M);
             }
             for pixel in if count < M { 0..count } else { 0..0 } {
-                self.block::<1>(pixel);
+                self.micro_kernel::<1>(pixel);
             }
         }
     }
 
+    /// Computes `M` pixels x `N` panels in registers and stores them through the epilogue.
     #[inline(always)]
-    unsafe fn block<const M: usize>(&self, pixel: usize) {
-        let Pixels { conv, used, source, at, out, .. } = *self.0;
+    unsafe fn micro_kernel<const M: usize>(&self, pixel: usize) {
+        let PixelBlock { conv, used_inputs, source, at, out, .. } = *self.0;
         let panel_len = conv.inputs * WIDTH;
-        // SAFETY: `Pixels::run` checked the lengths; pixels are below `count`.
+        // SAFETY: `PixelBlock::run` checked the lengths; pixels are below `count`.
         unsafe {
             let from = source.as_ptr().add(pixel * conv.inputs);
             let weights = conv.panels.as_ptr().add(self.1 * panel_len);
             let mut sums = [[L::zero(); N]; M];
-            for k in 0..used {
+            for k in 0..used_inputs {
                 let mut b = [L::zero(); N];
                 for n in 0..N {
                     b[n] = L::load(weights.add(n * panel_len + k * WIDTH));
@@ -112,7 +115,7 @@ impl<L: F32x16, const N: usize> Panels<'_, L, N> {
                 for n in 0..N {
                     let channel = (self.1 + n) * WIDTH;
                     let at = at + (pixel + m) * conv.outputs + channel;
-                    conv.finish.lanes(sums[m][n], channel, at).store(out.add(at));
+                    conv.epilogue.apply_vector(sums[m][n], channel, at).store(out.add(at));
                 }
             }
         }

@@ -1,22 +1,22 @@
-//! The last step of a network: from logits to probabilities, and to bytes.
+//! Sigmoid of logits, and quantisation of probabilities to bytes: the last operations of a segmentation network.
 
 use rayon::prelude::*;
 
-use crate::simd::{F32x16, Isa, Work, run_on, vectorised};
+use crate::simd::{F32x16, Isa, SimdKernel, run_on, vectorised};
 
-/// Values that one task handles.
+/// Number of values per task.
 const TASK: usize = 1 << 14;
-/// Beyond this the result is 0 or 1 to the last bit of f32, or close to its smallest normal number.
+/// Bound of the exponent: beyond it, the sigmoid rounds to 1, or is within a few times the smallest normal f32 of 0.
 const FAR: f32 = 87.0;
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
-/// ln 2 in two parts, the first short enough for whole multiples to be exact.
+/// `ln 2` as a sum of two values, the first with so few bits that its whole multiples are exact (Cody and Waite).
 const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-/// Added and taken away again, it rounds to whole numbers.
-const ROUNDS: f32 = 12_582_912.0;
-/// `1 / k!` from the seventh power down.
+/// `1.5 * 2^23`: adding and subtracting this value rounds to a whole number.
+const ROUNDING: f32 = 12_582_912.0;
+/// Taylor coefficients of `exp`, `1 / k!`, from the seventh power down.
 const TAYLOR: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
 
-/// `1 / (1 + exp(-z))` for every `z`, in its place. NaN gives NaN.
+/// Replaces each logit `z` by `1 / (1 + exp(-z))`, within a few units in the last place. NaN stays NaN.
 pub fn sigmoid(isa: Isa, values: &mut [f32]) {
     values.par_chunks_mut(TASK).for_each(|values| {
         let (whole, rest) = values.split_at_mut(values.len() / 16 * 16);
@@ -30,19 +30,20 @@ pub fn sigmoid(isa: Isa, values: &mut [f32]) {
     });
 }
 
+/// Sigmoid of values whose number is a multiple of sixteen.
 struct Sigmoid<'a>(&'a mut [f32]);
 
-impl Work for Sigmoid<'_> {
+impl SimdKernel for Sigmoid<'_> {
     #[inline(always)]
     unsafe fn run<L: F32x16>(self) {
         for values in self.0.chunks_exact_mut(16) {
-            // SAFETY: sixteen values; the instruction set is the caller's promise.
+            // SAFETY: chunks have sixteen values; the instruction set is the caller's contract.
             unsafe {
                 let all = |value: f32| L::splat(&raw const value);
                 let z = L::load(values.as_ptr());
-                // `larger` may drop a NaN: it is put back at the end.
+                // `larger` replaces NaN by the bound; NaN is restored at the end.
                 let x = L::zero().minus(z.larger(all(-FAR))).larger(all(-FAR));
-                let n = x.times(all(LOG2_E)).plus(all(ROUNDS)).minus(all(ROUNDS));
+                let n = x.times(all(LOG2_E)).plus(all(ROUNDING)).minus(all(ROUNDING));
                 let r = x.minus_product(n, all(LN2[0])).minus_product(n, all(LN2[1]));
                 let mut power = all(TAYLOR[0]);
                 for factor in &TAYLOR[1..] {
@@ -56,7 +57,7 @@ impl Work for Sigmoid<'_> {
     }
 }
 
-/// `round(255 p)`, ties to even, for probabilities in 0..=1.
+/// Quantises probabilities in 0..=1 to bytes: `round(255 p)`, ties to even.
 pub fn quantise(probabilities: &[f32], out: &mut [u8]) {
     assert_eq!(probabilities.len(), out.len());
     out.par_chunks_mut(TASK).zip(probabilities.par_chunks(TASK)).for_each(|(out, probabilities)| {
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sigmoid_is_that_of_f64_to_a_few_units_in_the_last_place() {
+    fn sigmoid_equals_that_of_f64_within_a_few_units_in_the_last_place() {
         let logits: Vec<f32> = (-3400..3400).map(|i| i as f32 * 0.0251).chain([0.0, -0.0, 1e-20, 85.9, -85.9]).collect();
         for isa in Isa::available() {
             let mut found = logits.clone();
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_rounded_to_even() {
+    fn quantisation_rounds_ties_to_even() {
         let probabilities: Vec<f32> = (0..=1020).map(|i| i as f32 / 1020.0).collect();
         let mut out = vec![0; probabilities.len()];
         quantise(&probabilities, &mut out);

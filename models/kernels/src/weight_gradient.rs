@@ -1,42 +1,45 @@
-//! Gradient of convolution weights: for each tap, the outer products of source pixels and output gradients, summed over pixels.
+//! Gradient of the weights of a direct convolution: for each tap, the outer products of source pixels and output gradients, summed over
+//! pixels.
 
 use rayon::prelude::*;
 
-use super::gather::PADDING;
-use super::lanes::{F32x16, Isa, Plain};
-use super::panels::{self, WIDTH};
-use super::scratch::{Buffer, Pool};
+use crate::gather::PADDING;
+use crate::panels::{self, WIDTH};
+use crate::scratch::{Buffer, Pool, SharedMut};
+use crate::simd::{F32x16, Isa, Plain};
 
-/// What is summed.
-pub struct Outer<'a> {
-    /// `[pixel][inputs]`.
+/// A weight gradient: `dW[o][t][i] = sum over output pixels p of dy[p][o] * source[table[p][t]][i]`.
+pub struct WeightGradient<'a> {
+    /// Source pixels, `[pixel][inputs]`.
     pub source: &'a [f32],
     /// Channels of a source pixel.
     pub inputs: usize,
-    /// `[output pixel][outputs]`.
+    /// Gradient at the output, `[output pixel][outputs]`.
     pub gradient: &'a [f32],
     /// Channels of an output pixel.
     pub outputs: usize,
     /// Taps of the kernel.
     pub taps: usize,
-    /// `[output pixel][tap]` of the first images: the source pixel, or [`PADDING`]. Further images follow in the same order.
+    /// Gather table of the first images, `[output pixel][tap]`: index of the source pixel, or [`PADDING`]. Further images reuse the table.
     pub sources: &'a [u32],
-    /// Source pixels of those images.
+    /// Number of source pixels of the images in the table.
     pub source_pixels: usize,
 }
 
-/// Pixels whose gradients of two panels stay in the first-level cache.
+/// Number of output pixels whose gradients of two panels fit the L1 cache.
 const CHUNK: usize = 128;
 
-impl Outer<'_> {
-    /// The gradient as panels. Sums run in an order that depends on the shape alone.
+impl WeightGradient<'_> {
+    /// Returns the gradient, packed as `[panel][tap][input][16]`.
+    ///
+    /// Pixels are divided into partial sums by the shape alone, and partial sums are added in ascending order.
     pub fn run(&self, isa: Isa, pool: &Pool) -> Buffer {
         let pixels = self.gradient.len() / self.outputs;
         assert!(!self.sources.is_empty() && self.sources.len().is_multiple_of(self.taps));
         let padded = (!self.outputs.is_multiple_of(WIDTH)).then(|| pad_channels(pool, self.gradient, self.outputs));
         let gradient = padded.as_deref().unwrap_or(self.gradient);
         let len = panels::len(self.outputs, self.inputs, self.taps);
-        // Small filters over many pixels are split by pixels, large ones by panels.
+        // Small filters over many pixels are divided by pixels (split-K), large filters by panels and input channels.
         let parts = if len <= 1 << 15 { (pixels / 4096).clamp(1, 32) } else { 1 };
         let per_part = pixels.div_ceil(parts).next_multiple_of(CHUNK);
         let panel_pairs = self.outputs.div_ceil(WIDTH).div_ceil(2);
@@ -46,24 +49,27 @@ impl Outer<'_> {
             .map(|part| {
                 let range = (part * per_part).min(pixels)..((part + 1) * per_part).min(pixels);
                 let mut sum = pool.zeros(len);
-                let target = Target(sum.as_mut_ptr());
+                let target = SharedMut::new(&mut sum);
                 (0..panel_pairs * channel_blocks).into_par_iter().for_each_init(Vec::new, |table, task| {
                     let channels = self.inputs.div_ceil(channel_blocks);
                     let from = task % channel_blocks * channels;
-                    let work = Work {
-                        outer: self,
+                    let task = Task {
+                        problem: self,
                         gradient,
                         panel: task / channel_blocks * 2,
                         channels: from..(from + channels).min(self.inputs),
                         target,
                     };
                     match isa {
-                        // SAFETY: `isa` comes from `Isa::available`; offsets are checked where they are looked up.
+                        // SAFETY: `isa` comes from `Isa::available`; `Task::fill_table` checks indexes, and each task owns its panels and
+                        // channels.
                         #[cfg(target_arch = "x86_64")]
-                        Isa::Avx512 => unsafe { run_avx512(&work, range.clone(), table) },
+                        Isa::Avx512 => unsafe { run_avx512(&task, range.clone(), table) },
                         #[cfg(target_arch = "x86_64")]
-                        Isa::Avx2 => unsafe { run_avx2(&work, range.clone(), table) },
-                        Isa::Plain => unsafe { work.run::<Plain, 4>(range.clone(), table) },
+                        // SAFETY: as above.
+                        Isa::Avx2 => unsafe { run_avx2(&task, range.clone(), table) },
+                        // SAFETY: as above; plain Rust needs no instruction set.
+                        Isa::Plain => unsafe { task.run::<Plain, 4>(range.clone(), table) },
                     }
                 });
                 sum
@@ -79,6 +85,7 @@ impl Outer<'_> {
     }
 }
 
+/// Copies a feature map with its pixels padded to whole vectors by zeros.
 fn pad_channels(pool: &Pool, values: &[f32], channels: usize) -> Buffer {
     let padded = channels.next_multiple_of(WIDTH);
     let mut out = pool.take(values.len() / channels * padded);
@@ -91,70 +98,71 @@ fn pad_channels(pool: &Pool, values: &[f32], channels: usize) -> Buffer {
     out
 }
 
-#[derive(Clone, Copy)]
-struct Target(*mut f32);
-// SAFETY: tasks write disjoint (panel, channel) ranges.
-unsafe impl Send for Target {}
-unsafe impl Sync for Target {}
-
-impl Target {
-    fn get(self) -> *mut f32 {
-        self.0
-    }
-}
-
-struct Work<'a> {
-    outer: &'a Outer<'a>,
+/// The part of a gradient that one task sums: up to two panels x some input channels, for all taps.
+struct Task<'a> {
+    problem: &'a WeightGradient<'a>,
+    /// Output gradients, `[output pixel][outputs, padded to a multiple of 16]`.
     gradient: &'a [f32],
+    /// First panel.
     panel: usize,
+    /// Input channels.
     channels: std::ops::Range<usize>,
-    target: Target,
+    target: SharedMut,
 }
 
+/// Runs a task with register blocks of 8 channels x 32 on AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-unsafe fn run_avx512(work: &Work, pixels: std::ops::Range<usize>, table: &mut Vec<Pair>) {
-    unsafe { work.run::<super::lanes::Avx512, 8>(pixels, table) }
+unsafe fn run_avx512(task: &Task, pixels: std::ops::Range<usize>, table: &mut Vec<PixelPair>) {
+    // SAFETY: the feature is enabled in this function; the rest is the caller's contract.
+    unsafe { task.run::<crate::simd::Avx512, 8>(pixels, table) }
 }
 
+/// Runs a task with register blocks of 2 channels x 32 on AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2(work: &Work, pixels: std::ops::Range<usize>, table: &mut Vec<Pair>) {
-    unsafe { work.run::<super::lanes::Avx2, 2>(pixels, table) }
+unsafe fn run_avx2(task: &Task, pixels: std::ops::Range<usize>, table: &mut Vec<PixelPair>) {
+    // SAFETY: the features are enabled in this function; the rest is the caller's contract.
+    unsafe { task.run::<crate::simd::Avx2, 2>(pixels, table) }
 }
 
-/// A source pixel and the gradient of the output pixel it contributes to.
+/// A source pixel, and the gradient of an output pixel to which the source pixel contributes.
 #[derive(Clone, Copy)]
-struct Pair {
+struct PixelPair {
     source: *const f32,
     gradient: *const f32,
 }
 
-impl Work<'_> {
+impl Task<'_> {
+    /// Sums over `pixels`, chunk by chunk and tap by tap, in register blocks of `MR` input channels.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set of `L`, and no other task may write the panels and channels of this one.
     #[inline(always)]
-    unsafe fn run<L: F32x16, const MR: usize>(&self, pixels: std::ops::Range<usize>, table: &mut Vec<Pair>) {
-        let outer = self.outer;
-        let two = outer.outputs.div_ceil(WIDTH) - self.panel >= 2;
+    unsafe fn run<L: F32x16, const MR: usize>(&self, pixels: std::ops::Range<usize>, table: &mut Vec<PixelPair>) {
+        let problem = self.problem;
+        let two = problem.outputs.div_ceil(WIDTH) - self.panel >= 2;
         let mut from = pixels.start;
         while from < pixels.end {
             let to = (from + CHUNK).min(pixels.end);
-            for tap in 0..outer.taps {
+            for tap in 0..problem.taps {
                 self.fill_table(tap, from..to, table);
                 let mut channel = self.channels.start;
+                // SAFETY: channels stay inside `self.channels`; the rest is the caller's contract.
                 unsafe {
                     while channel + MR <= self.channels.end {
                         if two {
-                            self.block::<L, MR, 2>(tap, channel, table);
+                            self.micro_kernel::<L, MR, 2>(tap, channel, table);
                         } else {
-                            self.block::<L, MR, 1>(tap, channel, table);
+                            self.micro_kernel::<L, MR, 1>(tap, channel, table);
                         }
                         channel += MR;
                     }
                     while channel < self.channels.end {
                         if two {
-                            self.block::<L, 1, 2>(tap, channel, table);
+                            self.micro_kernel::<L, 1, 2>(tap, channel, table);
                         } else {
-                            self.block::<L, 1, 1>(tap, channel, table);
+                            self.micro_kernel::<L, 1, 1>(tap, channel, table);
                         }
                         channel += 1;
                     }
@@ -164,37 +172,37 @@ impl Work<'_> {
         }
     }
 
-    /// The pixels of `range` whose source under `tap` is not padding.
+    /// Fills `table` with the output pixels of `range` whose source pixel under `tap` is not padding.
     #[inline(always)]
-    fn fill_table(&self, tap: usize, range: std::ops::Range<usize>, table: &mut Vec<Pair>) {
-        let outer = self.outer;
-        let width = outer.outputs.next_multiple_of(WIDTH);
+    fn fill_table(&self, tap: usize, range: std::ops::Range<usize>, table: &mut Vec<PixelPair>) {
+        let problem = self.problem;
+        let width = problem.outputs.next_multiple_of(WIDTH);
         table.clear();
-        let pixels = outer.sources.len() / outer.taps;
-        let (mut first, mut place) = (range.start / pixels * outer.source_pixels, range.start % pixels);
+        let pixels = problem.sources.len() / problem.taps;
+        let (mut first, mut place) = (range.start / pixels * problem.source_pixels, range.start % pixels);
         for pixel in range {
-            let source = outer.sources[place * outer.taps + tap];
+            let source = problem.sources[place * problem.taps + tap];
             if source != PADDING {
-                table.push(Pair {
-                    source: outer.source[(first + source as usize) * outer.inputs..][..outer.inputs].as_ptr(),
+                table.push(PixelPair {
+                    source: problem.source[(first + source as usize) * problem.inputs..][..problem.inputs].as_ptr(),
                     gradient: self.gradient[pixel * width + self.panel * WIDTH..].as_ptr(),
                 });
             }
             place += 1;
             if place == pixels {
-                (place, first) = (0, first + outer.source_pixels);
+                (place, first) = (0, first + problem.source_pixels);
             }
         }
     }
 
-    /// Adds the products of channels `channel..channel + MR` with `NR` panels.
+    /// Adds the outer products of the input channels `channel..channel + MR` and the gradients of `NR` panels.
     #[inline(always)]
-    unsafe fn block<L: F32x16, const MR: usize, const NR: usize>(&self, tap: usize, channel: usize, table: &[Pair]) {
-        let outer = self.outer;
-        let panel_len = outer.taps * outer.inputs * WIDTH;
-        // SAFETY: pairs point at whole pixels; the target has `panels::len` values and this range belongs to this task.
+    unsafe fn micro_kernel<L: F32x16, const MR: usize, const NR: usize>(&self, tap: usize, channel: usize, table: &[PixelPair]) {
+        let problem = self.problem;
+        let panel_len = problem.taps * problem.inputs * WIDTH;
+        // SAFETY: pairs point at whole pixels; the target has `panels::len` values, of which these belong to this task.
         unsafe {
-            let target = self.target.get().add(self.panel * panel_len + (tap * outer.inputs + channel) * WIDTH);
+            let target = self.target.get().add(self.panel * panel_len + (tap * problem.inputs + channel) * WIDTH);
             let mut acc = [[L::zero(); NR]; MR];
             for m in 0..MR {
                 for n in 0..NR {

@@ -1,24 +1,26 @@
-//! Convolutions with bf16 operands against sums in f64, of operands rounded to bf16 and as they are; inputs from a formula.
+//! Convolutions with bf16 operands, forward and backward, on every instruction set: compared with naive sums in f64, of the same operands
+//! rounded to bf16 and unrounded. Operands are pseudo-random.
 
-use kernels::bf16::{Bf16Convolution, ROOM, Unit, round, widen};
+use kernels::bf16::{Bf16Convolution, Bf16Isa, WORKSPACE_BYTES, round, widen};
 use kernels::geometry::Geometry;
 use kernels::winograd::{Part, PartBuffer};
 use kernels::{HaloRows, Pool, panels};
 
-/// What one pass may differ by from f64 on rounded operands, and on those that were not rounded: L2 norms.
-const EXACT: f64 = 1e-5;
-const ROUNDED: f64 = 4e-3;
+/// Largest relative error (L2 norm) against f64 on operands rounded to bf16.
+const TOLERANCE_ROUNDED: f64 = 1e-5;
+/// Largest relative error (L2 norm) against f64 on unrounded operands.
+const TOLERANCE_EXACT: f64 = 4e-3;
 
 struct Case {
     geometry: Geometry,
-    /// Channels of each part, and whether it is half as high and wide.
+    /// Channels of each source; true for a source of half the height and width.
     parts: Vec<(usize, bool)>,
     outputs: usize,
 }
 
 fn case(size: [usize; 3], kernel: usize, stride: usize, parts: &[(usize, bool)], outputs: usize) -> Case {
     let [batch, height, width] = size;
-    Case { geometry: Geometry { batch, height, width, kernel, stride, margin: HaloRows::NONE }, parts: parts.to_vec(), outputs }
+    Case { geometry: Geometry { batch, height, width, kernel, stride, halo: HaloRows::NONE }, parts: parts.to_vec(), outputs }
 }
 
 fn cases() -> Vec<Case> {
@@ -49,7 +51,7 @@ fn random(seed: u64, count: usize) -> Vec<f32> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-/// Operands of a case: maps of the parts, weights `O I K K`, gradient at the result.
+/// Operands of a case: sources `B H W C`, weights `O I K K`, gradient at the output.
 struct Operands {
     parts: Vec<Vec<f32>>,
     weight: Vec<f32>,
@@ -72,8 +74,8 @@ impl Case {
         }
     }
 
-    /// Calls `f(output pixel, input place [image, y, x], tap)` for every product of pixels.
-    fn each(&self, mut f: impl FnMut(usize, [usize; 3], usize)) {
+    /// Calls `f(output pixel, input pixel [image, y, x], tap)` for every pair of output pixel and tap inside the image.
+    fn for_each_product(&self, mut f: impl FnMut(usize, [usize; 3], usize)) {
         let Geometry { batch, height, width, kernel, stride, .. } = self.geometry;
         let (rows, columns) = self.geometry.output();
         for pixel in 0..batch * rows * columns {
@@ -88,8 +90,8 @@ impl Case {
         }
     }
 
-    /// Part, and index in it, of an input channel at a place.
-    fn place(&self, [image, y, x]: [usize; 3], mut channel: usize) -> (usize, usize) {
+    /// Returns the source of an input channel, and the index in the source of the channel at a pixel.
+    fn index(&self, [image, y, x]: [usize; 3], mut channel: usize) -> (usize, usize) {
         for (part, &(channels, halved)) in self.parts.iter().enumerate() {
             if channel < channels {
                 let half = usize::from(halved);
@@ -101,15 +103,15 @@ impl Case {
         unreachable!("a channel of the input");
     }
 
-    /// Result, gradients at the parts and at the weight, in f64.
+    /// Returns the output and the gradients at the sources and at the weights, as naive sums in f64.
     fn naive(&self, operands: &Operands) -> [Vec<f64>; 3] {
         let (inputs, outputs, taps) = (self.inputs(), self.outputs, self.geometry.taps());
         let mut y = vec![0.0; operands.dy.len()];
         let mut dparts: Vec<Vec<f64>> = operands.parts.iter().map(|part| vec![0.0; part.len()]).collect();
         let mut dweight = vec![0.0; operands.weight.len()];
-        self.each(|pixel, place, tap| {
+        self.for_each_product(|pixel, pixel_in, tap| {
             for i in 0..inputs {
-                let (part, index) = self.place(place, i);
+                let (part, index) = self.index(pixel_in, i);
                 let value = f64::from(operands.parts[part][index]);
                 for o in 0..outputs {
                     let (w, d) = ((o * inputs + i) * taps + tap, pixel * outputs + o);
@@ -123,21 +125,20 @@ impl Case {
         [y, dparts.concat(), dweight]
     }
 
-    fn on(&self, unit: Unit, operands: &Operands) -> [Vec<f32>; 3] {
-        self.in_room(ROOM, unit, operands)
+    fn run(&self, isa: Bf16Isa, operands: &Operands) -> [Vec<f32>; 3] {
+        self.run_with_workspace(WORKSPACE_BYTES, isa, operands)
     }
 
-    fn in_room(&self, room: usize, unit: Unit, operands: &Operands) -> [Vec<f32>; 3] {
+    fn run_with_workspace(&self, workspace_bytes: usize, isa: Bf16Isa, operands: &Operands) -> [Vec<f32>; 3] {
         let (pool, scratch) = (Pool::new(), Pool::of_any_length());
         let (inputs, taps) = (self.inputs(), self.geometry.taps());
-        let convolution =
-            Bf16Convolution { unit, pool: &pool, scratch: &scratch, room, geometry: self.geometry, inputs, outputs: self.outputs };
+        let (geometry, outputs) = (self.geometry, self.outputs);
+        let convolution = Bf16Convolution { isa, pool: &pool, scratch: &scratch, workspace_bytes, geometry, inputs, outputs };
         let mut weights = vec![0.0; panels::len(self.outputs, inputs, taps)];
         panels::pack(&operands.weight, self.outputs, inputs, taps, &mut weights);
         let sizes = self.parts.iter().zip(&operands.parts);
-        let parts: Vec<Part> =
-            sizes.map(|(&(channels, halved), values)| Part { values, channels, halved, margin: HaloRows::NONE }).collect();
-        // What is not written stays wrong.
+        let parts: Vec<Part> = sizes.map(|(&(channels, halved), values)| Part { values, channels, halved, halo: HaloRows::NONE }).collect();
+        // Values that the kernel does not write stay NaN.
         let mut y = vec![f32::NAN; operands.dy.len()];
         convolution.convolve(&parts, &weights, &mut y);
         let mut dparts: Vec<Vec<f32>> = operands.parts.iter().map(|part| vec![f32::NAN; part.len()]).collect();
@@ -153,45 +154,46 @@ impl Case {
     }
 }
 
+/// Returns the relative error, `|found - exact| / |exact|` in L2 norms.
 fn error(found: &[f32], exact: &[f64]) -> f64 {
     let squares: f64 = found.iter().zip(exact).map(|(f, e)| (f64::from(*f) - e).powi(2)).sum();
     (squares / exact.iter().map(|e| e * e).sum::<f64>()).sqrt()
 }
 
+/// Returns the operands rounded to bf16.
 fn rounded(operands: &Operands) -> Operands {
-    let of = |values: &[f32]| values.iter().map(|v| widen(round(*v))).collect();
-    Operands { parts: operands.parts.iter().map(|part| of(part)).collect(), weight: of(&operands.weight), dy: of(&operands.dy) }
+    let round_all = |values: &[f32]| values.iter().map(|v| widen(round(*v))).collect();
+    Operands {
+        parts: operands.parts.iter().map(|part| round_all(part)).collect(),
+        weight: round_all(&operands.weight),
+        dy: round_all(&operands.dy),
+    }
 }
 
 #[test]
-fn every_unit_computes_every_pass_as_exactly_as_stated() {
+fn every_instruction_set_computes_every_pass_within_its_tolerance() {
     #[cfg(target_arch = "x86_64")]
-    for unit in [Unit::Amx, Unit::Avx512Bf16, Unit::Avx512] {
-        if !Unit::available().contains(&unit) {
-            eprintln!("SKIPPED: this processor has no {}, whose products are not tested", unit.name());
+    for isa in [Bf16Isa::Amx, Bf16Isa::Avx512Bf16, Bf16Isa::Avx512] {
+        if !Bf16Isa::available().contains(&isa) {
+            eprintln!("SKIPPED: this processor has no {}, whose products are not tested", isa.name());
         }
     }
     let mut worst = [[0.0f64; 3]; 2];
     for case in cases() {
         let operands = case.operands();
-        let (of_rounded, exact) = (case.naive(&rounded(&operands)), case.naive(&operands));
-        for unit in Unit::available() {
-            let found = case.on(unit, &operands);
+        let (from_rounded, exact) = (case.naive(&rounded(&operands)), case.naive(&operands));
+        for isa in Bf16Isa::available() {
+            let found = case.run(isa, &operands);
             for pass in 0..3 {
-                let errors = [error(&found[pass], &of_rounded[pass]), error(&found[pass], &exact[pass])];
+                let errors = [error(&found[pass], &from_rounded[pass]), error(&found[pass], &exact[pass])];
                 let name = ["forward", "backward-data", "backward-weight"][pass];
-                assert!(
-                    errors[0] <= EXACT && errors[1] <= ROUNDED,
-                    "{}, {unit:?}, {name}: {:.1e} and {:.1e}",
-                    case.name(),
-                    errors[0],
-                    errors[1]
-                );
+                let is_close = errors[0] <= TOLERANCE_ROUNDED && errors[1] <= TOLERANCE_EXACT;
+                assert!(is_close, "{}, {isa:?}, {name}: relative errors {errors:?}", case.name());
                 (0..2).for_each(|i| worst[i][pass] = worst[i][pass].max(errors[i]));
             }
         }
     }
-    for (errors, operands) in worst.iter().zip(["rounded operands", "operands as they are"]) {
+    for (errors, operands) in worst.iter().zip(["rounded operands", "unrounded operands"]) {
         println!("worst on {operands}: forward {:.1e}, backward-data {:.1e}, backward-weight {:.1e}", errors[0], errors[1], errors[2]);
     }
 }
@@ -205,19 +207,19 @@ fn results_do_not_depend_on_the_number_of_threads() {
     ];
     for case in shapes {
         let operands = case.operands();
-        for unit in Unit::available() {
-            let on = |threads: usize| {
+        for isa in Bf16Isa::available() {
+            let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| case.on(unit, &operands))
+                pool.install(|| case.run(isa, &operands))
             };
-            let one = on(1);
-            assert!(one == on(2) && one == on(3), "{}, {unit:?}", case.name());
+            let one = run(1);
+            assert!(one == run(2) && one == run(3), "{}, {isa:?}", case.name());
         }
     }
 }
 
 #[test]
-fn results_do_not_depend_on_what_is_worked_on_together() {
+fn results_do_not_depend_on_the_size_of_the_workspace() {
     let larger = [
         case([5, 40, 40], 3, 1, &[(32, true), (16, false)], 48),
         case([3, 70, 64], 3, 1, &[(16, false)], 16),
@@ -227,21 +229,21 @@ fn results_do_not_depend_on_what_is_worked_on_together() {
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     for case in cases().into_iter().chain(larger) {
         let operands = case.operands();
-        for unit in Unit::available() {
-            let found = [1, 100_000, usize::MAX].map(|room| one_thread.install(|| case.in_room(room, unit, &operands)));
-            assert!(found[0] == found[2] && found[1] == found[2], "{}, {unit:?}", case.name());
+        for isa in Bf16Isa::available() {
+            let found = [1, 100_000, usize::MAX].map(|bytes| one_thread.install(|| case.run_with_workspace(bytes, isa, &operands)));
+            assert!(found[0] == found[2] && found[1] == found[2], "{}, {isa:?}", case.name());
         }
     }
 }
 
 #[test]
-fn what_is_no_number_does_not_disappear() {
+fn nan_stays_nan() {
     let case = case([1, 6, 6], 3, 1, &[(16, false)], 16);
     let mut operands = case.operands();
     operands.parts[0][0] = f32::NAN;
-    for unit in Unit::available() {
-        let [y, _, dweight] = case.on(unit, &operands);
-        assert!(y[..16].iter().all(|v| v.is_nan()) && dweight.iter().any(|v| v.is_nan()), "{unit:?}");
-        assert!(y[y.len() - 16..].iter().all(|v| v.is_finite()), "{unit:?}");
+    for isa in Bf16Isa::available() {
+        let [y, _, dweight] = case.run(isa, &operands);
+        assert!(y[..16].iter().all(|v| v.is_nan()) && dweight.iter().any(|v| v.is_nan()), "{isa:?}");
+        assert!(y[y.len() - 16..].iter().all(|v| v.is_finite()), "{isa:?}");
     }
 }

@@ -1,11 +1,11 @@
-//! 3x3 convolutions of each channel by itself, forward and backward, on every instruction set, against sums in f64.
+//! Depthwise 3x3 convolutions, forward and backward, on every instruction set, against naive sums in f64.
 
-use kernels::depthwise::{Depthwise, turned};
+use kernels::depthwise::{Depthwise, transposed};
 use kernels::epilogue::Epilogue;
 use kernels::geometry::Geometry;
 use kernels::{Activation, HaloRows, Isa, Pool};
 
-/// Values in -1..1 that follow from a seed.
+/// Returns pseudo-random values in -1..1.
 fn values(seed: u32, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
     let mut next = || {
@@ -15,7 +15,7 @@ fn values(seed: u32, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Every product of the convolution: output value, source value, weight.
+/// Iterates over the products of the convolution: indexes of output value, source value and weight.
 fn products(g: Geometry, channels: usize) -> impl Iterator<Item = [usize; 3]> {
     let (rows, columns) = g.output();
     let outputs = (0..g.batch).flat_map(move |b| (0..rows).flat_map(move |y| (0..columns).map(move |x| (b, y, x))));
@@ -30,10 +30,10 @@ fn products(g: Geometry, channels: usize) -> impl Iterator<Item = [usize; 3]> {
     outputs.flat_map(each)
 }
 
-fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
+fn assert_close(name: &str, found: &[f32], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
     let worst = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs() / (1.0 + b.abs())).fold(0.0, f64::max);
-    assert!(worst <= 2e-6, "{what}: {worst}");
+    assert!(worst <= 2e-6, "{name}: {worst}");
 }
 
 const CASES: [(usize, usize, usize, usize, usize); 8] = [
@@ -48,9 +48,9 @@ const CASES: [(usize, usize, usize, usize, usize); 8] = [
 ];
 
 #[test]
-fn all_three_directions() {
+fn forward_backward_data_and_backward_weight_equal_naive_sums() {
     for (batch, height, width, stride, channels) in CASES {
-        let g = Geometry { batch, height, width, kernel: 3, stride, margin: HaloRows::NONE };
+        let g = Geometry { batch, height, width, kernel: 3, stride, halo: HaloRows::NONE };
         let (rows, columns) = g.output();
         let (inside, out) = (batch * height * width * channels, batch * rows * columns * channels);
         let (x, w, dy) = (values(1, inside), values(2, 9 * channels), values(3, out));
@@ -76,29 +76,29 @@ fn all_three_directions() {
 }
 
 #[test]
-fn what_follows_is_done_in_the_same_pass() {
-    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2, margin: HaloRows::NONE }, 36);
+fn the_epilogue_adds_bias_and_residual_and_clamps() {
+    let (g, channels) = (Geometry { batch: 1, height: 6, width: 8, kernel: 3, stride: 2, halo: HaloRows::NONE }, 36);
     let (x, w, bias) = (values(1, 48 * channels), values(2, 9 * channels), values(3, channels).iter().map(|v| 6.0 * v).collect::<Vec<_>>());
-    let plus: Vec<f32> = values(4, 12 * channels).iter().map(|v| 4.0 * v).collect();
+    let residual: Vec<f32> = values(4, 12 * channels).iter().map(|v| 4.0 * v).collect();
     let mut sums = vec![0.0_f64; 12 * channels];
     products(g, channels).for_each(|[o, s, i]| sums[o] += f64::from(x[s]) * f64::from(w[i]));
     for (activation, low, high) in
         [(Activation::None, f64::MIN, f64::MAX), (Activation::Relu, 0.0, f64::MAX), (Activation::Relu6, 0.0, 6.0)]
     {
         let expected: Vec<f64> =
-            (0..sums.len()).map(|i| (sums[i] + f64::from(bias[i % channels]) + f64::from(plus[i])).clamp(low, high)).collect();
+            (0..sums.len()).map(|i| (sums[i] + f64::from(bias[i % channels]) + f64::from(residual[i])).clamp(low, high)).collect();
         assert!(expected.contains(&high) || high > 6.0);
         for isa in Isa::available() {
             let mut y = vec![f32::NAN; sums.len()];
-            let finish = Epilogue { bias: Some(&bias), plus: Some(&plus), activation };
-            Depthwise { isa, pool: &Pool::new(), geometry: g, channels }.convolve(&x, &w, finish, &mut y);
+            let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation };
+            Depthwise { isa, pool: &Pool::new(), geometry: g, channels }.convolve(&x, &w, epilogue, &mut y);
             assert_close(&format!("{isa:?} {activation:?}"), &y, &expected);
         }
     }
 }
 
 #[test]
-fn weights_turn_there_and_back() {
+fn transposing_weights_twice_is_the_identity() {
     let w = values(5, 9 * 7);
     let taps_first = transposed(&w, 7, 9);
     assert_eq!(taps_first[7 * 4 + 2], w[9 * 2 + 4]);

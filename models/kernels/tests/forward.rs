@@ -1,15 +1,15 @@
-//! Forward kernels with what follows them, on every instruction set, against sums in f64.
+//! Forward kernels with their epilogue, on every instruction set, against naive sums in f64.
 
 use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
-use kernels::head::Single;
+use kernels::head::SingleOutputConv;
 use kernels::im2col::Im2col;
 use kernels::panels::pack_at;
-use kernels::winograd::{Grid, Logit, Part, Prepared, Winograd};
+use kernels::winograd::{Grid, Logit, PackedFilter, Part, Winograd};
 use kernels::{Activation, HaloRows, Isa, Pool, Shape, pooling};
 
-/// Values in -1..1 that follow from a seed.
+/// Returns pseudo-random values in -1..1.
 fn values(seed: u32, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
     let mut next = || {
@@ -19,16 +19,16 @@ fn values(seed: u32, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// A convolution with its bias, the map that is added, and a ReLU, as they are defined.
+/// A convolution with bias, residual and ReLU, and its operands.
 struct Case {
     geometry: Geometry,
     inputs: usize,
     outputs: usize,
     x: Vec<f32>,
-    /// `O I K K`.
+    /// Weights `O I K K`.
     weight: Vec<f32>,
     bias: Vec<f32>,
-    plus: Vec<f32>,
+    residual: Vec<f32>,
 }
 
 impl Case {
@@ -42,12 +42,12 @@ impl Case {
             x: values(1, geometry.batch * geometry.height * geometry.width * inputs),
             weight: values(2, outputs * inputs * geometry.taps()),
             bias: values(3, outputs),
-            plus: values(4, out),
+            residual: values(4, out),
         }
     }
 
-    fn finish(&self) -> Epilogue<'_> {
-        Epilogue { bias: Some(&self.bias), plus: Some(&self.plus), activation: Activation::Relu }
+    fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue { bias: Some(&self.bias), residual: Some(&self.residual), activation: Activation::Relu }
     }
 
     fn panels(&self) -> kernels::Buffer {
@@ -60,7 +60,7 @@ impl Case {
         let (rows, columns) = g.output();
         let pixels = (0..g.batch).flat_map(|b| (0..rows).flat_map(move |y| (0..columns).map(move |x| (b, y, x))));
         let one = |(b, y, x): (usize, usize, usize), o: usize| {
-            let mut sum = f64::from(self.bias[o]) + f64::from(self.plus[((b * rows + y) * columns + x) * self.outputs + o]);
+            let mut sum = f64::from(self.bias[o]) + f64::from(self.residual[((b * rows + y) * columns + x) * self.outputs + o]);
             for (i, j) in (0..g.kernel).flat_map(|i| (0..g.kernel).map(move |j| (i, j))) {
                 let (sy, sx) = ((y * g.stride + i).wrapping_sub(g.kernel / 2), (x * g.stride + j).wrapping_sub(g.kernel / 2));
                 if sy < g.height && sx < g.width {
@@ -75,63 +75,63 @@ impl Case {
     }
 }
 
-fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
+fn assert_close(name: &str, found: &[f32], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
     let worst = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-    assert!(worst <= 1e-5 * largest, "{what}: values up to {largest} differ by {worst}");
+    assert!(worst <= 1e-5 * largest, "{name}: values up to {largest} differ by {worst}");
 }
 
 fn geometry(batch: usize, height: usize, width: usize, kernel: usize, stride: usize) -> Geometry {
-    Geometry { batch, height, width, kernel, stride, margin: HaloRows::NONE }
+    Geometry { batch, height, width, kernel, stride, halo: HaloRows::NONE }
 }
 
 #[test]
-fn windows_of_few_channels() {
+fn im2col_computes_convolutions_of_few_channels() {
     for (g, inputs, outputs) in [(geometry(2, 21, 34, 7, 2), 3, 48), (geometry(1, 5, 3, 3, 1), 1, 16), (geometry(1, 17, 101, 5, 1), 4, 32)]
     {
         let case = Case::new(g, inputs, outputs);
         for isa in Isa::available() {
-            let mut out = vec![f32::NAN; case.plus.len()];
-            Im2col { isa, pool: &Pool::new(), geometry: g, inputs, outputs }.convolve(&case.x, &case.panels(), case.finish(), &mut out);
+            let mut out = vec![f32::NAN; case.residual.len()];
+            Im2col { isa, pool: &Pool::new(), geometry: g, inputs, outputs }.convolve(&case.x, &case.panels(), case.epilogue(), &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &case.expected());
         }
     }
 }
 
 #[test]
-fn any_kernel_and_stride() {
+fn gather_computes_any_kernel_and_stride() {
     for (g, inputs, outputs) in [(geometry(1, 13, 10, 3, 2), 32, 48), (geometry(2, 8, 9, 1, 2), 16, 16), (geometry(1, 7, 11, 5, 1), 19, 64)]
     {
         let case = Case::new(g, inputs, outputs);
         for isa in Isa::available() {
-            let mut out = vec![f32::NAN; case.plus.len()];
+            let mut out = vec![f32::NAN; case.residual.len()];
             let (weights, taps) = (case.panels(), g.taps());
-            let gather = Gather { source: &case.x, source_channels: inputs, weights: &weights, taps, outputs, finish: case.finish() };
-            gather.run(isa, &[g.forward_class()], &mut out);
+            let gather = Gather { source: &case.x, source_channels: inputs, weights: &weights, taps, outputs, epilogue: case.epilogue() };
+            gather.run(isa, &[g.forward_table()], &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &case.expected());
         }
     }
 }
 
-/// Small and large filters, maps that are no whole tiles, one channel behind.
+/// Small and large filters, feature maps that are not whole tiles, and the fused logit.
 #[test]
-fn prepared_filters_and_the_logit_behind_them() {
+fn winograd_with_a_packed_filter_and_with_a_fused_logit() {
     for (batch, height, width, inputs, outputs) in [(2, 9, 14, 16, 48), (1, 1, 1, 32, 16), (1, 12, 20, 144, 144)] {
         let g = geometry(batch, height, width, 3, 1);
         let case = Case::new(g, inputs, outputs);
         let weights = values(5, outputs);
         for isa in Isa::available() {
             let pool = Pool::new();
-            let filter = Prepared::new(isa, &case.panels(), inputs, outputs);
+            let filter = PackedFilter::new(isa, &case.panels(), inputs, outputs);
             let winograd = Winograd { isa, pool: &pool, grid: Grid { batch, height, width } };
-            let parts = [Part { values: &case.x, channels: inputs, halved: false, margin: HaloRows::NONE }];
-            let (expected, mut out) = (case.expected(), vec![f32::NAN; case.plus.len()]);
-            winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
+            let parts = [Part { values: &case.x, channels: inputs, halved: false, halo: HaloRows::NONE }];
+            let (expected, mut out) = (case.expected(), vec![f32::NAN; case.residual.len()]);
+            winograd.convolve_packed(&parts, &filter, case.epilogue(), &mut out);
             assert_close(&format!("{isa:?} {g:?}"), &out, &expected);
             if filter.is_small() {
                 let mut logits = vec![f32::NAN; batch * height * width];
-                winograd.convolve_to_logit(&parts, &filter, case.finish(), Logit { weights: &weights, bias: 0.25 }, &mut logits);
+                winograd.convolve_to_logit(&parts, &filter, case.epilogue(), Logit { weights: &weights, bias: 0.25 }, &mut logits);
                 let dot = |pixel: &[f64]| 0.25 + pixel.iter().zip(&weights).map(|(v, w)| v * f64::from(*w)).sum::<f64>();
                 assert_close(&format!("{isa:?} logit"), &logits, &expected.chunks_exact(outputs).map(dot).collect::<Vec<_>>());
             }
@@ -139,9 +139,9 @@ fn prepared_filters_and_the_logit_behind_them() {
     }
 }
 
-/// A map that stands for one twice as high and wide, and one beside it.
+/// A source of half the height and width, concatenated with a second source.
 #[test]
-fn enlarged_maps_are_read_as_they_are() {
+fn winograd_reads_a_half_resolution_source_as_if_upsampled() {
     let (height, width, outputs) = (6, 10, 32);
     let g = geometry(1, height, width, 3, 1);
     let case = Case::new(g, 48, outputs);
@@ -153,28 +153,28 @@ fn enlarged_maps_are_read_as_they_are() {
     };
     let case = Case { x: (0..height * width).flat_map(pixel).collect(), ..case };
     for isa in Isa::available() {
-        let filter = Prepared::new(isa, &case.panels(), 48, outputs);
+        let filter = PackedFilter::new(isa, &case.panels(), 48, outputs);
         let winograd = Winograd { isa, pool: &Pool::new(), grid: Grid { batch: 1, height, width } };
         let parts = [
-            Part { values: &small, channels: 16, halved: true, margin: HaloRows::NONE },
-            Part { values: &skip, channels: 32, halved: false, margin: HaloRows::NONE },
+            Part { values: &small, channels: 16, halved: true, halo: HaloRows::NONE },
+            Part { values: &skip, channels: 32, halved: false, halo: HaloRows::NONE },
         ];
-        let mut out = vec![f32::NAN; case.plus.len()];
-        winograd.convolve_prepared(&parts, &filter, case.finish(), &mut out);
+        let mut out = vec![f32::NAN; case.residual.len()];
+        winograd.convolve_packed(&parts, &filter, case.epilogue(), &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());
     }
 }
 
 #[test]
-fn one_output_channel_and_maxima() {
+fn the_single_output_convolution_and_max_pooling_equal_their_definitions() {
     let (shape, kernel) = (Shape { batch: 2, height: 5, width: 7, channels: 32 }, 3);
     let mut case = Case::new(geometry(2, 5, 7, kernel, 1), 32, 1);
-    // Without a ReLU and a map that is added, the naive sum is what remains where both do nothing.
-    case.plus.fill(100.0);
+    // A residual of 100 keeps every sum positive, so that the ReLU of the naive sum changes nothing; the bias of the kernel includes it.
+    case.residual.fill(100.0);
     let weights: Vec<f32> = (0..9 * 32).map(|i| case.weight[i % 32 * 9 + i / 32]).collect();
     for isa in Isa::available() {
         let mut out = vec![f32::NAN; 70];
-        Single { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, HaloRows::NONE, &mut out);
+        SingleOutputConv { kernel, weights: &weights, bias: case.bias[0] + 100.0 }.convolve(isa, &case.x, shape, HaloRows::NONE, &mut out);
         assert_close(&format!("{isa:?}"), &out, &case.expected());
         let best = pooling::max_pool(isa, &Pool::new(), &case.x, shape);
         for (i, found) in best.iter().enumerate() {

@@ -1,13 +1,13 @@
-//! The block of `MobileNetV2` at once, against its three convolutions one after the other: the same bits.
+//! Fused inverted residual block of `MobileNetV2` against its three convolutions, run one after the other: the same bits.
 
 use kernels::depthwise::{Depthwise, InvertedResidual};
 use kernels::epilogue::Epilogue;
 use kernels::gather::Gather;
 use kernels::geometry::Geometry;
-use kernels::pointwise::{Pointwise, used};
+use kernels::pointwise::{Pointwise, used_inputs};
 use kernels::{Activation, HaloRows, Isa, Pool, panels};
 
-/// Values in -1..1 that follow from a seed.
+/// Returns pseudo-random values in -1..1.
 fn values(seed: u32, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
     let mut next = || {
@@ -17,7 +17,7 @@ fn values(seed: u32, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Weights of a 1x1 convolution whose pixels have a multiple of sixteen values, of which some may only fill them up.
+/// Weights of a 1x1 convolution between pixels that are padded to a multiple of sixteen values.
 struct Weights {
     panels: Vec<f32>,
     inputs: usize,
@@ -27,36 +27,36 @@ struct Weights {
 
 impl Weights {
     fn new(seed: u32, inputs: usize, outputs: usize) -> Self {
-        let [wide_in, wide_out] = [inputs, outputs].map(|n| n.next_multiple_of(16));
+        let [padded_inputs, padded_outputs] = [inputs, outputs].map(|n| n.next_multiple_of(16));
         let places = |n: usize| (0..n).collect::<Vec<_>>();
         let (from, to) = (places(inputs), places(outputs));
-        let panels = panels::pack_at(&values(seed, inputs * outputs), 1, (&to, wide_out), (&from, wide_in)).to_vec();
-        assert_eq!(used(&panels, wide_in), inputs);
-        let mut bias = values(seed + 1, wide_out);
+        let panels = panels::pack_at(&values(seed, inputs * outputs), 1, (&to, padded_outputs), (&from, padded_inputs)).to_vec();
+        assert_eq!(used_inputs(&panels, padded_inputs), inputs);
+        let mut bias = values(seed + 1, padded_outputs);
         bias[outputs..].fill(0.0);
-        Self { panels, inputs: wide_in, outputs: wide_out, bias }
+        Self { panels, inputs: padded_inputs, outputs: padded_outputs, bias }
     }
 
-    fn finish<'a>(&'a self, plus: Option<&'a [f32]>, activation: Activation) -> Epilogue<'a> {
-        Epilogue { bias: Some(&self.bias), plus, activation }
+    fn epilogue<'a>(&'a self, residual: Option<&'a [f32]>, activation: Activation) -> Epilogue<'a> {
+        Epilogue { bias: Some(&self.bias), residual, activation }
     }
 
-    fn pointwise<'a>(&'a self, plus: Option<&'a [f32]>, activation: Activation) -> Pointwise<'a> {
-        Pointwise { panels: &self.panels, inputs: self.inputs, outputs: self.outputs, finish: self.finish(plus, activation) }
+    fn pointwise<'a>(&'a self, residual: Option<&'a [f32]>, activation: Activation) -> Pointwise<'a> {
+        Pointwise { panels: &self.panels, inputs: self.inputs, outputs: self.outputs, epilogue: self.epilogue(residual, activation) }
     }
 
-    fn apply(&self, isa: Isa, x: &[f32], plus: Option<&[f32]>, activation: Activation) -> Vec<f32> {
+    fn apply(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, activation: Activation) -> Vec<f32> {
         let pixels = x.len() / self.inputs;
-        let all = Geometry { batch: 1, height: 1, width: pixels, kernel: 1, stride: 1, margin: HaloRows::NONE };
-        let finish = self.finish(plus, activation);
-        let gather = Gather { source: x, source_channels: self.inputs, weights: &self.panels, taps: 1, outputs: self.outputs, finish };
+        let all = Geometry { batch: 1, height: 1, width: pixels, kernel: 1, stride: 1, halo: HaloRows::NONE };
+        let epilogue = self.epilogue(residual, activation);
+        let gather = Gather { source: x, source_channels: self.inputs, weights: &self.panels, taps: 1, outputs: self.outputs, epilogue };
         let mut out = vec![0.0; pixels * self.outputs];
-        gather.run(isa, &[all.forward_class()], &mut out);
+        gather.run(isa, &[all.forward_table()], &mut out);
         out
     }
 }
 
-/// Rows and columns of the input, stride, rows around it, channels: in, many (none: no first convolution), out; whether a map is added.
+/// Input height and width, stride, halo rows above and below, channels (input, with 0 for no expansion; expanded; output), residual.
 type Case = ([usize; 2], usize, [usize; 2], [usize; 3], bool);
 
 const CASES: [Case; 9] = [
@@ -72,31 +72,37 @@ const CASES: [Case; 9] = [
 ];
 
 #[test]
-fn the_same_bits_as_three_convolutions() {
+fn the_fused_block_has_the_bits_of_three_convolutions() {
     for isa in Isa::available() {
-        for (size, stride, [above, below], [inputs, many, outputs], adds) in CASES {
+        for (size, stride, [above, below], [inputs, expanded, outputs], has_residual) in CASES {
             let [height, width] = size;
-            let geometry = Geometry { batch: 1, height, width, kernel: 3, stride, margin: HaloRows { above, below } };
+            let geometry = Geometry { batch: 1, height, width, kernel: 3, stride, halo: HaloRows { above, below } };
             let (rows, columns) = geometry.output();
-            let expand = (inputs > 0).then(|| Weights::new(1, inputs, many));
-            let project = Weights::new(3, many, outputs);
-            let x = values(5, (above + height + below) * width * expand.as_ref().map_or(many, |expand| expand.inputs));
-            let (weights, bias, plus) = (values(6, 9 * many), values(7, many), values(8, rows * columns * project.outputs));
-            let (finish, plus) = (Epilogue { bias: Some(&bias), plus: None, activation: Activation::Relu6 }, adds.then_some(&*plus));
+            let expand = (inputs > 0).then(|| Weights::new(1, inputs, expanded));
+            let project = Weights::new(3, expanded, outputs);
+            let x = values(5, (above + height + below) * width * expand.as_ref().map_or(expanded, |expand| expand.inputs));
+            let (weights, bias, residual) = (values(6, 9 * expanded), values(7, expanded), values(8, rows * columns * project.outputs));
+            let (epilogue, residual) =
+                (Epilogue { bias: Some(&bias), residual: None, activation: Activation::Relu6 }, has_residual.then_some(&*residual));
 
-            let wide = expand.as_ref().map_or_else(|| x.clone(), |expand| expand.apply(isa, &x, None, Activation::Relu6));
-            let mut each = vec![0.0; rows * columns * many];
-            Depthwise { isa, pool: &Pool::new(), geometry, channels: many }.convolve(&wide, &weights, finish, &mut each);
-            let expected = project.apply(isa, &each, plus, Activation::None);
+            let expanded_map = expand.as_ref().map_or_else(|| x.clone(), |expand| expand.apply(isa, &x, None, Activation::Relu6));
+            let mut depthwise_map = vec![0.0; rows * columns * expanded];
+            Depthwise { isa, pool: &Pool::new(), geometry, channels: expanded }.convolve(
+                &expanded_map,
+                &weights,
+                epilogue,
+                &mut depthwise_map,
+            );
+            let expected = project.apply(isa, &depthwise_map, residual, Activation::None);
 
             for threads in [1, 3] {
                 let mut out = vec![f32::NAN; expected.len()];
                 let expand = expand.as_ref().map(|expand| expand.pointwise(None, Activation::Relu6));
-                let project = project.pointwise(plus, Activation::None);
-                let block = InvertedResidual { isa, geometry, expand, weights: &weights, finish, project };
+                let project = project.pointwise(residual, Activation::None);
+                let block = InvertedResidual { isa, geometry, expand, weights: &weights, epilogue, project };
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| block.run(&x, &mut out));
-                assert!(out == expected, "{isa:?}, {size:?} stride {stride}, {inputs} to {many} to {outputs}, {threads} threads");
+                assert!(out == expected, "{isa:?}, {size:?} stride {stride}, {inputs} to {expanded} to {outputs}, {threads} threads");
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::holes;
 use crate::plane::Plane;
 use floods::{Floods, Rule};
 
-/// When two floods stay apart. Lengths are in pixels at the model's scale; the defaults are measured (docs/splitting.md).
+/// When two floods stay apart. Lengths are in pixels at the model's scale; the defaults are measured (docs/lab/splitting.md).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Split {

@@ -6,12 +6,15 @@
 //! | [`error`] | the error type, with hints |
 //! | [`console`] | progress bars and logging, the only code that writes to a terminal |
 //! | [`library`] | native libraries: the place where each is found, the hashes of its files |
+//! | `verbosity` | the flags `-v` and `-q` of a command line (feature `clap`) |
 //! | [`wheel`] | pinned Python packages as a source of libraries, weights and sample images |
 
 pub mod artifact;
 pub mod console;
 pub mod error;
 pub mod library;
+#[cfg(feature = "clap")]
+pub mod verbosity;
 pub mod wheel;
 
-pub use error::{Context, Error, Result};
+pub use error::{Context, Error, ErrorKind, Result};

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs our training step and PyTorch's alternately and prints the ratios, their spread and both peak memories.
+# Runs the training step of this crate and PyTorch's alternately, and prints the ratios, their spread and both peak memories.
 #   compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile|''] [OURS]
-# PYTHON is an interpreter that can import torch; DEVICE is cpu or cuda; `compile` gives PyTorch torch.compile.
-# On cuda both run in PRECISION, on the CPU ours in OURS (auto: f32). Run it from the root of the repository, on a machine with nothing else to do.
+# PYTHON is an interpreter that can import torch; DEVICE is cpu or cuda; `compile` enables torch.compile in PyTorch.
+# On cuda both run in PRECISION; on the CPU this crate runs in OURS (auto: f32). Run the script from the root of the repository, on an idle machine.
 set -eu
 python=${1:?usage: compare.sh PYTHON [BATCH] [ROUNDS] [PRECISION] [DEVICE] [compile] [OURS]}
 batch=${2:-4}
@@ -17,7 +17,7 @@ if [ "$device" = cuda ]; then
     own=$precision
 fi
 here=$(dirname "$0")
-# shellcheck disable=SC2086 # no word where there are no features
+# shellcheck disable=SC2086 # an empty value must expand to no argument
 bench=$(cargo bench -q -p train $features --bench step --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*step-[^"]*\)".*/\1/p' | tail -1)
 echo "batch $batch, 256 x 256, $device, PyTorch in $precision with channels last ${compile#--}; seconds are minima of one run each"
 for round in $(seq "$rounds"); do

@@ -1,4 +1,4 @@
-"""Seconds of the dense contrastive term in PyTorch: `n` unit vectors of 32 values a class, all pairs, forward and backward.
+"""Duration of the dense contrastive term in PyTorch: `n` unit vectors of 32 values per class, all pairs, forward and backward.
 
     python pytorch_contrast.py --n 6000 --steps 4
 """

@@ -1,8 +1,8 @@
-"""How far gradients of PyTorch's bf16 autocast on the processor are from its f32 ones, on what `--bench gradients -- --write FILE` wrote.
+"""Deviation of gradients of PyTorch's bf16 autocast on the processor from its f32 gradients, on the case that `--bench gradients -- --write FILE` saves.
 
     python pytorch_gradients.py FILE
 
-prints the figures that the bench prints of our kernels, with statistics of the batch (Train) and running ones (Frozen).
+prints the same figures as the benchmark, with batch statistics (Train) and running statistics (Frozen).
 """
 import json
 import struct
@@ -13,7 +13,7 @@ from pytorch_step import UNet
 
 
 def arrays(path):
-    """The arrays of a safetensors file of f32."""
+    """Returns the arrays of a safetensors file of f32."""
     with open(path, "rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
         data = bytearray(file.read())
@@ -27,7 +27,7 @@ def arrays(path):
 
 
 def name_of(key):
-    """Our name of one of `UNet`'s parameters."""
+    """Returns the name of one of `UNet`'s parameters in checkpoints of this project."""
     parts = key.split(".")
     if parts[0] == "stem":
         return ".".join(["encoder", ["conv1", "bn1"][int(parts[1])], *parts[2:]])

@@ -1,9 +1,9 @@
-"""Seconds of PyTorch's training step of the same network: U-Net with a ResNet-34 encoder, two classes.
+"""Duration of PyTorch's training step of the same network: U-Net with a ResNet-34 encoder, two classes.
 
     python pytorch_step.py --batch 4 --precision f32 --steps 8 [--device cuda] [--compile]
 
 prints one line `step S forward S backward S optimiser S peak_mib M`: minima over the steps, and the peak resident memory
-(on a GPU that of its tensors).
+(on a GPU the peak memory of its tensors).
 """
 import argparse
 import resource
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 def triple(inputs, outputs):
-    """Convolution, normalisation, ReLU."""
+    """Convolution, batch normalisation, ReLU."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)

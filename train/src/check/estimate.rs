@@ -1,4 +1,4 @@
-//! What a run will need: memory, counted from the network's shapes, and time, from two steps on random numbers.
+//! Estimates of the memory of a run, from the shapes of its network, and of its time, from steps on random images.
 
 use std::time::Instant;
 
@@ -11,26 +11,27 @@ use support::Result;
 use super::ImageAudit;
 use crate::config::RunConfig;
 use crate::data::Split;
-use crate::fit::in_pool;
-use crate::network::device;
+use crate::network::{Mode, device};
 use crate::rng::CounterRng;
 use crate::scribble::UNLABELLED;
 use crate::step::{Batch, Stage, Trainer};
+use crate::thread_pool::in_pool;
 
-/// Memory that a training run needs on one device, in bytes.
+/// Memory of a training run on one device, in bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Memory {
     /// Images, scribbles, labels and pseudo-label maps.
     pub data: u64,
-    /// The feature maps of one batch, kept for the backward pass, and their gradients, in f32: an upper bound.
+    /// Feature maps of one batch, kept for the backward pass, and their gradients, in f32; an upper bound.
     pub features: u64,
-    /// Weights, gradients and the optimiser's two moments.
+    /// Weights, gradients and the two moments of the optimiser.
     pub weights: u64,
 }
 
 impl Memory {
+    /// Estimates the memory of a run on these images.
     pub(super) fn of(images: &[ImageAudit], config: &RunConfig) -> Self {
-        // Per pixel: 3 colours, 1 scribble, 4 of labels, 4 of the pseudo-label map.
+        // 3 bytes of colour, 1 of scribble, 4 of instance labels, 4 of averaged prediction.
         const BYTES_PER_PIXEL: u64 = 12;
         let pixels: u64 = images.iter().map(|image| (image.width * image.height) as u64).sum();
         let graph = unet(&config.network);
@@ -45,36 +46,36 @@ impl Memory {
     }
 }
 
-/// Time that a run takes on this machine, in seconds.
+/// Time of a run on this machine, in seconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Time {
-    /// One step.
+    /// One optimiser step.
     pub step: f64,
-    /// All steps, or `run.minutes` where that is less.
+    /// All steps, at most `run.minutes`.
     pub training: f64,
-    /// Predictions of whole images: validation and pseudo-labels.
+    /// Predictions of whole images for validation and pseudo-labels, at most `run.minutes`.
     pub predictions: f64,
 }
 
-/// Times one step with a batch of one (the second of two) and one prediction, and multiplies.
+/// Measures one step with a batch of one (the second of two) and one prediction, and scales both to the run.
 pub fn time(images: &[ImageAudit], config: &RunConfig) -> Result<Time> {
-    let (step, per_pixel) = in_pool(config.run.threads, || measured(config))?;
+    let (step, per_pixel) = in_pool(config.run.threads, || measure(config))?;
     let pixels = |split| images.iter().filter(|image| image.split == split).map(|image| (image.width * image.height) as f64).sum::<f64>();
     let training = images.iter().filter(|image| image.split == Split::Train).count();
     let run = config.clone().in_iterations(training);
-    let times = |every: u64| if every == 0 { 1.0 } else { run.run.iterations as f64 / every as f64 };
-    let updates = if config.method.uses_pseudo_labels() { times(run.method.ema_period) } else { 0.0 };
-    // Statistics are measured before each of them, with forward passes in training mode.
+    let count_of = |period: u64| if period == 0 { 1.0 } else { run.run.iterations as f64 / period as f64 };
+    let updates = if config.method.uses_pseudo_labels() { count_of(run.method.ema_period) } else { 0.0 };
+    // BatchNorm statistics are measured before each prediction of the images, by forward passes over training batches.
     let statistics = (config.run.recalibrate_batches * config.run.batch * config.run.crop.pow(2)) as f64;
     let validated = pixels(Split::Val) * config.evaluation.views.count() as f64;
-    let seen = updates * (pixels(Split::Train) + statistics) + times(run.run.validate_every) * (validated + statistics);
+    let predicted_pixels = updates * (pixels(Split::Train) + statistics) + count_of(run.run.validate_every) * (validated + statistics);
     let step = step * (config.run.batch / config.run.devices) as f64;
     let limit = config.run.minutes.map_or(f64::INFINITY, |minutes| 60.0 * minutes);
-    Ok(Time { step, training: (step * run.run.iterations as f64).min(limit), predictions: (seen * per_pixel).min(limit) })
+    Ok(Time { step, training: (step * run.run.iterations as f64).min(limit), predictions: (predicted_pixels * per_pixel).min(limit) })
 }
 
-/// Seconds of a step with one image, and of a prediction per pixel.
-fn measured(config: &RunConfig) -> Result<(f64, f64)> {
+/// Measures the seconds of a step with one image, and of a prediction per pixel.
+fn measure(config: &RunConfig) -> Result<(f64, f64)> {
     let (mut trainer, _) = Trainer::new(config, &models::weights::Weights::new(), &device::kernels(&config.run)?)?;
     let crop = config.run.crop;
     let mut draw = CounterRng::new(0, "estimate", 0, 0, 0);
@@ -91,6 +92,6 @@ fn measured(config: &RunConfig) -> Result<(f64, f64)> {
         seconds = start.elapsed().as_secs_f64();
     }
     let start = Instant::now();
-    trainer.network.forward(&batch.image, crate::network::Mode::Eval)?;
+    trainer.network.forward(&batch.image, Mode::Eval)?;
     Ok((seconds, start.elapsed().as_secs_f64() / (crop * crop) as f64))
 }

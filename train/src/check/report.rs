@@ -1,4 +1,4 @@
-//! The audit as text.
+//! Audit as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,8 +6,11 @@ use std::fmt::Write as _;
 use super::{Audit, ImageAudit};
 use crate::data::Split;
 
+/// Number of image formats that are listed.
+const SHOWN: usize = 6;
+
 impl Audit {
-    /// The report for people, one line a fact.
+    /// Formats the audit for a terminal, one line per fact.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         let mut line = |s: String| {
@@ -16,11 +19,11 @@ impl Audit {
         for split in Split::ALL {
             self.split_lines(*split).into_iter().for_each(&mut line);
         }
-        line(self.kinds());
+        line(self.formats());
         let gigabytes = |bytes: u64| bytes as f64 / 1e9;
         let m = self.memory;
         line(format!(
-            "memory, about: data {:.2} GB, one batch up to {:.2} GB, weights and optimiser {:.2} GB",
+            "estimated memory: data {:.2} GB, one batch up to {:.2} GB, weights and optimiser {:.2} GB",
             gigabytes(m.data),
             gigabytes(m.features),
             gigabytes(m.weights)
@@ -28,7 +31,7 @@ impl Audit {
         if let Some(time) = self.time {
             let minutes = |seconds: f64| seconds / 60.0;
             line(format!(
-                "time on this machine, about: a step {:.2} s, training {:.1} min, validation and pseudo-labels {:.1} min",
+                "estimated time on this machine: step {:.2} s, training {:.1} min, validation and pseudo-labels {:.1} min",
                 time.step,
                 minutes(time.training),
                 minutes(time.predictions)
@@ -43,6 +46,7 @@ impl Audit {
         text
     }
 
+    /// Formats a split: images, labelled pixels, contradictions; empty without images.
     fn split_lines(&self, split: Split) -> Vec<String> {
         let images: Vec<_> = self.images.iter().filter(|image| image.split == split).collect();
         if images.is_empty() {
@@ -69,26 +73,26 @@ impl Audit {
         ]
     }
 
-    /// Sizes, channels and bits with their numbers, the most frequent first.
-    fn kinds(&self) -> String {
-        let mut kinds = BTreeMap::new();
+    /// Formats sizes, channels and bits with their numbers of images, the most frequent first.
+    fn formats(&self) -> String {
+        let mut formats = BTreeMap::new();
         for image in &self.images {
             let channels = ["", "grey", "grey and alpha", "colour", "colour and alpha"][usize::from(image.channels.min(4))];
-            *kinds.entry(format!("{} x {} {channels}, {} bits", image.width, image.height, image.bits)).or_insert(0) += 1;
+            *formats.entry(format!("{} x {} {channels}, {} bits", image.width, image.height, image.bits)).or_insert(0) += 1;
         }
-        let mut kinds: Vec<(String, usize)> = kinds.into_iter().collect();
-        kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        let shown: Vec<String> = kinds.iter().take(6).map(|(kind, n)| format!("{n} of {kind}")).collect();
-        let more = if kinds.len() > 6 { format!("; {} more kinds", kinds.len() - 6) } else { String::new() };
+        let mut formats: Vec<(String, usize)> = formats.into_iter().collect();
+        formats.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let shown: Vec<String> = formats.iter().take(SHOWN).map(|(format, n)| format!("{n} of {format}")).collect();
+        let more = if formats.len() > SHOWN { format!("; {} more formats", formats.len() - SHOWN) } else { String::new() };
         format!("images: {}{more}", shown.join("; "))
     }
 }
 
-/// The images whose strokes contradict their labels most, as ` (ID 12 px, ...)`.
+/// Lists the three images whose strokes contradict their labels most, as ` (most: ID 12 px, ...)`.
 fn worst(images: &[&ImageAudit]) -> String {
-    let mut found: Vec<(u64, &str)> =
+    let mut contradicting: Vec<(u64, &str)> =
         images.iter().filter_map(|image| Some((image.contradicting.filter(|n| *n > 0)?, image.id.as_str()))).collect();
-    found.sort_by_key(|(n, id)| (std::cmp::Reverse(*n), *id));
-    let shown: Vec<String> = found.iter().take(3).map(|(n, id)| format!("{id} {n} px")).collect();
+    contradicting.sort_by_key(|(n, id)| (std::cmp::Reverse(*n), *id));
+    let shown: Vec<String> = contradicting.iter().take(3).map(|(n, id)| format!("{id} {n} px")).collect();
     if shown.is_empty() { String::new() } else { format!(" (most: {})", shown.join(", ")) }
 }

@@ -1,119 +1,118 @@
-//! `train compare`: trained networks side by side on the same labelled images, as numbers, curves and pictures.
+//! Comparison of trained networks on the same labelled images: scores, differences, curves and pictures (`train compare`).
 //!
-//! The figure is that of the ISBI 2022 paper (Fig. 2): image, truth, then each network, a row for an image.
+//! Pictures are laid out as in figure 2 of the ISBI 2022 paper: one row per image, with image, truth and each network.
 
 mod figure;
 mod page;
 
 use std::path::{Path, PathBuf};
 
+use models::decode::instances;
+use models::plane::Plane;
 use support::{Context, Result, artifact, bail};
 
-use crate::config::{DeviceChoice, choice};
+use crate::checkpoint::open_network;
+use crate::config::DeviceChoice;
 use crate::data::image_file::png_of_rgb;
 use crate::data::{Dataset, Sample, Split};
-use crate::evaluate::command::{open, score};
-use crate::evaluate::quantised;
-use crate::evaluate::views::averaged_probabilities;
-use crate::fit::{Files, in_pool};
+use crate::evaluate::score;
 use crate::log::Log;
 use crate::metrics::ScoreTable;
+use crate::predict::views::averaged_probabilities;
+use crate::predict::{Predictor, quantised};
+use crate::run_folder::RunFolder;
+use crate::thread_pool::in_pool;
 
-/// Arguments of `train compare`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct CompareArgs {
-    /// Folder with images/ and labels/.
+/// Options of [`compare`].
+#[derive(Clone, Debug)]
+pub struct CompareOptions {
+    /// Data folder with `images/` and `labels/`.
     pub data: PathBuf,
-    /// Folders of runs, or checkpoints; differences are counted from the first one.
-    #[arg(required = true)]
+    /// Folders of runs, or checkpoints, at least one; differences are relative to the first.
     pub runs: Vec<PathBuf>,
-    /// Folder for the page, the pictures and the table.
-    #[arg(short, long)]
+    /// Folder for `compare.html`, `scores.csv` and `figures/`.
     pub out: PathBuf,
-    /// Names of the runs in page and table, in their order; by default their folders' names.
-    #[arg(long, value_delimiter = ',')]
+    /// Names of the runs in their order; empty for the names of their folders.
     pub names: Vec<String>,
-    /// Only images of this split: train, val or test.
-    #[arg(long, value_parser = choice::parse::<Split>)]
+    /// Only images of this split; `None` for all.
     pub split: Option<Split>,
-    /// Only images of this modality.
-    #[arg(long)]
+    /// Only images of this modality; `None` for all.
     pub modality: Option<String>,
-    /// Images on the page: the best, the middle and the worst of the last run, in equal shares. All are drawn into figures/.
-    #[arg(long, default_value_t = 6)]
+    /// Number of images on the page, evenly spaced from the best to the worst `IoU` of the last run.
     pub images: usize,
-    /// Where to run: auto, cpu or cuda.
-    #[arg(long, default_value = "auto", value_parser = choice::parse::<DeviceChoice>)]
+    /// Device of the networks.
     pub device: DeviceChoice,
 }
 
-/// One network and what it made of the images.
+/// Network with its predictions and scores.
 struct Compared {
     name: String,
     scores: ScoreTable,
-    /// Masks of nuclei, one for each sample.
-    found: Vec<models::plane::Plane<u32>>,
-    /// Empty for a checkpoint without its folder.
+    /// Predicted instances, one map per sample.
+    predicted: Vec<Plane<u32>>,
+    /// Log of the run; empty for a checkpoint outside the folder of a run.
     log: Log,
 }
 
-/// Writes `compare.html`, `scores.csv` and `figures/ID.png`; what it returns goes to stdout.
-pub fn run(arguments: &CompareArgs) -> Result<String> {
-    let names = names(arguments)?;
-    let (_, config) = open(&arguments.runs[0], arguments.device)?;
-    let dataset = Dataset::load_labelled(&arguments.data, arguments.split, arguments.modality.as_deref(), &config.data)?;
+/// Writes `compare.html`, `scores.csv` and `figures/ID.png`; returns the tables as text.
+pub fn compare(options: &CompareOptions) -> Result<String> {
+    let names = names(options)?;
+    let (_, config) = open_network(&options.runs[0], options.device)?;
+    let dataset = Dataset::load_labelled(&options.data, options.split, options.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
     let mut compared = Vec::new();
-    for (run, name) in arguments.runs.iter().zip(names) {
+    for (run, name) in options.runs.iter().zip(names) {
         tracing::info!("{name}: {} images", samples.len());
-        compared.push(one(run, name, &samples, arguments.device).doing(|| format!("running {}", run.display()))?);
+        compared.push(predicted(run, name, &samples, options.device).doing(|| format!("running {}", run.display()))?);
     }
-    let figures = arguments.out.join("figures");
-    let order = figure::best_to_worst(&compared[compared.len() - 1].scores);
-    let shown = figure::spread(&order, arguments.images);
+    let figures = options.out.join("figures");
     let mut pictures = vec![Vec::new(); samples.len()];
     for (i, sample) in samples.iter().enumerate() {
-        pictures[i] = png_of_rgb(&figure::row(sample, compared.iter().map(|run| &run.found[i])))?;
+        pictures[i] = png_of_rgb(&figure::row(sample, compared.iter().map(|run| &run.predicted[i])))?;
         artifact::write(&figures.join(format!("{}.png", sample.id)), &pictures[i])?;
     }
-    artifact::write(&arguments.out.join("scores.csv"), &page::scores_csv(&compared)?)?;
-    let shown: Vec<(usize, &[u8])> = shown.into_iter().map(|i| (i, pictures[i].as_slice())).collect();
-    let html = page::page(&arguments.data, &compared, &shown, config.run.seed)?;
-    artifact::write(&arguments.out.join("compare.html"), html.as_bytes())?;
+    artifact::write(&options.out.join("scores.csv"), &page::scores_csv(&compared)?)?;
+    let order = figure::best_to_worst(&compared[compared.len() - 1].scores);
+    let shown: Vec<(usize, &[u8])> = figure::spread(&order, options.images).into_iter().map(|i| (i, pictures[i].as_slice())).collect();
+    let html = page::page(&options.data, &compared, &shown, config.run.seed)?;
+    artifact::write(&options.out.join("compare.html"), html.as_bytes())?;
     Ok(page::text(&compared, config.run.seed))
 }
 
-/// A name for every run; no two are alike.
-fn names(arguments: &CompareArgs) -> Result<Vec<String>> {
-    let (given, runs) = (arguments.names.len(), arguments.runs.len());
+/// Returns distinct names of the runs: those given, else the names of their folders, else their whole paths.
+fn names(options: &CompareOptions) -> Result<Vec<String>> {
+    let (given, runs) = (options.names.len(), options.runs.len());
     if given > 0 && given != runs {
         bail!("--names has {given} names for {runs} runs"; hint: "give one name for each run, in their order");
     }
-    let of_path = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let own: Vec<String> = arguments.runs.iter().map(of_path).collect();
-    let whole: Vec<String> = arguments.runs.iter().map(|path| path.display().to_string()).collect();
-    let alike = |names: &[String]| names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
-    let names = match (given, alike(&own)) {
-        (0, false) => own,
-        (0, true) => whole,
-        _ => arguments.names.clone(),
+    let file_name = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let file_names: Vec<String> = options.runs.iter().map(file_name).collect();
+    let paths: Vec<String> = options.runs.iter().map(|path| path.display().to_string()).collect();
+    let has_duplicates = |names: &[String]| names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
+    let names = match (given, has_duplicates(&file_names)) {
+        (0, false) => file_names,
+        (0, true) => paths,
+        _ => options.names.clone(),
     };
-    if alike(&names) {
-        bail!("two of the runs have one name: {}", names.join(", "); hint: "name a run once, or tell them apart with --names a,b,...");
+    if has_duplicates(&names) {
+        bail!("two of the runs have one name: {}", names.join(", "); hint: "give each run once, or distinct names with --names a,b,...");
     }
     Ok(names)
 }
 
-fn one(run: &Path, name: String, samples: &[&Sample], device: DeviceChoice) -> Result<Compared> {
-    let (network, config) = open(run, device)?;
+/// Predicts and scores the samples with the network of one run.
+fn predicted(run: &Path, name: String, samples: &[&Sample], device: DeviceChoice) -> Result<Compared> {
+    let (network, config) = open_network(run, device)?;
     let decoding = config.evaluation.decoding();
     in_pool(config.run.threads, || {
         let scores = score(&network, samples, &config, None)?.table;
-        let found = samples.iter().map(|sample| {
-            let p = averaged_probabilities(&network, &sample.image, config.evaluation.views)?;
-            Ok(models::decode::instances(&quantised(&p), &decoding))
+        let mut predictor = Predictor::new(&network)?;
+        let maps = samples.iter().map(|sample| {
+            let p = averaged_probabilities(&mut predictor, &sample.image, config.evaluation.views)?;
+            Ok(instances(&quantised(&p), &decoding))
         });
-        let files = Files::of(run);
-        Ok(Compared { name, scores, found: found.collect::<Result<_>>()?, log: Log::read(&files.log, &files.pseudo, u64::MAX)? })
+        let predicted = maps.collect::<Result<_>>()?;
+        let files = RunFolder::at(run);
+        Ok(Compared { name, scores, predicted, log: Log::read(&files.log, &files.pseudo_labels, u64::MAX)? })
     })
 }

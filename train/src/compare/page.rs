@@ -1,4 +1,4 @@
-//! Scores, differences and pictures of compared networks as text, CSV and one web page.
+//! Scores, differences and pictures of compared networks as text, CSV and HTML page.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::metrics::paired::difference;
 use crate::report::chart::{Series, chart};
 use crate::report::page::Page;
 
-/// Scores that are shown, by their names in [`crate::metrics::Scores::named`].
+/// Scores in tables, by their names in [`crate::metrics::Scores::named`].
 const SHOWN: [&str; 4] = ["iou", "mdice", "aji", "f1@.5"];
 
-/// The tables for a terminal.
+/// Formats the tables for a terminal.
 pub(super) fn text(compared: &[Compared], seed: u64) -> String {
     let mut text = String::new();
     let mut table = |title: &str, rows: Vec<Vec<String>>| {
@@ -32,7 +32,7 @@ pub(super) fn text(compared: &[Compared], seed: u64) -> String {
     text
 }
 
-/// Every score of every image and run.
+/// Lists every score of every image and run as CSV.
 pub(super) fn scores_csv(compared: &[Compared]) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["run", "image", "score", "value"])?;
@@ -46,7 +46,7 @@ pub(super) fn scores_csv(compared: &[Compared]) -> Result<Vec<u8>> {
     Ok(writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
 }
 
-/// The page; `shown` are the images that it shows, by position and as PNG.
+/// Makes the page; `shown` are the images on the page: index and PNG file.
 pub(super) fn page(data: &Path, compared: &[Compared], shown: &[(usize, &[u8])], seed: u64) -> Result<String> {
     let mut page = Page::new(&format!("Comparison on {}", data.display()));
     let head = head();
@@ -59,13 +59,13 @@ pub(super) fn page(data: &Path, compared: &[Compared], shown: &[(usize, &[u8])],
         page.table(&head, &difference_rows(compared, seed));
     }
     page.section("Curves");
-    for (title, series) in [("cross-entropy on labels, training", losses(compared)), ("validation score", validations(compared))] {
+    for (title, series) in [("training cross-entropy on labels", losses(compared)), ("validation score", validations(compared))] {
         page.figure(chart(title, &series)?.as_deref());
     }
     page.section("Images");
     let names: Vec<&str> = compared.iter().map(|run| run.name.as_str()).collect();
     page.line(&format!(
-        "From the best to the worst of {}. From left to right: image, truth (cyan), {}.",
+        "From the best to the worst IoU of {}. From left to right: image, true nuclei (cyan), {}.",
         names[names.len() - 1],
         names.join(", ")
     ));
@@ -76,12 +76,13 @@ pub(super) fn page(data: &Path, compared: &[Compared], shown: &[(usize, &[u8])],
     Ok(page.finish())
 }
 
+/// Returns the head of the tables.
 fn head() -> Vec<String> {
     [""].into_iter().chain(SHOWN).map(str::to_owned).collect()
 }
 
 fn differences_title(compared: &[Compared]) -> String {
-    format!("PairedDifference over {}, of the same images [95 % bootstrap interval]; * where 0 is outside of it", compared[0].name)
+    format!("Difference from {} on the same images [95 % bootstrap interval]; * if the interval excludes 0", compared[0].name)
 }
 
 fn score_rows(compared: &[Compared]) -> Vec<Vec<String>> {

@@ -1,6 +1,6 @@
 //! Settings with named values, whose names are declared once for parsing, serialisation, help and error messages.
 
-use support::{Error, Result};
+use support::Error;
 
 /// Declares an enum whose variants have names in configuration files.
 ///
@@ -68,12 +68,4 @@ pub(crate) fn unknown(found: &str, names: &[&str]) -> Error {
 pub(crate) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = names.into_iter().map(|name| (strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase()), name));
     scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
-}
-
-/// Parses a named value of the command line.
-///
-/// # Errors
-/// An unknown name, with the same message as in a file.
-pub fn parse<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: Error| format!("{error:?}"))
 }

@@ -1,4 +1,4 @@
-//! Overlay pictures of samples.
+//! Overlay picture of a sample: image, scribbles, pseudo-labels, predicted and true nuclei side by side.
 
 use std::path::Path;
 
@@ -7,19 +7,20 @@ use models::plane::Plane;
 use support::Result;
 use support::artifact;
 
-use super::quantised;
 use crate::data::image_file::png_of_rgb;
 use crate::data::{RgbImage, Sample};
 use crate::overlay::{Layers, panels};
+use crate::predict::quantised;
 use crate::scribble::UNLABELLED;
 
-/// Writes image, scribbles, pseudo-labels, predicted (as `decoding` cuts them) and true nuclei of a sample side by side as PNG.
+/// Writes the picture of [`render`] as PNG.
 pub fn write(path: &Path, sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>, decoding: &Decoding) -> Result<()> {
-    artifact::write(path, &png_of_rgb(&of(sample, pseudo, probabilities, decoding))?)
+    artifact::write(path, &png_of_rgb(&render(sample, pseudo, probabilities, decoding))?)
 }
 
-/// The picture that [`write()`] writes.
-pub fn of(sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>, decoding: &Decoding) -> RgbImage {
+/// Draws one panel for each layer that the sample has; predicted nuclei are decoded from `probabilities`, which are quantised first as
+/// in the exported graph.
+pub fn render(sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>, decoding: &Decoding) -> RgbImage {
     let predicted = instances(&quantised(probabilities), decoding);
     let scribbled = sample.scribble.data.iter().any(|&value| value != UNLABELLED);
     let layers = Layers {

@@ -1,4 +1,4 @@
-//! The averaged predictions of a run: their updates, and how good the pseudo-labels are that come of them.
+//! Updates of the averaged predictions from which pseudo-labels are made, and the agreement of the pseudo-labels with masks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,18 +8,19 @@ use rayon::prelude::*;
 use support::Result;
 
 use super::batches::Batches;
-use super::ranks::{Others, Shared};
+use super::ranks::{OtherRanks, RunContext};
 use super::state::State;
 use crate::alignment::{Contours, Edges, best_threshold, shift};
 use crate::metrics::pseudo::Confusion;
 
 impl State<'_> {
-    /// Moves every average towards the network's present prediction, all or none: `false` if `stop` came before the end.
-    pub fn update_averages(&mut self, batches: &Batches, shared: Shared, others: &Others) -> Result<bool> {
-        if !self.recalibrate(batches, shared.stop)? {
+    /// Updates every averaged prediction with the network's current prediction, all or none; returns `false` if `stop` became true before
+    /// the end.
+    pub fn update_averages(&mut self, batches: &Batches, run: RunContext, others: &OtherRanks) -> Result<bool> {
+        if !self.recalibrate(batches, run.stop)? {
             return Ok(false);
         }
-        let Some(mut predictions) = others.predictions(shared, self.trainer.evaluated(), &self.training)? else { return Ok(false) };
+        let Some(mut predictions) = others.predictions(run, self.trainer.evaluated(), &self.training)? else { return Ok(false) };
         if self.config.method.edge_alignment {
             self.align(&mut predictions);
         }
@@ -29,11 +30,11 @@ impl State<'_> {
         }
         self.progress.updates += 1;
         self.progress.averaged = self.progress.iteration;
-        self.note_confusion();
+        self.record_confusion();
         Ok(true)
     }
 
-    /// Shifts all predictions by one threshold, so that contours of .5 lie on edges.
+    /// Shifts all predictions by one threshold, so that the contours at 0.5 lie on image edges.
     fn align(&mut self, predictions: &mut [Vec<f32>]) {
         let images = || self.training.par_iter().map(|&i| &self.dataset.samples[i].image);
         if self.edges.is_empty() {
@@ -46,12 +47,12 @@ impl State<'_> {
             .map(|((image, p), edges)| Contours::of(&Plane { width: image.width, height: image.height, data: levels(p) }, edges))
             .collect();
         let Some(threshold) = best_threshold(&contours) else { return };
-        tracing::debug!("after {} iterations contours of {threshold:.2} lie on edges", self.progress.iteration);
+        tracing::debug!("after {} iterations the contours at {threshold:.2} lie on image edges", self.progress.iteration);
         predictions.par_iter_mut().for_each(|p| shift(p, threshold));
     }
 
-    /// Writes down how far the pseudo-labels agree with masks, where there are any.
-    fn note_confusion(&mut self) {
+    /// Logs the agreement of the pseudo-labels with masks, over the images that have masks.
+    fn record_confusion(&mut self) {
         let rule = self.trainer.pseudo_labels();
         let mut confusion = Confusion::default();
         for (average, &i) in self.averages.iter().zip(&self.training) {
@@ -61,11 +62,11 @@ impl State<'_> {
             }
         }
         if confusion != Confusion::default() {
-            self.log.pseudo_labelled(self.progress.iteration, confusion);
+            self.log.push_pseudo_labels(self.progress.iteration, confusion);
         }
     }
 
-    /// The averages by the ids of their images.
+    /// Returns copies of the averaged predictions by image id.
     pub(super) fn averages_by_id(&self) -> BTreeMap<String, Vec<f32>> {
         let pairs = self.averages.iter().zip(&self.training);
         pairs.map(|(average, &i)| (self.dataset.samples[i].id.clone(), average.data.clone())).collect()

@@ -1,7 +1,7 @@
-//! Batches made ahead of the steps that need them, in a thread of their own.
+//! Prefetching of batches in a separate thread.
 //!
-//! What a batch holds is a function of its iteration and of the averaged predictions, so making it early changes nothing: no
-//! batch is asked for across an update of the averages.
+//! A batch is a function of its iteration and of the averaged predictions. Prefetching leaves the results unchanged, because no batch is
+//! requested across an update of the averages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ use super::plan::Plan;
 use crate::network::kernels::Kernels;
 use crate::step::Batch;
 
-/// A batch to be made.
+/// Request for a batch.
 struct Request {
     iteration: u64,
     averages: Arc<Vec<Plane<f32>>>,
     updates: u32,
 }
 
-/// The queue of batches.
+/// Queue of batches.
 pub struct Prefetch<'a> {
     batches: &'a Batches<'a>,
     kernels: Arc<dyn Kernels>,
     depth: usize,
     thread: Option<(Sender<Request>, Receiver<Result<Batch>>)>,
-    /// Iterations whose batches have been asked for, in this order.
-    asked: VecDeque<u64>,
-    waited: Duration,
-    steps: Duration,
+    /// Iterations whose batches have been requested but not received, in order.
+    pending: VecDeque<u64>,
+    wait_time: Duration,
+    step_time: Duration,
 }
 
 impl<'a> Prefetch<'a> {
-    /// A queue of `depth` batches beyond the one that a step is at, made on `threads` threads (0 for one per core); with depth 0
-    /// each is made when it is asked for.
+    /// Creates a queue of `depth` batches beyond that of the current step, made on `threads` threads (0 for one per core). With depth 0
+    /// each batch is made by the call of [`Self::get`].
     pub fn new<'scope>(
         scope: &'scope Scope<'scope, 'a>,
         batches: &'a Batches<'a>,
@@ -47,73 +47,75 @@ impl<'a> Prefetch<'a> {
         threads: usize,
     ) -> Result<Self> {
         let thread = if depth == 0 { None } else { Some(start(scope, batches, kernels.clone(), threads)?) };
-        Ok(Self { batches, kernels, depth, thread, asked: VecDeque::new(), waited: Duration::ZERO, steps: Duration::ZERO })
+        Ok(Self { batches, kernels, depth, thread, pending: VecDeque::new(), wait_time: Duration::ZERO, step_time: Duration::ZERO })
     }
 
-    /// The batch of this iteration. Those that follow are asked for before it is waited for.
+    /// Returns the batch of an iteration. The following batches are requested before this call waits.
     pub fn get(&mut self, iteration: u64, plan: &Plan, averages: &Arc<Vec<Plane<f32>>>, updates: u32) -> Result<Batch> {
         let start = Instant::now();
-        let batch = self.made(iteration, plan, averages, updates);
-        self.waited += start.elapsed();
+        let batch = self.request_and_receive(iteration, plan, averages, updates);
+        self.wait_time += start.elapsed();
         batch
     }
 
-    fn made(&mut self, iteration: u64, plan: &Plan, averages: &Arc<Vec<Plane<f32>>>, updates: u32) -> Result<Batch> {
-        let Some((requests, made)) = &self.thread else { return make(self.batches, &*self.kernels, iteration, averages, updates) };
-        let mut next = self.asked.back().map_or(iteration, |last| last + 1);
-        while self.asked.len() <= self.depth && (next == iteration || can_be_early(plan, iteration, next)) {
-            // The other end is there as long as this one; should its thread have panicked, receiving says so.
+    fn request_and_receive(&mut self, iteration: u64, plan: &Plan, averages: &Arc<Vec<Plane<f32>>>, updates: u32) -> Result<Batch> {
+        let Some((requests, batches)) = &self.thread else { return make(self.batches, &*self.kernels, iteration, averages, updates) };
+        let mut next = self.pending.back().map_or(iteration, |last| last + 1);
+        while self.pending.len() <= self.depth && (next == iteration || can_prefetch(plan, iteration, next)) {
+            // The receiver lives as long as `self`; if its thread has panicked, `recv` below reports the error.
             let _ = requests.send(Request { iteration: next, averages: averages.clone(), updates });
-            self.asked.push_back(next);
+            self.pending.push_back(next);
             next += 1;
         }
-        assert_eq!(self.asked.pop_front(), Some(iteration), "steps follow each other");
-        match made.recv() {
+        assert_eq!(self.pending.pop_front(), Some(iteration), "steps are consecutive");
+        match batches.recv() {
             Ok(batch) => batch,
-            Err(_) => bail!("the thread that makes batches has ended before its time"),
+            Err(_) => bail!("the prefetch thread has ended unexpectedly"),
         }
     }
 
-    /// Told how long a step took, waiting included.
-    pub fn step_took(&mut self, time: Duration) {
-        self.steps += time;
+    /// Adds the duration of a step, including its wait.
+    pub fn add_step_time(&mut self, time: Duration) {
+        self.step_time += time;
     }
 
-    /// Share of the steps' time in which they waited for their batch.
-    pub fn waited_share(&self) -> f64 {
-        self.waited.as_secs_f64() / self.steps.as_secs_f64().max(1e-9)
+    /// Returns the fraction of the steps' time spent waiting for batches.
+    pub fn wait_fraction(&self) -> f64 {
+        self.wait_time.as_secs_f64() / self.step_time.as_secs_f64().max(1e-9)
     }
 }
 
-/// Whether the batch of `later` can be made while the step of `now` runs: it is one of the run, and the averages stay as they are.
-fn can_be_early(plan: &Plan, now: u64, later: u64) -> bool {
+/// Returns true if the batch of `later` can be made during the step of `now`: `later` is in the run, and no update of the averages is in
+/// between.
+fn can_prefetch(plan: &Plan, now: u64, later: u64) -> bool {
     later < plan.iterations && (now + 1..=later).all(|iteration| !plan.updates_averages(iteration))
 }
 
+/// Starts the prefetch thread.
 fn start<'scope, 'a>(
     scope: &'scope Scope<'scope, 'a>,
     batches: &'a Batches<'a>,
     kernels: Arc<dyn Kernels>,
     threads: usize,
 ) -> Result<(Sender<Request>, Receiver<Result<Batch>>)> {
-    // Threads of its own: a task of the step must never have to wait for the end of a task that makes batches.
+    // A separate pool, so that no task of a step waits behind a task that makes a batch.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let (requests, to_do) = channel::<Request>();
-    let (done, made) = channel();
+    let (request_sender, requests) = channel::<Request>();
+    let (batch_sender, made) = channel();
     scope.spawn(move || {
-        for Request { iteration, averages, updates } in to_do {
+        for Request { iteration, averages, updates } in requests {
             let batch = pool.install(|| make(batches, &*kernels, iteration, &averages, updates));
-            // The averages are let go before the step can change them.
+            // The averages are released before the batch is sent, so that an update after the step finds them unshared.
             drop(averages);
-            if done.send(batch).is_err() {
+            if batch_sender.send(batch).is_err() {
                 break;
             }
         }
     });
-    Ok((requests, made))
+    Ok((request_sender, made))
 }
 
-/// A batch, its images where the kernels want them.
+/// Makes a batch and moves its images to the memory from which the kernels read.
 fn make(batches: &Batches, kernels: &dyn Kernels, iteration: u64, averages: &[Plane<f32>], updates: u32) -> Result<Batch> {
     let mut batch = batches.get(iteration, averages, updates)?;
     if let Some(fused) = kernels.fused() {

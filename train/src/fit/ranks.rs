@@ -1,7 +1,7 @@
-//! The other ranks of a run: threads that do the same steps on devices of their own, each with its share of the batch, and that take
-//! their share of the predictions that become pseudo-labels.
+//! Data parallelism: ranks 1 and above of a run. Each is a thread that makes the same steps on its own device with its part of the batch,
+//! and predicts its part of the images whose predictions are averaged into pseudo-labels.
 //!
-//! Files, scores and everything else that is due between steps are the first rank's alone.
+//! Rank 0 alone writes files, validates, and does all other work between steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,124 +17,129 @@ use super::plan::Plan;
 use super::prefetch::Prefetch;
 use crate::config::RunConfig;
 use crate::data::Dataset;
-use crate::evaluate::probabilities;
 use crate::network::Network;
-use crate::parallel::{Group, Rank};
+use crate::network::device::Rank;
+use crate::parallel::Communicator;
+use crate::predict::Predictor;
 use crate::rng::CounterRng;
 use crate::step::{Stage, Trainer};
 
-/// What every rank of a run knows.
+/// Context that all ranks of a run share.
 #[derive(Clone, Copy)]
-pub struct Shared<'a> {
+pub struct RunContext<'a> {
     pub config: &'a RunConfig,
     pub plan: &'a Plan,
     pub dataset: &'a Dataset,
     pub stop: &'a AtomicBool,
 }
 
-/// What the first rank has the others do.
+/// Task that rank 0 sends to the other ranks.
 #[derive(Clone)]
-enum Order {
-    Step(Step),
-    Predict(Predict),
+enum Task {
+    Step(StepTask),
+    Predict(PredictTask),
 }
 
-/// A step that all ranks make.
+/// Optimiser step that all ranks make together.
 #[derive(Clone)]
-pub struct Step {
-    /// The iteration.
+pub struct StepTask {
+    /// Iteration, from 0.
     pub iteration: u64,
-    /// Which losses are on.
+    /// Loss terms in use.
     pub stage: Stage,
-    /// Where the learning rates stand.
+    /// Factor of the learning rates.
     pub factor: f64,
-    /// The averaged predictions, and how many updates they have had.
+    /// Averaged predictions of all training images.
     pub averages: Arc<Vec<Plane<f32>>>,
+    /// Number of updates of the averaged predictions.
     pub updates: u32,
 }
 
-/// Images of the data set that are to be predicted with these weights; of n ranks each takes every n-th.
+/// Prediction of images with given weights; of n ranks, rank r takes the images r, r + n, r + 2 n, ...
 #[derive(Clone)]
-struct Predict {
+struct PredictTask {
     weights: Arc<Weights>,
+    /// Indices of the images in the data set.
     images: Arc<Vec<usize>>,
-    answers: Sender<Result<(usize, Vec<f32>)>>,
+    /// Receives pairs of a position in `images` and its prediction.
+    results: Sender<Result<(usize, Vec<f32>)>>,
 }
 
-/// The first rank's hold on the others. When it is dropped, they end.
-pub struct Others<'scope> {
-    group: Arc<dyn Group>,
-    threads: Vec<(Sender<Order>, ScopedJoinHandle<'scope, Result<()>>)>,
+/// Handle of rank 0 on the threads of the other ranks, which end when the handle is dropped.
+pub struct OtherRanks<'scope> {
+    group: Arc<dyn Communicator>,
+    threads: Vec<(Sender<Task>, ScopedJoinHandle<'scope, Result<()>>)>,
 }
 
-impl<'scope> Others<'scope> {
-    /// Starts `ranks`, with shares of the batch in the same order, as they are before the next step of `first`, whose group is `group`.
+impl<'scope> OtherRanks<'scope> {
+    /// Starts a thread for each of `ranks`, with its part of the batches in the same order. Each begins with a replica of the trainer of
+    /// rank 0, `root`, whose group is given beside it.
     pub fn start<'a>(
         scope: &'scope Scope<'scope, 'a>,
-        run: Shared<'a>,
-        first: (&Trainer, Arc<dyn Group>),
+        run: RunContext<'a>,
+        root: (&Trainer, Arc<dyn Communicator>),
         ranks: Vec<Rank>,
-        shares: &'a [Batches<'a>],
+        batches_by_rank: &'a [Batches<'a>],
     ) -> Result<Self> {
-        let mut others = Self { group: first.1, threads: Vec::new() };
-        for (rank, batches) in ranks.into_iter().zip(shares) {
-            let threads = threads_of_a_rank(run.config.run.threads, others.group.size());
+        let mut others = Self { group: root.1, threads: Vec::new() };
+        for (rank, batches) in ranks.into_iter().zip(batches_by_rank) {
+            let threads = threads_per_rank(run.config.run.threads, others.group.size());
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            let number = rank.group.rank();
-            let mut trainer = first.0.replica(&rank.kernels).doing(|| format!("setting up device {number}"))?;
-            let ahead = Prefetch::new(scope, batches, rank.kernels, run.config.run.prefetch, threads)?;
-            let (orders, to_do) = channel();
+            let number = rank.communicator.rank();
+            let mut trainer = root.0.replica(&rank.kernels).doing(|| format!("setting up device {number}"))?;
+            let prefetch = Prefetch::new(scope, batches, rank.kernels, run.config.run.prefetch, threads)?;
+            let (task_sender, tasks) = channel();
             let handle = scope.spawn(move || {
-                let _leaves = Leaves(rank.group.clone());
-                trainer.join(rank.group);
-                pool.install(move || work(run, to_do, trainer, ahead)).doing(|| format!("training on device {number}"))
+                let _leave_on_end = LeaveOnDrop(rank.communicator.clone());
+                trainer.join(rank.communicator);
+                pool.install(move || run_tasks(run, tasks, trainer, prefetch)).doing(|| format!("training on device {number}"))
             });
-            others.threads.push((orders, handle));
+            others.threads.push((task_sender, handle));
         }
         Ok(others)
     }
 
-    /// Has the others make a step; the first rank must make it, too.
-    pub fn step(&self, step: &Step) {
-        self.order(&Order::Step(step.clone()));
+    /// Starts a step on the other ranks; rank 0 must make the same step.
+    pub fn start_step(&self, step: &StepTask) {
+        self.send(&Task::Step(step.clone()));
     }
 
-    fn order(&self, order: &Order) {
-        // One that has ended is met with no more, which says so.
-        self.threads.iter().for_each(|(orders, _)| drop(orders.send(order.clone())));
+    fn send(&self, task: &Task) {
+        // A rank that has ended receives nothing; the next meeting of its group reports the end.
+        self.threads.iter().for_each(|(tasks, _)| drop(tasks.send(task.clone())));
     }
 
-    /// Predictions of a network of the first rank for these images of the data set, in their order, made by all ranks; none if a stop
-    /// came before the end.
-    pub fn predictions(&self, run: Shared, network: &Network, images: &[usize]) -> Result<Option<Vec<Vec<f32>>>> {
-        let (answers, found) = channel();
+    /// Predicts these images of the data set with a network of rank 0, on all ranks; returns the predictions in the order of the images,
+    /// or `None` if the stop flag became true before the end.
+    pub fn predictions(&self, run: RunContext, network: &Network, images: &[usize]) -> Result<Option<Vec<Vec<f32>>>> {
+        let (results, received) = channel();
         if !self.threads.is_empty() {
             let weights = Arc::new(network.weights()?);
-            self.order(&Order::Predict(Predict { weights, images: Arc::new(images.to_vec()), answers: answers.clone() }));
+            self.send(&Task::Predict(PredictTask { weights, images: Arc::new(images.to_vec()), results: results.clone() }));
         }
         let mut predictions = vec![Vec::new(); images.len()];
-        predict(run, network, images, (0, self.group.size()), &answers);
-        drop(answers);
-        for answer in found {
-            let (place, prediction) = answer?;
-            predictions[place] = prediction;
+        predict(run, network, images, (0, self.group.size()), &results);
+        drop(results);
+        for result in received {
+            let (position, prediction) = result?;
+            predictions[position] = prediction;
         }
         match predictions.iter().any(Vec::is_empty) {
             false => Ok(Some(predictions)),
             true if run.stop.load(Ordering::Relaxed) => Ok(None),
-            true => bail!("the training on another device has ended before its time"),
+            true => bail!("the training on another device has ended unexpectedly"),
         }
     }
 
-    /// Ends the others. What went wrong is told by the one that it happened to first.
+    /// Ends the other ranks and joins their threads. If several ranks failed, the error of the first to leave the group is returned.
     pub fn end<T>(mut self, own: Result<T>) -> Result<T> {
         if own.is_err() {
             self.group.leave();
         }
         let first = self.group.first_to_leave();
         let mut results = Vec::new();
-        for (orders, handle) in self.threads.drain(..) {
-            drop(orders);
+        for (tasks, handle) in self.threads.drain(..) {
+            drop(tasks);
             results.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         match first {
@@ -144,35 +149,35 @@ impl<'scope> Others<'scope> {
     }
 }
 
-impl Drop for Others<'_> {
+impl Drop for OtherRanks<'_> {
     fn drop(&mut self) {
         self.group.leave();
     }
 }
 
-/// Tells the others when the rank ends, however it does.
-struct Leaves(Arc<dyn Group>);
+/// Guard that makes a rank leave its group at the end of its thread, by return, error or panic, so that no other rank waits for it.
+struct LeaveOnDrop(Arc<dyn Communicator>);
 
-impl Drop for Leaves {
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
         self.0.leave();
     }
 }
 
-/// Everything that is ordered, until no more can come.
-fn work(run: Shared, orders: Receiver<Order>, mut trainer: Trainer, mut ahead: Prefetch) -> Result<()> {
-    let (rank, ranks) = trainer.place();
-    for order in orders {
-        match order {
-            Order::Step(Step { iteration, stage, factor, averages, updates }) => {
-                let batch = ahead.get(iteration, run.plan, &averages, updates)?;
+/// Runs the tasks of a rank until rank 0 drops their sender.
+fn run_tasks(run: RunContext, tasks: Receiver<Task>, mut trainer: Trainer, mut prefetch: Prefetch) -> Result<()> {
+    let (rank, ranks) = trainer.rank_and_size();
+    for task in tasks {
+        match task {
+            Task::Step(StepTask { iteration, stage, factor, averages, updates }) => {
+                let batch = prefetch.get(iteration, run.plan, &averages, updates)?;
                 drop(averages);
-                trainer.step(&batch, stage, factor, &mut contrast_draw(run.config, iteration, rank))?;
+                trainer.step(&batch, stage, factor, &mut contrast_rng(run.config, iteration, rank))?;
             }
-            Order::Predict(order) => {
-                if let Err(error) = answer(run, &trainer.network, (rank, ranks), &order) {
-                    // The first rank may have ended.
-                    let _ = order.answers.send(Err(error.during(format!("predictions on device {rank}"))));
+            Task::Predict(task) => {
+                if let Err(error) = predict_part(run, &trainer.network, (rank, ranks), &task) {
+                    // Sending fails if rank 0 has ended.
+                    let _ = task.results.send(Err(error.during(format!("predictions on device {rank}"))));
                 }
             }
         }
@@ -180,18 +185,23 @@ fn work(run: Shared, orders: Receiver<Order>, mut trainer: Trainer, mut ahead: P
     Ok(())
 }
 
-/// A rank's share of what the first rank wants to have predicted.
-fn answer(run: Shared, own: &Network, place: (usize, usize), Predict { weights, images, answers }: &Predict) -> Result<()> {
+/// Predicts the images of a rank with the weights of rank 0, from which the rank's own must not have diverged.
+fn predict_part(
+    run: RunContext,
+    own: &Network,
+    rank: (usize, usize),
+    PredictTask { weights, images, results }: &PredictTask,
+) -> Result<()> {
     let averaged = run.config.optimizer.weight_average > 0.0;
     if !averaged && !has_weights(own, weights)? {
-        bail!("its weights are no longer those of device 0"; hint: "please report this; --set run.devices=1 trains without averaging");
+        bail!("the weights differ from those of device 0"; hint: "please report this; --set run.devices=1 trains without averaging");
     }
     let network = Network::new(own.graph().clone(), weights, own.kernels().clone())?;
-    predict(run, &network, images, place, answers);
+    predict(run, &network, images, rank, results);
     Ok(())
 }
 
-/// Whether what the optimiser changes is bit for bit what stands in `weights`.
+/// Returns true if all learned parameters equal those in `weights` bit for bit.
 fn has_weights(network: &Network, weights: &Weights) -> Result<bool> {
     for name in network.learned() {
         if network.export(name, &network.parameters()[name])?.data != weights[name].data {
@@ -201,28 +211,39 @@ fn has_weights(network: &Network, weights: &Weights) -> Result<bool> {
     Ok(true)
 }
 
-/// Predicts a rank's share of the images, until a stop comes or something goes wrong.
-fn predict(run: Shared, network: &Network, images: &[usize], (rank, ranks): (usize, usize), answers: &Sender<Result<(usize, Vec<f32>)>>) {
-    for place in (rank..images.len()).step_by(ranks) {
+/// Predicts the images of one of `ranks` ranks, until the stop flag is set or an error occurs.
+fn predict(
+    run: RunContext,
+    network: &Network,
+    images: &[usize],
+    (rank, ranks): (usize, usize),
+    results: &Sender<Result<(usize, Vec<f32>)>>,
+) {
+    let mut predictor = match Predictor::new(network) {
+        Ok(predictor) => predictor,
+        // Sending fails if rank 0 has ended.
+        Err(error) => return drop(results.send(Err(error))),
+    };
+    for position in (rank..images.len()).step_by(ranks) {
         if run.stop.load(Ordering::Relaxed) {
             return;
         }
-        let answer = probabilities(network, &run.dataset.samples[images[place]].image).map(|prediction| (place, prediction.data));
-        let failed = answer.is_err();
-        // The first rank may have ended.
-        if answers.send(answer).is_err() || failed {
+        let result = predictor.probabilities(&run.dataset.samples[images[position]].image).map(|prediction| (position, prediction.data));
+        let failed = result.is_err();
+        // Sending fails if rank 0 has ended.
+        if results.send(result).is_err() || failed {
             return;
         }
     }
 }
 
-/// What the contrastive terms of a rank draw in a step.
-pub fn contrast_draw(config: &RunConfig, iteration: u64, rank: usize) -> CounterRng {
+/// Returns the random numbers of the contrastive terms of a rank in a step.
+pub fn contrast_rng(config: &RunConfig, iteration: u64, rank: usize) -> CounterRng {
     CounterRng::new(config.run.seed, "contrast", 0, iteration, rank as u64)
 }
 
-/// Threads of each of `ranks` ranks, where all together may have `threads` (0 for one per core).
-fn threads_of_a_rank(threads: usize, ranks: usize) -> usize {
+/// Divides `threads` threads (0 for one per core) among `ranks` ranks; each gets at least one.
+fn threads_per_rank(threads: usize, ranks: usize) -> usize {
     let all = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
     (all / ranks).max(1)
 }

@@ -1,4 +1,4 @@
-//! What a run changes as it goes, and how it is saved.
+//! Mutable state of a run: network, averaged predictions, progress and log, and how the state is saved and resumed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,82 +6,76 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use models::card::{Metric, Training};
 use models::colour::ColourStatistics;
 use models::plane::Plane;
-use models::weights::{Weights, WeightsFile};
+use models::weights::{Weights, WeightsFile, select};
 use support::{Result, artifact};
 
 use super::batches::Batches;
-use super::files::Files;
-use super::validation::{Fitted, Scored, describe, score};
+use super::validation::{Scored, score};
 use crate::alignment::Edges;
 use crate::checkpoint::{self, Progress};
 use crate::config::RunConfig;
 use crate::data::image_file::png_of_rgb;
 use crate::data::{Dataset, Sample, Split};
-use crate::evaluate::{picture, probabilities};
+use crate::evaluate::picture;
+use crate::fitted_decoding::FittedDecoding;
+use crate::initial;
 use crate::log::Log;
 use crate::network::kernels::Kernels;
+use crate::predict::Predictor;
 use crate::pretrained;
+use crate::run_folder::{RunFolder, validation_metric};
 use crate::step::Trainer;
 use crate::tensorboard::EventWriter;
 
-/// Everything that moves in a run.
+/// Mutable state of a run.
 pub struct State<'a> {
     pub(super) config: &'a RunConfig,
     pub(super) dataset: &'a Dataset,
-    /// Positions of the training images in the data set.
+    /// Indices of the training images in the data set.
     pub training: Vec<usize>,
     validation: Vec<&'a Sample>,
-    /// Network, heads, optimiser.
+    /// Network, projection heads and optimiser.
     pub trainer: Trainer,
-    /// Averaged predictions, one per training image; none where the method has no pseudo-labels.
+    /// Averaged predictions, one per training image; empty if the method has no pseudo-labels.
     pub averages: Arc<Vec<Plane<f32>>>,
-    /// Edges of the training images; none before the first update of the averages, nor where nothing is aligned with them.
+    /// Edges of the training images, computed at the first alignment.
     pub(super) edges: Vec<Edges>,
-    /// Where the run stands.
+    /// Progress of the run.
     pub progress: Progress,
-    /// Loss terms and scores so far.
+    /// Loss terms and scores of all iterations.
     pub log: Log,
-    /// Steps since the program started.
-    pub steps_here: u64,
-    /// The event file for TensorBoard, if asked for.
-    board: Option<EventWriter>,
+    /// Number of steps in this session.
+    pub session_steps: u64,
+    /// Event file for TensorBoard, with `run.tensorboard`.
+    events: Option<EventWriter>,
+    /// Source of the initial weights, for the model card.
     encoder_weights: Option<String>,
-    /// What the training images' colours are like.
+    /// Colours of the training images, for the model card.
     colours: Option<ColourStatistics>,
-    /// Whether training starts from a whole network, so that it has a score before its first step.
+    /// True if the initial weights are those of a whole network, which has a score before the first step.
     starts_trained: bool,
-    /// The iteration whose weights the present `BatchNorm` statistics were measured with.
+    /// Iteration with whose weights the current `BatchNorm` statistics were measured.
     recalibrated: Option<u64>,
 }
 
 impl<'a> State<'a> {
-    /// A run before its first step. One that goes on can do without the weights that it started from.
-    pub fn new(config: &'a RunConfig, dataset: &'a Dataset, goes_on: bool, kernels: &Arc<dyn Kernels>) -> Result<Self> {
+    /// Creates the state before the first step. A resumed run does not need the file of `run.init`.
+    pub fn new(config: &'a RunConfig, dataset: &'a Dataset, resume: bool, kernels: &Arc<dyn Kernels>) -> Result<Self> {
         let init = config.run.init.as_deref();
-        let needed = init.filter(|path| !goes_on || path.exists());
+        let needed = init.filter(|path| !resume || path.exists());
         let file = needed.map(|path| pretrained::file_of(path, config.network.encoder)).transpose()?;
         let given = file.as_deref().map(WeightsFile::read).transpose()?;
-        let arrays = given.map_or_else(Weights::new, |file| crate::initial::with_encoder_prefix(file.arrays));
+        let arrays = given.map_or_else(Weights::new, |file| initial::with_encoder_prefix(file.arrays));
         let (trainer, used) = Trainer::new(config, &arrays, kernels)?;
-        let found = crate::initial::describe(needed, &arrays, trainer.network.graph(), used)?;
-        let encoder_weights = found.or_else(|| Some(init?.file_name()?.to_string_lossy().into_owned()));
+        let described = initial::describe(needed, &arrays, trainer.network.graph(), used)?;
+        let encoder_weights = described.or_else(|| Some(init?.file_name()?.to_string_lossy().into_owned()));
         let training: Vec<usize> = dataset.of(Split::Train).map(|(i, _)| i).collect();
         let images = training.iter().map(|&i| &dataset.samples[i].image);
         let colours = ColourStatistics::of_images(images.map(|image| (image.data.as_slice(), image.width)));
         let averaged = training.iter().filter(|_| config.method.uses_pseudo_labels());
         let averages = Arc::new(averaged.map(|&i| dataset.samples[i].scribble.map(|_| 0.0)).collect::<Vec<_>>());
         let validation: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
-        let starts_trained = models::weights::select(trainer.network.graph(), &arrays).is_ok();
-        let counts = dataset.counts(Split::Train);
-        tracing::info!(
-            "{} images to train on, {} to validate with, by {}; strokes on {} background and {} nucleus pixels, {:.3} % of all",
-            training.len(),
-            validation.len(),
-            describe(config.data.validation).1,
-            counts.background,
-            counts.foreground,
-            100.0 * counts.labelled_share()
-        );
+        let starts_trained = select(trainer.network.graph(), &arrays).is_ok();
         Ok(Self {
             config,
             dataset,
@@ -92,8 +86,8 @@ impl<'a> State<'a> {
             edges: Vec::new(),
             progress: Progress::default(),
             log: Log::default(),
-            steps_here: 0,
-            board: None,
+            session_steps: 0,
+            events: None,
             encoder_weights,
             colours,
             starts_trained,
@@ -101,52 +95,67 @@ impl<'a> State<'a> {
         })
     }
 
-    /// Takes up the run where `last.safetensors` left it.
-    pub fn resume(&mut self, files: &Files) -> Result<()> {
+    /// Logs the numbers of images and of labelled pixels.
+    pub fn log_data(&self) {
+        let counts = self.dataset.counts(Split::Train);
+        tracing::info!(
+            "{} training images, {} validation images, scored on {}; strokes on {} background and {} nucleus pixels, {:.3} % of all pixels",
+            self.training.len(),
+            self.validation.len(),
+            validation_metric(self.config.data.validation).1,
+            counts.background,
+            counts.foreground,
+            100.0 * counts.labelled_share()
+        );
+    }
+
+    /// Restores the state from `last.safetensors` and the logs.
+    pub fn resume(&mut self, files: &RunFolder) -> Result<()> {
         let mut averages = self.averages_by_id();
         self.progress = checkpoint::resume(&files.last, self.config, &mut self.trainer, &mut averages)?;
         for (average, &i) in Arc::make_mut(&mut self.averages).iter_mut().zip(&self.training) {
             average.data.clone_from(&averages[&self.dataset.samples[i].id]);
         }
-        self.log = Log::read(&files.log, &files.pseudo, self.progress.iteration)?;
+        self.log = Log::read(&files.log, &files.pseudo_labels, self.progress.iteration)?;
         self.progress.seconds = self.log.seconds();
         Ok(())
     }
 
-    /// Takes up or starts the event file for TensorBoard, if the configuration asks for it.
-    pub fn open_board(&mut self, files: &Files) -> Result<()> {
+    /// Opens or creates the event file for TensorBoard, with `run.tensorboard`.
+    pub fn open_events(&mut self, files: &RunFolder) -> Result<()> {
         if self.config.run.tensorboard {
             let Progress { iteration, seconds, .. } = self.progress;
-            self.board = Some(EventWriter::open(&files.board, iteration, seconds, describe(self.config.data.validation).0)?);
+            let metric = validation_metric(self.config.data.validation).0;
+            self.events = Some(EventWriter::open(&files.events, iteration, seconds, metric)?);
         }
         Ok(())
     }
 
-    /// Measures `BatchNorm` statistics for the present weights; `false` if `stop` came before the end.
+    /// Measures the `BatchNorm` statistics of the current weights, unless done; returns `false` if `stop` became true before the end.
     pub(super) fn recalibrate(&mut self, batches: &Batches, stop: &AtomicBool) -> Result<bool> {
-        let now = Some(self.progress.iteration);
-        if self.recalibrated == now || self.config.run.recalibrate_batches == 0 {
+        let current = Some(self.progress.iteration);
+        if self.recalibrated == current || self.config.run.recalibrate_batches == 0 {
             return Ok(true);
         }
         let unstopped = batches.for_statistics(self.progress.iteration).take_while(|_| !stop.load(Ordering::Relaxed));
         self.trainer.recalibrate(unstopped)?;
         let done = !stop.load(Ordering::Relaxed);
-        self.recalibrated = now.filter(|_| done);
+        self.recalibrated = current.filter(|_| done);
         Ok(done)
     }
 
-    /// Scores the weights that the run starts from, if they are a whole network's; `false` if `stop` came before the end.
+    /// Scores the initial weights if they are those of a whole network; returns `false` if `stop` became true before the end.
     pub fn score_start(&mut self, stop: &AtomicBool) -> Result<bool> {
         if !self.starts_trained || self.progress.iteration > 0 {
             return Ok(true);
         }
-        let Some((score, _)) = self.scored(stop)? else { return Ok(false) };
+        let Some((score, _)) = self.score(stop)? else { return Ok(false) };
         self.progress.start = score;
         Ok(true)
     }
 
-    /// The score of the validation images and the decoding, none if `stop` came before the end.
-    fn scored(&self, stop: &AtomicBool) -> Result<Option<(Option<f64>, Fitted)>> {
+    /// Scores the validation images and fits the decoding; returns `None` if `stop` became true before the end.
+    fn score(&self, stop: &AtomicBool) -> Result<Option<(Option<f64>, FittedDecoding)>> {
         let others: Vec<&Sample> = self.training.iter().map(|&i| &self.dataset.samples[i]).collect();
         Ok(match score(self.trainer.evaluated(), &self.validation, &others, self.config, stop)? {
             Scored::Done(score, fitted) => Some((score, fitted)),
@@ -154,17 +163,18 @@ impl<'a> State<'a> {
         })
     }
 
-    /// Scores the validation images, and keeps the network if it was never better; `false` if `stop` came before the end.
-    pub fn validate(&mut self, batches: &Batches, files: &Files, stop: &AtomicBool) -> Result<bool> {
+    /// Scores the validation images, and writes `best.safetensors` if the score is the best so far or there is none; returns `false` if
+    /// `stop` became true before the end.
+    pub fn validate(&mut self, batches: &Batches, files: &RunFolder, stop: &AtomicBool) -> Result<bool> {
         if !self.recalibrate(batches, stop)? {
             return Ok(false);
         }
         tracing::debug!("validating with {} images after {} iterations", self.validation.len(), self.progress.iteration);
-        let Some((score, fitted)) = self.scored(stop)? else { return Ok(false) };
+        let Some((score, fitted)) = self.score(stop)? else { return Ok(false) };
         self.progress.fitted = Some(fitted);
         self.progress.validated = self.progress.iteration;
         if let Some(score) = score {
-            self.log.validated(self.progress.iteration, score);
+            self.log.push_score(self.progress.iteration, score);
         }
         let is_best = match (score, self.progress.best) {
             (Some(score), Some((best, _))) => score > best,
@@ -178,46 +188,48 @@ impl<'a> State<'a> {
         Ok(true)
     }
 
-    /// Writes the logs, then `last.safetensors`: lines that are ahead of it are dropped when the run goes on.
-    pub fn save(&mut self, files: &Files) -> Result<()> {
-        self.log.write(&files.log, &files.pseudo)?;
-        if let Some(board) = &mut self.board {
-            board.follow(&self.log)?;
+    /// Writes the logs, then `last.safetensors`. In this order a crash between the two leaves only log lines that a resumed run drops.
+    pub fn save(&mut self, files: &RunFolder) -> Result<()> {
+        self.log.write(&files.log, &files.pseudo_labels)?;
+        if let Some(events) = &mut self.events {
+            events.append_log(&self.log)?;
         }
         let averages = self.averages_by_id();
         checkpoint::resume_file(&self.trainer, &averages, &self.progress, self.config, &self.training_summary())?.write(&files.last)
     }
 
-    /// Overlays of the first images of the run.
-    pub fn finish(&mut self, files: &Files) -> Result<()> {
+    /// Writes overlays of the first `run.overlays` images.
+    pub fn write_overlays(&mut self, files: &RunFolder) -> Result<()> {
         let rule = self.trainer.pseudo_labels();
         let decoding = self.decoded_config().evaluation.decoding();
+        let mut predictor = Predictor::new(self.trainer.evaluated())?;
         for (i, sample) in self.dataset.samples.iter().enumerate().take(self.config.run.overlays) {
-            let prediction = probabilities(self.trainer.evaluated(), &sample.image)?;
-            let average = self.training.iter().position(|&t| t == i).filter(|_| self.config.method.uses_pseudo_labels());
-            let pseudo = average.map(|k| {
+            let prediction = predictor.probabilities(&sample.image)?;
+            let position = self.training.iter().position(|&t| t == i).filter(|_| self.config.method.uses_pseudo_labels());
+            let pseudo = position.map(|k| {
                 let labels = rule.labels(&self.averages[k].data, &sample.scribble.data, self.progress.updates);
                 Plane { width: sample.image.width, height: sample.image.height, data: labels }
             });
-            let picture = picture::of(sample, pseudo.as_ref(), &prediction, &decoding);
+            let picture = picture::render(sample, pseudo.as_ref(), &prediction, &decoding);
             artifact::write(&files.overlays.join(format!("{}.png", sample.id)), &png_of_rgb(&picture)?)?;
-            if let Some(board) = &mut self.board {
-                board.picture(&sample.id, &picture, self.progress.iteration, self.progress.seconds)?;
+            if let Some(events) = &mut self.events {
+                events.append_picture(&sample.id, &picture, self.progress.iteration, self.progress.seconds)?;
             }
         }
         Ok(())
     }
 
-    /// The configuration with the decoding that was fitted, if one was.
+    /// Returns the configuration with the last fitted decoding, if there is one.
     fn decoded_config(&self) -> RunConfig {
         self.progress.fitted.map_or_else(|| self.config.clone(), |fitted| fitted.put_into(self.config))
     }
 
+    /// Describes the run for the model card.
     fn training_summary(&self) -> Training {
         let counts = self.dataset.counts(Split::Train);
         let pixels: usize = self.training.iter().map(|&i| self.dataset.samples[i].scribble.data.len()).sum();
-        let (name, on) = describe(self.config.data.validation);
-        let measured_on = format!("{on} of {} validation images of the run", self.validation.len());
+        let (name, labels) = validation_metric(self.config.data.validation);
+        let measured_on = format!("{labels} of {} validation images of the run", self.validation.len());
         let metric = |(value, _)| Metric { name: name.into(), value, interval: None, measured_on: measured_on.clone() };
         Training {
             config: self.config.to_toml(),

@@ -1,163 +1,124 @@
-//! How good the network is on images that it is not trained on, and the decoding that goes with it.
+//! Validation: the score on held-out images, and the decoding fitted to them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use models::decode::Decoding;
 use models::plane::Plane;
-use serde::{Deserialize, Serialize};
 use support::Result;
 
 use super::calibration::{Predicted, best_min_area, best_threshold};
-use super::least_area::least_area;
+use super::min_area::min_area_from_strokes;
 use crate::alignment::{self, Density, Flux};
 use crate::config::{EvaluationConfig, RunConfig, Validation};
 use crate::data::Sample;
-use crate::evaluate::quantised;
-use crate::evaluate::views::{Prediction, predict_unless};
+use crate::fitted_decoding::{FittedDecoding, Level};
 use crate::loss::cross_entropy;
 use crate::network::Network;
+use crate::predict::views::{Prediction, predict_unless};
+use crate::predict::{Predictor, quantised};
 
-/// Images whose edges a threshold is fitted to, if there are that many.
+/// Number of images to whose edges the threshold is fitted, if there are as many.
 const EDGE_IMAGES: usize = 8;
 
-/// What came of scoring the validation images.
+/// Result of scoring the validation images.
 pub enum Scored {
-    /// The mean over the images that can be scored, if any can, and the decoding that goes with it.
-    Done(Option<f64>, Fitted),
-    /// A stop was asked for before the end.
+    /// Mean score over the images that can be scored, `None` if there are none, and the fitted decoding.
+    Done(Option<f64>, FittedDecoding),
+    /// The stop flag became true before the end.
     Stopped,
 }
 
-/// A threshold and a least area.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Level {
-    /// A pixel belongs to a nucleus above this.
-    pub threshold: f64,
-    /// Smaller components are dropped.
-    pub min_area_px: usize,
-}
-
-/// What `evaluation.calibrate` may change.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Fitted {
-    /// For the mean over `evaluation.views`: what scores are made with.
-    #[serde(flatten)]
-    pub mean: Level,
-    /// For the image as it is: what slides are decoded with.
-    pub one: Option<Level>,
-}
-
-impl Fitted {
-    /// The configuration with these values.
-    pub fn put_into(self, config: &RunConfig) -> RunConfig {
-        let mut config = config.clone();
-        (config.evaluation.threshold, config.evaluation.min_area_px) = (self.mean.threshold, self.mean.min_area_px);
-        config
-    }
-
-    /// How slides are decoded.
-    pub fn on_slides(self, config: &RunConfig) -> Decoding {
-        let Level { threshold, min_area_px } = self.one.unwrap_or(self.mean);
-        Decoding { threshold, min_area_px, ..config.evaluation.decoding() }
-    }
-}
-
-/// Which probabilities of an image.
+/// Views that a prediction comes from.
 #[derive(Clone, Copy)]
-enum Of {
-    One,
+enum Source {
+    /// The image as it is.
+    Single,
+    /// Mean over `evaluation.views`.
     Mean,
 }
 
-/// Probabilities of an image, as the exported graph returns them.
-struct Seen<'a> {
+/// Predictions of a sample, quantised as by the exported graph.
+struct Quantised<'a> {
     sample: &'a Sample,
-    one: Plane<u8>,
+    single: Plane<u8>,
     mean: Plane<u8>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Quantised<'a> {
     fn new(sample: &'a Sample, prediction: &Prediction) -> Self {
-        Self { sample, one: quantised(&prediction.one), mean: quantised(&prediction.mean) }
+        Self { sample, single: quantised(&prediction.single), mean: quantised(&prediction.mean) }
     }
 
-    fn levels(&self, of: Of) -> &Plane<u8> {
-        match of {
-            Of::One => &self.one,
-            Of::Mean => &self.mean,
+    fn levels(&self, source: Source) -> &Plane<u8> {
+        match source {
+            Source::Single => &self.single,
+            Source::Mean => &self.mean,
         }
     }
 }
 
-/// The mean score of some samples, higher is better: semantic `IoU` on masks (with `evaluation.calibrate` at the best threshold), or
-/// minus the cross-entropy on scribbles; and the decoding. Without masks the threshold is fitted to edges of these images and the
-/// least area to their strokes, and to those of `others` where they are few.
+/// Computes the mean score of `samples`, higher is better, and fits the decoding. The score is the semantic `IoU` on masks (with
+/// `evaluation.calibrate` at the best threshold), or minus the cross-entropy on scribbles. Without masks the threshold is fitted to image
+/// edges and the least area to strokes, of `samples` and, if these are fewer than [`EDGE_IMAGES`], of `others`.
 pub fn score(network: &Network, samples: &[&Sample], others: &[&Sample], config: &RunConfig, stop: &AtomicBool) -> Result<Scored> {
     let EvaluationConfig { views, threshold, min_area_px, calibrate, .. } = config.evaluation;
-    let (mut scores, mut masked, mut unmasked) = (Vec::new(), Vec::new(), Vec::new());
-    let few = EDGE_IMAGES.saturating_sub(samples.len());
-    for (i, sample) in samples.iter().chain(others.iter().take(few)).enumerate() {
+    let (mut scores, mut with_masks, mut without_masks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut predictor = Predictor::new(network)?;
+    let missing = EDGE_IMAGES.saturating_sub(samples.len());
+    for (i, sample) in samples.iter().chain(others.iter().take(missing)).enumerate() {
         let is_scored = i < samples.len() && config.data.validation != Validation::None;
         let has_mask = is_scored && config.data.validation == Validation::Masks && sample.labels.is_some();
         let scores_strokes = is_scored && config.data.validation == Validation::Scribbles;
-        if !has_mask && !scores_strokes && (!calibrate || !masked.is_empty()) {
+        if !has_mask && !scores_strokes && (!calibrate || !with_masks.is_empty()) {
             continue;
         }
-        let prediction = if stop.load(Ordering::Relaxed) { None } else { predict_unless(network, &sample.image, views, stop)? };
+        let prediction = if stop.load(Ordering::Relaxed) { None } else { predict_unless(&mut predictor, &sample.image, views, stop)? };
         let Some(prediction) = prediction else { return Ok(Scored::Stopped) };
         if scores_strokes {
             scores.push(scribble_score(&prediction.mean, sample)?);
         }
-        let seen = Seen::new(sample, &prediction);
-        if has_mask { masked.push(seen) } else { unmasked.push(seen) }
+        let levels = Quantised::new(sample, &prediction);
+        if has_mask { with_masks.push(levels) } else { without_masks.push(levels) }
     }
-    let now = Level { threshold, min_area_px };
-    if let Some((iou, mean)) = fitted_to_masks(&masked, config, Of::Mean) {
-        let one = fitted_to_masks(&masked, config, Of::One);
-        return Ok(Scored::Done(Some(iou), Fitted { mean, one: one.map(|(_, level)| level) }));
+    let configured = Level { threshold, min_area_px };
+    if let Some((iou, mean)) = fit_to_masks(&with_masks, config, Source::Mean) {
+        let single = fit_to_masks(&with_masks, config, Source::Single);
+        return Ok(Scored::Done(Some(iou), FittedDecoding { mean, single: single.map(|(_, level)| level) }));
     }
-    let mean = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
-    let fitted = if calibrate { fitted_without_masks(&unmasked, now) } else { Fitted { mean: now, one: None } };
-    Ok(Scored::Done(mean, fitted))
+    let score = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
+    let fitted = if calibrate { fit_without_masks(&without_masks, configured) } else { FittedDecoding { mean: configured, single: None } };
+    Ok(Scored::Done(score, fitted))
 }
 
-/// The `IoU` on masks, and the level that it was reached with; none without masks.
-fn fitted_to_masks(seen: &[Seen], config: &RunConfig, of: Of) -> Option<(f64, Level)> {
+/// Fits threshold and least area to masks; returns the mean `IoU` at that threshold and the fitted values, `None` without images.
+fn fit_to_masks(images: &[Quantised], config: &RunConfig, source: Source) -> Option<(f64, Level)> {
     let EvaluationConfig { threshold, min_area_px, calibrate, .. } = config.evaluation;
     let predicted: Vec<Predicted> =
-        seen.iter().map(|seen| Predicted { sample: seen.sample, probability: seen.levels(of).clone() }).collect();
+        images.iter().map(|image| Predicted { sample: image.sample, probability: image.levels(source).clone() }).collect();
     let (threshold, iou) = best_threshold(&predicted, threshold, calibrate)?;
     let decoding = Decoding { threshold, ..config.evaluation.decoding() };
     let min_area_px = if calibrate { best_min_area(&predicted, &decoding) } else { min_area_px };
     Some((iou, Level { threshold, min_area_px }))
 }
 
-/// Thresholds whose contours lie on edges, and least areas that strokes tell; `now` where they say nothing clear.
-fn fitted_without_masks(seen: &[Seen], now: Level) -> Fitted {
-    let densities: Vec<Density> = seen.iter().map(|seen| Density::of(&seen.sample.image)).collect();
-    let fitted = |of| {
-        let flux: Vec<Flux> = seen.iter().zip(&densities).map(|(seen, density)| Flux::of(seen.levels(of), density)).collect();
-        let threshold = alignment::clearly_better_threshold(&flux, now.threshold).unwrap_or(now.threshold);
+/// Fits the threshold to image edges and the least area to strokes; a value of `configured` is kept unless the evidence is clear.
+fn fit_without_masks(images: &[Quantised], configured: Level) -> FittedDecoding {
+    let densities: Vec<Density> = images.iter().map(|image| Density::of(&image.sample.image)).collect();
+    let fit = |source| {
+        let flux: Vec<Flux> = images.iter().zip(&densities).map(|(image, density)| Flux::of(image.levels(source), density)).collect();
+        let threshold = alignment::clearly_better_threshold(&flux, configured.threshold).unwrap_or(configured.threshold);
         let level = Decoding { threshold, ..Decoding::default() }.first_foreground_level();
-        let strokes = seen.iter().map(|seen| (seen.levels(of), &seen.sample.scribble));
-        Level { threshold, min_area_px: least_area(strokes, level, now.min_area_px) }
+        let strokes = images.iter().map(|image| (image.levels(source), &image.sample.scribble));
+        Level { threshold, min_area_px: min_area_from_strokes(strokes, level, configured.min_area_px) }
     };
-    Fitted { mean: fitted(Of::Mean), one: Some(fitted(Of::One)) }
+    FittedDecoding { mean: fit(Source::Mean), single: Some(fit(Source::Single)) }
 }
 
-/// What the score is called and what it is measured on.
-pub fn describe(validation: Validation) -> (&'static str, &'static str) {
-    match validation {
-        Validation::Masks => ("iou", "full masks"),
-        Validation::Scribbles => ("minus_scribble_cross_entropy", "held-out scribbles"),
-        Validation::None => ("none", "nothing"),
-    }
-}
-
+/// Computes minus the cross-entropy of the probabilities `p` on the scribbles of the sample.
 fn scribble_score(p: &Plane<f32>, sample: &Sample) -> Result<f64> {
-    let logit = |p: f32| f64::from(p).clamp(1e-7, 1.0 - 1e-7);
-    let margins: Vec<f32> = p.data.iter().map(|&p| (logit(p) / (1.0 - logit(p))).ln() as f32).collect();
+    let clamped = |p: f32| f64::from(p).clamp(1e-7, 1.0 - 1e-7);
+    let margins: Vec<f32> = p.data.iter().map(|&p| (clamped(p) / (1.0 - clamped(p))).ln() as f32).collect();
     let margins = Tensor::from_vec(margins, (1, 1, p.height, p.width), &Device::Cpu)?;
     let logits = Tensor::cat(&[&margins.zeros_like()?, &margins], 1)?;
     let labels = Tensor::from_slice(&sample.scribble.data, (1, p.height, p.width), &Device::Cpu)?;

@@ -1,4 +1,4 @@
-//! Which methods can be told apart: paired differences over the test images.
+//! Paired differences between methods over the test images.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,47 +10,47 @@ use crate::config::Method;
 use crate::metrics::Summary;
 use crate::metrics::paired::difference;
 
-/// Scores whose differences are shown.
+/// Names of the scores whose differences are computed.
 const SHOWN: [&str; 4] = ["iou", "mdice", "aji", "f1@.5"];
 
-/// How far a method lies above another one.
+/// Paired difference between the scores of two methods.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairedDifference {
-    /// The method.
+    /// Name of the method.
     pub method: String,
-    /// What it is measured against: a method of the same call, or `SERIES/METHOD`.
+    /// Reference that is subtracted: a method of the same call, or `SERIES/METHOD`.
     pub over: String,
-    /// How many pairs of runs with the same fold and seed.
+    /// Number of pairs of runs with the same fold and seed.
     pub pairs: usize,
-    /// Mean over runs and images, and its interval, by score.
+    /// Mean difference over runs and images, with its bootstrap interval, by score.
     pub scores: BTreeMap<String, Summary>,
 }
 
-/// How far every method lies above Scribble2Label (or, where that did not run, above the first that did), and above every method of the
-/// runs beside them: differences on the same test images between runs with the same fold and seed.
-pub(super) fn leads(finished: &[FoldScores], beside: &[Series], seed: u64) -> Vec<PairedDifference> {
+/// Computes the differences of every method from Scribble2Label (or, if that did not run, from the first method that did) and from every
+/// method of the series in `beside`. Differences are taken on the same test images between runs with the same fold and seed.
+pub(super) fn differences(finished: &[FoldScores], beside: &[Series], seed: u64) -> Vec<PairedDifference> {
     let ran = methods(finished);
-    let mut leads = Vec::new();
+    let mut all = Vec::new();
     if let Some(&over) = ran.iter().find(|method| **method == Method::S2l).or(ran.first()) {
         let others = ran.iter().filter(|method| **method != over);
-        leads.extend(others.filter_map(|&method| lead((finished, method), (finished, over), over.name().into(), seed)));
+        all.extend(others.filter_map(|&method| between((finished, method), (finished, over), over.name().into(), seed)));
     }
     for series in beside {
         for over in methods(&series.finished) {
             let name = format!("{}/{}", series.name, over.name());
-            leads.extend(ran.iter().filter_map(|&method| lead((finished, method), (&series.finished, over), name.clone(), seed)));
+            all.extend(ran.iter().filter_map(|&method| between((finished, method), (&series.finished, over), name.clone(), seed)));
         }
     }
-    leads
+    all
 }
 
-/// The methods of some runs, in the order of [`Method::ALL`].
+/// Lists the methods of the runs, in the order of [`Method::ALL`].
 pub(super) fn methods(finished: &[FoldScores]) -> Vec<Method> {
     Method::ALL.iter().copied().filter(|method| finished.iter().any(|run| run.method == *method)).collect()
 }
 
-/// `None` where no two runs have the same fold and seed, or none of their images are the same.
-fn lead(
+/// Computes the difference of `method` in `runs` from `over` in `others`; `None` if no two runs have the same fold, seed and test images.
+fn between(
     (runs, method): (&[FoldScores], Method),
     (others, over): (&[FoldScores], Method),
     name: String,
@@ -63,22 +63,22 @@ fn lead(
     (!scores.is_empty()).then(|| PairedDifference { method: method.name().into(), over: name, pairs: pairs.len(), scores })
 }
 
-/// The leads as markdown, a table for each method that others are measured against; empty if there are none.
-pub(super) fn to_markdown(leads: &[PairedDifference]) -> String {
+/// Formats the differences as Markdown, one table for each reference; empty without differences.
+pub(super) fn to_markdown(differences: &[PairedDifference]) -> String {
     let mut text = String::new();
-    for (i, lead) in leads.iter().enumerate() {
+    for (i, difference) in differences.iter().enumerate() {
         // Writing to a String cannot fail.
-        if i == 0 || leads[i - 1].over != lead.over {
+        if i == 0 || differences[i - 1].over != difference.over {
             let _ = writeln!(
                 text,
-                "\nLead over {}: mean over the same test images and over runs of the same fold and seed, 95 % bootstrap interval over images and runs; * where 0 is outside of it.\n\n| method | runs | {} |\n|{}",
-                lead.over,
+                "\nDifference from {}: mean over the same test images and over runs of the same fold and seed, with 95 % bootstrap interval over images and runs; * if the interval excludes 0.\n\n| method | runs | {} |\n|{}",
+                difference.over,
                 SHOWN.join(" | "),
                 "---|".repeat(2 + SHOWN.len())
             );
         }
-        let cells = SHOWN.map(|name| lead.scores.get(name).map_or_else(|| "–".into(), Summary::to_difference));
-        let _ = writeln!(text, "| {} | {} | {} |", lead.method, lead.pairs, cells.join(" | "));
+        let cells = SHOWN.map(|name| difference.scores.get(name).map_or_else(|| "–".into(), Summary::to_difference));
+        let _ = writeln!(text, "| {} | {} | {} |", difference.method, difference.pairs, cells.join(" | "));
     }
     text
 }

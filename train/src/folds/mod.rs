@@ -1,7 +1,7 @@
-//! `train folds`: methods side by side over cross-validation folds, one run each, and their table beside the papers' figures.
+//! Cross-validation: methods compared over folds, one run each, tabulated beside the published scores (`train folds`).
 //!
-//! `OUT/METHOD/fold-K/` (`fold-K-seed-S` with `--seeds`) is a run like any other; `scores.json` there says that it is finished. A
-//! command that was stopped goes on where it was when it is given again.
+//! `OUT/METHOD/fold-K/` (`fold-K-seed-S` with several seeds) is the folder of a run, finished once it holds `scores.json`. An interrupted
+//! call resumes when repeated.
 
 mod curves;
 mod differences;
@@ -14,72 +14,62 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use support::console::Progress;
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail};
 
-use crate::config::{Method, Profile, RunConfig, choice};
-use crate::data::{Dataset, Folder, Sample, Split};
-use crate::evaluate::command::{Evaluation, open, score};
-use crate::fit::{self, Outcome, in_pool};
+use crate::config::{Method, RunConfig};
+use crate::data::{Folder, Split};
+use crate::evaluate::Evaluation;
+use crate::fit::Outcome;
+use crate::scored_run::scored_run;
 
 pub use differences::PairedDifference;
 pub use series::Series;
-pub use table::Table;
+pub use table::{Table, TableLine, TableScore};
 
-/// Arguments of `train folds`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct FoldsArgs {
-    /// Configuration of the runs (TOML); method and fold are set by this command
-    pub config: PathBuf,
-    /// Folder for runs and tables
-    #[arg(short, long)]
+/// Options of [`run`].
+#[derive(Clone, Debug)]
+pub struct FoldsOptions {
+    /// Configuration of all runs; `method.name`, `data.fold` and `run.seed` are set for each run.
+    pub config: RunConfig,
+    /// Folder for runs and tables.
     pub out: PathBuf,
-    /// Values for what the configuration leaves out: default, scratch, paper, `paper_monuseg`
-    #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
-    pub profile: Profile,
-    /// Methods to compare: pce, s2l, r1, r4, both, full
-    #[arg(long, value_delimiter = ',', value_parser = choice::parse::<Method>, default_value = "pce,s2l,r1,r4,both,full")]
+    /// Methods to compare.
     pub methods: Vec<Method>,
-    /// Folds to run, counted from 0; all by default
-    #[arg(long, value_delimiter = ',')]
+    /// Folds, counted from 0; empty for all.
     pub folds: Vec<usize>,
-    /// Seeds to run every fold with (`run.seed`); the configuration's own by default
-    #[arg(long, value_delimiter = ',')]
+    /// Seeds with which every fold is run; empty for `run.seed`.
     pub seeds: Vec<u64>,
-    /// Folder of an earlier call, whose runs stand in the table too, and which leads are also measured over; may be repeated
-    #[arg(long, value_name = "DIR")]
+    /// Folders of earlier calls, whose finished runs are included in the table and in the differences.
     pub beside: Vec<PathBuf>,
-    /// Training time of all runs together; each gets the same share
-    #[arg(long, value_name = "MINUTES")]
+    /// Training time in minutes that is divided equally among all runs; `None` leaves `run.minutes`.
     pub budget_minutes: Option<f64>,
-    /// Set one value, as in `--set run.iterations=2000`; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
 }
 
-/// What a finished run scored on the test images.
+/// Scores of a finished run on the test images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FoldScores {
-    /// The method.
+    /// Method.
     pub method: Method,
-    /// The part that validated.
+    /// Fold, the part of the images that validated.
     pub fold: usize,
-    /// Its `run.seed`.
+    /// `run.seed`.
     #[serde(default)]
     pub seed: u64,
-    /// Steps done.
+    /// Number of optimiser steps done.
     pub iterations: u64,
-    /// Seconds of training.
+    /// Training time in seconds.
     pub seconds: f64,
     /// Scores of the test images.
     pub test: Evaluation,
 }
 
-/// Runs what is not finished yet and writes `table.md`, `table.csv`, `table.json`, `loss.svg` and `validation.svg`; `None` if it was stopped.
-pub fn run(arguments: &FoldsArgs, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<Table>> {
-    let base = RunConfig::load(&arguments.config, arguments.profile, &arguments.sets)?;
-    let jobs = jobs(arguments, &base)?;
-    let beside = arguments.beside.iter().map(|folder| Series::read(folder)).collect::<Result<Vec<_>>>()?;
-    let table = |finished: &[FoldScores]| Table::new(finished, &beside, base.data.modality.as_deref(), base.run.seed);
+/// Makes all unfinished runs, and writes `table.md`, `table.csv`, `table.json`, `loss.svg` and `validation.svg` after each; `None` if
+/// stopped.
+pub fn run(options: &FoldsOptions, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<Table>> {
+    let config = &options.config;
+    let jobs = jobs(options)?;
+    let beside = options.beside.iter().map(|folder| Series::read(folder)).collect::<Result<Vec<_>>>()?;
+    let table = |finished: &[FoldScores]| Table::new(finished, &beside, config.data.modality.as_deref(), config.run.seed);
     let mut finished: Vec<FoldScores> = Vec::new();
     for (n, (out, config)) in jobs.iter().enumerate() {
         tracing::info!("run {} of {}: {}", n + 1, jobs.len(), out.display());
@@ -87,41 +77,43 @@ pub fn run(arguments: &FoldsArgs, report: &dyn Progress, stop: &AtomicBool) -> R
             Some(scores) => finished.push(scores),
             None => return Ok(None),
         }
-        table(&finished).write(&arguments.out)?;
-        curves::write(&finished, &jobs, &arguments.out)?;
+        table(&finished).write(&options.out)?;
+        curves::write(&finished, &jobs, &options.out)?;
     }
     Ok(Some(table(&finished)))
 }
 
-/// Folder and configuration of every run: all methods of a seed and fold before the next, so that a part of the table compares like
-/// with like.
-fn jobs(arguments: &FoldsArgs, base: &RunConfig) -> Result<Vec<(PathBuf, RunConfig)>> {
+/// Lists folder and configuration of all runs. All methods of a seed and fold precede the next fold, so that an unfinished table
+/// compares the methods on the same folds.
+fn jobs(options: &FoldsOptions) -> Result<Vec<(PathBuf, RunConfig)>> {
+    let base = &options.config;
     let usable = usable_folds(base)?;
-    let folds = if arguments.folds.is_empty() { (0..usable).collect() } else { arguments.folds.clone() };
+    let folds = if options.folds.is_empty() { (0..usable).collect() } else { options.folds.clone() };
     if let Some(fold) = folds.iter().find(|fold| **fold >= usable) {
         bail!("--folds: there is no fold {fold}: data.folds = {} gives the folds 0 to {}", base.data.folds, usable - 1; hint: "choose among these, or set data.folds");
     }
-    let seeds: Vec<Option<u64>> = if arguments.seeds.is_empty() { vec![None] } else { arguments.seeds.iter().copied().map(Some).collect() };
+    let seeds: Vec<Option<u64>> = if options.seeds.is_empty() { vec![None] } else { options.seeds.iter().copied().map(Some).collect() };
     let mut jobs = Vec::new();
     for seed in seeds {
         for &fold in &folds {
-            for &method in &arguments.methods {
+            for &method in &options.methods {
                 let name = seed.map_or_else(|| format!("fold-{fold}"), |seed| format!("fold-{fold}-seed-{seed}"));
                 let mut config = base.clone();
                 (config.method.name, config.data.fold, config.run.seed) = (method, Some(fold), seed.unwrap_or(base.run.seed));
-                jobs.push((arguments.out.join(method.name()).join(name), config));
+                jobs.push((options.out.join(method.name()).join(name), config));
             }
         }
     }
-    let share = arguments.budget_minutes.map(|minutes| minutes / jobs.len() as f64);
+    let minutes_per_run = options.budget_minutes.map(|minutes| minutes / jobs.len() as f64);
     for (_, config) in &mut jobs {
-        config.run.minutes = share.or(config.run.minutes);
+        config.run.minutes = minutes_per_run.or(config.run.minutes);
         config.check()?;
     }
     Ok(jobs)
 }
 
-/// How many folds can validate: one fewer than there are parts where no image is named a test image.
+/// Returns the number of folds that can validate: one less than `data.folds` unless the index names test images, because then one part
+/// is the test set.
 fn usable_folds(config: &RunConfig) -> Result<usize> {
     let folder = Folder::open(&config.data.folder)?;
     let of_modality = |id: &str| config.data.modality.is_none() || folder.modality(id) == config.data.modality.as_deref();
@@ -129,6 +121,7 @@ fn usable_folds(config: &RunConfig) -> Result<usize> {
     Ok(if tests_are_named { config.data.folds } else { config.data.folds - 1 })
 }
 
+/// Makes and scores one run; `None` if stopped.
 fn one(out: &Path, config: &RunConfig, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<FoldScores>> {
     let fold = config.data.fold.expect("every run of this command has a fold");
     let scores = |outcome: Outcome, test| FoldScores {
@@ -140,37 +133,4 @@ fn one(out: &Path, config: &RunConfig, report: &dyn Progress, stop: &AtomicBool)
         test,
     };
     scored_run(out, config, scores, report, stop)
-}
-
-/// Trains in `out` and scores the best network on the test images, once: `scores.json`, what `summary` makes of it, says that the run
-/// is finished, and is read instead the next time. `None` if the run was stopped.
-pub(crate) fn scored_run<T: Serialize + serde::de::DeserializeOwned>(
-    out: &Path,
-    config: &RunConfig,
-    summary: impl FnOnce(Outcome, Evaluation) -> T,
-    report: &dyn Progress,
-    stop: &AtomicBool,
-) -> Result<Option<T>> {
-    let path = out.join("scores.json");
-    if path.exists() {
-        let differences = RunConfig::load(&out.join("config.toml"), Profile::Scratch, &[] as &[&str])?.differences(config);
-        if !differences.is_empty() {
-            bail!("a finished run is here with another configuration: {}", differences.join("; "); hint: "give the same configuration, or another folder with --out");
-        }
-        let bytes = artifact::read(&path, 1 << 30)?;
-        let scores = serde_json::from_slice(&bytes).doing(|| format!("reading {}", path.display()));
-        return scores.hint(|| "delete the file: the run is scored again").map(Some);
-    }
-    let resume = out.join("last.safetensors").exists();
-    let outcome = fit::fit(config, out, resume, report, stop)?;
-    if outcome.stopped {
-        return Ok(None);
-    }
-    let (network, config) = open(out, config.run.device)?;
-    let dataset = Dataset::load_labelled(&config.data.folder, Some(Split::Test), config.data.modality.as_deref(), &config.data)?;
-    let samples: Vec<&Sample> = dataset.samples.iter().collect();
-    let test = in_pool(config.run.threads, || score(&network, &samples, &config, None))?;
-    let scores = summary(outcome, test);
-    artifact::write(&path, &serde_json::to_vec_pretty(&scores)?)?;
-    Ok(Some(scores))
 }

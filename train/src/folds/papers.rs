@@ -1,12 +1,12 @@
-//! The papers' figures: mDice (their own computation, here `mdice_paper`) and semantic `IoU` on the test set.
+//! Published scores: mDice as the papers compute it (`mdice_paper`) and semantic `IoU` on the test set.
 
-/// A figure of a paper.
-pub(super) struct Figure {
-    /// Where it stands.
+/// Published scores of one method on one data set.
+pub(super) struct Published {
+    /// Paper.
     pub source: &'static str,
     /// Data set: `DSB-BF`, `DSB-Fluo` or `MoNuSeg`.
     pub data: &'static str,
-    /// Name of the method here.
+    /// Name of the method in this program.
     pub method: &'static str,
     /// mDice.
     pub mdice: f64,
@@ -32,7 +32,7 @@ const MICCAI: [(&str, [(f64, f64); 3]); 3] = [
     ("full", [(0.788, 0.877), (0.839, 0.869), (0.668, 0.701)]),
 ];
 
-/// The data set of the papers that a modality belongs to.
+/// Returns the data set of the papers with this modality.
 pub(super) fn data_of(modality: &str) -> Option<&'static str> {
     match modality.to_lowercase().as_str() {
         "brightfield" | "bright-field" => Some(DATA[0]),
@@ -42,13 +42,13 @@ pub(super) fn data_of(modality: &str) -> Option<&'static str> {
     }
 }
 
-/// The figures for a data set, or for all.
-pub(super) fn figures(data: Option<&str>) -> Vec<Figure> {
+/// Lists the published scores on a data set, or on all.
+pub(super) fn published(data: Option<&str>) -> Vec<Published> {
     let sources = [("MICCAI 2020", MICCAI.as_slice()), ("ISBI 2022", ISBI.as_slice())];
     let mut all = Vec::new();
     for (i, name) in DATA.into_iter().enumerate().filter(|(_, name)| data.is_none_or(|data| data == *name)) {
         for (source, rows) in sources {
-            all.extend(rows.iter().map(|(method, figures)| Figure { source, data: name, method, mdice: figures[i].0, iou: figures[i].1 }));
+            all.extend(rows.iter().map(|(method, scores)| Published { source, data: name, method, mdice: scores[i].0, iou: scores[i].1 }));
         }
     }
     all

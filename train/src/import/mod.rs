@@ -7,27 +7,21 @@ mod archive;
 mod legacy;
 mod pickle;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use models::weights::{MAX_BYTES, Weights, WeightsFile};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use support::{Context, Error, Result, artifact, bail};
 
-/// Arguments of `train import`.
-#[derive(Args)]
-pub struct ImportArgs {
-    /// PyTorch file to import, written by torch.save
-    file: PathBuf,
-    /// Safetensors file to write
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Entry of the file that holds the state dict [default: the first found of the top level, `state_dict`, `model_state_dict`, `model`,
-    /// `net`]
-    #[arg(long, value_name = "NAME")]
-    key: Option<String>,
+/// Size of an imported state dict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Number of arrays.
+    pub arrays: usize,
+    /// Number of values in all arrays together.
+    pub values: usize,
 }
 
 /// Limit of the child's CPU time, in seconds.
@@ -37,18 +31,22 @@ const TIMEOUT: Duration = Duration::from_mins(5);
 /// Limit of the child's address space in bytes, in addition to a multiple of the file size.
 const BASE_MEMORY: u64 = 1 << 30;
 
-/// Runs `train import` and returns the text for stdout.
+/// Converts the PyTorch state dict in `file` to the safetensors file `output`. `key` names the entry that holds the state dict; by
+/// default the file itself, `state_dict`, `model_state_dict`, `model` or `net`.
+///
+/// The file is read in a child process: the running executable with the arguments `read-pth FILE -o OUTPUT [--key NAME]`, which must
+/// call [`read_pth`].
 ///
 /// # Errors
-/// The error of the child process that read the file, or the abnormal end of that process.
-pub fn run(arguments: &ImportArgs) -> Result<String> {
-    let doing = || format!("importing {}", arguments.file.display());
-    let sha256 = artifact::sha256_of_file(&arguments.file).doing(doing)?;
-    let mut file = read(&arguments.file, arguments.key.as_deref()).doing(doing)?;
-    file.metadata.insert("imported_sha256".into(), sha256);
-    file.write(&arguments.output)?;
-    let values: usize = file.arrays.values().map(|array| array.data.len()).sum();
-    Ok(format!("{}\t{} arrays, {values} values\n", arguments.output.display(), file.arrays.len()))
+/// The error of the child process, or its exit status if it crashed or ran out of its limits.
+pub fn import(file: &Path, output: &Path, key: Option<&str>) -> Result<Imported> {
+    let doing = || format!("importing {}", file.display());
+    let sha256 = artifact::sha256_of_file(file).doing(doing)?;
+    let mut weights = read(file, key).doing(doing)?;
+    weights.metadata.insert("imported_sha256".into(), sha256);
+    weights.write(output)?;
+    let values = weights.arrays.values().map(|array| array.data.len()).sum();
+    Ok(Imported { arrays: weights.arrays.len(), values })
 }
 
 /// Reads a PyTorch file in this process; only for trusted files, whose hash has been verified.
@@ -113,12 +111,11 @@ fn parse_error(text: &str) -> Error {
 ///
 /// # Errors
 /// As [`archive::read`], or a file above the size limit.
-pub fn read_pth(arguments: &ImportArgs) -> Result<String> {
-    limit_resources(std::fs::metadata(&arguments.file)?.len())?;
-    let bytes = artifact::read(&arguments.file, MAX_BYTES)?;
-    let arrays = archive::read(&bytes, arguments.key.as_deref())?;
-    WeightsFile { arrays, ..WeightsFile::default() }.write(&arguments.output)?;
-    Ok(String::new())
+pub fn read_pth(file: &Path, output: &Path, key: Option<&str>) -> Result<()> {
+    limit_resources(std::fs::metadata(file)?.len())?;
+    let bytes = artifact::read(file, MAX_BYTES)?;
+    let arrays = archive::read(&bytes, key)?;
+    WeightsFile { arrays, ..WeightsFile::default() }.write(output)
 }
 
 /// Sets resource limits for a file of `bytes` bytes. The address space holds the file, its decoded arrays and their serialised copy.

@@ -1,5 +1,5 @@
-//! `train label-budget`: what each share of labelled pixels is worth. One run for each kind of scribbles, made from the instance
-//! labels, and one on complete masks; scores on the test images, as a table and a plot.
+//! Label budget: scores against the fraction of labelled pixels (`train label-budget`). One run for each kind of scribbles, which are made
+//! from the instance labels, and one on complete masks, tabulated and plotted.
 
 mod plot;
 
@@ -11,51 +11,43 @@ use serde::{Deserialize, Serialize};
 use support::console::Progress;
 use support::{Context, Error, Result, artifact, bail};
 
-use crate::config::{Method, Profile, RunConfig, choice};
+use crate::config::{Method, RunConfig};
 use crate::data::{Folder, Split};
-use crate::evaluate::command::Evaluation;
-use crate::folds::scored_run;
+use crate::evaluate::Evaluation;
+use crate::fit::Outcome;
 use crate::make_scribbles::{Kind, write_scribbles};
 use crate::metrics::summary::Summary;
+use crate::run_folder::{DataSummary, RunFolder};
+use crate::scored_run::scored_run;
 
-/// Arguments of `train label-budget`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct LabelBudgetArgs {
-    /// Configuration of the runs (TOML); its data folder needs labels/ for every image, and test images (index.csv or data.fold)
-    pub config: PathBuf,
-    /// Folder for data folders, runs, table and plot
-    #[arg(short, long)]
+/// Options of [`run`].
+#[derive(Clone, Debug)]
+pub struct LabelBudgetOptions {
+    /// Configuration of all runs; its data folder needs `labels/` for every image, and test images (`index.csv` or `data.fold`).
+    pub config: RunConfig,
+    /// Folder for data folders, runs, table and plot.
     pub out: PathBuf,
-    /// Values for what the configuration leaves out: default, scratch, paper, `paper_monuseg`
-    #[arg(long, default_value = "default", value_parser = choice::parse::<Profile>)]
-    pub profile: Profile,
-    /// Automatic scribbles on these shares of nuclei, in per cent
-    #[arg(long, value_delimiter = ',', default_value = "10,30,50,100", value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Runs on automatic scribbles, by fraction of the skeletons in per cent, 1 to 100.
     pub ratios: Vec<u32>,
-    /// Simulated strokes on this share of nuclei, 0 to 1; 0 for no such run
-    #[arg(long, default_value_t = 0.5)]
+    /// Run on simulated strokes, with this fraction of the nuclei, 0 to 1; 0 leaves the run out.
     pub strokes: f64,
-    /// Leave out the run on complete masks
-    #[arg(long)]
-    pub without_full: bool,
-    /// Seed of the scribbles
-    #[arg(long, default_value_t = 0)]
+    /// Run on complete masks.
+    pub full: bool,
+    /// Seed of the scribbles.
     pub scribble_seed: u64,
-    /// Set one value, as in `--set run.iterations=2000`; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
 }
 
-/// What a finished run scored.
+/// Scores of a finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// `auto-30`, `strokes-50`, `full`.
+    /// Labels: `auto-30`, `strokes-50`, `full`.
     pub labels: String,
-    /// The method.
+    /// Method.
     pub method: Method,
-    /// Labelled share of the training images' pixels, 0 to 1.
-    pub share: f64,
-    /// Steps done.
+    /// Labelled fraction of the pixels of the training images, 0 to 1.
+    #[serde(rename = "share")]
+    pub labelled_fraction: f64,
+    /// Number of optimiser steps done.
     pub iterations: u64,
     /// Scores of the test images.
     pub test: Evaluation,
@@ -64,65 +56,71 @@ pub struct Point {
 /// Scores in table and plot, by their names in [`crate::metrics::Scores::named`].
 const SHOWN: [&str; 4] = ["iou", "mdice", "aji", "f1@.5"];
 
-/// Runs what is not finished yet, writes `table.md`, `table.csv`, `table.json` and `plot.svg`; returns the table, or `None` if it was stopped.
-pub fn run(arguments: &LabelBudgetArgs, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<String>> {
-    if !(0.0..=1.0).contains(&arguments.strokes) {
-        bail!("--strokes: expected 0 to 1, found {}", arguments.strokes);
+/// Makes all unfinished runs, and writes `table.md`, `table.csv`, `table.json` and `plot.svg` after each; returns the table as Markdown,
+/// or `None` if stopped.
+pub fn run(options: &LabelBudgetOptions, report: &dyn Progress, stop: &AtomicBool) -> Result<Option<String>> {
+    if !(0.0..=1.0).contains(&options.strokes) {
+        bail!("--strokes: expected a fraction from 0 to 1, found {}", options.strokes);
     }
-    let base = RunConfig::load(&arguments.config, arguments.profile, &arguments.sets)?;
+    let base = &options.config;
     let mut points = Vec::new();
-    for (name, kind) in kinds(arguments) {
+    for (name, kind) in kinds(options) {
         let mut config = base.clone();
         match kind {
-            Some(kind) => config.data.folder = scribbled(&base.data.folder, &arguments.out.join("data").join(&name), kind, arguments)?,
+            Some(kind) => {
+                let folder = options.out.join("data").join(&name);
+                config.data.folder = scribbled_folder(&base.data.folder, &folder, kind, options.scribble_seed)?;
+            }
             None => config.method.name = Method::Full,
         }
         config.check()?;
-        let out = arguments.out.join("runs").join(&name);
-        let summary = |outcome: crate::fit::Outcome, test| Point {
+        let out = options.out.join("runs").join(&name);
+        let summary = |outcome: Outcome, test| Point {
             labels: name.clone(),
             method: config.method.name,
-            share: labelled_share(&out).unwrap_or(f64::NAN),
+            labelled_fraction: labelled_fraction(&out).unwrap_or(f64::NAN),
             iterations: outcome.iterations,
             test,
         };
         let point = scored_run(&out, &config, summary, report, stop).doing(|| format!("training in {}", out.display()))?;
         let Some(point) = point else { return Ok(None) };
         points.push(point);
-        write(&points, &arguments.out)?;
+        write(&points, &options.out)?;
     }
     Ok(Some(markdown(&points)))
 }
 
-fn kinds(arguments: &LabelBudgetArgs) -> Vec<(String, Option<Kind>)> {
-    let auto = arguments.ratios.iter().map(|&ratio| (format!("auto-{ratio}"), Some(Kind::Auto(ratio))));
-    let strokes = Some(arguments.strokes).filter(|share| *share > 0.0);
-    let strokes = strokes.map(|share| (format!("strokes-{:.0}", 100.0 * share), Some(Kind::Strokes(share))));
-    let full = (!arguments.without_full).then(|| ("full".to_owned(), None));
+/// Lists the runs: name, and kind of scribbles or `None` for complete masks.
+fn kinds(options: &LabelBudgetOptions) -> Vec<(String, Option<Kind>)> {
+    let auto = options.ratios.iter().map(|&ratio| (format!("auto-{ratio}"), Some(Kind::Auto(ratio))));
+    let strokes = Some(options.strokes).filter(|fraction| *fraction > 0.0);
+    let strokes = strokes.map(|fraction| (format!("strokes-{:.0}", 100.0 * fraction), Some(Kind::Strokes(fraction))));
+    let full = options.full.then(|| ("full".to_owned(), None));
     strokes.into_iter().chain(auto).chain(full).collect()
 }
 
-/// A data folder with the images and labels of `data` and scribbles of this kind; one that is there already stays.
-fn scribbled(data: &Path, folder: &Path, kind: Kind, arguments: &LabelBudgetArgs) -> Result<PathBuf> {
-    /// Written last: the folder is complete.
-    const MARK: &str = "scribbles.txt";
-    if folder.join(MARK).exists() {
+/// Makes a data folder with the images and labels of `data` and scribbles of this kind; a complete folder is kept.
+fn scribbled_folder(data: &Path, folder: &Path, kind: Kind, seed: u64) -> Result<PathBuf> {
+    /// File that marks a complete folder, written last.
+    const COMPLETE: &str = "scribbles.txt";
+    if folder.join(COMPLETE).exists() {
         return Ok(folder.to_owned());
     }
-    let from = Folder::open(data)?;
+    let source = Folder::open(data)?;
     let index = data.join("index.csv");
-    let files = from.images.values().chain(from.labels.values()).chain(index.exists().then_some(&index));
+    let files = source.images.values().chain(source.labels.values()).chain(index.exists().then_some(&index));
     for file in files {
-        let to = folder.join(file.strip_prefix(data).unwrap_or(file));
-        same_file(file, &to)?;
+        link_or_copy(file, &folder.join(file.strip_prefix(data).unwrap_or(file)))?;
     }
-    write_scribbles(folder, kind, arguments.scribble_seed, true)?;
-    artifact::write(&folder.join(MARK), format!("{kind:?}, seed {}\n", arguments.scribble_seed).as_bytes())?;
+    write_scribbles(folder, kind, seed, true)?;
+    artifact::write(&folder.join(COMPLETE), format!("{kind:?}, seed {seed}\n").as_bytes())?;
     Ok(folder.to_owned())
 }
 
-/// A second name for a file, or, across file systems, a copy.
-fn same_file(from: &Path, to: &Path) -> Result<()> {
+/// Makes a hard link to a file, or a copy if the file systems differ; an existing file is kept.
+fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    /// Largest file that is copied, in bytes.
+    const MAX_FILE_BYTES: u64 = 1 << 32;
     if to.exists() {
         return Ok(());
     }
@@ -130,21 +128,21 @@ fn same_file(from: &Path, to: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).doing(|| format!("making {}", folder.display()))?;
     }
     if std::fs::hard_link(from, to).is_err() {
-        artifact::write(to, &artifact::read(from, 1 << 32)?)?;
+        artifact::write(to, &artifact::read(from, MAX_FILE_BYTES)?)?;
     }
     Ok(())
 }
 
-/// The labelled share of the training images, from a run's `data.json`.
-fn labelled_share(run: &Path) -> Result<f64> {
-    let path = crate::fit::Files::of(run).data;
-    let data: crate::fit::DataSummary =
-        serde_json::from_slice(&artifact::read(&path, 1 << 24)?).doing(|| format!("reading {}", path.display()))?;
+/// Returns the labelled fraction of the pixels of the training images, from the `data.json` of a run.
+fn labelled_fraction(run: &Path) -> Result<f64> {
+    let path = RunFolder::at(run).data;
+    let data = DataSummary::read(&path)?;
     let training = data.splits.iter().find(|split| split.split == Split::Train.name());
-    let share = training.map(|split| (split.background + split.foreground) as f64 / split.pixels.max(1) as f64);
-    share.ok_or_else(|| Error::new(format!("{}: no training images", path.display())))
+    let fraction = training.map(|split| (split.background + split.foreground) as f64 / split.pixels.max(1) as f64);
+    fraction.ok_or_else(|| Error::new(format!("{}: no training images", path.display())))
 }
 
+/// Writes the table in three formats, and the plot.
 fn write(points: &[Point], out: &Path) -> Result<()> {
     artifact::write(&out.join("table.md"), markdown(points).as_bytes())?;
     artifact::write(&out.join("table.csv"), &csv(points)?)?;
@@ -158,7 +156,7 @@ fn csv(points: &[Point]) -> Result<Vec<u8>> {
     for point in points {
         for name in SHOWN {
             let Some(Summary { mean, sd, low, high }) = point.test.table.get(name) else { continue };
-            writer.serialize((&point.labels, point.method, point.share, name, mean, sd, low, high))?;
+            writer.serialize((&point.labels, point.method, point.labelled_fraction, name, mean, sd, low, high))?;
         }
     }
     Ok(writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
@@ -167,7 +165,7 @@ fn csv(points: &[Point]) -> Result<Vec<u8>> {
 fn markdown(points: &[Point]) -> String {
     let mut text = format!("| labels | labelled, % | method | {} |\n|{}\n", SHOWN.join(" | "), "---|".repeat(3 + SHOWN.len()));
     for point in points {
-        let _ = write!(text, "| {} | {:.3} | {} ", point.labels, 100.0 * point.share, point.method); // a String takes everything
+        let _ = write!(text, "| {} | {:.3} | {} ", point.labels, 100.0 * point.labelled_fraction, point.method); // writing to a String cannot fail
         for name in SHOWN {
             let Some(Summary { mean, low, high, .. }) = point.test.table.get(name) else { continue };
             let _ = write!(text, "| {mean:.3} [{low:.3}, {high:.3}] ");

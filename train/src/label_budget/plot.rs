@@ -1,4 +1,5 @@
-//! Scores against the labelled share, on a logarithmic axis: crosses for strokes, a line for automatic scribbles and complete masks.
+//! Plot of scores against the labelled fraction on a logarithmic axis: crosses for simulated strokes, a line for automatic scribbles and
+//! complete masks.
 
 use plotters::prelude::*;
 use support::Result;
@@ -6,13 +7,13 @@ use support::Result;
 use super::{Point, SHOWN};
 use crate::metrics::summary::Summary;
 
-/// Colours that can be told apart with any kind of colour vision (Okabe and Ito).
+/// Colours distinguishable with any kind of colour vision (Okabe and Ito).
 const COLOURS: [RGBColor; 4] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
-/// The plot as SVG; bars are the 95 % bootstrap intervals over images.
+/// Draws the plot as SVG; bars are the 95 % bootstrap intervals over images.
 pub(super) fn plot(points: &[Point]) -> Result<String> {
-    let shares = || points.iter().map(|point| 100.0 * point.share).filter(|share| *share > 0.0);
-    let left = shares().reduce(f64::min).unwrap_or(0.1) / 1.5;
+    let per_cents = points.iter().map(|point| 100.0 * point.labelled_fraction).filter(|per_cent| *per_cent > 0.0);
+    let left = per_cents.reduce(f64::min).unwrap_or(0.1) / 1.5;
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (860, 420)).into_drawing_area();
@@ -43,10 +44,10 @@ pub(super) fn plot(points: &[Point]) -> Result<String> {
     Ok(svg)
 }
 
-/// Share in per cent and score of the runs on simulated strokes, or of all others, by share.
+/// Lists labelled fraction in per cent and score of the runs on simulated strokes, or of all others, in ascending order.
 fn values<'a>(points: &'a [Point], name: &str, strokes: bool) -> Vec<(f64, &'a Summary)> {
-    let chosen = points.iter().filter(|point| point.labels.starts_with("strokes") == strokes && point.share > 0.0);
-    let mut values: Vec<_> = chosen.filter_map(|point| Some((100.0 * point.share, point.test.table.get(name)?))).collect();
+    let chosen = points.iter().filter(|point| point.labels.starts_with("strokes") == strokes && point.labelled_fraction > 0.0);
+    let mut values: Vec<_> = chosen.filter_map(|point| Some((100.0 * point.labelled_fraction, point.test.table.get(name)?))).collect();
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
     values
 }

@@ -1,12 +1,13 @@
-//! Labels of blocks of pixels, for contrast between coarse features (ISBI 2022, section 2.2: `nu_1 = 0`, `nu_2 = 1`).
+//! Labels of blocks of pixels, for the contrast between coarse features: the multiscale regions of Oh, Lee and Jeong (ISBI 2022, arXiv
+//! 2306.14136), section 2.2, with thresholds `nu_1 = 0` and `nu_2 = 1`.
 
 use rayon::prelude::*;
 
 use super::IGNORE;
 
-/// Labels of non-overlapping `delta` x `delta` blocks: 1 where all pixels are 1, 0 where all are 0, else [`IGNORE`].
+/// Labels non-overlapping `delta` x `delta` blocks: 1 if all pixels are 1, 0 if all are 0, else [`IGNORE`].
 ///
-/// `labels` is `B H W`; the result `B H/delta W/delta`. `delta` must divide both sides.
+/// `labels` is `B H W`; the result is `B H/delta W/delta`. `delta` must divide both sides.
 pub fn block_labels(labels: &[u8], batch: usize, height: usize, width: usize, delta: usize) -> Vec<u8> {
     assert!(height.is_multiple_of(delta) && width.is_multiple_of(delta), "blocks of {delta} in {height} x {width}");
     assert_eq!(labels.len(), batch * height * width);
@@ -20,7 +21,9 @@ pub fn block_labels(labels: &[u8], batch: usize, height: usize, width: usize, de
     lines.collect()
 }
 
-/// For each block, the one class that its scribbles are of; [`IGNORE`] where there are none or several.
+/// Labels each `delta` x `delta` block by the class of its scribbles; [`IGNORE`] if it has none or scribbles of both classes.
+///
+/// `scribble` is `B H W`; the result is `B H/delta W/delta`.
 pub fn scribbled_blocks(scribble: &[u8], batch: usize, height: usize, width: usize, delta: usize) -> Vec<u8> {
     assert!(height.is_multiple_of(delta) && width.is_multiple_of(delta), "blocks of {delta} in {height} x {width}");
     let mut blocks = Vec::with_capacity(scribble.len() / (delta * delta));

@@ -1,53 +1,54 @@
-//! The multiscale contrastive term (ISBI 2022, eq. 2-4): vectors of one class attract, vectors of two classes repel.
+//! Multiscale contrastive regularisation (Oh, Lee and Jeong, ISBI 2022, arXiv 2306.14136), equations 2 to 4: vectors of one class attract
+//! each other, vectors of two classes repel each other.
 //!
-//! With unit vectors and `S = <z_i, z_j> / tau`: `mean softplus(-S)` over pairs within a class and `mean softplus(S)` between
-//! classes. The gradient at a vector is `sum_j slope(S_ij) z_j / tau`, so similarities are made block by block, used and
-//! forgotten (`pairs.rs`): memory is O(n), and no sampling is needed for size's sake.
+//! With unit vectors and `S_ij = <z_i, z_j> / tau`, the term is `mean softplus(-S)` over the pairs within each class plus `mean
+//! softplus(S)` over the pairs between the classes. The gradient at a vector is `sum_j slope(S_ij) z_j / tau`. Similarities are computed
+//! block by block and never stored (`pairs.rs`), so that memory is O(n) and sampling is not needed to save memory.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::pairs::Pairs;
-use super::{Reading, Term};
+use super::{LossValue, Term};
 use crate::config::{MaxPerClass, PairRule, Reduction, Scope, Unbounded};
-use crate::network::kernels::{Fused, Kernels, Vectors, f32s};
+use crate::network::kernels::{ContrastGroup, Fused, Kernels, f32s};
 use crate::rng::CounterRng;
 
-/// Labels that one task looks through.
-const TASK: usize = 1 << 14;
+/// Number of labels that one parallel task scans.
+const PIXELS_PER_TASK: usize = 1 << 14;
 
-/// How a term compares vectors.
+/// Settings of the pairwise comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Contrast {
-    /// Temperature.
+    /// Temperature tau, which divides cosine similarities.
     pub tau: f64,
-    /// Which pairs attract.
+    /// Kinds of pairs that attract each other.
     pub pair_rule: PairRule,
-    /// How costs are reduced.
+    /// Reduction of the costs of all pairs to one value.
     pub reduction: Reduction,
-    /// Whether a vector is paired with itself.
+    /// True if pairs of a vector with itself count.
     pub self_pairs: bool,
 }
 
-/// Value of the term and gradients at the unit vectors of both classes, row by row.
+/// Value of the term, and gradients at the unit vectors of both classes, row by row.
 pub struct ContrastValue {
-    /// The value.
+    /// Value of the term.
     pub value: f64,
-    /// At the background vectors, `n0 * dim`.
+    /// Gradient at the background vectors, `n0 * dim`.
     pub gradient0: Vec<f32>,
-    /// At the nucleus vectors, `n1 * dim`.
+    /// Gradient at the nucleus vectors, `n1 * dim`.
     pub gradient1: Vec<f32>,
 }
 
-/// One of the three kinds of pairs: sign of S in softplus, and weight of a pair's cost.
+/// Sign of the similarity in softplus, and weight of a pair's cost, for one of the three kinds of pairs.
 #[derive(Clone, Copy)]
-struct Kind {
+struct PairKind {
     sign: f32,
     weight: f64,
 }
 
 impl Contrast {
-    /// The term over unit vectors of background (`n0 * dim`) and nucleus (`n1 * dim`).
+    /// Computes the term over unit vectors of background (`n0 * dim`) and of nuclei (`n1 * dim`).
     pub fn of_units(&self, background: &[f32], nucleus: &[f32], dim: usize) -> ContrastValue {
         let kinds = self.kinds(background.len() / dim, nucleus.len() / dim);
         let pairs = Pairs::new([background, nucleus], dim, self.tau);
@@ -55,8 +56,8 @@ impl Contrast {
         ContrastValue { value, gradient0, gradient1 }
     }
 
-    /// Kinds 00, 11 and 01 for `n0` and `n1` vectors.
-    fn kinds(&self, n0: usize, n1: usize) -> [Kind; 3] {
+    /// Returns sign and weight of pairs within class 0, within class 1 and between classes, for `n0` and `n1` vectors.
+    fn kinds(&self, n0: usize, n1: usize) -> [PairKind; 3] {
         let pairs = |n: usize| (if self.self_pairs { n * n } else { n * n.saturating_sub(1) }) as f64;
         let (count0, count1, between) = (pairs(n0), pairs(n1), (n0 * n1) as f64);
         let attracts = match self.pair_rule {
@@ -71,46 +72,48 @@ impl Contrast {
                 [1.0 / all, 1.0 / all, 2.0 / all]
             }
         };
-        std::array::from_fn(|i| Kind { sign: if attracts[i] { -1.0 } else { 1.0 }, weight: weights[i] })
+        std::array::from_fn(|i| PairKind { sign: if attracts[i] { -1.0 } else { 1.0 }, weight: weights[i] })
     }
 }
 
-/// The term over feature maps: vectors `z` (`B C H W`, not normalised) at the pixels labelled 0 and 1 in `labels` (`B H W`).
+/// Computes the term over feature maps in host memory: vectors `z` (`B C H W`, not normalised) at the pixels labelled 0 and 1 in `labels`
+/// (`B H W`).
 ///
-/// A group (the batch, or each image) with fewer than two vectors of a class counts nothing; the value is the mean over the
-/// others. Without any, value and gradient are 0.
+/// A group (the batch, or each image) with fewer than two vectors of a class is skipped; the value is the mean over the other groups.
+/// Without any group, value and gradient are 0.
 ///
 /// The gradient is that of `weight` times the term. It lies channels last in memory.
-pub fn contrast_of_maps(
+pub fn contrast_of_features(
     contrast: &Contrast,
     z: &Tensor,
     labels: &[u8],
     sampling: Sampling,
     weight: f64,
-    draw: &mut CounterRng,
+    rng: &mut CounterRng,
 ) -> Result<Term> {
     let (batch, channels, height, width) = z.dims4()?;
-    let groups = groups(z, labels, sampling, draw)?;
+    let groups = groups(z, labels, sampling, rng)?;
     let z32 = z.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    // Channels last: free of cost where the kernels keep them so.
+    // Channels last costs no copy if the kernels keep feature maps in this order.
     let pixels = z32.permute((0, 2, 3, 1))?.contiguous()?;
     let values = f32s(&pixels)?;
-    // Written now: zeros that the system only promises are read first and mapped twice.
+    // The zeros are written here, because pages that the system only reserves would fault twice: at the first read and at the first write.
     let mut gradient: Vec<f32> = std::iter::repeat_n(0.0, values.len()).collect();
     let mut value = 0.0;
     for [zeros, ones] in &groups {
-        let (units0, units1) = (units(&values, channels, zeros), units(&values, channels, ones));
+        let (units0, units1) = (unit_vectors(&values, channels, zeros), unit_vectors(&values, channels, ones));
         let term = contrast.of_units(&units0.rows, &units1.rows, channels);
-        let share = 1.0 / groups.len() as f32;
-        value += term.value * f64::from(share);
-        scatter(channels, zeros, &units0, &term.gradient0, share * weight as f32, &mut gradient);
-        scatter(channels, ones, &units1, &term.gradient1, share * weight as f32, &mut gradient);
+        let group_weight = 1.0 / groups.len() as f32;
+        value += term.value * f64::from(group_weight);
+        scatter(channels, zeros, &units0, &term.gradient0, group_weight * weight as f32, &mut gradient);
+        scatter(channels, ones, &units1, &term.gradient1, group_weight * weight as f32, &mut gradient);
     }
     let gradient = Tensor::from_vec(gradient, (batch, height, width, channels), &Device::Cpu)?.permute((0, 3, 1, 2))?;
     Ok(Term { value, gradient: gradient.to_device(z.device())?.to_dtype(z.dtype())? })
 }
 
-/// [`contrast_of_maps`] on the device, where its kernels can do it at one stroke; the value may still be on its way.
+/// Computes [`contrast_of_features`], on the device if its kernels are fused and support the vector length. The value may still be computed
+/// asynchronously.
 pub fn contrast_on(
     kernels: &dyn Kernels,
     contrast: &Contrast,
@@ -118,35 +121,35 @@ pub fn contrast_on(
     labels: &[u8],
     sampling: Sampling,
     weight: f64,
-    draw: &mut CounterRng,
-) -> Result<(Reading, Tensor)> {
+    rng: &mut CounterRng,
+) -> Result<(LossValue, Tensor)> {
     match kernels.fused() {
-        Some(fused) if z.dim(1)? <= fused.widest_vector() => on_device(fused, contrast, z, &groups(z, labels, sampling, draw)?, weight),
+        Some(fused) if z.dim(1)? <= fused.max_vector_len() => on_device(fused, contrast, z, &groups(z, labels, sampling, rng)?, weight),
         _ => {
-            let term = contrast_of_maps(contrast, z, labels, sampling, weight, draw)?;
-            Ok((Reading::Here(term.value), term.gradient))
+            let term = contrast_of_features(contrast, z, labels, sampling, weight, rng)?;
+            Ok((LossValue::Host(term.value), term.gradient))
         }
     }
 }
 
-fn on_device(fused: &dyn Fused, contrast: &Contrast, z: &Tensor, groups: &[[Vec<usize>; 2]], weight: f64) -> Result<(Reading, Tensor)> {
-    let share = 1.0 / groups.len() as f64;
-    let vectors = |[zeros, ones]: &[Vec<usize>; 2]| Vectors {
+fn on_device(fused: &dyn Fused, contrast: &Contrast, z: &Tensor, groups: &[[Vec<usize>; 2]], weight: f64) -> Result<(LossValue, Tensor)> {
+    let group_weight = 1.0 / groups.len() as f64;
+    let vectors = |[zeros, ones]: &[Vec<usize>; 2]| ContrastGroup {
         rows: zeros.iter().chain(ones).map(|&i| i as u32).collect(),
         zeros: zeros.len(),
         kinds: contrast.kinds(zeros.len(), ones.len()).map(|kind| (kind.sign, kind.weight)),
         tau: contrast.tau,
         skip_self: !contrast.self_pairs,
-        share: (share * weight) as f32,
+        gradient_weight: (group_weight * weight) as f32,
     };
     let (values, gradient) = fused.contrast(z, &groups.iter().map(vectors).collect::<Vec<_>>())?;
-    Ok((Reading::Sum(values.into_iter().map(|value| (share, Reading::There(value))).collect()), gradient))
+    Ok((LossValue::WeightedSum(values.into_iter().map(|value| (group_weight, LossValue::Device(value))).collect()), gradient))
 }
 
-/// Positions of the vectors of both classes, for each group that has at least two of each.
-fn groups(z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut CounterRng) -> Result<Vec<[Vec<usize>; 2]>> {
+/// Returns the sampled positions of the vectors of both classes, for each group that has at least two of each.
+fn groups(z: &Tensor, labels: &[u8], sampling: Sampling, rng: &mut CounterRng) -> Result<Vec<[Vec<usize>; 2]>> {
     let (batch, _, height, width) = z.dims4()?;
-    assert_eq!(labels.len(), batch * height * width, "a label for every vector");
+    assert_eq!(labels.len(), batch * height * width, "expected one label per vector");
     let images_in_group = match sampling.scope {
         Scope::Batch => batch,
         Scope::Image => 1,
@@ -155,27 +158,27 @@ fn groups(z: &Tensor, labels: &[u8], sampling: Sampling, draw: &mut CounterRng) 
     let groups = labels
         .chunks(per_group)
         .enumerate()
-        .map(|(group, labels)| [0, 1].map(|class| of_class(labels, class, group * per_group)))
-        .map(|classes| sampling.choose(classes, draw))
+        .map(|(group, labels)| [0, 1].map(|class| pixels_of_class(labels, class, group * per_group)))
+        .map(|classes| sampling.choose(classes, rng))
         .filter(|[zeros, ones]| zeros.len().min(ones.len()) >= 2);
     Ok(groups.collect())
 }
 
-fn of_class(labels: &[u8], class: u8, first: usize) -> Vec<usize> {
-    labels.par_iter().enumerate().with_min_len(TASK).filter(|(_, label)| **label == class).map(|(i, _)| first + i).collect()
+fn pixels_of_class(labels: &[u8], class: u8, first: usize) -> Vec<usize> {
+    labels.par_iter().enumerate().with_min_len(PIXELS_PER_TASK).filter(|(_, label)| **label == class).map(|(i, _)| first + i).collect()
 }
 
-/// Which vectors are compared with which.
+/// Sampling of the vectors that are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
-    /// How many of each class.
+    /// Number of vectors of each class.
     pub max_per_class: MaxPerClass,
-    /// Where the two vectors of a pair may come from.
+    /// Scope of a pair: both vectors come from the batch, or from one image.
     pub scope: Scope,
 }
 
 impl Sampling {
-    fn choose(&self, mut classes: [Vec<usize>; 2], draw: &mut CounterRng) -> [Vec<usize>; 2] {
+    fn choose(&self, mut classes: [Vec<usize>; 2], rng: &mut CounterRng) -> [Vec<usize>; 2] {
         let even = classes[0].len().min(classes[1].len());
         let n = match self.max_per_class {
             MaxPerClass::Limit(most) => even.min(most),
@@ -184,7 +187,7 @@ impl Sampling {
         };
         for indices in &mut classes {
             for i in 0..n.min(indices.len().saturating_sub(1)) {
-                let j = i + draw.below(indices.len() - i);
+                let j = i + rng.below(indices.len() - i);
                 indices.swap(i, j);
             }
             indices.truncate(n);
@@ -193,14 +196,14 @@ impl Sampling {
     }
 }
 
-/// Unit vectors, row by row, and the lengths that were divided out.
-struct Units {
+/// Unit vectors, row by row, and the norms that were divided out.
+struct UnitVectors {
     rows: Vec<f32>,
     norms: Vec<f32>,
 }
 
-/// `z / max(|z|, 1e-12)` at these pixels of `[pixel][channel]`.
-fn units(values: &[f32], channels: usize, indices: &[usize]) -> Units {
+/// Normalises the vectors at these pixels of `[pixel][channel]`: `z / max(|z|, 1e-12)`.
+fn unit_vectors(values: &[f32], channels: usize, indices: &[usize]) -> UnitVectors {
     let mut rows = vec![0.0; indices.len() * channels];
     let norms = rows.chunks_exact_mut(channels).zip(indices).map(|(row, &i)| {
         row.copy_from_slice(&values[i * channels..][..channels]);
@@ -209,16 +212,17 @@ fn units(values: &[f32], channels: usize, indices: &[usize]) -> Units {
         norm
     });
     let norms = norms.collect();
-    Units { rows, norms }
+    UnitVectors { rows, norms }
 }
 
-/// Gradients at unit vectors, carried to the vectors themselves: what points along the vector is lost.
-fn scatter(channels: usize, indices: &[usize], units: &Units, at_units: &[f32], share: f32, gradient: &mut [f32]) {
+/// Backpropagates gradients at unit vectors through the normalisation, which removes the component along the vector, and scatters them to
+/// the pixels.
+fn scatter(channels: usize, indices: &[usize], units: &UnitVectors, at_units: &[f32], group_weight: f32, gradient: &mut [f32]) {
     let rows = units.rows.chunks_exact(channels).zip(at_units.chunks_exact(channels));
     for ((&i, norm), (u, g)) in indices.iter().zip(&units.norms).zip(rows) {
         let along: f32 = u.iter().zip(g).map(|(u, g)| u * g).sum();
         for (c, to) in gradient[i * channels..][..channels].iter_mut().enumerate() {
-            *to += share * (g[c] - u[c] * along) / norm;
+            *to += group_weight * (g[c] - u[c] * along) / norm;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The terms of the loss: one term, one file, one equation. Each returns its value and its gradient at the network's outputs.
+//! Terms of the loss, one equation per file. Each returns its value and its gradient at the network's outputs.
 
 mod blocks;
 mod contrast;
@@ -7,39 +7,39 @@ mod pairs;
 mod sigmoid;
 
 pub use blocks::{block_labels, scribbled_blocks};
-pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_maps, contrast_on};
+pub use contrast::{Contrast, ContrastValue, Sampling, contrast_of_features, contrast_on};
 pub use cross_entropy::{cross_entropies, cross_entropy};
 
 use candle_core::{Result, Tensor};
 
-/// The label of a pixel that no term reads: what scribble maps call unlabelled.
+/// Label of unlabelled pixels, which no term of the loss reads.
 pub const IGNORE: u8 = crate::scribble::UNLABELLED;
 
-/// A term of the loss: its value, and its gradient at what it was computed from.
+/// Term of the loss: its value, and its gradient at the input.
 pub struct Term {
-    /// The value.
+    /// Value of the term, without the weight.
     pub value: f64,
-    /// Gradient, of the shape of the input.
+    /// Gradient, in the shape of the input.
     pub gradient: Tensor,
 }
 
-/// A value that may still be on its way from the device.
-pub enum Reading {
-    /// It is here.
-    Here(f64),
-    /// It is a scalar (f64) of the device.
-    There(Tensor),
-    /// A weighted sum.
-    Sum(Vec<(f64, Reading)>),
+/// Value of a loss that may still be computed asynchronously on the device.
+pub enum LossValue {
+    /// Number in host memory.
+    Host(f64),
+    /// Scalar (f64) on the device.
+    Device(Tensor),
+    /// Weighted sum of values.
+    WeightedSum(Vec<(f64, LossValue)>),
 }
 
-impl Reading {
-    /// The value; waits for the device.
+impl LossValue {
+    /// Returns the value; waits for the device.
     pub fn read(&self) -> Result<f64> {
         match self {
-            Self::Here(value) => Ok(*value),
-            Self::There(value) => value.to_scalar(),
-            Self::Sum(parts) => parts.iter().try_fold(0.0, |sum, (weight, part)| Ok(sum + weight * part.read()?)),
+            Self::Host(value) => Ok(*value),
+            Self::Device(value) => value.to_scalar(),
+            Self::WeightedSum(parts) => parts.iter().try_fold(0.0, |sum, (weight, part)| Ok(sum + weight * part.read()?)),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Softplus and its slope over a block of similarities, sixteen at a time.
+//! Softplus and its derivative over a block of similarities, sixteen values at a time.
 
 use kernels::Isa;
-use kernels::simd::{F32x16, Work, run_on};
+use kernels::simd::{F32x16, SimdKernel, run_on};
 
-/// Sum of `softplus(sign * s)` over the block, and every `s` replaced by the slope `sign * sigmoid(sign * s)` times `factor`.
+/// Returns the sum of `softplus(sign * s)` over the block, and replaces every `s` by `factor * sign * sigmoid(sign * s)`.
 ///
-/// With `skip`, that one element counts nothing and gets slope 0 (a vector is not its own pair).
+/// The element at `skip` does not count and gets slope 0, because a vector is not its own pair.
 pub fn softplus_and_slope(isa: Isa, block: &mut [f32], sign: f32, factor: f32, skip: Option<usize>) -> f64 {
     let removed = skip.map(|i| (i, softplus(f64::from(sign * block[i]))));
     let mut sum = 0.0;
@@ -29,35 +29,37 @@ fn softplus(s: f64) -> f64 {
     s.max(0.0) + (-s.abs()).exp().ln_1p()
 }
 
+/// Number of f32 values in a SIMD register.
 const LANES: usize = 16;
-/// Factors in [1, 2] that are multiplied in each lane before a logarithm is taken: their product fits f32.
+/// Number of factors in [1, 2] that each lane multiplies before a logarithm is taken; their product fits f32.
 const FACTORS: usize = 64;
 
+/// SIMD kernel of [`softplus_and_slope`].
 struct Slopes<'a> {
-    /// A multiple of sixteen.
+    /// Similarities, replaced by slopes; their number is a multiple of sixteen.
     values: &'a mut [f32],
     sign: f32,
     scale: f32,
     sum: &'a mut f64,
 }
 
-impl Work for Slopes<'_> {
+impl SimdKernel for Slopes<'_> {
     #[inline(always)]
     unsafe fn run<L: F32x16>(self) {
         // SAFETY: chunks have sixteen values.
         unsafe {
-            let (zero, one) = (L::zero(), all::<L>(1.0));
-            let (sign, scale) = (all::<L>(self.sign), all::<L>(self.scale));
+            let (zero, one) = (L::zero(), splat::<L>(1.0));
+            let (sign, scale) = (splat::<L>(self.sign), splat::<L>(self.scale));
             for part in self.values.chunks_mut(FACTORS * LANES) {
                 let mut linear = zero;
-                // Product of the factors 1 + e, less 1: next to 1 a small e would lose its digits.
+                // The lane keeps the product of the factors 1 + e, less 1, because next to 1 a small e would lose its digits.
                 let mut excess = zero;
                 for chunk in part.chunks_exact_mut(LANES) {
                     let s = sign.times(L::load(chunk.as_ptr()));
                     let e = exp_of_negative(zero.minus(s.larger(zero.minus(s))));
                     linear = linear.plus(s.larger(zero));
                     excess = excess.plus(e.plus_product(excess, e));
-                    // 1 for positive s, else e.
+                    // The numerator of the sigmoid is 1 for positive s, else e.
                     let numerator = e.plus(one.minus(e).where_positive(s));
                     scale.times(numerator).times(one.plus(e).reciprocal()).store(chunk.as_mut_ptr());
                 }
@@ -67,7 +69,7 @@ impl Work for Slopes<'_> {
     }
 }
 
-/// Sum of the linear parts and of the logarithms of the products.
+/// Returns the sum of the linear parts and of the logarithms of the products.
 #[inline(always)]
 unsafe fn total<L: F32x16>(linear: L, excess: L) -> f64 {
     let (mut sums, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
@@ -77,7 +79,7 @@ unsafe fn total<L: F32x16>(linear: L, excess: L) -> f64 {
         excess.store(products.as_mut_ptr());
     }
     let mut total: f64 = sums.iter().map(|v| f64::from(*v)).sum();
-    // Eight lanes of 64 factors up to 2 stay below 2^512.
+    // The product of eight lanes with 64 factors up to 2 stays below 2^512.
     for products in products.chunks_exact(LANES / 2) {
         total += products.iter().fold(0.0f64, |product, v| product + f64::from(*v) + product * f64::from(*v)).ln_1p();
     }
@@ -85,13 +87,13 @@ unsafe fn total<L: F32x16>(linear: L, excess: L) -> f64 {
 }
 
 #[inline(always)]
-unsafe fn all<L: F32x16>(value: f32) -> L {
+unsafe fn splat<L: F32x16>(value: f32) -> L {
     // SAFETY: the reference is valid.
     unsafe { L::splat(&raw const value) }
 }
 
-/// `exp(x)` for `x <= 0`: 2^n times a polynomial of degree 6 in the remainder; relative error below 3e-7 down to -87, where it
-/// stays.
+/// Computes `exp(x)` for `x <= 0` as 2^n times a polynomial of degree 6 in the remainder; the relative error is below 3e-7 for `x >= -87`,
+/// and smaller `x` are clamped to -87.
 #[inline(always)]
 unsafe fn exp_of_negative<L: F32x16>(x: L) -> L {
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -100,12 +102,12 @@ unsafe fn exp_of_negative<L: F32x16>(x: L) -> L {
     const TERMS: [f32; 6] = [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     // SAFETY: arithmetic only.
     unsafe {
-        let x = x.larger(all(-87.0));
-        let n = all::<L>(ROUND).plus_product(x, all(std::f32::consts::LOG2_E)).minus(all(ROUND));
-        let r = x.minus_product(n, all(LN2_HIGH)).minus_product(n, all(LN2_LOW));
-        let mut sum = all::<L>(1.0 / 720.0);
+        let x = x.larger(splat(-87.0));
+        let n = splat::<L>(ROUND).plus_product(x, splat(std::f32::consts::LOG2_E)).minus(splat(ROUND));
+        let r = x.minus_product(n, splat(LN2_HIGH)).minus_product(n, splat(LN2_LOW));
+        let mut sum = splat::<L>(1.0 / 720.0);
         for term in TERMS {
-            sum = all::<L>(term).plus_product(sum, r);
+            sum = splat::<L>(term).plus_product(sum, r);
         }
         sum.scaled(n)
     }
@@ -117,7 +119,7 @@ mod tests {
 
     struct Exp<'a>(&'a mut [f32; LANES]);
 
-    impl Work for Exp<'_> {
+    impl SimdKernel for Exp<'_> {
         #[inline(always)]
         unsafe fn run<L: F32x16>(self) {
             // SAFETY: sixteen values.

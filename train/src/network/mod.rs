@@ -1,15 +1,15 @@
-//! A [`Graph`] made live: parameters on a device, forward and backward.
+//! Network with parameters on a device: the interpreter of a [`Graph`] that runs its forward and its backward pass.
 //!
-//! The reverse pass walks the same graph as the forward pass, with its own gradient for each operation; losses start
-//! from `logits` and taps as leaves. candle's automatic differentiation has no part in it.
+//! The backward pass walks the same graph as the forward pass, with an explicit gradient for each operation. Gradients enter at `logits`
+//! and at feature taps, where the losses compute them; candle's automatic differentiation is not used.
 
 mod backward;
 pub mod device;
 mod forward;
 mod initial;
 pub mod kernels;
+mod pooled_tensor;
 mod schedule;
-mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,36 +18,36 @@ use candle_core::{DType, Device, Result, Tensor};
 use models::graph::{Conv, Graph, NodeId, Op, Parameter, Role};
 use models::weights::{Array, Weights};
 
-use self::kernels::{Following, Kernels, Moments};
+use self::kernels::{Kernels, Moments, RunningStatistics};
 pub use backward::Gradients;
 pub use forward::{Mode, Tape};
 pub use initial::initial_weights;
-pub use value::Value;
+pub use pooled_tensor::PooledTensor;
 
-/// Whose weight a parameter is: kernels keep them in orders of their own.
+/// Kind of operation that a parameter belongs to, because kernels store filters in layouts of their own.
 #[derive(Clone, Copy)]
 enum Layout {
-    /// Of a convolution.
+    /// Filter of a dense convolution.
     Conv(Conv),
-    /// Of a convolution of each channel by itself.
+    /// Filter of a depthwise convolution.
     Depthwise,
-    /// No filter.
+    /// Vector: bias, scale, shift or running statistic.
     Plain,
 }
 
-/// A network on a device.
+/// Network whose parameters live on the device of its kernels.
 pub struct Network {
     graph: Graph,
     kernels: Arc<dyn Kernels>,
     parameters: BTreeMap<String, Tensor>,
     roles: BTreeMap<String, (Role, Layout)>,
     schedule: schedule::Schedule,
-    /// Channels of every node's value.
+    /// Number of channels of each node's feature map.
     channels: Vec<usize>,
 }
 
 impl Network {
-    /// The graph with these weights, which must hold every parameter (see [`models::weights::select`]).
+    /// Puts `weights` on the device of `kernels`. `weights` must hold every parameter of the graph (see [`models::weights::select`]).
     pub fn new(graph: Graph, weights: &Weights, kernels: Arc<dyn Kernels>) -> support::Result<Self> {
         let selected = models::weights::select(&graph, weights)?;
         let roles = roles(&graph);
@@ -62,46 +62,46 @@ impl Network {
         Ok(network)
     }
 
-    /// The graph.
+    /// Returns the graph that this network interprets.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// Channels of a tap.
-    pub fn tap_channels(&self, name: &str) -> support::Result<usize> {
+    /// Returns the number of channels of a feature tap, or an error that lists the taps if there is none of this name.
+    pub fn feature_tap_channels(&self, name: &str) -> support::Result<usize> {
         let names = || self.graph.taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
         let Some(id) = self.graph.tap(name) else { support::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names()) };
         Ok(self.channels[id.0])
     }
 
-    /// The device's operations.
+    /// Returns the kernels that run this network.
     pub fn kernels(&self) -> &Arc<dyn Kernels> {
         &self.kernels
     }
 
-    /// Where tensors live.
+    /// Returns the device of the parameters.
     pub fn device(&self) -> &Device {
         self.kernels.device()
     }
 
-    /// Every parameter in the layout of the kernels; learned ones are changed by the optimiser.
+    /// Returns every parameter by name, in the layout of the kernels. The optimiser changes the learned ones in place.
     pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
         &self.parameters
     }
 
-    /// Names of the parameters that the optimiser changes, in their order.
+    /// Returns the names of the parameters that the optimiser changes, in alphabetical order.
     pub fn learned(&self) -> impl Iterator<Item = &str> {
         self.roles.iter().filter(|(_, (role, _))| role.is_learned()).map(|(name, _)| name.as_str())
     }
 
-    /// Puts a new value, in the layout of the kernels, in the place of a parameter.
+    /// Replaces a parameter by `value`, which has the same shape in the layout of the kernels. Panics on an unknown name.
     pub fn set(&mut self, name: &str, value: Tensor) {
-        let old = self.parameters.get_mut(name).unwrap_or_else(|| panic!("{name} is a parameter"));
+        let old = self.parameters.get_mut(name).unwrap_or_else(|| panic!("{name} is no parameter"));
         assert_eq!(old.shape(), value.shape(), "{name}");
         *old = value;
     }
 
-    /// Values of a parameter; in the layout of the kernels there may be more.
+    /// Returns the number of values of a parameter, without the padding or the copies of the kernels' layout.
     pub fn count(&self, name: &str) -> usize {
         match self.roles[name] {
             (Role::Weight, Layout::Conv(conv)) => conv.outputs * conv.inputs * conv.kernel * conv.kernel,
@@ -109,12 +109,12 @@ impl Network {
         }
     }
 
-    /// Every parameter as an array, convolution weights as `O I K K`.
+    /// Returns every parameter as an array in host memory, convolution weights as `O I K K`.
     pub fn weights(&self) -> Result<Weights> {
         self.parameters.iter().map(|(name, tensor)| Ok((name.clone(), self.export(name, tensor)?))).collect()
     }
 
-    /// A value of a parameter's shape (its gradient, the optimiser's state) as an array, weights as `O I K K`.
+    /// Converts a tensor in the layout of parameter `name` (the parameter, its gradient or a moment) to an array, weights as `O I K K`.
     pub fn export(&self, name: &str, tensor: &Tensor) -> Result<Array> {
         let tensor = match self.roles[name] {
             (Role::Weight, Layout::Conv(conv)) => self.kernels.export_weight(&conv, tensor)?,
@@ -125,7 +125,7 @@ impl Network {
         Ok(Array { shape, data: tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()? })
     }
 
-    /// The opposite of [`Network::export`].
+    /// Converts an array to a tensor on the device, in the layout of parameter `name`; the inverse of [`Network::export`].
     pub fn import(&self, name: &str, array: &Array) -> Result<Tensor> {
         let tensor = Tensor::from_slice(&array.data, array.shape.as_slice(), &Device::Cpu)?;
         match self.roles[name] {
@@ -135,10 +135,12 @@ impl Network {
         }
     }
 
-    /// Moves the running statistics towards those of the batch on the tape: `r += momentum (b - r)`, variances unbiased.
-    pub fn follow_statistics(&mut self, tape: &Tape, momentum: f64) -> Result<()> {
+    /// Updates the running statistics of batch normalisation from the batch on the tape: `r += momentum (b - r)`, variances unbiased.
+    ///
+    /// `momentum` is `PyTorch`'s: 0.1 during training, 1 to replace the running statistics.
+    pub fn update_running_statistics(&mut self, tape: &Tape, momentum: f64) -> Result<()> {
         if let Some(fused) = self.kernels.fused() {
-            return fused.follow(&self.following(tape), momentum);
+            return fused.update_running_statistics(&self.following(tape), momentum);
         }
         for (id, moments) in tape.moments() {
             let pixels = tape.pixels(*id) as f64;
@@ -148,7 +150,7 @@ impl Network {
                 let key = format!("{name}.{suffix}");
                 let running = &self.parameters[&key];
                 let batch = batch.to_dtype(running.dtype())?;
-                // With momentum 1 nothing of the old value may be left, not even by rounding.
+                // With momentum 1 the old value must not contribute, not even through rounding.
                 let value = if momentum == 1.0 { batch } else { (running + ((batch - running)? * momentum)?)? };
                 self.parameters.insert(key, value);
             }
@@ -156,12 +158,12 @@ impl Network {
         Ok(())
     }
 
-    /// Every normalisation's running statistics beside the batch's.
-    fn following<'a>(&'a self, tape: &'a Tape) -> Vec<Following<'a>> {
+    /// Pairs the running statistics of every normalisation with those of the batch.
+    fn following<'a>(&'a self, tape: &'a Tape) -> Vec<RunningStatistics<'a>> {
         let following = |(id, batch): (&NodeId, &'a Moments)| {
             let pixels = tape.pixels(*id) as f64;
             let unbias = (pixels / (pixels - 1.0).max(1.0)) as f32;
-            Following { batch, mean: self.parameter(*id, "running_mean"), variance: self.parameter(*id, "running_var"), unbias }
+            RunningStatistics { batch, mean: self.parameter(*id, "running_mean"), variance: self.parameter(*id, "running_var"), unbias }
         };
         tape.moments().map(following).collect()
     }

@@ -1,58 +1,59 @@
-//! What can be known before any value is: which nodes are computed together, and when values may go.
+//! Static schedule of a graph: operations that are fused into one kernel call, and the lifetime of each activation.
 
 use kernels::Activation;
 use models::graph::{Conv, Graph, NodeId, Op};
 
-/// What a node does once the nodes that it absorbs are part of it.
+/// Operation of a node after fusion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Its own operation.
-    Own,
-    /// Nothing: the node that reads it computes it along the way.
+pub(super) enum FusedStep {
+    /// The node's own operation.
+    Unfused,
+    /// No operation, because the node's only reader computes it.
     Absorbed,
-    /// An activation with the normalisation before it and the map that was added between the two.
-    NormRelu { norm: NodeId, plus: Option<NodeId>, activation: Activation },
-    /// A convolution of an upsampled map and the channels that were put behind it.
-    Upsampled { small: NodeId, skip: Option<NodeId> },
+    /// Activation fused with the normalisation before it, and with the residual that is added between the two.
+    NormActivation { norm: NodeId, residual: Option<NodeId>, activation: Activation },
+    /// Convolution fused with the nearest-neighbour upsampling of its input and the concatenation of a skip connection.
+    UpsampledConv { small: NodeId, skip: Option<NodeId> },
 }
 
-/// Steps of a graph's nodes, and the life of their values.
+/// Fused operation of every node, and the lifetimes of the activations.
 pub(super) struct Schedule {
-    /// One for each node.
-    pub steps: Vec<Step>,
-    /// The last node that reads each value; `usize::MAX` for outputs and taps, which stay.
+    /// Fused operation of each node.
+    pub steps: Vec<FusedStep>,
+    /// Last node that reads each activation in the forward pass; `usize::MAX` for outputs and feature taps, which are never released.
     pub last_use: Vec<usize>,
-    /// The first node whose gradient reads each value, the last that the reverse pass comes to; none where no gradient does.
-    pub first_read_back: Vec<Option<usize>>,
+    /// First node, hence the last one in the backward pass, whose gradient reads each activation; none if no gradient reads it.
+    pub last_gradient_use: Vec<Option<usize>>,
 }
 
 impl Schedule {
+    /// Fuses the operations of `graph` and determines the lifetimes of its activations.
     pub fn new(graph: &Graph) -> Self {
         let n = graph.nodes.len();
-        let mut users = vec![0; n];
-        graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|input| users[input.0] += 1);
+        let mut readers = vec![0; n];
+        graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|input| readers[input.0] += 1);
         let stays = |id: NodeId| id == graph.output || graph.taps.iter().any(|tap| tap.node == id);
-        let private = |id: NodeId| users[id.0] == 1 && !stays(id);
-        let mut schedule = Self { steps: vec![Step::Own; n], last_use: vec![usize::MAX; n], first_read_back: vec![None; n] };
+        let has_one_reader = |id: NodeId| readers[id.0] == 1 && !stays(id);
+        let mut schedule = Self { steps: vec![FusedStep::Unfused; n], last_use: vec![usize::MAX; n], last_gradient_use: vec![None; n] };
         for (id, node) in graph.iter() {
             let (step, absorbed) = match &node.op {
-                Op::Relu => norm_relu(graph, Activation::Relu, node.inputs[0], &private),
-                Op::Relu6 => norm_relu(graph, Activation::Relu6, node.inputs[0], &private),
-                Op::Conv(conv) => upsampled(graph, conv, node.inputs[0], &private),
-                _ => (Step::Own, Vec::new()),
+                Op::Relu => norm_activation(graph, Activation::Relu, node.inputs[0], &has_one_reader),
+                Op::Relu6 => norm_activation(graph, Activation::Relu6, node.inputs[0], &has_one_reader),
+                Op::Conv(conv) => upsampled_conv(graph, conv, node.inputs[0], &has_one_reader),
+                _ => (FusedStep::Unfused, Vec::new()),
             };
             schedule.steps[id.0] = step;
-            absorbed.into_iter().for_each(|absorbed: NodeId| schedule.steps[absorbed.0] = Step::Absorbed);
+            absorbed.into_iter().for_each(|absorbed: NodeId| schedule.steps[absorbed.0] = FusedStep::Absorbed);
         }
-        for (id, node) in graph.iter().filter(|(id, _)| schedule.steps[id.0] != Step::Absorbed) {
-            for (input, read_back) in reads(graph, id, schedule.steps[id.0]) {
+        for (id, node) in graph.iter().filter(|(id, _)| schedule.steps[id.0] != FusedStep::Absorbed) {
+            for (input, used_by_gradient) in reads(graph, id, schedule.steps[id.0]) {
                 schedule.last_use[input.0] = id.0;
-                if read_back && schedule.first_read_back[input.0].is_none() {
-                    schedule.first_read_back[input.0] = Some(id.0);
+                if used_by_gradient && schedule.last_gradient_use[input.0].is_none() {
+                    schedule.last_gradient_use[input.0] = Some(id.0);
                 }
             }
-            if reads_output(&node.op) {
-                schedule.first_read_back[id.0] = Some(id.0);
+            if gradient_reads_output(&node.op) {
+                schedule.last_gradient_use[id.0] = Some(id.0);
             }
         }
         graph.iter().filter(|(id, _)| stays(*id)).for_each(|(id, _)| schedule.last_use[id.0] = usize::MAX);
@@ -60,56 +61,62 @@ impl Schedule {
     }
 }
 
-/// An activation of a normalisation, or of the sum of one with something else, when nobody else reads what lies between.
-fn norm_relu(graph: &Graph, activation: Activation, input: NodeId, private: &impl Fn(NodeId) -> bool) -> (Step, Vec<NodeId>) {
-    let is_norm = |id: NodeId| matches!(graph.node(id).op, Op::BatchNorm { .. }) && private(id);
+/// Fuses an activation with the normalisation before it, optionally through a residual addition, if no other node reads the intermediate
+/// results.
+fn norm_activation(
+    graph: &Graph,
+    activation: Activation,
+    input: NodeId,
+    has_one_reader: &impl Fn(NodeId) -> bool,
+) -> (FusedStep, Vec<NodeId>) {
+    let is_norm = |id: NodeId| matches!(graph.node(id).op, Op::BatchNorm { .. }) && has_one_reader(id);
     if is_norm(input) {
-        return (Step::NormRelu { norm: input, plus: None, activation }, vec![input]);
+        return (FusedStep::NormActivation { norm: input, residual: None, activation }, vec![input]);
     }
-    if graph.node(input).op == Op::Add && private(input) {
+    if graph.node(input).op == Op::Add && has_one_reader(input) {
         let (a, b) = (graph.node(input).inputs[0], graph.node(input).inputs[1]);
-        for (norm, plus) in [(a, b), (b, a)] {
+        for (norm, residual) in [(a, b), (b, a)] {
             if is_norm(norm) {
-                return (Step::NormRelu { norm, plus: Some(plus), activation }, vec![input, norm]);
+                return (FusedStep::NormActivation { norm, residual: Some(residual), activation }, vec![input, norm]);
             }
         }
     }
-    (Step::Own, Vec::new())
+    (FusedStep::Unfused, Vec::new())
 }
 
-/// A convolution of an upsampled map, with or without a second map behind it, when nobody else reads those.
-fn upsampled(graph: &Graph, conv: &Conv, input: NodeId, private: &impl Fn(NodeId) -> bool) -> (Step, Vec<NodeId>) {
-    let small = |id: NodeId| (graph.node(id).op == Op::Upsample && private(id)).then(|| graph.node(id).inputs[0]);
+/// Fuses a 3x3 convolution of stride 1 with upsampling and concatenation of its input, if no other node reads the intermediate results.
+fn upsampled_conv(graph: &Graph, conv: &Conv, input: NodeId, has_one_reader: &impl Fn(NodeId) -> bool) -> (FusedStep, Vec<NodeId>) {
+    let small = |id: NodeId| (graph.node(id).op == Op::Upsample && has_one_reader(id)).then(|| graph.node(id).inputs[0]);
     if conv.kernel != 3 || conv.stride != 1 {
-        return (Step::Own, Vec::new());
+        return (FusedStep::Unfused, Vec::new());
     }
     if let Some(small) = small(input) {
-        return (Step::Upsampled { small, skip: None }, vec![input]);
+        return (FusedStep::UpsampledConv { small, skip: None }, vec![input]);
     }
-    if graph.node(input).op == Op::Concat && private(input) {
+    if graph.node(input).op == Op::Concat && has_one_reader(input) {
         let (up, skip) = (graph.node(input).inputs[0], graph.node(input).inputs[1]);
         if let Some(small) = small(up) {
-            return (Step::Upsampled { small, skip: Some(skip) }, vec![input, up]);
+            return (FusedStep::UpsampledConv { small, skip: Some(skip) }, vec![input, up]);
         }
     }
-    (Step::Own, Vec::new())
+    (FusedStep::Unfused, Vec::new())
 }
 
-/// The values that a step reads, and whether its gradient reads them too.
-fn reads(graph: &Graph, id: NodeId, step: Step) -> Vec<(NodeId, bool)> {
+/// Returns the activations that a fused operation reads, and whether its gradient reads them too.
+fn reads(graph: &Graph, id: NodeId, step: FusedStep) -> Vec<(NodeId, bool)> {
     match step {
-        Step::Absorbed => Vec::new(),
-        Step::NormRelu { norm, plus, .. } => {
+        FusedStep::Absorbed => Vec::new(),
+        FusedStep::NormActivation { norm, residual, .. } => {
             let x = graph.node(norm).inputs[0];
-            [Some((x, true)), plus.map(|plus| (plus, false))].into_iter().flatten().collect()
+            [Some((x, true)), residual.map(|residual| (residual, false))].into_iter().flatten().collect()
         }
-        Step::Upsampled { small, skip } => [Some(small), skip].into_iter().flatten().map(|id| (id, true)).collect(),
-        Step::Own => graph.node(id).inputs.iter().map(|input| (*input, reads_input(&graph.node(id).op))).collect(),
+        FusedStep::UpsampledConv { small, skip } => [Some(small), skip].into_iter().flatten().map(|id| (id, true)).collect(),
+        FusedStep::Unfused => graph.node(id).inputs.iter().map(|input| (*input, gradient_reads_input(&graph.node(id).op))).collect(),
     }
 }
 
-/// Whether an operation's gradient needs what went in.
-fn reads_input(op: &Op) -> bool {
+/// Reports whether the gradient of an operation reads its input.
+fn gradient_reads_input(op: &Op) -> bool {
     match op {
         Op::Conv(_) | Op::Depthwise(_) | Op::UpConv(_) | Op::BatchNorm { .. } | Op::MaxPool => true,
         Op::Input { .. }
@@ -124,8 +131,8 @@ fn reads_input(op: &Op) -> bool {
     }
 }
 
-/// Whether an operation's gradient needs what came out.
-fn reads_output(op: &Op) -> bool {
+/// Reports whether the gradient of an operation reads its output.
+fn gradient_reads_output(op: &Op) -> bool {
     match op {
         Op::Relu | Op::Relu6 | Op::MaxPool => true,
         Op::Conv(_)

@@ -1,22 +1,22 @@
-//! Ranks that meet in memory: what tests use where GPUs have NCCL.
+//! Communicator over host memory, for ranks on the processor; GPUs use NCCL.
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, bail};
 use half::bf16;
 use support::Result;
 
-use super::{Group, Participant, Rendezvous};
+use super::{Communicator, Participant, Rendezvous};
 
-/// A rank whose tensors lie in memory. Sums are in f64 and in the order of ranks, and each mean is rounded once.
-pub struct HostGroup(Participant);
+/// Communicator of a rank whose tensors are in host memory. Sums are in f64 and in rank order, and each mean is rounded once.
+pub struct HostCommunicator(Participant);
 
-impl HostGroup {
-    /// So many ranks, in their order.
+impl HostCommunicator {
+    /// Creates the communicators of `size` ranks, in rank order.
     pub fn ranks(size: usize) -> Vec<Self> {
-        Rendezvous::seats(size).into_iter().map(Self).collect()
+        Rendezvous::participants(size).into_iter().map(Self).collect()
     }
 }
 
-impl Group for HostGroup {
+impl Communicator for HostCommunicator {
     fn rank(&self) -> usize {
         self.0.rank()
     }
@@ -25,22 +25,22 @@ impl Group for HostGroup {
         self.0.size()
     }
 
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> Result<()> {
-        self.0.mean(numbers)
+    fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> Result<()> {
+        self.0.all_reduce_mean(numbers)
     }
 
-    fn mean(&self, tensors: &[&Tensor]) -> Result<()> {
+    fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()> {
         let mut numbers = Vec::new();
         for tensor in tensors {
-            assert!(matches!(tensor.device(), Device::Cpu) && tensor.is_contiguous(), "tensors in memory, as they lie");
+            assert!(matches!(tensor.device(), Device::Cpu) && tensor.is_contiguous(), "tensors are contiguous and in host memory");
             numbers.extend(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
         }
-        self.0.mean(&mut numbers)?;
+        self.0.all_reduce_mean(&mut numbers)?;
         let mut rest = numbers.as_slice();
         for tensor in tensors {
-            let (values, behind) = rest.split_at(tensor.elem_count());
+            let (values, remaining) = rest.split_at(tensor.elem_count());
             tensor.inplace_op1(&Overwrite(values))?;
-            rest = behind;
+            rest = remaining;
         }
         Ok(())
     }
@@ -54,7 +54,7 @@ impl Group for HostGroup {
     }
 }
 
-/// Puts these values in place of a tensor's.
+/// In-place operation that overwrites a tensor with these values, rounded to its type.
 struct Overwrite<'a>(&'a [f64]);
 
 impl InplaceOp1 for Overwrite<'_> {

@@ -1,56 +1,43 @@
-//! Several devices train one network: each has a share of every batch, and gradients are averaged (data parallelism).
+//! Data parallelism: several devices train one network on parts of each batch, and their gradients are averaged by all-reduce.
 //!
-//! Every rank is a thread of this process with a device of its own, and holds the whole network. Ranks start alike and do alike
-//! with the same averages, so that their weights stay the same to the last bit. What a step minimises is the mean over ranks of
-//! each rank's loss; batch normalisation uses the statistics of the rank's own share.
+//! Every rank is a thread of this process with a device of its own, and holds the whole network. All ranks start with the same weights and
+//! apply the same averaged gradients, so that their weights stay equal to the last bit. A step minimises the mean over the ranks of each
+//! rank's loss; batch normalisation uses the statistics of the rank's own part of the batch.
 
 mod host;
 mod rendezvous;
-mod step;
-
-use std::sync::Arc;
 
 use candle_core::Tensor;
 use support::Result;
 
-use crate::network::kernels::Kernels;
-pub use host::HostGroup;
+pub use host::HostCommunicator;
 pub use rendezvous::{Participant, Rendezvous};
-pub(crate) use step::average;
 
-/// A rank's way to the others. Every rank must make the same calls in the same order.
-pub trait Group: Send + Sync {
-    /// Which rank this is, from 0 on.
+/// Communicator of one rank, as in NCCL and MPI. Every rank must make the same collective calls in the same order.
+pub trait Communicator: Send + Sync {
+    /// Returns the number of this rank, from 0 on.
     fn rank(&self) -> usize;
-    /// How many there are.
+    /// Returns the number of ranks.
     fn size(&self) -> usize;
-    /// Each number becomes its mean over the ranks, summed in their order.
+    /// Replaces each number by its mean over the ranks, summed in rank order.
     ///
-    /// An error says that another rank has ended.
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> Result<()>;
-    /// Each value of these contiguous tensors becomes its mean over the ranks, in place, the same bits on all of them. The tensors
-    /// have the same shapes and types everywhere.
+    /// Fails if another rank has left.
+    fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> Result<()>;
+    /// Replaces each value of these contiguous tensors by its mean over the ranks, in place and with the same bits on all of them. Shapes
+    /// and types must be the same on every rank.
     ///
-    /// An error says that another rank has ended, or what the device says.
-    fn mean(&self, tensors: &[&Tensor]) -> Result<()>;
-    /// This rank will come to no meeting any more: others that wait for it get an error.
+    /// Fails if another rank has left, or if the device reports an error.
+    fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()>;
+    /// Leaves the communicator: ranks that wait for this one get an error.
     fn leave(&self);
-    /// The rank that left first, if one has.
+    /// Returns the rank that left first, if one has left.
     fn first_to_leave(&self) -> Option<usize>;
 }
 
-/// A rank: a device, and its way to the others.
-pub struct Rank {
-    /// The device's operations.
-    pub kernels: Arc<dyn Kernels>,
-    /// The other ranks.
-    pub group: Arc<dyn Group>,
-}
+/// Communicator of a run on one device, which has nothing to exchange.
+pub struct SingleRank;
 
-/// The one rank of a run on one device.
-pub struct Alone;
-
-impl Group for Alone {
+impl Communicator for SingleRank {
     fn rank(&self) -> usize {
         0
     }
@@ -59,11 +46,11 @@ impl Group for Alone {
         1
     }
 
-    fn mean_of_numbers(&self, _: &mut [f64]) -> Result<()> {
+    fn all_reduce_mean_scalars(&self, _: &mut [f64]) -> Result<()> {
         Ok(())
     }
 
-    fn mean(&self, _: &[&Tensor]) -> Result<()> {
+    fn all_reduce_mean(&self, _: &[&Tensor]) -> Result<()> {
         Ok(())
     }
 

@@ -1,17 +1,17 @@
-//! Curves as SVG.
+//! Line charts as SVG.
 
 use plotters::prelude::*;
 use support::Result;
 
-/// A named curve.
+/// Named curve.
 pub(crate) struct Series {
     name: String,
     points: Vec<(f64, f64)>,
 }
 
-/// Points of a curve that are drawn; longer ones are averaged.
+/// Largest number of points drawn per curve; longer curves are averaged over windows.
 const MAX_POINTS: usize = 500;
-/// Colours that can be told apart with any kind of colour vision (Okabe and Ito).
+/// Colours distinguishable with any kind of colour vision (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -22,7 +22,7 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 impl Series {
-    /// A curve; values that are no numbers are left out.
+    /// Creates a curve; points with NaN or infinite coordinates are left out.
     pub fn new(name: &str, points: Vec<(f64, f64)>) -> Self {
         let points: Vec<_> = points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
         let window = points.len().div_ceil(MAX_POINTS).max(1);
@@ -34,7 +34,7 @@ impl Series {
     }
 }
 
-/// The curves over iterations; `None` if there is nothing to draw.
+/// Draws curves over iterations; returns `None` if no curve has points.
 pub(crate) fn chart(title: &str, series: &[Series]) -> Result<Option<String>> {
     let points = || series.iter().flat_map(|series| &series.points);
     let Some(right) = points().map(|p| p.0).reduce(f64::max) else { return Ok(None) };
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_curves_are_averaged_and_broken_values_left_out() {
+    fn long_curves_are_averaged_and_nan_is_left_out() {
         let series = Series::new("a", (0..1000).map(|i| (f64::from(i), f64::from(i % 2))).chain([(1.0, f64::NAN)]).collect());
         assert_eq!(series.points.len(), 500);
         assert!(series.points.iter().all(|(_, y)| *y == 0.5));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn every_curve_has_its_name_in_the_picture() {
+    fn the_legend_names_every_curve() {
         let svg = chart("loss & more", &[Series::new("first", vec![(1.0, 2.0), (2.0, 1.0)]), Series::new("second", vec![(1.0, -1.0)])])
             .unwrap()
             .unwrap();

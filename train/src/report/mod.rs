@@ -1,4 +1,5 @@
-//! `report.html`: one page that holds everything needed to judge a run, made from the files in the run's folder.
+//! Report of a run: one self-contained page with its result, data, curves and overlays, made from the files in its folder
+//! (`report.html`, `train report`).
 
 pub(crate) mod chart;
 pub(crate) mod page;
@@ -8,32 +9,24 @@ use std::path::{Path, PathBuf};
 use support::{Context, Result, artifact};
 
 use crate::checkpoint;
-use crate::fit::{DataSummary, Files};
-use crate::log::Log;
+use crate::log::{Log, Row};
+use crate::metrics::pseudo::Confusion;
+use crate::run_folder::{DataSummary, RunFolder};
 use chart::{Series, chart};
 use page::Page;
 
-/// Arguments of `train report`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ReportArgs {
-    /// Folder of a run
-    pub run: PathBuf,
-}
+/// Largest `config.toml` that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// Largest overlay that is embedded, in bytes.
+const MAX_OVERLAY_BYTES: u64 = 64 << 20;
 
-/// Runs `train report`; returns what to print.
-pub fn run(arguments: &ReportArgs) -> Result<String> {
-    write(&arguments.run)?;
-    Ok(format!("wrote {}\n", Files::of(&arguments.run).report.display()))
-}
-
-/// Writes `report.html` from `config.toml`, `data.json`, the logs, `best.safetensors` and `overlays/` in `folder`; what is missing is left out.
+/// Writes `report.html` from `config.toml`, `data.json`, the logs, `best.safetensors` and `overlays/` in `folder`. All but `config.toml` may
+/// be missing; their sections are left out.
 pub fn write(folder: &Path) -> Result<()> {
-    let files = Files::of(folder);
-    let config_file = folder.join("config.toml");
-    let config =
-        String::from_utf8(artifact::read(&config_file, 1 << 20).hint(|| "give the folder of a run: the one named with `train fit -o`")?)
-            .doing(|| format!("reading {}", config_file.display()))?;
-    let log = Log::read(&files.log, &files.pseudo, u64::MAX)?;
+    let files = RunFolder::at(folder);
+    let bytes = artifact::read(&files.config, MAX_CONFIG_BYTES).hint(|| "give the folder of a run: the one named with `train fit -o`")?;
+    let config = String::from_utf8(bytes).doing(|| format!("reading {}", files.config.display()))?;
+    let log = Log::read(&files.log, &files.pseudo_labels, u64::MAX)?;
     let mut page = Page::new(&format!("Run {}", folder.display()));
     result(&mut page, &files, &log)?;
     data(&mut page, &files)?;
@@ -45,12 +38,12 @@ pub fn write(folder: &Path) -> Result<()> {
     artifact::write(&files.report, page.finish().as_bytes())
 }
 
-fn result(page: &mut Page, files: &Files, log: &Log) -> Result<()> {
+fn result(page: &mut Page, files: &RunFolder, log: &Log) -> Result<()> {
     page.section("Result");
     let mut rows = Vec::new();
     if let Some(last) = log.rows().last() {
         rows.push(vec!["iterations".into(), last.iteration.to_string()]);
-        rows.push(vec!["time".into(), format!("{:.1} min", last.seconds / 60.0)]);
+        rows.push(vec!["training time".into(), format!("{:.1} min", last.seconds / 60.0)]);
     }
     if files.best.exists() {
         let file = checkpoint::open(&files.best)?;
@@ -65,15 +58,15 @@ fn result(page: &mut Page, files: &Files, log: &Log) -> Result<()> {
     Ok(())
 }
 
-fn data(page: &mut Page, files: &Files) -> Result<()> {
+fn data(page: &mut Page, files: &RunFolder) -> Result<()> {
     if !files.data.exists() {
         return Ok(());
     }
-    let summary: DataSummary =
-        serde_json::from_slice(&artifact::read(&files.data, 1 << 24)?).doing(|| format!("reading {}", files.data.display()))?;
+    let summary = DataSummary::read(&files.data)?;
     page.section("Data");
-    page.line(&format!("{}; the best checkpoint is chosen by {}", summary.folder, summary.validated_on));
-    let share = |part: u64, whole: u64| format!("{:.3} %", 100.0 * part as f64 / whole.max(1) as f64);
+    page.line(&format!("Folder: {}", summary.folder));
+    page.line(&format!("Model selection: {}", model_selection(&summary.validated_on)));
+    let per_cent = |part: u64, whole: u64| format!("{:.3} %", 100.0 * part as f64 / whole.max(1) as f64);
     let rows: Vec<Vec<String>> = summary
         .splits
         .iter()
@@ -81,17 +74,25 @@ fn data(page: &mut Page, files: &Files) -> Result<()> {
             let strokes = s.background + s.foreground;
             let counts = [s.images, s.with_labels].map(|n| n.to_string());
             let pixels = [s.background, s.foreground].map(|n| n.to_string());
-            [vec![s.split.clone()], counts.to_vec(), pixels.to_vec(), vec![share(strokes, s.pixels)]].concat()
+            [vec![s.split.clone()], counts.to_vec(), pixels.to_vec(), vec![per_cent(strokes, s.pixels)]].concat()
         })
         .collect();
-    page.table(&["split", "images", "with masks", "background strokes, px", "nucleus strokes, px", "labelled"], &rows);
+    page.table(&["split", "images", "with masks", "background strokes, px", "nucleus strokes, px", "labelled pixels"], &rows);
     let sizes: Vec<String> = summary.sizes.iter().map(|(size, n)| format!("{n} of {size}")).collect();
-    page.line(&format!("sizes: {}", sizes.join(", ")));
+    page.line(&format!("Image sizes: {}", sizes.join(", ")));
     Ok(())
 }
 
+/// Describes the choice of `best.safetensors`, from [`DataSummary::validated_on`].
+fn model_selection(validated_on: &str) -> String {
+    match validated_on {
+        "nothing" => "none (last checkpoint)".into(),
+        labels => format!("highest validation score, measured on {labels}"),
+    }
+}
+
 fn curves(page: &mut Page, log: &Log) -> Result<()> {
-    let of = |value: &dyn Fn(&crate::log::Row) -> Option<f64>| -> Vec<(f64, f64)> {
+    let of = |value: &dyn Fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
         log.rows().filter_map(|row| Some((row.iteration as f64, value(row)?))).collect()
     };
     page.section("Losses");
@@ -102,33 +103,33 @@ fn curves(page: &mut Page, log: &Log) -> Result<()> {
     ];
     for head in log.rows().last().map_or_else(Vec::new, |row| row.terms().into_iter().map(|(head, _)| head).collect()) {
         let values = of(&|row| row.terms().into_iter().find(|(name, _)| *name == head).map(|(_, value)| value));
-        losses.push(Series::new(&format!("contrast {head}, without its factor"), values));
+        losses.push(Series::new(&format!("contrast {head}, unweighted"), values));
     }
     page.figure(chart("loss", &losses)?.as_deref());
     page.section("Validation");
     page.figure(chart("validation score, higher is better", &[Series::new("score", of(&|row| row.score))])?.as_deref());
     page.section("Learning rate");
-    page.figure(chart("factor of the learning rates", &[Series::new("factor", of(&|row| Some(row.rate)))])?.as_deref());
+    page.figure(chart("learning rate factor", &[Series::new("factor", of(&|row| Some(row.rate)))])?.as_deref());
     Ok(())
 }
 
 fn pseudo_labels(page: &mut Page, log: &Log) -> Result<()> {
-    let all: Vec<_> = log.pseudo().collect();
-    let Some((at, last)) = all.last() else { return Ok(()) };
-    page.section("Pseudo-labels against masks");
-    let share = |part: u64, rest: &[u64]| part as f64 / (part + rest.iter().sum::<u64>()).max(1) as f64;
-    let of = |value: &dyn Fn(&crate::metrics::pseudo::Confusion) -> f64| all.iter().map(|(i, c)| (*i as f64, value(c))).collect::<Vec<_>>();
+    let all: Vec<_> = log.pseudo_labels().collect();
+    let Some((iteration, last)) = all.last() else { return Ok(()) };
+    page.section("Pseudo-labels compared with masks");
+    let fraction = |part: u64, rest: &[u64]| part as f64 / (part + rest.iter().sum::<u64>()).max(1) as f64;
+    let of = |value: &dyn Fn(&Confusion) -> f64| all.iter().map(|(i, c)| (*i as f64, value(c))).collect::<Vec<_>>();
     let series = [
-        Series::new("trusted, of all pixels", of(&|c| c.coverage_and_accuracy().0)),
-        Series::new("right, of the trusted", of(&|c| c.coverage_and_accuracy().1)),
-        Series::new("nuclei that are labelled so", of(&|c| share(c.nucleus_as_nucleus, &[c.nucleus_as_background, c.nucleus_ignored]))),
-        Series::new("nucleus labels that are right", of(&|c| share(c.nucleus_as_nucleus, &[c.background_as_nucleus]))),
+        Series::new("coverage: labelled, of all pixels", of(&|c| c.coverage_and_accuracy().0)),
+        Series::new("accuracy: correct, of labelled pixels", of(&|c| c.coverage_and_accuracy().1)),
+        Series::new("recall of nuclei", of(&|c| fraction(c.nucleus_as_nucleus, &[c.nucleus_as_background, c.nucleus_ignored]))),
+        Series::new("precision of nuclei", of(&|c| fraction(c.nucleus_as_nucleus, &[c.background_as_nucleus]))),
     ];
-    page.figure(chart("share of unscribbled training pixels", &series)?.as_deref());
-    page.line(&format!("After {at} iterations, pixels of training images without a stroke:"));
+    page.figure(chart("fraction of training pixels without scribble", &series)?.as_deref());
+    page.line(&format!("Pixels of training images without a stroke, after {iteration} iterations:"));
     let row = |name: &str, counts: [u64; 3]| [vec![name.to_owned()], counts.iter().map(u64::to_string).collect()].concat();
     page.table(
-        &["truth", "labelled nucleus", "labelled background", "not trusted"],
+        &["truth", "labelled nucleus", "labelled background", "ignored (low confidence)"],
         &[
             row("nucleus", [last.nucleus_as_nucleus, last.nucleus_as_background, last.nucleus_ignored]),
             row("background", [last.background_as_nucleus, last.background_as_background, last.background_ignored]),
@@ -137,9 +138,7 @@ fn pseudo_labels(page: &mut Page, log: &Log) -> Result<()> {
     Ok(())
 }
 
-fn overlays(page: &mut Page, files: &Files) -> Result<()> {
-    /// The largest picture that is put into the page.
-    const MAX_BYTES: u64 = 64 << 20;
+fn overlays(page: &mut Page, files: &RunFolder) -> Result<()> {
     if !files.overlays.is_dir() {
         return Ok(());
     }
@@ -150,9 +149,11 @@ fn overlays(page: &mut Page, files: &Files) -> Result<()> {
     paths.retain(|path| path.extension().is_some_and(|e| e == "png"));
     paths.sort();
     page.section("Samples");
-    page.line("Image, strokes, pseudo-labels (training images), what is found (yellow), truth (cyan), as far as there are any.");
+    page.line(
+        "From left to right, as available: image, strokes, pseudo-labels (training images), predicted nuclei (yellow), true nuclei (cyan).",
+    );
     for path in paths {
-        page.picture(&path.file_stem().unwrap_or_default().to_string_lossy(), &artifact::read(&path, MAX_BYTES)?);
+        page.picture(&path.file_stem().unwrap_or_default().to_string_lossy(), &artifact::read(&path, MAX_OVERLAY_BYTES)?);
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! A web page in one file: no script, no link to anything outside.
+//! Self-contained HTML page: no scripts, no external resources.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The page as it grows.
+/// HTML page under construction; all texts are escaped.
 pub(crate) struct Page {
     html: String,
 }
@@ -15,6 +15,7 @@ h2{border-bottom:1px solid #ccc;margin-top:2em}table{border-collapse:collapse;ma
 pre{background:#f6f6f6;padding:1em;overflow:auto}img{max-width:100%}figure{margin:1em 0}figcaption{color:#555}";
 
 impl Page {
+    /// Starts a page; its content security policy allows inline styles and embedded images only.
     pub fn new(title: &str) -> Self {
         let title = escaped(title);
         let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
@@ -37,6 +38,7 @@ impl Page {
         self.put(format_args!("<pre>{}</pre>\n", escaped(text)));
     }
 
+    /// Adds a table; a head of empty names is left out.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
         self.html.push_str("<table>");
         if head.iter().any(|name| !name.is_empty()) {
@@ -52,15 +54,15 @@ impl Page {
         self.html.push_str("</tr>");
     }
 
-    /// A chart; nothing measured is said so.
+    /// Adds a chart, or a line that says that there is no data.
     pub fn figure(&mut self, svg: Option<&str>) {
         match svg {
             Some(svg) => self.put(format_args!("<figure>{svg}</figure>\n")),
-            None => self.line("nothing was measured"),
+            None => self.line("No data."),
         }
     }
 
-    /// A PNG with its name below.
+    /// Embeds a PNG file with its name as caption.
     pub fn picture(&mut self, name: &str, png: &[u8]) {
         let name = escaped(name);
         self.put(format_args!(
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_outside_cannot_be_markup() {
+    fn texts_are_escaped() {
         let mut page = Page::new("<script>");
         page.line("a & b < c");
         page.table(&["x"], &[vec!["<b>".into()]]);

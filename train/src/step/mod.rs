@@ -1,9 +1,10 @@
-//! One optimiser step: forward, losses, backward, update.
+//! Optimiser step: forward pass, losses, backward pass, update.
 //!
-//! Stage 1 (warm-up) minimises the cross-entropy on scribbles; stage 2
-//! `L = L_sp + pseudo_weight L_up + sum over terms (weight * contrast)` (ISBI 2022, eq. 5).
+//! Stage 1 (warm-up) minimises `L_sp`, the cross-entropy on scribbles; stage 2 minimises `L = L_sp + pseudo_weight L_up + sum over terms
+//! (weight * contrast)` (Oh, Lee and Jeong, ISBI 2022, equation 5).
 
 mod contrast;
+mod data_parallel;
 
 use std::sync::Arc;
 
@@ -12,74 +13,76 @@ use models::unet::{projection, unet};
 use models::weights::Weights;
 use support::Result;
 
+use self::data_parallel::average_gradients;
 use crate::config::{ContrastTerm, RunConfig};
-use crate::loss::{Reading, cross_entropies};
+use crate::loss::{LossValue, cross_entropies};
 use crate::network::kernels::Kernels;
 use crate::network::{Gradients, Mode, Network, initial_weights};
-use crate::optimizer::{Part, RAdam, Rate};
-use crate::parallel::{Alone, Group, average};
+use crate::optimizer::{ParameterGradient, RAdam, Rate};
+use crate::parallel::{Communicator, SingleRank};
 use crate::pseudo_labels::PseudoLabels;
 use crate::rng::CounterRng;
 use crate::weight_average::WeightAverage;
 
-/// Crops that are trained on together.
+/// Mini-batch of crops.
 pub struct Batch {
-    /// `B 3 H W`, normalised.
+    /// Images, `B 3 H W`, normalised by mean and standard deviation.
     pub image: Tensor,
-    /// `B H W`: 0, 1, or [`IGNORE`](crate::loss::IGNORE).
+    /// Scribble labels, `B H W`: 0 background, 1 nucleus, or [`IGNORE`](crate::loss::IGNORE).
     pub scribble: Vec<u8>,
-    /// `B H W`: the averaged predictions, cut and turned like the image.
+    /// Exponential moving averages of the predictions, `B H W`, with the geometric augmentation of the image.
     pub average: Vec<f32>,
-    /// Updates that the averages have had.
+    /// Number of updates of the averages.
     pub updates: u32,
 }
 
-/// A contrastive term with its projection head.
+/// Contrastive term with its projection head.
 pub struct Head {
-    /// What it compares.
+    /// Configuration of the term.
     pub term: ContrastTerm,
-    /// The projection, `B C H W` of the tap to `B outputs H W`.
+    /// Projection from the feature tap, `B C H W`, to `B outputs H W`.
     pub network: Network,
 }
 
-/// Everything that a step changes.
+/// State of training: everything that a step changes.
 pub struct Trainer {
-    /// The segmentation network.
+    /// Segmentation network.
     pub network: Network,
-    /// Projection heads; they end with training.
+    /// Projection heads, which exist during training only.
     pub heads: Vec<Head>,
-    /// State of the optimiser, for all of them.
+    /// Optimiser state of the network and of the heads.
     pub optimizer: RAdam,
-    /// Averaged weights, where the configuration asks for them.
+    /// Averaged weights, if the configuration enables them.
     pub average: Option<WeightAverage>,
     pub(crate) config: RunConfig,
-    pub(crate) group: Arc<dyn Group>,
+    pub(crate) communicator: Arc<dyn Communicator>,
 }
 
-/// Values of the terms of one step.
+/// Loss values of one step, averaged over the ranks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Losses {
-    /// Cross-entropy on scribbles.
+    /// Cross-entropy on scribbles, `L_sp`.
     pub scribble: f64,
-    /// Cross-entropy on pseudo-labels.
+    /// Cross-entropy on pseudo-labels, `L_up`, without its weight; 0 during warm-up.
     pub pseudo: f64,
-    /// Contrastive terms, by head, without their weights.
+    /// Contrastive terms by head, without their weights.
     pub contrast: Vec<(String, f64)>,
-    /// What was minimised.
+    /// Weighted sum that the step minimises.
     pub total: f64,
 }
 
-/// Which losses are on.
+/// Stage of training, which selects the active losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Scribbles only.
+    /// Cross-entropy on scribbles only.
     WarmUp,
-    /// All terms.
+    /// All terms of the loss.
     Full,
 }
 
 impl Trainer {
-    /// A trainer with random weights, overlaid by `given` where names fit; returns how many arrays of `given` were used.
+    /// Creates a trainer with random weights, replaced by arrays of `given` where name and shape match. Returns the trainer and the number
+    /// of arrays used.
     pub fn new(config: &RunConfig, given: &Weights, kernels: &Arc<dyn Kernels>) -> Result<(Self, usize)> {
         let mut used = 0;
         let mut build = |graph: models::graph::Graph| -> Result<Network> {
@@ -95,57 +98,58 @@ impl Trainer {
         let network = build(unet(&config.network))?;
         let mut heads = Vec::new();
         for term in config.method.active_terms() {
-            let inputs = network.tap_channels(&term.tap)?;
+            let inputs = network.feature_tap_channels(&term.tap)?;
             heads.push(Head { term: term.clone(), network: build(projection(&term.head, inputs, term.hidden, term.outputs))? });
         }
         let keep = config.optimizer.weight_average;
         let average = if keep > 0.0 { Some(WeightAverage::new(&network, keep)?) } else { None };
-        let group = Arc::new(Alone);
-        Ok((Self { network, heads, optimizer: RAdam::default(), average, config: config.clone(), group }, used))
+        let communicator = Arc::new(SingleRank);
+        Ok((Self { network, heads, optimizer: RAdam::default(), average, config: config.clone(), communicator }, used))
     }
 
-    /// The network that is evaluated, predicts pseudo-labels and becomes the model: with averaged weights where there are any.
+    /// Returns the network for validation, pseudo-labels and export: the averaged one if there is one.
     pub fn evaluated(&self) -> &Network {
         self.average.as_ref().map_or(&self.network, |average| &average.network)
     }
 
-    /// The rule for pseudo-labels that the configuration asks for.
+    /// Returns the pseudo-label rule of the configuration.
     pub fn pseudo_labels(&self) -> PseudoLabels {
         PseudoLabels::of(&self.config.method)
     }
 
-    /// One step at `factor` times the learning rates.
-    pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, draw: &mut CounterRng) -> Result<Losses> {
+    /// Takes one step at `factor` times the configured learning rates.
+    pub fn step(&mut self, batch: &Batch, stage: Stage, factor: f64, rng: &mut CounterRng) -> Result<Losses> {
         let mut tape = self.network.forward(&batch.image, Mode::Train)?;
         let logits = self.network.output(&tape)?;
         let full = stage == Stage::Full && self.config.method.uses_pseudo_labels();
         let pseudo = full.then(|| self.pseudo_labels().labels(&batch.average, &batch.scribble, batch.updates));
         let mut planes = vec![(batch.scribble.as_slice(), 1.0)];
         planes.extend(pseudo.as_deref().map(|labels| (labels, self.config.method.pseudo_weight)));
-        let (classified, dlogits) = cross_entropies(&**self.network.kernels(), &logits, &planes)?;
-        let (mut contrasts, mut dtaps) = (Vec::new(), Vec::new());
+        let (classification, dlogits) = cross_entropies(&**self.network.kernels(), &logits, &planes)?;
+        let (mut contrasts, mut tap_gradients) = (Vec::new(), Vec::new());
         for i in 0..if full { self.heads.len() } else { 0 } {
-            let tap = self.network.tap(&tape, &self.heads[i].term.tap)?;
-            let (value, dtap) = self.contrast(i, &tap, &batch.scribble, pseudo.as_deref().unwrap_or(&[]), factor, draw)?;
+            let tap = self.network.feature_tap(&tape, &self.heads[i].term.tap)?;
+            let (value, tap_gradient) = self.contrast(i, &tap, &batch.scribble, pseudo.as_deref().unwrap_or(&[]), factor, rng)?;
             contrasts.push(value);
-            dtaps.push((self.heads[i].term.tap.clone(), dtap));
+            tap_gradients.push((self.heads[i].term.tap.clone(), tap_gradient));
         }
-        let dtaps: Vec<(&str, Tensor)> = dtaps.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-        let gradients = self.network.backward_and_release(&mut tape, Some(&dlogits), &dtaps, false)?;
-        average(&*self.group, &gradients, &tape)?;
+        let tap_gradients: Vec<(&str, Tensor)> = tap_gradients.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let gradients = self.network.backward_and_release(&mut tape, Some(&dlogits), &tap_gradients, false)?;
+        average_gradients(&*self.communicator, &gradients, &tape)?;
         update(&mut self.network, &mut self.optimizer, &gradients, &self.config, factor)?;
-        self.network.follow_statistics(&tape, 0.1)?;
+        self.network.update_running_statistics(&tape, 0.1)?;
         if let Some(average) = &mut self.average {
-            average.follow(&self.network)?;
+            average.update(&self.network)?;
         }
-        // Read last: by now the device has all of the step's work before it.
-        self.read_losses(&classified, &contrasts)?.mean_over(&*self.group)
+        // The losses are read last, because reading waits for the device, which by now has all work of the step queued.
+        self.read_losses(&classification, &contrasts)?.mean_over(&*self.communicator)
     }
 
-    fn read_losses(&self, classified: &[Reading], contrasts: &[Reading]) -> Result<Losses> {
-        let scribble = classified[0].read()?;
+    /// Reads the values of all terms and sums them with their weights.
+    fn read_losses(&self, classification: &[LossValue], contrasts: &[LossValue]) -> Result<Losses> {
+        let scribble = classification[0].read()?;
         let mut losses = Losses { scribble, total: scribble, ..Losses::default() };
-        if let Some(pseudo) = classified.get(1) {
+        if let Some(pseudo) = classification.get(1) {
             losses.pseudo = pseudo.read()?;
             losses.total += self.config.method.pseudo_weight * losses.pseudo;
         }
@@ -157,30 +161,30 @@ impl Trainer {
         Ok(losses)
     }
 
-    /// Measures the statistics of batch normalisation of [`Trainer::evaluated`] anew, as plain averages over these batches; no
-    /// weight changes.
+    /// Recomputes the batch-normalisation statistics of [`Trainer::evaluated`] as plain averages over these batches; weights do not change.
     ///
-    /// At a high learning rate the running averages lag behind the weights, and evaluation with them can be far off while
-    /// training looks fine. The result depends on weights and batches alone, not on the statistics before.
+    /// At a high learning rate the running averages lag behind the weights, so that evaluation with them can be far off although the
+    /// training loss is low. The result depends on weights and batches alone, not on the previous statistics.
     pub fn recalibrate(&mut self, batches: impl IntoIterator<Item = Result<Tensor>>) -> Result<()> {
         let network = self.average.as_mut().map_or(&mut self.network, |average| &mut average.network);
         for (k, image) in batches.into_iter().enumerate() {
             let tape = network.forward(&image?, Mode::Train)?;
-            network.follow_statistics(&tape, 1.0 / (k as f64 + 1.0))?;
+            network.update_running_statistics(&tape, 1.0 / (k as f64 + 1.0))?;
         }
         Ok(())
     }
 }
 
+/// Applies the optimiser to every parameter that has a gradient.
 fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, config: &RunConfig, factor: f64) -> Result<()> {
     if let Some(fused) = network.kernels().fused() {
         let mut parts = Vec::with_capacity(gradients.parameters.len());
         for (name, gradient) in &gradients.parameters {
             let (lr, decay) = config.optimizer.rate(name, factor);
             let parameter = &network.parameters()[name];
-            parts.push(Part { name, parameter, gradient, count: network.count(name), rate: Rate { lr, decay } });
+            parts.push(ParameterGradient { name, parameter, gradient, count: network.count(name), rate: Rate { lr, decay } });
         }
-        return Ok(optimizer.step_together(fused, &parts)?);
+        return Ok(optimizer.step_fused(fused, &parts)?);
     }
     for (name, gradient) in &gradients.parameters {
         let (lr, decay) = config.optimizer.rate(name, factor);
@@ -191,7 +195,7 @@ fn update(network: &mut Network, optimizer: &mut RAdam, gradients: &Gradients, c
     Ok(())
 }
 
-/// Crops as one tensor `B 3 H W`, in memory; the kernels bring it to their device.
+/// Stacks crops of `crop` x `crop` pixels to one tensor `B 3 H W` in host memory; the kernels upload it.
 pub fn stack_images(images: &[Vec<f32>], crop: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(images.concat(), (images.len(), 3, crop, crop), &Device::Cpu)?)
 }
@@ -223,15 +227,15 @@ mod tests {
                     }
                 })
                 .collect();
-            // After one update with alpha = .2 this is judged as .5: nothing is trusted.
+            // After one update with alpha = .2 the corrected average is .5, so no pixel gets a pseudo-label.
             Batch { image, scribble, average: vec![0.1; 32 * 32], updates: 1 }
         };
-        let mut draw = CounterRng::new(0, "test", 0, 0, 0);
+        let mut rng = CounterRng::new(0, "test", 0, 0, 0);
         let stepped =
             |trainer: &Trainer, head: &str| trainer.optimizer.slots.get(&format!("projection.{head}.0.weight")).map(|slot| slot.steps);
-        trainer.step(&batch(1), Stage::Full, 1.0, &mut draw).unwrap();
+        trainer.step(&batch(1), Stage::Full, 1.0, &mut rng).unwrap();
         assert_eq!((stepped(&trainer, "r1"), stepped(&trainer, "r4")), (None, None));
-        trainer.step(&batch(40), Stage::Full, 1.0, &mut draw).unwrap();
+        trainer.step(&batch(40), Stage::Full, 1.0, &mut rng).unwrap();
         assert_eq!((stepped(&trainer, "r1"), stepped(&trainer, "r4")), (Some(1), None));
     }
 }

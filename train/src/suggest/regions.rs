@@ -1,4 +1,4 @@
-//! From a need per pixel to a ranked list of squares that do not overlap.
+//! Ranked list of square regions that do not overlap, from the need per pixel.
 
 use models::plane::Plane;
 use serde::{Deserialize, Serialize};
@@ -6,30 +6,31 @@ use serde::{Deserialize, Serialize};
 use super::Need;
 use crate::scribble::UNLABELLED;
 
-/// A square of an image, cut at the border, with the means over its pixels.
+/// Square region of an image, clipped at the border, with means over its pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Region {
     /// Id of the image.
     pub id: String,
-    /// Left column.
+    /// Left column in pixels.
     pub x: usize,
-    /// Upper row.
+    /// Upper row in pixels.
     pub y: usize,
-    /// Columns.
+    /// Width in pixels.
     pub width: usize,
-    /// Rows.
+    /// Height in pixels.
     pub height: usize,
-    /// Mean need.
+    /// Mean need, 0 to 1.
     pub need: f64,
-    /// Share of pixels that are trusted neither as nucleus nor as background.
+    /// Fraction of pixels whose averaged prediction is too uncertain for a pseudo-label.
     pub unsure: f64,
-    /// Mean distance of the averaged from the present prediction.
+    /// Mean absolute difference between the averaged and the current prediction.
     pub disagreement: f64,
-    /// Mean distance to the nearest stroke, 1 for far.
+    /// Mean distance to the nearest stroke in units of [`super::FAR_PX`], at most 1.
     pub untouched: f64,
 }
 
-/// The `count` squares of `side` with the greatest need, greatest first; candidates lie half a side apart. Ties: by id, row, column.
+/// Picks up to `count` squares of `side` pixels in descending order of need, greedily and without overlap. Candidates are half a side
+/// apart. Ties are resolved by id, row and column.
 pub fn ranked(needs: &[Need], side: usize, count: usize) -> Vec<Region> {
     let mut all: Vec<Region> = needs.iter().flat_map(|need| candidates(need, side)).collect();
     all.sort_by(|a, b| b.need.total_cmp(&a.need).then_with(|| (&a.id, a.y, a.x).cmp(&(&b.id, b.y, b.x))));
@@ -45,6 +46,7 @@ pub fn ranked(needs: &[Need], side: usize, count: usize) -> Vec<Region> {
     chosen
 }
 
+/// Lists the squares on a grid of half a side, with the last ones moved to the border.
 fn candidates(need: &Need, side: usize) -> Vec<Region> {
     let (width, height) = (need.total.width, need.total.height);
     let starts = |length: usize| (0..=length.saturating_sub(side)).step_by((side / 2).max(1)).chain([length.saturating_sub(side)]);
@@ -67,26 +69,26 @@ fn overlap(a: &Region, b: &Region) -> bool {
     a.id == b.id && a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
 }
 
-/// Steps (8 neighbours) to the nearest stroke, at most `most`.
-pub(super) fn distances(scribble: &Plane<u8>, most: usize) -> Plane<usize> {
+/// Computes the chessboard distance of every pixel to the nearest stroke, at most `limit`.
+pub(super) fn distances(scribble: &Plane<u8>, limit: usize) -> Plane<usize> {
     let (width, height) = (scribble.width, scribble.height);
-    let mut distance = scribble.map(|&v| if v == UNLABELLED { most } else { 0 });
-    let near = |distance: &mut Plane<usize>, x: usize, y: usize, around: [(isize, isize); 4]| {
-        for (dx, dy) in around {
+    let mut distance = scribble.map(|&v| if v == UNLABELLED { limit } else { 0 });
+    let relax = |distance: &mut Plane<usize>, x: usize, y: usize, neighbours: [(isize, isize); 4]| {
+        for (dx, dy) in neighbours {
             let (nx, ny) = (x.wrapping_add_signed(dx), y.wrapping_add_signed(dy));
             if nx < width && ny < height {
-                let through = distance.at(nx, ny) + 1;
+                let via_neighbour = distance.at(nx, ny) + 1;
                 let own = &mut distance.row_mut(y)[x];
-                *own = through.min(*own);
+                *own = via_neighbour.min(*own);
             }
         }
     };
-    // Two passes suffice for steps to 8 neighbours (Rosenfeld and Pfaltz, J. ACM 1966).
+    // A forward and a backward pass are exact for the chessboard distance (Rosenfeld and Pfaltz, J. ACM 1966).
     for y in 0..height {
-        (0..width).for_each(|x| near(&mut distance, x, y, [(-1, -1), (0, -1), (1, -1), (-1, 0)]));
+        (0..width).for_each(|x| relax(&mut distance, x, y, [(-1, -1), (0, -1), (1, -1), (-1, 0)]));
     }
     for y in (0..height).rev() {
-        (0..width).rev().for_each(|x| near(&mut distance, x, y, [(1, 1), (0, 1), (-1, 1), (1, 0)]));
+        (0..width).rev().for_each(|x| relax(&mut distance, x, y, [(1, 1), (0, 1), (-1, 1), (1, 0)]));
     }
     distance
 }
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_are_those_of_a_king() {
+    fn distances_are_chessboard_distances() {
         let mut scribble = Plane::filled(9, 7, UNLABELLED);
         (scribble.row_mut(2)[3], scribble.row_mut(6)[8]) = (1, 0);
         let found = distances(&scribble, 5);
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_that_is_unsure_comes_first_and_squares_do_not_overlap() {
+    fn the_most_uncertain_region_comes_first_and_regions_do_not_overlap() {
         let scribble = Plane::filled(100, 60, UNLABELLED);
         let mut averaged = Plane::filled(100, 60, 0.01f32);
         for y in 20..40 {
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn strokes_need_no_strokes_and_small_images_have_one_region() {
+    fn scribbled_pixels_have_no_need_and_a_small_image_is_one_region() {
         let mut scribble = Plane::filled(10, 8, 0);
         let flat = Plane::filled(10, 8, 0.5f32);
         assert_eq!(ranked(&[need("a", &scribble, &flat, &flat, 0.8)], 64, 5), []);

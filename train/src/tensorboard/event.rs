@@ -1,79 +1,79 @@
-//! The messages of TensorBoard's event files, as far as they are written here: `tensorflow/core/util/event.proto` and
+//! Protocol buffers of TensorBoard's event files, restricted to the fields in use: `tensorflow/core/util/event.proto` and
 //! `tensorflow/core/framework/summary.proto`.
 
 use prost::{Message, Oneof};
 
-/// What the first record of a file says.
+/// Version string in the first record of a file.
 pub const VERSION: &str = "brain.Event:2";
 
-/// One record.
+/// Record of an event file.
 #[derive(Clone, PartialEq, Message)]
 pub struct Event {
     /// Seconds since 1970.
     #[prost(double, tag = "1")]
     pub wall_time: f64,
-    /// Iterations done.
+    /// Number of iterations done.
     #[prost(int64, tag = "2")]
     pub step: i64,
-    /// What is told.
-    #[prost(oneof = "What", tags = "3, 5")]
-    pub what: Option<What>,
+    /// Content of the record.
+    #[prost(oneof = "Payload", tags = "3, 5")]
+    pub payload: Option<Payload>,
 }
 
-/// What an event tells.
+/// Content of a record.
 #[derive(Clone, PartialEq, Oneof)]
-pub enum What {
-    /// The format, in the first record.
+pub enum Payload {
+    /// Version of the format, in the first record.
     #[prost(string, tag = "3")]
     FileVersion(String),
-    /// Numbers and pictures.
+    /// Values of one step.
     #[prost(message, tag = "5")]
     Summary(Summary),
 }
 
-/// Numbers and pictures of one step.
+/// Values of one step.
 #[derive(Clone, PartialEq, Message)]
 pub struct Summary {
-    /// One per tag.
+    /// At most one value per tag.
     #[prost(message, repeated, tag = "1")]
     pub value: Vec<Value>,
 }
 
-/// A number or a picture.
+/// Named scalar or image.
 #[derive(Clone, PartialEq, Message)]
 pub struct Value {
-    /// Its name; parts before a `/` group it.
+    /// Name; TensorBoard groups values by the part before the first `/`.
     #[prost(string, tag = "1")]
     pub tag: String,
-    /// What it is.
+    /// Scalar or image.
     #[prost(oneof = "Content", tags = "2, 4")]
     pub content: Option<Content>,
 }
 
-/// What a value is.
+/// Scalar or image.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Content {
-    /// A number.
+    /// `simple_value`.
     #[prost(float, tag = "2")]
     Number(f32),
-    /// A picture.
+    /// `image`.
     #[prost(message, tag = "4")]
     Picture(Picture),
 }
 
-/// An encoded picture.
+/// Encoded image.
 #[derive(Clone, PartialEq, Message)]
 pub struct Picture {
-    /// Pixels.
+    /// In pixels.
     #[prost(int32, tag = "1")]
     pub height: i32,
-    /// Pixels.
+    /// In pixels.
     #[prost(int32, tag = "2")]
     pub width: i32,
-    /// 3: RGB.
+    /// Number of channels: 3 for RGB.
     #[prost(int32, tag = "3")]
     pub colorspace: i32,
-    /// PNG.
+    /// PNG file.
     #[prost(bytes = "vec", tag = "4")]
     pub encoded: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! The framing of event files (`TFRecord`): length u64, masked checksum of the length u32, payload, masked checksum of the payload u32,
+//! Framing of event files (`TFRecord`): length u64, masked checksum of the length u32, payload, masked checksum of the payload u32,
 //! all little-endian (`tensorflow/core/lib/io/record_writer.h`).
 
 /// Appends one record.
@@ -10,17 +10,17 @@ pub fn push(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend(masked_crc32c(payload).to_le_bytes());
 }
 
-/// The payloads of a file up to its end or to the first record that is torn or damaged.
+/// Returns the payloads of a file up to its end or to the first truncated or damaged record.
 pub fn payloads(mut bytes: &[u8]) -> Vec<&[u8]> {
-    let mut found = Vec::new();
+    let mut payloads = Vec::new();
     while let Some((payload, rest)) = first(bytes) {
-        found.push(payload);
+        payloads.push(payload);
         bytes = rest;
     }
-    found
+    payloads
 }
 
-/// The first payload and what follows its record.
+/// Splits off the first record; returns its payload and the rest, or `None` if the record is truncated or damaged.
 fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<8>()?;
     let (check, rest) = rest.split_first_chunk::<4>()?;
@@ -32,16 +32,17 @@ fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (u32::from_le_bytes(*check) == masked_crc32c(payload)).then_some((payload, rest))
 }
 
-/// The checksum as event files store it, so that a checksum over stored checksums is none of zeros.
+/// Masked CRC-32C, the stored form: a CRC computed over data that contains plain CRCs would be weak.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// CRC-32C (Castagnoli; RFC 3720, section 12.1).
+/// Computes CRC-32C (Castagnoli; RFC 3720, section 12.1).
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, byte| TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
 }
 
+/// CRC-32C of every byte value, reflected polynomial.
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut i = 0;
@@ -63,7 +64,7 @@ mod tests {
 
     /// RFC 3720, appendix B.4.
     #[test]
-    fn checksums_of_the_standard() {
+    fn checksums_equal_the_examples_of_the_standard() {
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         assert_eq!(crc32c(&(0..32).collect::<Vec<u8>>()), 0x46dd_794e);
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn records_read_back_up_to_the_first_damage() {
+    fn records_are_read_up_to_the_first_damage() {
         let mut bytes = Vec::new();
         let all: [&[u8]; 3] = [b"one", b"", &[7; 300]];
         all.iter().for_each(|payload| push(&mut bytes, payload));

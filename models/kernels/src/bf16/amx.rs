@@ -1,40 +1,44 @@
-//! Blocks by the tile instructions of AMX (`tdpbf16ps`), which Rust has no stable functions for.
+//! Micro-kernel for the tile instructions of AMX (`tdpbf16ps`), in inline assembly because Rust has no stable intrinsics for AMX.
 //!
-//! Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1 chapter 18 and volume 2; the permission is that of
-//! Linux (`Documentation/arch/x86/xstate.rst`).
+//! Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1 chapter 18 and volume 2; for the permission to use tile
+//! registers, `Documentation/arch/x86/xstate.rst` of Linux.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
-use super::block::{Block, Product, RIGHT_TILE, STEP, Sums, TILE};
+use super::micro_kernel::{Accumulators, Block, MicroKernel, RIGHT_TILE, STEP, TILE};
 
-/// The tile instructions.
+/// AMX micro-kernel: 2 x 2 tiles of accumulators.
 pub struct Amx;
 
-/// Whether the processor has them and the system saves their registers and lets this process use them.
-pub fn is_there() -> bool {
+/// Reports whether the processor has AMX-BF16, and the system saves the tile registers and permits their use to this process.
+pub fn is_available() -> bool {
     let (bf16, tiles) = (1 << 22, 1 << 24);
     let (saved_by_system, osxsave) = (0b11 << 17, 1 << 27);
-    // A processor without leaf 7 has no such instructions; `_xgetbv` is there where `osxsave` says so.
+    // A processor without CPUID leaf 7 has no AMX. The instruction `xgetbv` exists if the bit `osxsave` is set.
     let has = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (bf16 | tiles) == bf16 | tiles && __cpuid(1).ecx & osxsave != 0;
-    // SAFETY: just looked up.
+    // SAFETY: the bit `osxsave` was checked first.
     has && unsafe { saved(saved_by_system) } && is_permitted()
 }
 
+/// Reports whether the operating system saves these registers on a context switch (bits of XCR0).
+///
+/// # Safety
+/// The processor must have `xgetbv`.
 #[target_feature(enable = "xsave")]
 unsafe fn saved(registers: u64) -> bool {
-    // SAFETY: the feature is on in this function.
+    // SAFETY: the feature is enabled in this function.
     unsafe { _xgetbv(0) & registers == registers }
 }
 
-/// Asks Linux for the tile registers, for all threads of the process.
+/// Requests the tile registers from Linux, for all threads of the process.
 #[cfg(target_os = "linux")]
 fn is_permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
     const TILE_DATA: i64 = 18;
     let result: i64;
-    // SAFETY: the call reads no memory; the kernel changes rcx and r11 only.
+    // SAFETY: the system call reads no memory of the process; the kernel changes rcx and r11 only.
     unsafe {
         asm!("syscall", inlateout("rax") ARCH_PRCTL => result, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") TILE_DATA,
             out("rcx") _, out("r11") _, options(nostack));
@@ -42,15 +46,17 @@ fn is_permitted() -> bool {
     result == 0
 }
 
+/// Tile registers are used on Linux only.
 #[cfg(not(target_os = "linux"))]
 fn is_permitted() -> bool {
     false
 }
 
-/// The layout of all eight tiles: 16 rows of 64 bytes.
+/// Operand of `ldtilecfg`.
 #[repr(C, align(64))]
 struct Configuration([u8; 64]);
 
+/// Configuration of all eight tiles as 16 rows of 64 bytes.
 static CONFIGURATION: Configuration = {
     let mut bytes = [0; 64];
     bytes[0] = 1;
@@ -63,19 +69,19 @@ static CONFIGURATION: Configuration = {
     Configuration(bytes)
 };
 
-/// Does `work` while this thread's tiles are set up.
+/// Calls `work` with the tile registers of this thread configured, and releases them afterwards.
 ///
 /// # Safety
-/// [`is_there`] has said yes.
+/// [`is_available`] must have returned true.
 pub unsafe fn with_tiles<T>(work: impl FnOnce() -> T) -> T {
     struct Release;
     impl Drop for Release {
         fn drop(&mut self) {
-            // SAFETY: the instructions are there.
+            // SAFETY: AMX is available by the contract of `with_tiles`.
             unsafe { asm!("tilerelease", options(nostack, preserves_flags)) }
         }
     }
-    // SAFETY: the configuration is 64 bytes that say what the manual asks for.
+    // SAFETY: AMX is available by the caller's contract; the configuration is 64 bytes in the manual's format.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags, readonly)) };
     let _release = Release;
     work()
@@ -105,13 +111,13 @@ macro_rules! clear {
     };
 }
 
-/// Bytes of a row of [`Sums`].
+/// Stride of the rows of [`Accumulators`], in bytes.
 const SUMS_ROW: usize = 4 * 2 * TILE;
 
-impl Product for Amx {
-    /// Tiles 0 to 3 are the sums (rows, then columns), 4 and 5 the left, 6 and 7 the right. Unused tiles are left alone.
-    unsafe fn run(block: &Block, sums: &mut Sums) {
-        // SAFETY: the caller's promise; tiles were set up by `with_tiles`.
+impl MicroKernel for Amx {
+    /// Tile registers 0 to 3 are the accumulators (`[row][column]`), 4 and 5 the left tiles, 6 and 7 the right tiles.
+    unsafe fn run(block: &Block, sums: &mut Accumulators) {
+        // SAFETY: the caller's contract; `with_tiles` configured the tile registers.
         unsafe {
             match (block.rows, block.columns) {
                 (2, 2) => tiles::<true, true>(block, sums),
@@ -123,9 +129,13 @@ impl Product for Amx {
     }
 }
 
+/// Computes a block with a second tile of rows if `ROWS`, and a second tile of columns if `COLUMNS`.
+///
+/// # Safety
+/// As for [`MicroKernel::run`]; the tile registers must be configured.
 #[inline(always)]
-unsafe fn tiles<const ROWS: bool, const COLUMNS: bool>(block: &Block, sums: &mut Sums) {
-    // SAFETY: `Block` states the sizes.
+unsafe fn tiles<const ROWS: bool, const COLUMNS: bool>(block: &Block, sums: &mut Accumulators) {
+    // SAFETY: the caller's contract: the operands have the sizes that `Block` states.
     unsafe {
         let target: *mut f32 = sums.0.as_mut_ptr().cast();
         let [t1, t2, t3] = [TILE, 2 * TILE * TILE, 2 * TILE * TILE + TILE].map(|offset| target.add(offset));

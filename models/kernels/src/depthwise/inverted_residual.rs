@@ -1,108 +1,114 @@
-//! The block of `MobileNetV2` at once (Sandler et al., CVPR 2018): a 1x1 convolution to many channels, a 3x3 convolution of each of them,
-//! a 1x1 convolution back to few. Of the many channels only three rows of some columns exist at a time, in the second-level cache:
-//! the block waits for memory as the few channels do. Every value is the same sum as in the three convolutions one after the other.
+//! Fused inverted residual block of `MobileNetV2` (Sandler et al., CVPR 2018): a 1x1 convolution that expands the channels, a depthwise 3x3
+//! convolution, and a 1x1 convolution that projects to few channels.
+//!
+//! A task keeps three rows of expanded channels of some columns in a ring buffer in the L2 cache, so that main memory holds the narrow
+//! feature maps only. Every value has the bits of the three convolutions run one after the other.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Reads, Row};
+use super::{OutputRow, ValidTaps};
 use crate::epilogue::Epilogue;
 use crate::geometry::Geometry;
-use crate::pointwise::{Pixels, Pointwise, used};
-use crate::scratch::{Shared, with_room};
+use crate::pointwise::{PixelBlock, Pointwise, used_inputs};
+use crate::scratch::{SharedMut, with_scratch};
 use crate::simd::{Isa, run_on};
 
-/// Three convolutions, of which the first may be left out.
+/// An inverted residual block. The expansion may be absent, as in the first block of the network.
 pub struct InvertedResidual<'a> {
-    /// Instruction set.
+    /// Instruction set, from [`Isa::available`].
     pub isa: Isa,
-    /// Sizes of the 3x3 convolution, whose input is as large as the block's; one image.
+    /// Sizes of the depthwise convolution, with one image and a kernel of 3.
     pub geometry: Geometry,
-    /// To the many channels, a multiple of 16; without it the 3x3 convolution reads the block's input.
+    /// Expansion; its output channels are a multiple of 16. Without expansion, the depthwise convolution reads the input of the block.
     pub expand: Option<Pointwise<'a>>,
-    /// Of the 3x3 convolution, `[tap][channel]`.
+    /// Depthwise weights, `[tap][channel]`.
     pub weights: &'a [f32],
-    /// What follows the 3x3 convolution; nothing is added.
-    pub finish: Epilogue<'a>,
-    /// To the result.
+    /// Epilogue of the depthwise convolution, without a residual.
+    pub epilogue: Epilogue<'a>,
+    /// Projection; its epilogue may add the residual.
     pub project: Pointwise<'a>,
 }
 
-/// Rows of results that a task has at least: above and below them a row of many channels is made twice.
-const ROWS: usize = 16;
+/// Least number of output rows per task, because the expanded rows above and below a task's rows are computed twice.
+const MIN_ROWS_PER_TASK: usize = 16;
 
-/// Columns of results whose rows of many channels (`channels`, at this stride) stay in half of the second-level cache: four rows of
-/// the source's columns, or seven of half as many.
-fn columns_at_a_time(isa: Isa, channels: usize, stride: usize, columns: usize) -> usize {
-    let most = isa.second_level_cache() / 2 / (4 * channels * (3 * stride + 1));
+/// Returns the number of output columns per task whose expanded rows fit half of the L2 cache: three source rows of `stride` columns for
+/// each output column, and one depthwise row.
+fn columns_per_task(isa: Isa, channels: usize, stride: usize, columns: usize) -> usize {
+    let most = isa.l2_bytes() / 2 / (4 * channels * (3 * stride + 1));
     columns.div_ceil(columns.div_ceil(most.max(12)))
 }
 
-/// Whether the three are worth running at once: their weights have to stay in the cache, too.
+/// Reports whether fusing is faster than three convolutions: channels are multiples of 16, and the weights of both 1x1 convolutions,
+/// `[inputs, outputs]`, fit half of the L2 cache.
 pub fn pays(isa: Isa, expand: Option<[usize; 2]>, project: [usize; 2]) -> bool {
     let weights = expand.map_or(0, |[inputs, outputs]| inputs * outputs) + project[0] * project[1];
     let is_whole = expand.is_none_or(|[_, outputs]| outputs.is_multiple_of(16)) && project.iter().all(|n| n.is_multiple_of(16));
-    is_whole && 4 * weights <= isa.second_level_cache() / 2
+    is_whole && 4 * weights <= isa.l2_bytes() / 2
 }
 
 impl InvertedResidual<'_> {
-    /// Channels of the 3x3 convolution.
+    /// Returns the number of expanded channels.
     fn channels(&self) -> usize {
         self.project.inputs
     }
 
-    /// The block of `x`, `[row][column][channel]`.
+    /// Runs the block on `x`, `[row][column][channel]` with halo rows, into `out`, `[row][column][channel]`.
     pub fn run(&self, x: &[f32], out: &mut [f32]) {
-        let Geometry { batch, height, width, kernel, stride, margin } = self.geometry;
+        let Geometry { batch, height, width, kernel, stride, halo } = self.geometry;
         let ((rows, columns), inputs) = (self.geometry.output(), self.expand.map_or(self.channels(), |expand| expand.inputs));
-        assert!(batch == 1 && kernel == 3 && self.weights.len() == 9 * self.channels() && self.finish.plus.is_none());
-        assert!(self.expand.is_none_or(|expand| expand.outputs == self.channels() && expand.finish.plus.is_none()));
-        assert!(x.len() == margin.rows(height) * width * inputs && out.len() == rows * columns * self.project.outputs);
-        self.expand.inspect(|expand| expand.finish.check(expand.outputs, 0));
-        self.finish.check(self.channels(), 0);
-        self.project.finish.check(self.project.outputs, out.len());
-        let wide = columns_at_a_time(self.isa, self.channels(), stride, columns);
-        let across = columns.div_ceil(wide);
-        // Values do not depend on where tasks begin and end.
-        let high = rows.div_ceil((4 * rayon::current_num_threads()).div_ceil(across)).max(ROWS);
-        let of_convs = [self.expand.map_or(0, |expand| used(expand.panels, expand.inputs)), used(self.project.panels, self.channels())];
-        let target = Shared::new(out);
-        (0..rows.div_ceil(high) * across).into_par_iter().for_each(|task| {
-            let (row, column) = (task / across * high, task % across * wide);
-            let (rows, columns) = (row..(row + high).min(rows), column..(column + wide).min(columns));
-            Task { block: self, x, inputs, used: of_convs, rows, columns, target }.run();
+        assert!(batch == 1 && kernel == 3 && self.weights.len() == 9 * self.channels() && self.epilogue.residual.is_none());
+        assert!(self.expand.is_none_or(|expand| expand.outputs == self.channels() && expand.epilogue.residual.is_none()));
+        assert!(x.len() == halo.rows(height) * width * inputs && out.len() == rows * columns * self.project.outputs);
+        self.expand.inspect(|expand| expand.epilogue.check(expand.outputs, 0));
+        self.epilogue.check(self.channels(), 0);
+        self.project.epilogue.check(self.project.outputs, out.len());
+        let task_columns = columns_per_task(self.isa, self.channels(), stride, columns);
+        let tasks_per_row = columns.div_ceil(task_columns);
+        // The number of rows depends on the number of threads, but values do not depend on the bounds of tasks.
+        let task_rows = rows.div_ceil((4 * rayon::current_num_threads()).div_ceil(tasks_per_row)).max(MIN_ROWS_PER_TASK);
+        let used =
+            [self.expand.map_or(0, |expand| used_inputs(expand.panels, expand.inputs)), used_inputs(self.project.panels, self.channels())];
+        let target = SharedMut::new(out);
+        (0..rows.div_ceil(task_rows) * tasks_per_row).into_par_iter().for_each(|task| {
+            let (row, column) = (task / tasks_per_row * task_rows, task % tasks_per_row * task_columns);
+            let (rows, columns) = (row..(row + task_rows).min(rows), column..(column + task_columns).min(columns));
+            Task { block: self, x, inputs, used_inputs: used, rows, columns, target }.run();
         });
     }
 }
 
-/// Some rows and columns of the result.
+/// Output rows and columns of one task.
 struct Task<'a> {
     block: &'a InvertedResidual<'a>,
     x: &'a [f32],
-    /// Values of a pixel of `x`.
+    /// Number of values of a pixel of `x`.
     inputs: usize,
-    /// Channels that the first and the last convolution sum.
-    used: [usize; 2],
+    /// Number of leading channels that expansion and projection sum, see [`used_inputs`].
+    used_inputs: [usize; 2],
     rows: Range<usize>,
     columns: Range<usize>,
-    target: Shared,
+    target: SharedMut,
 }
 
 impl Task<'_> {
+    /// Computes the task row by row: expands the source rows that are not yet in the ring buffer, convolves, projects.
     fn run(&self) {
-        let Geometry { height, width, stride, margin, .. } = self.block.geometry;
+        let Geometry { height, width, stride, halo, .. } = self.block.geometry;
         let channels = self.block.channels();
-        // Columns of the source that the results read: all of them where they are read in place.
+        // Source columns that the task expands; without expansion the whole source is read in place.
         let around = (self.columns.start * stride).saturating_sub(1)..((self.columns.end - 1) * stride + 2).min(width);
         let source = if self.block.expand.is_some() { around } else { 0..width };
-        let reads: Vec<Reads> = self.columns.clone().map(|at| Reads::forward(at * stride, width).less(source.start)).collect();
+        let taps: Vec<ValidTaps> =
+            self.columns.clone().map(|at| ValidTaps::forward(at * stride, width).relative_to(source.start)).collect();
         let ring = if self.block.expand.is_some() { 3 * source.len() * channels } else { 0 };
-        with_room(ring + reads.len() * channels, |room| {
-            let (ring, line) = room.split_at_mut(ring);
+        with_scratch(ring + taps.len() * channels, |scratch| {
+            let (ring, depthwise_row) = scratch.split_at_mut(ring);
             let mut next = 0;
             for row in self.rows.clone() {
-                let mut rows = Reads::forward(row * stride + margin.above, margin.rows(height));
+                let mut rows = ValidTaps::forward(row * stride + halo.above, halo.rows(height));
                 if let Some(expand) = &self.block.expand {
                     for i in 0..rows.count {
                         let row = rows.source[i];
@@ -112,36 +118,40 @@ impl Task<'_> {
                         }
                         rows.source[i] = row % 3;
                     }
-                    self.convolve(ring, source.len(), rows, &reads, line);
+                    self.convolve(ring, source.len(), rows, &taps, depthwise_row);
                 } else {
-                    self.convolve(self.x, width, rows, &reads, line);
+                    self.convolve(self.x, width, rows, &taps, depthwise_row);
                 }
-                self.project(row, line);
+                self.project(row, depthwise_row);
             }
         });
     }
 
-    /// A row of the source's columns with many channels.
+    /// Expands some columns of one source row into `out`.
     fn expand(&self, expand: &Pointwise, row: usize, columns: &Range<usize>, out: &mut [f32]) {
         let first = row * self.block.geometry.width + columns.start;
         let source = &self.x[first * self.inputs..][..columns.len() * self.inputs];
-        let pixels = Pixels { conv: *expand, used: self.used[0], source, count: columns.len(), at: 0, out: out.as_mut_ptr() };
+        let pixels =
+            PixelBlock { conv: *expand, used_inputs: self.used_inputs[0], source, count: columns.len(), at: 0, out: out.as_mut_ptr() };
         run_on(self.block.isa, pixels);
     }
 
-    /// A row of the 3x3 convolution's results.
-    fn convolve(&self, image: &[f32], width: usize, rows: Reads, columns: &[Reads], line: &mut [f32]) {
-        let InvertedResidual { isa, weights, finish, .. } = *self.block;
+    /// Computes one row of the depthwise convolution.
+    fn convolve(&self, image: &[f32], width: usize, rows: ValidTaps, columns: &[ValidTaps], depthwise_row: &mut [f32]) {
+        let InvertedResidual { isa, weights, epilogue, .. } = *self.block;
         let channels = self.block.channels();
-        run_on(isa, Row { image, width, weights, rows, columns, channels, finish, at: 0, target: Shared::new(line) });
+        run_on(isa, OutputRow { image, width, weights, rows, columns, channels, epilogue, at: 0, target: SharedMut::new(depthwise_row) });
     }
 
-    /// A row of the block's results.
-    fn project(&self, row: usize, line: &[f32]) {
+    /// Projects one depthwise row into the output.
+    fn project(&self, row: usize, depthwise_row: &[f32]) {
         let (_, width) = self.block.geometry.output();
         let conv = self.block.project;
         let at = (row * width + self.columns.start) * conv.outputs;
         let out = self.target.get();
-        run_on(self.block.isa, Pixels { conv, used: self.used[1], source: line, count: self.columns.len(), at, out });
+        run_on(
+            self.block.isa,
+            PixelBlock { conv, used_inputs: self.used_inputs[1], source: depthwise_row, count: self.columns.len(), at, out },
+        );
     }
 }

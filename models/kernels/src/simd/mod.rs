@@ -1,4 +1,5 @@
-//! Sixteen f32 side by side, on whatever the processor has.
+//! SIMD vectors of sixteen f32 and run-time dispatch: kernels are generic over [`F32x16`], compiled once for each instruction set, and
+//! selected by [`Isa`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -12,102 +13,102 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use plain::Plain;
 
-/// Sixteen f32 values that are multiplied and added together, or eight where a type says so.
+/// SIMD vector of f32: sixteen lanes, or eight for the [`F32x16::Register`] of AVX2.
 ///
 /// # Safety
-/// Every method needs the instruction set that the type stands for; pointers must be valid for `WIDTH` values.
-#[expect(clippy::missing_safety_doc, clippy::return_self_not_must_use, reason = "said once, above; results are plainly used")]
+/// The processor must have the instruction set of the type, and every pointer must be valid for `WIDTH` values (for one value in `splat`).
+#[expect(clippy::missing_safety_doc, clippy::return_self_not_must_use, reason = "the trait documents safety once; results are always used")]
 pub trait F32x16: Copy {
-    /// Values side by side: 16, or 8 in some [`F32x16::Part`].
+    /// Number of lanes: 16, or 8 for some [`F32x16::Register`].
     const WIDTH: usize;
-    /// What fits into one register, for work on values by themselves that needs many of them at a time.
-    type Part: F32x16;
-    /// Whether there are 32 registers of 16 values, so that blocks of 12 x 2 sums stay in registers; else blocks of 6 x 1 do.
+    /// Vector that fits one register, for kernels such as the Winograd transforms that need many registers at a time.
+    type Register: F32x16;
+    /// True if 32 registers of 16 lanes exist, so that register blocks of 12 x 2 accumulators fit; otherwise blocks are 6 x 1.
     const WIDE: bool;
-    /// All zero.
+    /// Returns zeros.
     unsafe fn zero() -> Self;
-    /// Copies of the value at `p`.
+    /// Broadcasts the value at `p` to all lanes.
     unsafe fn splat(p: *const f32) -> Self;
-    /// `WIDTH` values from `p` on, no alignment needed.
+    /// Loads `WIDTH` values from `p` on, unaligned.
     unsafe fn load(p: *const f32) -> Self;
-    /// Writes `WIDTH` values from `p` on.
+    /// Stores the lanes from `p` on, unaligned.
     unsafe fn store(self, p: *mut f32);
-    /// `self + a * b`.
+    /// Multiply-add `self + a * b`, fused (one rounding) on AVX-512, AVX2 and ARM.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
-    /// `self - a * b`.
+    /// Negated multiply-add `self - a * b`, fused like [`F32x16::plus_product`].
     unsafe fn minus_product(self, a: Self, b: Self) -> Self;
-    /// `self + other`.
+    /// Adds, `self + other`.
     unsafe fn plus(self, other: Self) -> Self;
-    /// `self - other`.
+    /// Subtracts, `self - other`.
     unsafe fn minus(self, other: Self) -> Self;
-    /// `self * other`.
+    /// Multiplies, `self * other`.
     unsafe fn times(self, other: Self) -> Self;
-    /// `1 / self` for positive normal numbers, within two units in the last place.
+    /// Returns `1 / self` for positive normal numbers, within two units in the last place.
     unsafe fn reciprocal(self) -> Self;
-    /// `self * 2^n` for whole numbers `n` from -126 to 127.
+    /// Returns `self * 2^n` for whole numbers `n` from -126 to 127.
     unsafe fn scaled(self, n: Self) -> Self;
-    /// The sum of the values.
+    /// Returns the horizontal sum of all lanes.
     unsafe fn sum(self) -> f32;
-    /// The larger of the two; `other` where either is NaN.
+    /// Lane-wise maximum; `other` if either operand is NaN.
     unsafe fn larger(self, other: Self) -> Self;
-    /// The smaller of the two; `other` where either is NaN.
+    /// Lane-wise minimum; `other` if either operand is NaN.
     unsafe fn smaller(self, other: Self) -> Self;
-    /// `self` where `test` is positive, else 0.
+    /// Selects `self` in lanes in which `test > 0`, otherwise 0.
     unsafe fn where_positive(self, test: Self) -> Self;
-    /// `self` where `a` equals `b`, else 0.
+    /// Selects `self` in lanes in which `a == b`, otherwise 0.
     unsafe fn where_equal(self, a: Self, b: Self) -> Self;
 }
 
-/// Work that is compiled once for each instruction set.
-pub trait Work {
-    /// The work itself, `inline(always)`.
+/// Kernel that is compiled once for each instruction set and dispatched by [`run_on`].
+pub trait SimdKernel {
+    /// Runs the kernel with vectors `L`. Implementations are `inline(always)`, so that they are compiled with the features of the caller.
     ///
     /// # Safety
     /// The processor must have the instruction set of `L`.
     unsafe fn run<L: F32x16>(self);
 }
 
-/// Does `work` with the instruction set `isa`, which must come from [`Isa::available`].
-pub fn run_on<W: Work>(isa: Isa, work: W) {
+/// Dispatches a kernel to the instruction set `isa`, which must come from [`Isa::available`].
+pub fn run_on<K: SimdKernel>(isa: Isa, kernel: K) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn avx512<W: Work>(work: W) {
-        // SAFETY: the feature is on in this function.
-        unsafe { work.run::<Avx512>() }
+    unsafe fn avx512<K: SimdKernel>(kernel: K) {
+        // SAFETY: the feature is enabled in this function.
+        unsafe { kernel.run::<Avx512>() }
     }
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2<W: Work>(work: W) {
-        // SAFETY: the features are on in this function.
-        unsafe { work.run::<Avx2>() }
+    unsafe fn avx2<K: SimdKernel>(kernel: K) {
+        // SAFETY: the features are enabled in this function.
+        unsafe { kernel.run::<Avx2>() }
     }
     match isa {
-        // SAFETY: `isa` was found on this processor.
+        // SAFETY: `isa` comes from `Isa::available`, so the processor has the features.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { avx512(work) },
+        Isa::Avx512 => unsafe { avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2(work) },
-        // SAFETY: plain Rust needs nothing.
-        Isa::Plain => unsafe { work.run::<Plain>() },
+        Isa::Avx2 => unsafe { avx2(kernel) },
+        // SAFETY: plain Rust needs no instruction set.
+        Isa::Plain => unsafe { kernel.run::<Plain>() },
     }
 }
 
-/// The instruction sets that kernels are compiled for.
+/// Instruction set that the f32 kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// 512-bit vectors.
+    /// AVX-512F, vectors of 512 bits.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// 256-bit vectors with fused multiply-add.
+    /// AVX2 and FMA, vectors of 256 bits.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// What the compiler makes of plain Rust (NEON on ARM).
+    /// Plain Rust, vectorised by the compiler for the target (NEON on ARM).
     Plain,
 }
 
 impl Isa {
-    /// Everything that this processor can run, best first.
+    /// Returns the instruction sets of this processor, the fastest first.
     pub fn available() -> Vec<Self> {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -123,7 +124,7 @@ impl Isa {
         found
     }
 
-    /// As people call it.
+    /// Returns the name that reports show.
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -131,12 +132,13 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "AVX2",
             Self::Plain if cfg!(target_arch = "aarch64") => "NEON",
-            Self::Plain => "no vector unit in particular",
+            Self::Plain => "plain code",
         }
     }
 
-    /// Bytes of a second-level cache that work is cut for: servers with AVX-512 have 1 to 2 MiB, others as little as this.
-    pub fn second_level_cache(self) -> usize {
+    /// Returns the size of the L2 cache in bytes that cache blocking assumes: 2 MiB for AVX-512, because servers with AVX-512 have 1 to
+    /// 2 MiB for each core, and 512 KiB for all others. A constant, so that blocking does not depend on the machine.
+    pub fn l2_bytes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 2 << 20,
@@ -144,14 +146,16 @@ impl Isa {
         }
     }
 
-    /// The best of [`Isa::available`].
+    /// Returns the fastest instruction set of this processor.
     pub fn best() -> Self {
         Self::available()[0]
     }
 }
 
-/// Runs plain loops over values compiled for the best instruction set. Every element is computed in the same way in each, so
-/// results are the same bits.
+/// Runs `work`, plain elementwise loops, compiled for the widest vectors of this processor.
+///
+/// Results have the same bits on every instruction set, because each element is computed by the same operations and Rust never fuses or
+/// reorders them.
 #[inline]
 pub fn vectorised<T>(work: impl FnOnce() -> T) -> T {
     #[cfg(target_arch = "x86_64")]

@@ -1,14 +1,27 @@
-//! 3x3 convolutions with stride 1 by F(4x4, 3x3): forward, backward-data and backward-weight with a quarter of the products.
+//! Winograd convolution F(4x4, 3x3): 3x3 kernels with stride 1, forward, backward-data and backward-weight, with a quarter of the
+//! multiplications of a direct sum.
 //!
-//! Which form runs is decided by shapes alone, and so is the order of every sum: the same bits for any number of threads.
+//! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016: `Y = A^T [U * V] A`, with the transformed filter
+//! `U = G g G^T` and the transformed input `V = B^T d B` (the matrices are in `matrices.rs`). `*` multiplies element by element, so that
+//! each of the 36 *coefficients* of a 6x6 tile is a matrix product over channels: `[tile][input] x [input][output]`.
+//!
+//! | step | module |
+//! |---|---|
+//! | input transform `V` and output-gradient transform | `input_transform.rs` |
+//! | filter transform `U`, and back for the gradient | `filter_transform.rs` |
+//! | matrix products, for small and for large filters | `convolve.rs`, `weight_gradient.rs` |
+//! | output transform `Y`, with the epilogue | `output_transform.rs` |
+//!
+//! The order of every sum depends on shapes and the instruction set alone, so that results have the same bits for any number
+//! of threads.
 
 mod convolve;
-mod filter;
+mod filter_transform;
+mod input_transform;
 mod matrices;
-mod prepared;
-mod result;
+mod output_transform;
+mod packed_filter;
 mod target;
-mod transform;
 mod weight_gradient;
 
 use std::ops::Range;
@@ -16,52 +29,55 @@ use std::ops::Range;
 use models::graph::Conv;
 use rayon::prelude::*;
 
-use super::lanes::{Isa, run_on};
-use super::scratch::{Buffer, Pool, Shared};
+use crate::scratch::{Buffer, Pool, SharedMut};
+use crate::simd::{Isa, run_on};
 pub use convolve::Logit;
-use matrices::{PLACES, SIDE};
-pub use prepared::Prepared;
+use input_transform::{Coefficients, InputTransform, coefficient_stride, domain_len};
+pub use input_transform::{Grid, Part};
+use matrices::{COEFFICIENTS, INPUT_TILE};
+pub use packed_filter::PackedFilter;
 pub use target::PartBuffer;
-pub use transform::{Grid, Part};
-use transform::{OfMap, Places, len, stride};
 
-/// A convolution over images of one size.
+/// A Winograd convolution over images of one size, `B H W I` to `B H W O`.
 pub struct Winograd<'a> {
-    /// Instruction set.
+    /// Instruction set, from [`Isa::available`].
     pub isa: Isa,
-    /// Where large buffers come from.
+    /// Pool of large buffers.
     pub pool: &'a Pool,
-    /// Size of the map and of the result.
+    /// Size of input and output.
     pub grid: Grid,
 }
 
-/// A filter as panels `[panel][tap][input][16]`.
+/// A packed 3x3 filter, `[panel][tap][input][16]`.
 #[derive(Clone, Copy)]
 pub struct Filter<'a> {
-    /// The panels.
+    /// Panels, see [`panels`](crate::panels).
     pub panels: &'a [f32],
-    /// Channels read, a multiple of 16.
+    /// Input channels, a multiple of 16.
     pub inputs: usize,
-    /// Channels written, a multiple of 16.
+    /// Output channels, a multiple of 16.
     pub outputs: usize,
-    /// Whether it is turned by half a turn.
-    pub turned: bool,
+    /// Rotates the kernel by 180 degrees, as backward-data needs it.
+    pub rotated: bool,
 }
 
-/// Panels that are worked on together.
+/// Adjacent panels, one or two, that one matrix product computes.
 #[derive(Clone, Copy)]
-struct Group {
+struct PanelGroup {
+    /// First panel.
     panel: usize,
+    /// Number of panels.
     count: usize,
 }
 
-/// Products of channel numbers up to which all places of a filter (2.25 MiB) stay near while tiles pass by; with larger filters,
-/// tiles stay and filters pass by.
+/// Upper limit of `inputs * outputs` of a small filter, whose transform (2.25 MiB) stays in cache: tasks are blocks of tiles that use the
+/// whole filter. With a larger filter, tasks are panels that use a block of tiles.
 const SMALL_FILTER: usize = 16384;
-/// Tiles that stay while large filters pass by.
-const TILES: usize = 128;
+/// Number of tiles per block with large filters.
+const TILES_PER_BLOCK: usize = 128;
 
-/// Whether this form is worth its transforms for the convolution.
+/// Reports whether the Winograd form is faster than the direct one: 3x3, stride 1, no bias, channels in multiples of 16, and tiles that
+/// are at least half full.
 pub fn pays(conv: &Conv, grid: &Grid) -> bool {
     let whole = conv.inputs.is_multiple_of(16) && conv.outputs.is_multiple_of(16);
     let pixels = grid.batch * grid.height * grid.width;
@@ -69,14 +85,15 @@ pub fn pays(conv: &Conv, grid: &Grid) -> bool {
 }
 
 impl Winograd<'_> {
-    /// The map of a part has the size that the grid asks for.
+    /// Checks that a source has the size of the grid, its halo added.
     fn check_part(&self, part: &Part) {
-        part.margin.check(self.grid.batch);
-        let around = (part.margin.above + part.margin.below) * (self.grid.width >> usize::from(part.halved)) * part.channels;
+        part.halo.check(self.grid.batch);
+        let around = (part.halo.above + part.halo.below) * (self.grid.width >> usize::from(part.halved)) * part.channels;
         assert!(part.values.len() >= around);
         self.check(part.values.len() - around, part.channels, part.halved);
     }
 
+    /// Checks that a feature map of `len` values has the size of the grid.
     fn check(&self, len: usize, channels: usize, halved: bool) {
         let Grid { batch, height, width } = self.grid;
         assert!(channels.is_multiple_of(16));
@@ -85,64 +102,80 @@ impl Winograd<'_> {
         assert_eq!(len, batch * (height >> half) * (width >> half) * channels);
     }
 
-    /// Panels in groups that fill the registers.
-    fn groups(&self, channels: usize) -> Vec<Group> {
-        let together = if self.isa == Isa::Plain { 1 } else { 2 };
-        (0..channels / 16).step_by(together).map(|panel| Group { panel, count: together.min(channels / 16 - panel) }).collect()
+    /// Returns the groups of panels whose register blocks fill the registers.
+    fn groups(&self, channels: usize) -> Vec<PanelGroup> {
+        let panels_per_group = if self.isa == Isa::Plain { 1 } else { 2 };
+        (0..channels / 16)
+            .step_by(panels_per_group)
+            .map(|panel| PanelGroup { panel, count: panels_per_group.min(channels / 16 - panel) })
+            .collect()
     }
 
-    /// Tiles `part * count ..`, filled up to a multiple of four by tiles past the last.
+    /// Returns block `part` of `count` tiles; a last block is padded to a multiple of four by tiles past the last.
     fn range(&self, part: usize, count: usize) -> Range<usize> {
         let from = part * count;
         from..from + (self.grid.tiles() - from).min(count).next_multiple_of(4)
     }
 
-    /// Places of the tiles of all sources, in a buffer of the pool.
-    fn places_of(&self, sources: &[Part], inputs: usize, tiles: Range<usize>) -> Buffer {
+    /// Transforms some tiles of all sources, in parallel, into a buffer of the pool.
+    fn transform_input(&self, sources: &[Part], inputs: usize, tiles: Range<usize>) -> Buffer {
         let rows = tiles.len();
-        let mut map = self.pool.take(len(rows, inputs));
+        let mut input = self.pool.take(domain_len(rows, inputs));
         let zeros = vec![0.0; inputs];
-        let all = Shared::new(&mut map);
+        let all = SharedMut::new(&mut input);
         (0..rows / 4).into_par_iter().for_each(|task| {
-            // SAFETY: tasks write different rows of the places.
+            // SAFETY: each task writes the rows of its own tiles, which lie inside the buffer.
             let first = unsafe { all.get().add(4 * task * inputs) };
-            let some = tiles.start + 4 * task..tiles.start + 4 * task + 4;
-            self.fill_places(sources, &zeros, some, Places { first, stride: stride(rows, inputs), row: inputs });
+            let block = tiles.start + 4 * task..tiles.start + 4 * task + 4;
+            self.transform_parts(sources, &zeros, block, Coefficients { first, stride: coefficient_stride(rows, inputs), row: inputs });
         });
-        map
+        input
     }
 
-    fn fill(&self, sources: &[Part], zeros: &[f32], tiles: Range<usize>, map: &mut [f32]) {
+    /// Transforms some tiles of all sources into `input`, `[coefficient][tile][channel]`.
+    fn transform_input_into(&self, sources: &[Part], zeros: &[f32], tiles: Range<usize>, input: &mut [f32]) {
         let inputs = sources.iter().map(|part| part.channels).sum();
-        assert!(map.len() >= len(tiles.len(), inputs));
-        let places = Places { first: map.as_mut_ptr(), stride: stride(tiles.len(), inputs), row: inputs };
-        self.fill_places(sources, zeros, tiles, places);
+        assert!(input.len() >= domain_len(tiles.len(), inputs));
+        let coefficients = Coefficients { first: input.as_mut_ptr(), stride: coefficient_stride(tiles.len(), inputs), row: inputs };
+        self.transform_parts(sources, zeros, tiles, coefficients);
     }
 
-    fn fill_places(&self, sources: &[Part], zeros: &[f32], tiles: Range<usize>, places: Places) {
+    /// Transforms some tiles of each source into the channels of the source.
+    fn transform_parts(&self, sources: &[Part], zeros: &[f32], tiles: Range<usize>, coefficients: Coefficients) {
         let mut channel = 0;
         for part in sources {
-            // SAFETY: the channels of a part come after those of the parts before it.
-            let first = unsafe { places.first.add(channel) };
-            run_on(self.isa, OfMap { grid: self.grid, part: *part, tiles: tiles.clone(), zeros, places: Places { first, ..places } });
+            // SAFETY: rows have the channels of all sources, one source after the other.
+            let first = unsafe { coefficients.first.add(channel) };
+            run_on(
+                self.isa,
+                InputTransform {
+                    grid: self.grid,
+                    part: *part,
+                    tiles: tiles.clone(),
+                    zeros,
+                    coefficients: Coefficients { first, ..coefficients },
+                },
+            );
             channel += part.channels;
         }
     }
 }
 
-/// Groups that a task takes along while the places of a map pass by: as many as leave no thread idle and stay, filters and
-/// places, in the second-level cache. This depends on the number of threads, but results do not: every one is a sum within
-/// its group.
-fn together(isa: Isa, groups: usize, inputs: usize, rows: usize) -> usize {
-    let values = (filter::TAPS + SIDE) * inputs * 32 + len(rows, 32);
-    (groups / rayon::current_num_threads()).min(isa.second_level_cache() * 7 / 32 / values).max(1)
+/// Returns the number of panel groups per task with large filters: at most as many as keep all threads busy, and as many as fit 7/8 of
+/// the L2 cache with their filters and products.
+///
+/// The number depends on the number of threads, but results do not, because each sum lies within one group.
+fn groups_per_task(isa: Isa, groups: usize, inputs: usize, rows: usize) -> usize {
+    let values = (filter_transform::TAPS + INPUT_TILE) * inputs * 32 + domain_len(rows, 32);
+    (groups / rayon::current_num_threads()).min(isa.l2_bytes() * 7 / 32 / values).max(1)
 }
 
-/// Tiles whose places stay in the second-level cache together with those of one group of results; evenly many for all tasks.
-fn tiles_at_a_time(isa: Isa, inputs: usize, outputs: usize, tiles: usize) -> usize {
-    // A filter that fills the cache by itself comes from farther away: more tiles for each of its visits.
+/// Returns the number of tiles per task with small filters: transformed input and products of one panel group fit a quarter of the L2
+/// cache, and tasks are of equal size.
+fn tiles_per_task(isa: Isa, inputs: usize, outputs: usize, tiles: usize) -> usize {
+    // A filter that fills the L2 cache by itself is streamed from L3, so more tiles share each pass over it.
     let share = if inputs * outputs > 12288 { 3 } else { 1 };
-    let values = isa.second_level_cache() / 16 * share;
-    let most = (values / (PLACES * (inputs + 32))).clamp(12, 96);
+    let values = isa.l2_bytes() / 16 * share;
+    let most = (values / (COEFFICIENTS * (inputs + 32))).clamp(12, 96);
     tiles.div_ceil(tiles.div_ceil(most)).next_multiple_of(4)
 }

@@ -1,41 +1,41 @@
-//! Where a convolution writes: one map, or several that share its channels.
+//! Destinations of a Winograd convolution: one feature map, or several that share the output channels.
 
-use super::transform::PartMut;
-use crate::scratch::Shared;
+use super::input_transform::PartMut;
+use crate::scratch::SharedMut;
 
-/// A map to be written: all of it is.
+/// A destination feature map, all of whose values are overwritten.
 pub struct PartBuffer<'a> {
-    /// Its values.
+    /// Values, `B H W C`.
     pub values: &'a mut [f32],
-    /// A multiple of 16.
+    /// Channels, a multiple of 16.
     pub channels: usize,
-    /// Whether each pixel is the sum of 2x2.
+    /// True for a feature map of half the height and width, in which 2x2 results are summed into one pixel (the gradient of upsampling).
     pub halved: bool,
 }
 
-/// A map that tasks write to.
+/// A [`PartBuffer`] that tasks share.
 #[derive(Clone, Copy)]
 pub struct Target {
-    values: Shared,
+    values: SharedMut,
     channels: usize,
     halved: bool,
 }
 
 impl PartBuffer<'_> {
-    /// The same map, for tasks.
+    /// Shares the feature map among tasks.
     pub fn target(&mut self) -> Target {
-        Target { values: Shared::new(self.values), channels: self.channels, halved: self.halved }
+        Target { values: SharedMut::new(self.values), channels: self.channels, halved: self.halved }
     }
 }
 
 impl Target {
-    /// The whole map.
+    /// Returns a view of the whole feature map.
     pub fn part(&self) -> PartMut {
         PartMut { values: self.values.get(), channels: self.channels, halved: self.halved }
     }
 }
 
-/// The part that a channel of the result belongs to, and which channel of it that is.
+/// Returns the destination that an output channel belongs to, and the index of the channel in the destination.
 pub fn find(targets: &[Target], mut channel: usize) -> (PartMut, usize) {
     for target in targets {
         if channel < target.channels {

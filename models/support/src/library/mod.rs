@@ -137,7 +137,7 @@ pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
     };
     let shown = |folder: Option<PathBuf>| folder.map_or_else(|| "(unknown)".to_owned(), |folder| folder.display().to_string());
     bail!(
-        "{} was not found: {} not set, nothing in {} nor in {}", library.name(), library.variables().join(" and "), shown(beside), shown(cache);
+        NotFound; "{} was not found: {} not set, nothing in {} nor in {}", library.name(), library.variables().join(" and "), shown(beside), shown(cache);
         hint: "type `infer runtime install{option}`, or from a clone `cargo run --release -p infer -- runtime install{option}`; without network add `--from DIR`"
     )
 }

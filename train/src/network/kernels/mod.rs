@@ -1,8 +1,8 @@
-//! What a device must be able to do to run a network forward and backward.
+//! Operations that a device provides to run a network forward and backward.
 //!
-//! [`Reference`] says it in candle's tensor operations: any device, any float type, and the meaning of everything else.
-//! [`Cpu`] is the fast path of processors, [`cuda::Cuda`] that of NVIDIA GPUs. Each keeps feature maps and weights in the layout it likes;
-//! callers bring them in and out.
+//! [`Reference`] implements them in candle's tensor operations for any device and any float type, and defines their meaning. [`Cpu`] holds
+//! the fast kernels for processors, [`cuda::Cuda`] those for NVIDIA GPUs. Each keeps feature maps and weights in a layout of its own;
+//! callers convert them with the import and export methods.
 
 mod cpu;
 pub mod cuda;
@@ -14,168 +14,172 @@ use models::graph::{Conv, Depthwise};
 
 pub use cpu::Cpu;
 pub(crate) use cpu::tensors::{f32s, tensor};
-pub use fused::{Change, Following, Fused, Vectors};
-pub use kernels::bf16::Unit;
+pub use fused::{ContrastGroup, Fused, RAdamUpdate, RunningStatistics};
+pub use kernels::bf16::Bf16Isa;
 pub use kernels::{Activation, Isa};
 pub use reference::Reference;
 
-/// Mean and biased variance of each channel, `C` each.
+/// Mean and biased variance of each channel, as batch normalisation uses them; `C` values each.
 #[derive(Clone, Debug)]
 pub struct Moments {
-    /// Mean.
+    /// Mean over batch, rows and columns.
     pub mean: Tensor,
-    /// Mean squared deviation from the mean.
+    /// Biased variance: mean squared deviation from the mean.
     pub variance: Tensor,
 }
 
-/// A batch normalisation, with the activation that follows it where there is one.
+/// Parameters of a batch normalisation and of the activation that is fused with it.
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
-    /// Scale, `C`.
+    /// Scale gamma, `C`.
     pub scale: &'a Tensor,
-    /// Shift, `C`.
+    /// Shift beta, `C`.
     pub shift: &'a Tensor,
-    /// Added to the variance.
+    /// Constant added to the variance, 1e-5 by default.
     pub eps: f64,
-    /// What follows.
+    /// Activation applied to the normalised value.
     pub activation: Activation,
 }
 
-/// What a convolution reads.
+/// Input of a convolution.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
-    /// A map.
-    Map(&'a Tensor),
-    /// Each pixel of `small` as 2x2, and behind its channels those of `skip`.
+    /// One feature map.
+    FeatureMap(&'a Tensor),
+    /// Feature map upsampled by 2 (nearest neighbour), with the channels of a skip connection concatenated behind its own.
     Upsampled {
-        /// Half as high and as wide as what it stands for.
+        /// Feature map before upsampling, half as high and as wide as the output.
         small: &'a Tensor,
-        /// As high and as wide as the result.
+        /// Skip connection, as high and as wide as the output.
         skip: Option<&'a Tensor>,
     },
 }
 
-/// Gradients of a convolution.
+/// Gradients of a convolution. A gradient is none if it was not requested or if the convolution has no such operand.
 pub struct ConvGradients {
-    /// At the map, or at the small map, unless it was not asked for.
+    /// Gradient at the input, or at the feature map before upsampling.
     pub dx: Option<Tensor>,
-    /// At the skipped map, where there is one.
+    /// Gradient at the skip connection.
     pub dskip: Option<Tensor>,
-    /// At the weight, in the kernels' layout.
+    /// Gradient at the weight, in the layout of the kernels.
     pub dweight: Tensor,
-    /// At the bias.
+    /// Gradient at the bias, `O`.
     pub dbias: Option<Tensor>,
 }
 
-/// Where a batch normalisation stood in the forward pass.
+/// Values that the backward pass of a batch normalisation reads from the forward pass.
 #[derive(Clone, Copy)]
-pub struct NormPoint<'a> {
-    /// Its input.
+pub struct SavedNorm<'a> {
+    /// Input of the normalisation.
     pub x: &'a Tensor,
-    /// Its result; needed with an activation only.
+    /// Output after the activation; needed only if there is an activation.
     pub y: Option<&'a Tensor>,
-    /// The moments that were used.
+    /// Statistics that the forward pass used.
     pub moments: &'a Moments,
-    /// Whether they came from `x` itself, so that gradients flow through them.
+    /// True if the statistics are those of `x`, so that gradients flow through them.
     pub batch_statistics: bool,
-    /// Whether a map was added before the activation; its gradient is given then.
-    pub wants_dplus: bool,
+    /// True if a residual was added before the activation and needs a gradient.
+    pub wants_dresidual: bool,
 }
 
 /// Gradients of a batch normalisation.
 pub struct NormGradients {
-    /// At the input.
+    /// Gradient at the input.
     pub dx: Tensor,
-    /// At the scale.
+    /// Gradient at the scale, `C`.
     pub dscale: Tensor,
-    /// At the shift.
+    /// Gradient at the shift, `C`.
     pub dshift: Tensor,
-    /// At the map that was added, if it was asked for.
-    pub dplus: Option<Tensor>,
+    /// Gradient at the residual, if it was requested.
+    pub dresidual: Option<Tensor>,
 }
 
-/// One device's operations. Feature maps and weights are in the layout of the implementation.
+/// Operations of one device, on feature maps and weights in the layout of the implementation.
 ///
-/// A result may share memory with an argument only where [`Kernels::recycle`] does nothing.
+/// A result may share memory with an argument only if [`Kernels::recycle`] does nothing.
 pub trait Kernels: Send + Sync {
-    /// Where tensors live.
+    /// Returns the device on which tensors live.
     fn device(&self) -> &Device;
-    /// Their type.
+    /// Returns the type of parameters and of imported and exported tensors.
     fn dtype(&self) -> DType;
-    /// `B C H W`, in any order in memory, to the layout of these kernels.
+    /// Converts `B C H W` (with any strides) to a feature map in the layout of these kernels.
     fn import_feature(&self, nchw: &Tensor) -> Result<Tensor>;
-    /// A feature map as `B C H W`, a copy; in memory it may lie in another order.
+    /// Copies a feature map to a `B C H W` tensor, whose strides may be those of channels-last memory.
     fn export_feature(&self, x: &Tensor) -> Result<Tensor>;
-    /// `O I K K` to the layout of these kernels.
+    /// Converts a convolution weight `O I K K` to the layout of these kernels.
     fn import_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
-    /// A convolution weight, or its gradient, as `O I K K`.
+    /// Converts a convolution weight, or its gradient, to `O I K K`.
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor>;
-    /// `C 1 3 3` to the layout of these kernels.
+    /// Converts a depthwise weight `C 1 3 3` to the layout of these kernels.
     fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor>;
-    /// A depthwise weight, or its gradient, as `C 1 3 3`.
+    /// Converts a depthwise weight, or its gradient, to `C 1 3 3`.
     fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor>;
 
-    /// Whether feature maps are f32 or wider, so that results agree with other programs to the last digits that these show.
+    /// Reports whether feature maps are f32 or wider, so that results agree with other programs to f32 rounding.
     fn is_exact(&self) -> bool {
         true
     }
-    /// What these kernels do at one stroke where others take many tensor operations, if anything.
+    /// Returns the instruction set with which [`engine`] predicts in the place of these kernels; `None`: these kernels predict themselves.
+    fn engine_isa(&self) -> Option<::kernels::Isa> {
+        None
+    }
+    /// Returns the fused operations of an optimiser step, if these kernels have them.
     fn fused(&self) -> Option<&dyn Fused> {
         None
     }
 
-    /// Told that nothing reads this result of these kernels any more: its memory may be used again.
+    /// Marks a result of these kernels as unused, so that its memory may be reused.
     fn recycle(&self, _: &Tensor) {}
 
-    /// Convolution with zero padding `kernel / 2`.
+    /// Convolves with zero padding `kernel / 2`: cross-correlation as in `PyTorch`, `B I H W` to `B O H' W'`.
     fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>;
-    /// Its gradients; those at the maps only if `wants_dx`.
+    /// Computes the gradients of [`Kernels::conv`]; those at the inputs only if `wants_dx`.
     fn conv_backward(&self, conv: &Conv, source: Source, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients>;
-    /// 3x3 convolution of each channel by itself, zero padding 1.
+    /// Convolves each channel with its own 3x3 filter, zero padding 1.
     fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>;
-    /// Its gradients; that at the map only if `wants_dx`.
+    /// Computes the gradients of [`Kernels::depthwise`]; that at the input only if `wants_dx`.
     fn depthwise_backward(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, dy: &Tensor, wants_dx: bool) -> Result<ConvGradients>;
-    /// Mean and biased variance over batch, rows and columns.
+    /// Computes mean and biased variance of each channel over batch, rows and columns.
     fn moments(&self, x: &Tensor) -> Result<Moments>;
-    /// A running statistic in the type of [`Moments`].
+    /// Converts a running statistic to the type of [`Moments`].
     fn moments_from(&self, running: &Tensor) -> Result<Tensor>;
-    /// `(x - mean) / sqrt(variance + eps) * scale + shift + plus`, then the activation.
-    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor>;
-    /// Its gradients; `y` is the result of [`Kernels::norm`] and needed with an activation only.
-    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients>;
-    /// The activation.
+    /// Computes `(x - mean) / sqrt(variance + eps) * scale + shift + residual`, then the activation.
+    fn norm(&self, norm: Norm, x: &Tensor, residual: Option<&Tensor>, moments: &Moments) -> Result<Tensor>;
+    /// Computes the gradients of [`Kernels::norm`].
+    fn norm_backward(&self, norm: Norm, at: SavedNorm, dy: &Tensor) -> Result<NormGradients>;
+    /// Applies the activation to each value.
     fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor>;
-    /// `dy` where the result `y` is inside the activation's range, else 0.
+    /// Passes `dy` where the output `y` lies inside the activation's linear range, else 0.
     fn activate_backward(&self, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor>;
-    /// Sum of two maps or of two gradients.
+    /// Adds two feature maps or two gradients.
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
-    /// Maximum over 3x3, stride 2, padding 1.
+    /// Computes the maximum over 3x3 windows, stride 2, padding 1.
     fn max_pool(&self, x: &Tensor) -> Result<Tensor>;
-    /// Each gradient goes to the first maximum of its window in raster order.
+    /// Routes each gradient to the first maximum of its window in raster order.
     fn max_pool_backward(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Tensor>;
-    /// Each pixel becomes 2x2.
+    /// Upsamples by 2 with nearest neighbours: each pixel becomes 2x2.
     fn upsample(&self, x: &Tensor) -> Result<Tensor>;
-    /// Sum of each 2x2 block.
+    /// Sums each 2x2 block: the gradient of [`Kernels::upsample`].
     fn upsample_backward(&self, dy: &Tensor) -> Result<Tensor>;
-    /// Channels of `a`, then of `b`.
+    /// Concatenates the channels of `a` and `b`.
     fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
-    /// The two parts of a gradient, the first with `channels` channels.
+    /// Splits a gradient after the first `channels` channels: the gradient of [`Kernels::concat`].
     fn split(&self, dy: &Tensor, channels: usize) -> Result<(Tensor, Tensor)>;
 }
 
-/// What a convolution reads, as one map.
-fn assembled(kernels: &dyn Kernels, source: Source) -> Result<Tensor> {
+/// Materialises the input of a convolution as one feature map, upsampled and concatenated.
+fn assemble_source(kernels: &dyn Kernels, source: Source) -> Result<Tensor> {
     match source {
-        Source::Map(x) => Ok(x.clone()),
+        Source::FeatureMap(x) => Ok(x.clone()),
         Source::Upsampled { small, skip: None } => kernels.upsample(small),
         Source::Upsampled { small, skip: Some(skip) } => kernels.concat(&kernels.upsample(small)?, skip),
     }
 }
 
-/// The gradient at an assembled map, carried to its parts: `dx` and `dskip`. `channels` are those of the first.
-fn disassembled(kernels: &dyn Kernels, source: Source, channels: usize, dx: Tensor) -> Result<(Tensor, Option<Tensor>)> {
+/// Distributes the gradient at a materialised input to its parts, `dx` and `dskip`. `channels` is the number of channels of the first part.
+fn split_source_gradient(kernels: &dyn Kernels, source: Source, channels: usize, dx: Tensor) -> Result<(Tensor, Option<Tensor>)> {
     match source {
-        Source::Map(_) => Ok((dx, None)),
+        Source::FeatureMap(_) => Ok((dx, None)),
         Source::Upsampled { skip: None, .. } => Ok((kernels.upsample_backward(&dx)?, None)),
         Source::Upsampled { skip: Some(_), .. } => {
             let (up, skip) = kernels.split(&dx, channels)?;

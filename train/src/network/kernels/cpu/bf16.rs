@@ -1,50 +1,49 @@
-//! Convolutions with bf16 operands, where the precision and the shape allow.
+//! Convolutions with bf16 operands, for the precisions and shapes that support them.
 
 use candle_core::{Result, Tensor};
-use kernels::bf16::{self, Bf16Convolution, Unit};
+use kernels::bf16::{self, Bf16Convolution, Bf16Isa};
 use kernels::geometry::Geometry;
 use models::graph::Conv;
 
 use super::Cpu;
-use super::parts::Maps;
+use super::source_shapes::SourceShapes;
 use super::tensors::{f32s, tensor};
 use crate::network::kernels::{ConvGradients, Source};
 
 impl Cpu {
-    /// The same kernels, with bf16 operands in the convolutions that [`bf16::pays`] for.
-    ///
-    /// `unit` must be among [`Unit::available`].
+    /// Rounds the operands to bf16 in the convolutions for which [`bf16::pays`] returns true; sums stay f32.
     #[must_use]
-    pub fn in_bf16(self, unit: Unit) -> Self {
-        assert!(Unit::available().contains(&unit), "this processor has no {unit:?}");
-        Self { bf16: Some(unit), ..self }
+    pub fn in_bf16(self, isa: Bf16Isa) -> Self {
+        assert!(Bf16Isa::available().contains(&isa), "this processor has no {isa:?}");
+        Self { bf16: Some(isa), ..self }
     }
 
-    /// What multiplies bf16 values, if anything does.
-    pub fn bf16(&self) -> Option<Unit> {
+    /// Returns the unit that multiplies bf16 values, if convolutions use bf16.
+    pub fn bf16(&self) -> Option<Bf16Isa> {
         self.bf16
     }
 
+    /// Returns the bf16 form of a convolution if the precision and the shape allow it.
     pub(super) fn bf16_convolution(&self, conv: &Conv, geometry: Geometry) -> Option<Bf16Convolution<'_>> {
-        let unit = self.bf16.filter(|_| bf16::pays(conv))?;
-        let (pool, scratch, room) = (&self.pool, &self.scratch, bf16::ROOM);
-        Some(Bf16Convolution { unit, pool, scratch, room, geometry, inputs: conv.inputs, outputs: conv.outputs })
+        let isa = self.bf16.filter(|_| bf16::pays(conv))?;
+        let (pool, scratch, workspace_bytes) = (&self.pool, &self.scratch, bf16::WORKSPACE_BYTES);
+        Some(Bf16Convolution { isa, pool, scratch, workspace_bytes, geometry, inputs: conv.inputs, outputs: conv.outputs })
     }
 
     pub(super) fn backward_in_bf16(
         &self,
         convolution: &Bf16Convolution,
         source: Source,
-        maps: &Maps,
+        shapes: &SourceShapes,
         weight: &Tensor,
         dy: &Tensor,
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
-        let dweight = tensor(maps.read(source, |parts| convolution.weight_gradient(parts, &gradient))?)?;
+        let dweight = tensor(shapes.read(source, |parts| convolution.weight_gradient(parts, &gradient))?)?;
         let [dx, dskip] = if wants_dx {
             let weight = f32s(weight)?;
-            maps.gradients(&self.pool, |targets| convolution.data_gradient(&gradient, &weight, targets))?
+            shapes.gradients(&self.pool, |targets| convolution.data_gradient(&gradient, &weight, targets))?
         } else {
             [None, None]
         };

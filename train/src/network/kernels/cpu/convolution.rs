@@ -1,52 +1,53 @@
-//! Convolutions: which form runs, and what goes in and comes out.
+//! Dense convolutions: selection of the algorithm (bf16, Winograd, im2col or gather), and conversion of its operands.
 
 use candle_core::{Result, Tensor};
 use kernels::epilogue::Epilogue;
-use kernels::gather::{Class, Gather};
+use kernels::gather::{Gather, GatherTable};
 use kernels::geometry::{Geometry, Tables};
 use kernels::im2col::{self, Im2col};
-use kernels::weight_gradient::Outer;
+use kernels::weight_gradient::WeightGradient;
 use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
 use kernels::{HaloRows, Shape, maps, panels};
 use models::graph::Conv;
 
 use super::Cpu;
-use super::parts::Maps;
+use super::source_shapes::SourceShapes;
 use super::tensors::{f32s, feature, tensor, vector};
-use crate::network::kernels::{ConvGradients, Source, assembled, disassembled};
+use crate::network::kernels::{ConvGradients, Source, assemble_source, split_source_gradient};
 
 fn geometry(conv: &Conv, x: Shape) -> Geometry {
     assert_eq!(x.channels, conv.inputs, "channels of the input");
-    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride, margin: HaloRows::NONE }
+    Geometry { batch: x.batch, height: x.height, width: x.width, kernel: conv.kernel, stride: conv.stride, halo: HaloRows::NONE }
 }
 
 impl Cpu {
-    fn winograd(&self, conv: &Conv, geometry: &Geometry, maps: &Maps) -> Option<Winograd<'_>> {
+    /// Returns the Winograd form of a convolution if its shape and its channel counts (multiples of 16) allow it.
+    fn winograd(&self, conv: &Conv, geometry: &Geometry, shapes: &SourceShapes) -> Option<Winograd<'_>> {
         let grid = geometry.grid();
-        let whole = maps.parts.iter().all(|(shape, _)| shape.channels.is_multiple_of(16));
+        let whole = shapes.parts.iter().all(|(shape, _)| shape.channels.is_multiple_of(16));
         (whole && winograd::pays(conv, &grid)).then_some(Winograd { isa: self.isa, pool: &self.pool, grid })
     }
 
-    fn patches(&self, conv: &Conv, geometry: Geometry) -> Im2col<'_> {
+    fn im2col(&self, conv: &Conv, geometry: Geometry) -> Im2col<'_> {
         Im2col { isa: self.isa, pool: &self.pool, geometry, inputs: conv.inputs, outputs: conv.outputs }
     }
 
     pub(super) fn convolve(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let maps = Maps::of(source)?;
-        let geometry = geometry(conv, maps.whole);
+        let shapes = SourceShapes::of(source)?;
+        let geometry = geometry(conv, shapes.whole);
         let (height, width) = geometry.output();
         let weights = f32s(weight)?;
         let mut out = self.pool.take(geometry.batch * height * width * conv.outputs);
         if let Some(convolution) = self.bf16_convolution(conv, geometry) {
-            maps.read(source, |parts| convolution.convolve(parts, &weights, &mut out))?;
-        } else if let Some(winograd) = self.winograd(conv, &geometry, &maps) {
-            let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, turned: false };
+            shapes.read(source, |parts| convolution.convolve(parts, &weights, &mut out))?;
+        } else if let Some(winograd) = self.winograd(conv, &geometry, &shapes) {
+            let filter = Filter { panels: &weights, inputs: conv.inputs, outputs: conv.outputs, rotated: false };
             let target = PartBuffer { values: &mut out, channels: conv.outputs, halved: false };
-            maps.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
-        } else if let (true, Source::Map(x)) = (patches::pays(conv), source) {
-            self.patches(conv, geometry).convolve(&f32s(x)?, &weights, Epilogue::default(), &mut out);
+            shapes.read(source, |parts| winograd.convolve(parts, filter, &mut [target]))?;
+        } else if let (true, Source::FeatureMap(x)) = (im2col::pays(conv), source) {
+            self.im2col(conv, geometry).convolve(&f32s(x)?, &weights, Epilogue::default(), &mut out);
         } else {
-            let x = assembled(self, source)?;
+            let x = assemble_source(self, source)?;
             let (x, bias) = (f32s(&x)?, bias.map(f32s).transpose()?);
             let gather = Gather {
                 source: &x,
@@ -54,17 +55,17 @@ impl Cpu {
                 weights: &weights,
                 taps: geometry.taps(),
                 outputs: conv.outputs,
-                finish: Epilogue { bias: bias.as_deref(), ..Epilogue::default() },
+                epilogue: Epilogue { bias: bias.as_deref(), ..Epilogue::default() },
             };
             self.gather(&gather, geometry, |tables| &tables.forward, &mut out);
         }
         feature(out, geometry.batch, height, width, conv.outputs)
     }
 
-    /// Gathers some images after the others, by the same tables.
-    fn gather(&self, gather: &Gather, geometry: Geometry, classes: impl Fn(&Tables) -> &[Class], out: &mut [f32]) {
+    /// Runs a gather convolution over the batch in groups of images that share the gather tables of one geometry.
+    fn gather(&self, gather: &Gather, geometry: Geometry, classes: impl Fn(&Tables) -> &[GatherTable], out: &mut [f32]) {
         let [of_source, of_out] = [gather.source.len(), out.len()].map(|len| len / geometry.batch);
-        let together = geometry.together().batch;
+        let together = geometry.for_tables().batch;
         for (source, out) in gather.source.chunks(together * of_source).zip(out.chunks_mut(together * of_out)) {
             let tables = self.tables.get(Geometry { batch: out.len() / of_out, ..geometry });
             Gather { source, ..*gather }.run(self.isa, classes(&tables), out);
@@ -79,63 +80,71 @@ impl Cpu {
         dy: &Tensor,
         wants_dx: bool,
     ) -> Result<ConvGradients> {
-        let maps = Maps::of(source)?;
-        let geometry = geometry(conv, maps.whole);
+        let shapes = SourceShapes::of(source)?;
+        let geometry = geometry(conv, shapes.whole);
         if let Some(convolution) = self.bf16_convolution(conv, geometry) {
-            return self.backward_in_bf16(&convolution, source, &maps, weight, dy, wants_dx);
+            return self.backward_in_bf16(&convolution, source, &shapes, weight, dy, wants_dx);
         }
-        match self.winograd(conv, &geometry, &maps) {
-            Some(winograd) => self.backward_by_places(conv, &winograd, source, &maps, weight, dy, wants_dx),
-            None => self.backward_directly(conv, geometry, source, &maps, weight, dy, wants_dx),
+        match self.winograd(conv, &geometry, &shapes) {
+            Some(winograd) => self.backward_winograd(conv, &winograd, source, &shapes, weight, dy, wants_dx),
+            None => self.backward_gather(conv, geometry, source, &shapes, weight, dy, wants_dx),
         }
     }
 
     #[expect(clippy::too_many_arguments, reason = "one convolution, its maps and its gradient")]
-    fn backward_by_places(
+    fn backward_winograd(
         &self,
         conv: &Conv,
         winograd: &Winograd,
         source: Source,
-        maps: &Maps,
+        shapes: &SourceShapes,
         weight: &Tensor,
         dy: &Tensor,
         wants_dx: bool,
     ) -> Result<ConvGradients> {
         let gradient = f32s(dy)?;
-        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false, margin: HaloRows::NONE };
-        let dweight = tensor(maps.read(source, |parts| winograd.weight_gradient(parts, gradient))?)?;
+        let gradient = Part { values: &gradient, channels: conv.outputs, halved: false, halo: HaloRows::NONE };
+        let dweight = tensor(shapes.read(source, |parts| winograd.weight_gradient(parts, gradient))?)?;
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias: None });
         }
-        let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, geometry_taps(conv)));
-        panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, geometry_taps(conv), &mut transposed);
-        let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, turned: true };
-        let [dx, dskip] = maps.gradients(&self.pool, |targets| winograd.convolve(&[gradient], filter, targets))?;
+        let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, kernel_taps(conv)));
+        panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, kernel_taps(conv), &mut transposed);
+        let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, rotated: true };
+        let [dx, dskip] = shapes.gradients(&self.pool, |targets| winograd.convolve(&[gradient], filter, targets))?;
         self.pool.give(transposed);
         Ok(ConvGradients { dx, dskip, dweight, dbias: None })
     }
 
     #[expect(clippy::too_many_arguments, reason = "one convolution, its maps and its gradient")]
-    fn backward_directly(
+    fn backward_gather(
         &self,
         conv: &Conv,
         geometry: Geometry,
         source: Source,
-        maps: &Maps,
+        shapes: &SourceShapes,
         weight: &Tensor,
         dy: &Tensor,
         wants_dx: bool,
     ) -> Result<ConvGradients> {
-        let x = assembled(self, source)?;
+        let x = assemble_source(self, source)?;
         let (x, gradient) = (f32s(&x)?, f32s(dy)?);
         let taps = geometry.taps();
-        let dweight = if patches::pays(conv) {
-            tensor(self.patches(conv, geometry).weight_gradient(&x, &gradient))?
+        let dweight = if im2col::pays(conv) {
+            tensor(self.im2col(conv, geometry).weight_gradient(&x, &gradient))?
         } else {
-            let some = geometry.together();
+            let some = geometry.for_tables();
             let (tables, source_pixels) = (self.tables.get(some), some.batch * some.height * some.width);
             let sources = &tables.forward[0].sources;
-            let outer = Outer { source: &x, inputs: conv.inputs, gradient: &gradient, outputs: conv.outputs, taps, sources, source_pixels };
+            let outer = WeightGradient {
+                source: &x,
+                inputs: conv.inputs,
+                gradient: &gradient,
+                outputs: conv.outputs,
+                taps,
+                sources,
+                source_pixels,
+            };
             tensor(outer.run(self.isa, &self.pool))?
         };
         let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };
@@ -150,19 +159,19 @@ impl Cpu {
             weights: &transposed,
             taps,
             outputs: conv.inputs,
-            finish: Epilogue::default(),
+            epilogue: Epilogue::default(),
         };
-        // A 1x1 kernel with stride 2 reads one pixel in four; the others have gradient 0.
+        // A 1x1 kernel with stride 2 reads one pixel in four; the gradient at the others is 0.
         let mut dx = if conv.kernel >= conv.stride { self.pool.take(x.len()) } else { self.pool.zeros(x.len()) };
         self.gather(&gather, geometry, |tables| &tables.backward, &mut dx);
         self.pool.give(transposed);
-        let s = maps.whole;
+        let s = shapes.whole;
         let dx = feature(dx, s.batch, s.height, s.width, s.channels)?;
-        let (dx, dskip) = disassembled(self, source, maps.parts[0].0.channels, dx)?;
+        let (dx, dskip) = split_source_gradient(self, source, shapes.parts[0].0.channels, dx)?;
         Ok(ConvGradients { dx: Some(dx), dskip, dweight, dbias })
     }
 }
 
-fn geometry_taps(conv: &Conv) -> usize {
+fn kernel_taps(conv: &Conv) -> usize {
     conv.kernel * conv.kernel
 }

@@ -1,7 +1,7 @@
-//! Convolutions of each channel by itself: always in f32, whatever the precision of the others.
+//! Depthwise convolutions, always in f32 whatever the precision of the dense ones.
 
 use candle_core::{Device, Result, Tensor};
-use kernels::depthwise::{Depthwise as Kernel, turned};
+use kernels::depthwise::{Depthwise as Kernel, transposed};
 use kernels::epilogue::Epilogue;
 use kernels::geometry::Geometry;
 use kernels::{HaloRows, Shape, maps};
@@ -11,23 +11,23 @@ use super::Cpu;
 use super::tensors::{f32s, feature, like, shape, tensor, vector};
 use crate::network::kernels::ConvGradients;
 
-/// `[tap][channel]` to `C 1 3 3`.
-pub(super) fn bring_out(weight: &Tensor) -> Result<Tensor> {
+/// Converts a weight `[tap][channel]` to `C 1 3 3`.
+pub(super) fn unpack(weight: &Tensor) -> Result<Tensor> {
     let values = f32s(weight)?;
     let channels = values.len() / 9;
-    Tensor::from_vec(turned(&values, 9, channels), (channels, 1, 3, 3), &Device::Cpu)
+    Tensor::from_vec(transposed(&values, 9, channels), (channels, 1, 3, 3), &Device::Cpu)
 }
 
 impl Cpu {
-    pub(super) fn bring_in_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        let values = turned(&f32s(&weight.contiguous()?)?, weight.dim(0)?, 9);
+    /// Converts a weight `C 1 3 3` to `[tap][channel]`.
+    pub(super) fn pack_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+        let values = transposed(&f32s(&weight.contiguous()?)?, weight.dim(0)?, 9);
         tensor(maps::copy(&self.pool, &values))
     }
 
     fn depthwise_kernel(&self, conv: &Depthwise, x: Shape) -> Kernel<'_> {
         assert_eq!(x.channels, conv.channels, "channels of the input");
-        let geometry =
-            Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride, margin: HaloRows::NONE };
+        let geometry = Geometry { batch: x.batch, height: x.height, width: x.width, kernel: 3, stride: conv.stride, halo: HaloRows::NONE };
         Kernel { isa: self.isa, pool: &self.pool, geometry, channels: conv.channels }
     }
 

@@ -1,27 +1,32 @@
-//! The fast path of processors: tensors brought to the slices of the crate `kernels` and back. Maps and weights are f32; convolutions
-//! may round what they read to bf16.
+//! Fast kernels for processors: adapters between tensors and the slices of the crate `kernels`. Feature maps (`B H W C`) and weights are
+//! f32; convolutions may round their operands to bf16.
 
 mod bf16;
 mod convolution;
 mod depthwise;
-mod parts;
+mod source_shapes;
 pub(crate) mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor};
-use kernels::bf16::Unit;
+use kernels::bf16::Bf16Isa;
 use kernels::geometry::Cache;
 use kernels::{Activation, Isa, Pool, Shape, maps, norm, panels, pooling};
 use models::graph::{Conv, Depthwise};
 
-use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
-use tensors::{TakeBack, f32s, f64s, feature, like, shape, tensor, vector};
+use super::{ConvGradients, Kernels, Moments, Norm, NormGradients, SavedNorm, Source};
+use tensors::{Reclaim, f32s, f64s, feature, like, shape, tensor, vector};
 
-/// Kernels for the processor at hand.
+/// Kernels for one instruction set of the processor.
 pub struct Cpu {
+    /// Instruction set of all kernels.
     isa: Isa,
-    bf16: Option<Unit>,
+    /// Bf16Isa that multiplies bf16 operands, if convolutions use them.
+    bf16: Option<Bf16Isa>,
+    /// Gather tables by geometry.
     tables: Cache,
+    /// Buffers of feature maps and gradients.
     pool: Pool,
+    /// Short-lived workspace of the bf16 convolutions.
     scratch: Pool,
 }
 
@@ -32,13 +37,13 @@ impl Default for Cpu {
 }
 
 impl Cpu {
-    /// Kernels that use one instruction set, which must be among [`Isa::available`].
+    /// Creates kernels for one instruction set, which must be among [`Isa::available`].
     pub fn with_isa(isa: Isa) -> Self {
         assert!(Isa::available().contains(&isa), "this processor has no {isa:?}");
         Self { isa, bf16: None, tables: Cache::default(), pool: Pool::new(), scratch: Pool::of_any_length() }
     }
 
-    /// The instruction set in use.
+    /// Returns the instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
     }
@@ -51,6 +56,10 @@ fn inverse_std(moments: &Moments, eps: f64) -> Result<Vec<f64>> {
 impl Kernels for Cpu {
     fn device(&self) -> &Device {
         &Device::Cpu
+    }
+
+    fn engine_isa(&self) -> Option<Isa> {
+        self.bf16.is_none().then_some(self.isa)
     }
 
     fn dtype(&self) -> DType {
@@ -70,7 +79,7 @@ impl Kernels for Cpu {
     fn export_feature(&self, x: &Tensor) -> Result<Tensor> {
         let Shape { batch, height, width, channels } = shape(x)?;
         if channels >= 16 {
-            // A copy as it lies: who reads so many channels takes them pixel by pixel.
+            // The copy keeps its channels-last memory, because consumers of this many channels read them pixel by pixel.
             return Tensor::from_slice(&f32s(x)?, x.shape(), &Device::Cpu)?.permute((0, 3, 1, 2));
         }
         Tensor::from_vec(maps::channels_first(&f32s(x)?, batch, channels, height * width), (batch, channels, height, width), &Device::Cpu)
@@ -90,11 +99,11 @@ impl Kernels for Cpu {
     }
 
     fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        self.bring_in_depthwise(weight)
+        self.pack_depthwise(weight)
     }
 
     fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        depthwise::bring_out(weight)
+        depthwise::unpack(weight)
     }
 
     fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -106,8 +115,8 @@ impl Kernels for Cpu {
     }
 
     fn recycle(&self, tensor: &Tensor) {
-        // It cannot fail on a tensor of these kernels; of another kind nothing is to be had.
-        let _ = tensor.inplace_op1(&TakeBack(&self.pool));
+        // A tensor that does not come from these kernels has no buffer to reclaim, so an error is ignored.
+        let _ = tensor.inplace_op1(&Reclaim(&self.pool));
     }
 
     fn conv(&self, conv: &Conv, source: Source, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -128,37 +137,37 @@ impl Kernels for Cpu {
         running.to_dtype(DType::F64)
     }
 
-    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
+    fn norm(&self, norm: Norm, x: &Tensor, residual: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
         let (scale, shift, mean) = (f32s(norm.scale)?, f32s(norm.shift)?, f64s(&moments.mean)?);
-        let [gain, offset] = norm::line(&scale, &shift, &mean, &inverse_std(moments, norm.eps)?);
-        let (x_values, plus) = (f32s(x)?, plus.map(f32s).transpose()?);
+        let [gain, offset] = norm::gain_and_offset(&scale, &shift, &mean, &inverse_std(moments, norm.eps)?);
+        let (x_values, residual) = (f32s(x)?, residual.map(f32s).transpose()?);
         let mut y = self.pool.take(x_values.len());
-        norm::affine(self.isa, &x_values, plus.as_deref(), [&gain, &offset], norm.activation, &mut y);
+        norm::affine(self.isa, &x_values, residual.as_deref(), [&gain, &offset], norm.activation, &mut y);
         like(y, x)
     }
 
-    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
+    fn norm_backward(&self, norm: Norm, at: SavedNorm, dy: &Tensor) -> Result<NormGradients> {
         let (x, scale, shift, mean) = (f32s(at.x)?, f32s(norm.scale)?, f32s(norm.shift)?, f64s(&at.moments.mean)?);
-        let y = if at.wants_dplus { at.y.map(f32s).transpose()? } else { None };
+        let y = if at.wants_dresidual { at.y.map(f32s).transpose()? } else { None };
         let [_, ceiling] = norm.activation.range();
-        let gate = match &y {
-            _ if norm.activation == Activation::None => norm::Gate::Open,
-            Some(y) => norm::Gate::Output(y, ceiling),
-            None => norm::Gate::Own(ceiling),
+        let mask = match &y {
+            _ if norm.activation == Activation::None => norm::ActivationMask::None,
+            Some(y) => norm::ActivationMask::FromOutput(y, ceiling),
+            None => norm::ActivationMask::FromInput(ceiling),
         };
-        let point = norm::Point {
+        let point = norm::ForwardPass {
             x: &x,
-            gate,
+            mask,
             scale: &scale,
             shift: &shift,
             mean: &mean,
             inverse_std: &inverse_std(at.moments, norm.eps)?,
             batch_statistics: at.batch_statistics,
         };
-        let (mut dx, mut dplus) = (self.pool.take(x.len()), at.wants_dplus.then(|| self.pool.take(x.len())));
-        let gradients = norm::backward(self.isa, &point, &f32s(dy)?, &mut dx, dplus.as_deref_mut());
-        let dplus = dplus.map(|values| like(values, at.x)).transpose()?;
-        Ok(NormGradients { dx: like(dx, at.x)?, dscale: vector(gradients.dscale)?, dshift: vector(gradients.dshift)?, dplus })
+        let (mut dx, mut dresidual) = (self.pool.take(x.len()), at.wants_dresidual.then(|| self.pool.take(x.len())));
+        let gradients = norm::backward(self.isa, &point, &f32s(dy)?, &mut dx, dresidual.as_deref_mut());
+        let dresidual = dresidual.map(|values| like(values, at.x)).transpose()?;
+        Ok(NormGradients { dx: like(dx, at.x)?, dscale: vector(gradients.dscale)?, dshift: vector(gradients.dshift)?, dresidual })
     }
 
     fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {

@@ -1,4 +1,4 @@
-//! Whether these kernels compute what the reference computes, on the device at hand.
+//! Self-check: comparison of fused kernels with the reference on the current device.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,45 +12,45 @@ use super::super::{Kernels, Reference};
 use crate::network::{Mode, Network, initial_weights};
 use crate::rng::CounterRng;
 
-/// Side of the image, channels, images.
+/// Height and width of the test image, in pixels.
 const SIDE: usize = 16;
 const CHANNELS: usize = 16;
 const BATCH: usize = 2;
 
-/// Runs a convolution with normalisation and ReLU, one more, one of an upsampled and a skipped map, and their gradients on `kernels`
-/// and on the reference, and compares.
+/// Runs two small networks forward and backward on `kernels` and on the reference, and compares outputs and gradients: one of convolutions
+/// with normalisation and ReLU, one of a convolution with upsampled input and skip connection.
 ///
-/// `tolerance` is the largest allowed `|found - expected|` relative to `|expected|`, both as vectors.
+/// `tolerance` is the largest allowed `|found - expected| / |expected|` in the Euclidean norm of each tensor.
 pub fn self_check(kernels: &Arc<dyn Kernels>, tolerance: f64) -> Result<()> {
-    let doing = || "trying the fused kernels on this device";
+    let doing = || "checking the fused kernels on this device";
     let hint = || "--set run.kernels=reference trains without them, slowly; --set run.precision=f32 may help too";
     let found = results(kernels).doing(doing).hint(hint)?;
     let reference: Arc<dyn Kernels> = Arc::new(Reference::new(Device::Cpu, DType::F32));
     for (name, expected) in results(&reference).doing(doing)? {
         let error = relative_error(&found[&name], &expected);
         if error.is_nan() || error > tolerance {
-            bail!("the fused kernels compute something else on this device: {name} is off by {error:.1e} of its length, allowed is {tolerance:.0e}"; hint: "{}", hint());
+            bail!("the fused kernels disagree with the reference on this device: the relative error of {name} is {error:.1e}, allowed is {tolerance:.0e}"; hint: "{}", hint());
         }
-        tracing::debug!("self-check: {name} is off by {error:.1e}");
+        tracing::debug!("self-check: the relative error of {name} is {error:.1e}");
     }
     Ok(())
 }
 
-/// Two networks: convolutions with normalisation and ReLU, and convolutions of a smaller map that is upsampled.
+/// Builds the two test networks.
 fn graphs() -> [Graph; 2] {
     let (plain, upsampled) = (Builder::new(), Builder::new());
-    // The second shows a wrong factor, which a normalisation would hide.
+    // The second network has no normalisation, because one would hide a wrong scale factor.
     let output = plain.input(CHANNELS).conv("first", CHANNELS, 3, 1).norm("normalisation").relu().conv("second", CHANNELS, 1, 1);
     let plain = plain.finish(output, &[]);
     let large = upsampled.input(CHANNELS);
-    let output = large.conv("smaller", CHANNELS, 3, 2).upsample().concat(large).conv("of an upsampled map", CHANNELS, 3, 1);
+    let output = large.conv("smaller", CHANNELS, 3, 2).upsample().concat(large).conv("of an upsampled feature map", CHANNELS, 3, 1);
     [plain, upsampled.finish(output, &[])]
 }
 
-/// Results and gradients by name.
+/// Returns outputs and gradients of both networks by name.
 fn results(kernels: &Arc<dyn Kernels>) -> Result<BTreeMap<String, Vec<f32>>> {
     let mut found = BTreeMap::new();
-    for (graph, name) in graphs().into_iter().zip(["convolutions", "an upsampled map"]) {
+    for (graph, name) in graphs().into_iter().zip(["convolutions", "upsampled input"]) {
         results_of(graph, name, kernels, &mut found)?;
     }
     Ok(found)
@@ -65,14 +65,14 @@ fn results_of(graph: Graph, what: &str, kernels: &Arc<dyn Kernels>, found: &mut 
     let gradients = network.backward(&tape, Some(&tensor("gradient")?), &[], true)?;
     let values = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     found.insert(format!("the result ({what})"), values(&network.output(&tape)?)?);
-    found.insert(format!("the gradient at the image ({what})"), values(&gradients.image.expect("was asked for"))?);
+    found.insert(format!("the gradient at the image ({what})"), values(&gradients.image.expect("the image gradient was requested"))?);
     for (name, gradient) in &gradients.parameters {
         found.insert(format!("the gradient of {name}"), network.export(name, gradient)?.data);
     }
     Ok(())
 }
 
-/// Vectors get values that are not all the same.
+/// Varies the values of vectors, which initialisation sets to constants.
 fn with_numbers((name, array): (String, Array)) -> (String, Array) {
     let data = match array.shape.len() {
         1 => array.data.iter().zip(numbers(&name, array.data.len())).map(|(v, n)| v + 0.1 * n).collect(),
@@ -81,11 +81,13 @@ fn with_numbers((name, array): (String, Array)) -> (String, Array) {
     (name, Array::new(array.shape, data))
 }
 
+/// Returns `count` normally distributed numbers that depend on `name`.
 fn numbers(name: &str, count: usize) -> Vec<f32> {
-    let mut draw = CounterRng::new(1, name, 0, 0, 0);
-    (0..count).map(|_| draw.normal() as f32).collect()
+    let mut rng = CounterRng::new(1, name, 0, 0, 0);
+    (0..count).map(|_| rng.normal() as f32).collect()
 }
 
+/// Returns `|found - expected| / |expected|` in the Euclidean norm.
 fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();

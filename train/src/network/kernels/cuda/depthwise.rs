@@ -1,4 +1,4 @@
-//! Convolutions of each channel by itself, by kernels of our own: they are bound by memory. Weights are f32, `[tap][channel]`.
+//! Depthwise convolutions by kernels of this crate, because they are bound by memory bandwidth. Weights are f32, `[tap][channel]`.
 
 use candle_core::{Result, Tensor};
 use models::graph::Depthwise;
@@ -7,13 +7,13 @@ use super::super::ConvGradients;
 use super::launch::{Arg, int, long, over};
 use super::{Cuda, Machine};
 
-/// `[tap][channel]` to `C 1 3 3`.
-pub(super) fn bring_out(weight: &Tensor) -> Result<Tensor> {
+/// Converts a weight `[tap][channel]` to `C 1 3 3`.
+pub(super) fn unpack(weight: &Tensor) -> Result<Tensor> {
     let channels = weight.elem_count() / 9;
     weight.reshape((3, 3, 1, channels))?.permute((3, 2, 0, 1))?.contiguous()
 }
 
-/// Extents as the kernels take them.
+/// Returns the extents in the order of `DEPTHWISE_PARAMETERS` in `cu/depthwise.cu`.
 fn extents(x: &Tensor, conv: &Depthwise) -> Result<Vec<Arg<'static>>> {
     let (images, height, width, channels) = x.dims4()?;
     assert_eq!(channels, conv.channels, "channels of the input");
@@ -22,16 +22,17 @@ fn extents(x: &Tensor, conv: &Depthwise) -> Result<Vec<Arg<'static>>> {
 }
 
 impl<M: Machine> Cuda<M> {
-    pub(super) fn bring_in_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
+    /// Converts a weight `C 1 3 3` to `[tap][channel]`.
+    pub(super) fn pack_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
         let values = weight.to_dtype(candle_core::DType::F32)?.permute((2, 3, 1, 0))?.contiguous()?.flatten_all()?;
-        // A copy of its own even where the device is the same: it will be changed in place.
+        // The copy is needed even on the same device, because the optimiser changes the parameter in place.
         values.to_device(self.machine.device())?.copy()
     }
 
     pub(super) fn convolve_depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (images, height, width, channels) = x.dims4()?;
         let (rows, columns) = (height.div_ceil(conv.stride), width.div_ceil(conv.stride));
-        let y = self.map(&[images, rows, columns, channels])?;
+        let y = self.empty_feature(&[images, rows, columns, channels])?;
         let (moved, ending) = self.width(&[channels]);
         let mut args = vec![x.into(), weight.into(), (&y).into()];
         args.extend(extents(x, conv)?);
@@ -55,7 +56,7 @@ impl<M: Machine> Cuda<M> {
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias });
         }
-        let dx = self.map(x.dims())?;
+        let dx = self.empty_feature(x.dims())?;
         let (moved, ending) = self.width(&[conv.channels]);
         let mut args = vec![(&dx).into(), weight.into(), dy.into()];
         args.extend(extents(x, conv)?);
@@ -72,7 +73,7 @@ impl<M: Machine> Cuda<M> {
         args.extend([long(chunk), (&sums).into()]);
         self.run(&rows.kernel, rows.part_grid(), &args)?;
         let dweight = self.floats(&[9 * conv.channels])?;
-        self.put_together(&sums, None, &dweight, None)?;
+        self.reduce_parts(&sums, None, &dweight, None)?;
         Ok(dweight)
     }
 }

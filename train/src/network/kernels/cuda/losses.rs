@@ -1,25 +1,25 @@
-//! Cross-entropy and the contrastive term: value and gradient on the device.
+//! Cross-entropy and the contrastive term on the device: values and gradients.
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::super::Vectors;
+use super::super::ContrastGroup;
 use super::launch::{Arg, float, int, long, over};
-use super::{Cuda, Machine, Value};
+use super::{Cuda, KernelArg, Machine};
 
-/// Widths of vectors that there are kernels for.
+/// Vector lengths for which a contrastive kernel is compiled; shorter vectors are padded with zeros.
 pub const WIDTHS: [usize; 3] = [16, 32, 64];
-/// Vectors of a block, as in `cu/contrast.cu`.
+/// Vectors per block, `ROWS` in `cu/contrast.cu`.
 const ROWS: usize = 128;
-/// Vectors that pass through shared memory together, as in `cu/contrast.cu`.
+/// Vectors in a shared-memory tile, `TILE` in `cu/contrast.cu`.
 const TILE: usize = 32;
-/// Blocks that a contrastive term is spread on, about.
+/// Approximate number of blocks of a contrastive term.
 const BLOCKS: usize = 1024;
-/// The most parts that its gradient is summed from.
+/// Maximum number of partial gradients that are summed.
 const PARTS: usize = 16;
-/// The most blocks that a loss is summed over.
+/// Maximum number of blocks of a cross-entropy.
 const LOSS_BLOCKS: u32 = 512;
 
-/// `B C H W` as rows of channels in f32.
+/// Converts `B C H W` to channels-last f32, `B H W C`.
 fn channels_last(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()
 }
@@ -29,17 +29,18 @@ impl<M: Machine> Cuda<M> {
         self.machine.empty(&[n], DType::F64)
     }
 
-    /// Sums of `n` rows of `kinds` doubles.
+    /// Sums `n` rows of `kinds` doubles to one row.
     fn sums(&self, parts: &Tensor, n: usize, kinds: usize) -> Result<Tensor> {
         let values = self.doubles(kinds)?;
         self.run("sum_parts", [1, 1], &[parts.into(), long(n), int(kinds), (&values).into()])?;
         Ok(values)
     }
 
-    pub(super) fn classify(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)> {
+    /// Computes [`Fused::cross_entropy`](super::super::Fused::cross_entropy).
+    pub(super) fn cross_entropy_of_planes(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)> {
         let (b, classes, h, w) = logits.dims4()?;
         assert_eq!(classes, 2, "background and nucleus");
-        assert!((1..=2).contains(&planes.len()), "one or two planes of labels");
+        assert!((1..=2).contains(&planes.len()), "one or two label planes");
         let n = b * h * w;
         let upload = |(labels, _): &(&[u8], f64)| self.machine.upload(&Tensor::from_slice(labels, n, &Device::Cpu)?);
         let labels = planes.iter().map(upload).collect::<Result<Vec<_>>>()?;
@@ -68,18 +69,19 @@ impl<M: Machine> Cuda<M> {
         Ok((self.sums(&values, blocks, 2)?, gradient.permute((0, 3, 1, 2))?))
     }
 
-    pub(super) fn contrast_all(&self, z: &Tensor, groups: &[Vectors]) -> Result<(Vec<Tensor>, Tensor)> {
+    /// Computes [`Fused::contrast`](super::super::Fused::contrast).
+    pub(super) fn contrast_all(&self, z: &Tensor, groups: &[ContrastGroup]) -> Result<(Vec<Tensor>, Tensor)> {
         let rows = channels_last(z)?;
         let gradient = rows.zeros_like()?;
         let values = groups.iter().map(|group| self.contrast_one(&rows, group, &gradient)).collect::<Result<_>>()?;
         Ok((values, gradient.permute((0, 3, 1, 2))?))
     }
 
-    /// The value of a group of vectors; its gradient goes into `gradient`, `B H W C` like `rows`.
-    fn contrast_one(&self, rows: &Tensor, group: &Vectors, gradient: &Tensor) -> Result<Tensor> {
+    /// Computes the value of one group of vectors and adds its gradient to `gradient`, `B H W C` like `rows`.
+    fn contrast_one(&self, rows: &Tensor, group: &ContrastGroup, gradient: &Tensor) -> Result<Tensor> {
         let (n, channels) = (group.rows.len(), rows.dim(3)?);
         let Some(width) = WIDTHS.into_iter().find(|width| *width >= channels) else {
-            candle_core::bail!("vectors have {channels} values, there are kernels for {}", WIDTHS[WIDTHS.len() - 1]);
+            candle_core::bail!("vectors have {channels} values, expected at most {}", WIDTHS[WIDTHS.len() - 1]);
         };
         let index = Tensor::new(group.rows.as_slice(), self.machine.device())?;
         let (units, lengths) = (self.floats(&[n, width])?, self.floats(&[n])?);
@@ -90,8 +92,8 @@ impl<M: Machine> Cuda<M> {
         let parts = n.div_ceil(part);
         let (sums, values) = (self.floats(&[parts, n, width])?, self.doubles(parts * blocks)?);
         let mut args = vec![(&units).into(), int(group.zeros), int(n), int(part)];
-        args.extend(costs(group));
-        args.extend([Arg::Of(&sums), Arg::Of(&values)]);
+        args.extend(pair_args(group));
+        args.extend([Arg::Tensor(&sums), Arg::Tensor(&values)]);
         self.run_threads(&format!("contrast_{width}"), [blocks as u32, parts as u32], ROWS, &args)?;
         let args = [
             (&units).into(),
@@ -102,7 +104,7 @@ impl<M: Machine> Cuda<M> {
             long(n),
             int(channels),
             int(width),
-            float(group.share),
+            float(group.gradient_weight),
             gradient.into(),
         ];
         self.run("scatter_vectors", over(n), &args)?;
@@ -110,12 +112,13 @@ impl<M: Machine> Cuda<M> {
     }
 }
 
-/// Temperature, signs, weights and factors of the three kinds of pairs, and whether a vector skips itself.
-fn costs(group: &Vectors) -> Vec<Arg<'static>> {
+/// Returns the kernel arguments of the three kinds of pairs: inverse temperature, signs, weights, gradient factors, and whether pairs of a
+/// vector with itself are skipped.
+fn pair_args(group: &ContrastGroup) -> Vec<Arg<'static>> {
     let [zeros, ones, between] = group.kinds;
-    // A gradient gathers both orders of a pair within a class, and the one order there is between classes.
+    // The gradient at a vector collects both orders of a pair within a class, but the single order between classes.
     let factor = |(_, weight): (f32, f64), orders: f64| float((weight / group.tau * orders) as f32);
-    let double = |v: f64| Arg::Is(Value::Double(v));
+    let double = |v: f64| Arg::Scalar(KernelArg::Double(v));
     vec![
         float((1.0 / group.tau) as f32),
         float(zeros.0),

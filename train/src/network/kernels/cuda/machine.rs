@@ -1,14 +1,15 @@
-//! What the kernels need of a device: memory, launches and convolutions. A GPU is one; the emulator of the tests is another.
+//! Interface to the device that runs the kernels: memory, launches and library convolutions. Implementations are a GPU, and the emulator of
+//! the tests.
 
 use std::ffi::c_void;
 
 use candle_core::{DType, Device, Result, Tensor};
 use models::graph::Conv;
 
-/// A value that a kernel is given.
+/// Argument of a kernel launch, passed by value.
 #[derive(Clone, Copy, Debug)]
-pub enum Value {
-    /// An address in the device's memory; 0 for nothing.
+pub enum KernelArg {
+    /// Address in device memory; 0 for a null pointer.
     Address(u64),
     /// `int`.
     Int(i32),
@@ -20,9 +21,9 @@ pub enum Value {
     Double(f64),
 }
 
-impl Value {
-    /// Where the value stands, as launches want it.
-    pub fn place(&self) -> *const c_void {
+impl KernelArg {
+    /// Returns a pointer to the value, as kernel launches expect it.
+    pub fn as_ptr(&self) -> *const c_void {
         match self {
             Self::Address(v) => std::ptr::from_ref(v).cast(),
             Self::Int(v) => std::ptr::from_ref(v).cast(),
@@ -33,24 +34,24 @@ impl Value {
     }
 }
 
-/// Which of the three products of a convolution.
+/// Pass of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
-    /// `y` from `x` and `w`.
+    /// Forward: `y` from `x` and `w`.
     Forward,
-    /// `x` (its gradient) from `w` and `y`.
+    /// Data gradient: `x` from `w` and `y`.
     Data,
-    /// `w` (its gradient) from `x` and `y`.
+    /// Filter gradient: `w` from `x` and `y`.
     Filter,
 }
 
-/// A convolution with zero padding `kernel / 2`: `x` is `B H W I`, `w` is `O K K I`, `y` is `B H' W' O`, all in the type of maps.
-/// A kernel of 2 makes one more line and column than it reads.
+/// Geometry of a convolution with zero padding `kernel / 2`: `x` is `B H W I`, `w` is `O K K I`, `y` is `B H' W' O`, all in the type of
+/// feature maps. With an even kernel, `y` has one more row and column than `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
-    /// Images.
+    /// Number of images.
     pub batch: usize,
-    /// Lines of `x`.
+    /// Rows of `x`.
     pub height: usize,
     /// Columns of `x`.
     pub width: usize,
@@ -58,49 +59,49 @@ pub struct Geometry {
     pub inputs: usize,
     /// Channels of `y`.
     pub outputs: usize,
-    /// Side of the filter.
+    /// Height and width of the filter.
     pub kernel: usize,
-    /// Distance of windows.
+    /// Distance between neighbouring windows, in pixels.
     pub stride: usize,
 }
 
 impl Geometry {
-    /// The convolution of a map `B H W I`.
+    /// Returns the geometry of a convolution of `x`, `B H W I`.
     pub fn of(conv: &Conv, x: &Tensor) -> Result<Self> {
         let (batch, height, width, inputs) = x.dims4()?;
         assert_eq!(inputs, conv.inputs, "channels of a convolution's input");
         Ok(Self { batch, height, width, inputs, outputs: conv.outputs, kernel: conv.kernel, stride: conv.stride })
     }
 
-    /// Lines and columns of `y`.
+    /// Returns the rows and columns of `y`.
     pub fn result(&self) -> [usize; 2] {
         [self.height, self.width].map(|side| (side + 2 * (self.kernel / 2) - self.kernel) / self.stride + 1)
     }
 }
 
-/// A device.
+/// Device that runs the CUDA kernels.
 pub trait Machine: Send + Sync {
-    /// Where tensors live.
+    /// Returns the candle device on which tensors live.
     fn device(&self) -> &Device;
-    /// The type of feature maps: f32 or bf16.
-    fn map_type(&self) -> DType;
-    /// A tensor whose values are not set.
+    /// Returns the type of feature maps: f32 or bf16.
+    fn feature_dtype(&self) -> DType;
+    /// Allocates a tensor with arbitrary values.
     fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor>;
-    /// The address of the first value of a contiguous tensor of this device.
+    /// Returns the address of the first value of a contiguous tensor on this device.
     fn address(&self, tensor: &Tensor) -> Result<u64>;
-    /// Brings a tensor in memory to the device.
+    /// Uploads a tensor from host memory.
     fn upload(&self, tensor: &Tensor) -> Result<Tensor> {
         tensor.to_device(self.device())
     }
-    /// Starts a kernel of [`super::source`] on `grid` blocks of `threads` threads.
+    /// Launches a kernel of [`super::source`] on `grid` blocks of `threads` threads.
     ///
     /// # Safety
-    /// The values must be those of the kernel's parameters, and addresses must have as much memory behind them as it reads and writes.
-    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[Value]) -> Result<()>;
-    /// Starts a convolution; the addresses are those of `x`, `w` and `y`. `false` if the device has no fast way to do it: nothing
-    /// was done then.
+    /// The values must match the kernel's parameters, and each address must refer to as much memory as the kernel accesses.
+    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[KernelArg]) -> Result<()>;
+    /// Starts a convolution; the addresses are those of `x`, `w` and `y`. Returns `false`, without doing anything, if the device has no
+    /// library algorithm for it.
     ///
     /// # Safety
-    /// The addresses must have as much memory behind them as the geometry says.
+    /// The addresses must refer to as much memory as the geometry states.
     unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<bool>;
 }

@@ -1,7 +1,8 @@
-//! Kernels for NVIDIA GPUs: maps `B H W C` in bf16 or f32, convolutions by cuDNN, everything else in kernels of our own (`cu/`)
-//! that are compiled at run time. Weights are f32 with a copy in the type of maps behind them; statistics and sums are f32 or wider.
+//! Kernels for NVIDIA GPUs: feature maps `B H W C` in bf16 or f32, convolutions by cuDNN, all other operations by kernels of this crate
+//! (`cu/`) that NVRTC compiles at run time. Weights are f32, followed by a copy in the type of feature maps; statistics and sums are f32 or
+//! f64.
 //!
-//! What runs the kernels is a [`Machine`]. The one for GPUs needs the feature `cuda`; all else compiles and is tested without.
+//! A [`Machine`] runs the kernels. The one for GPUs needs the feature `cuda`; everything else compiles and is tested without it.
 
 mod check;
 mod convolution;
@@ -23,13 +24,13 @@ use models::graph::{Conv, Depthwise};
 
 use launch::int;
 
-use super::{Activation, ConvGradients, Fused, Kernels, Moments, Norm, NormGradients, NormPoint, Source};
+use super::{Activation, ConvGradients, Fused, Kernels, Moments, Norm, NormGradients, SavedNorm, Source};
 pub use check::self_check;
 #[cfg(feature = "nccl")]
 pub use gpu::Nccl;
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, peak_bytes};
-pub use machine::{Geometry, Machine, Pass, Value};
+pub use machine::{Geometry, KernelArg, Machine, Pass};
 
 /// Kernels on a machine.
 pub struct Cuda<M> {
@@ -37,12 +38,12 @@ pub struct Cuda<M> {
 }
 
 impl<M: Machine> Cuda<M> {
-    /// Kernels that run on `machine`.
+    /// Creates kernels that run on `machine`.
     pub fn new(machine: M) -> Self {
         Self { machine }
     }
 
-    /// The machine.
+    /// Returns the machine.
     pub fn machine(&self) -> &M {
         &self.machine
     }
@@ -53,13 +54,13 @@ impl<M: Machine> Kernels for Cuda<M> {
         self.machine.device()
     }
 
-    /// Of parameters, and of maps that come in and go out; inside they have the machine's type.
+    /// Returns the type of parameters and of imported and exported feature maps; internally they have the machine's type.
     fn dtype(&self) -> DType {
         DType::F32
     }
 
     fn is_exact(&self) -> bool {
-        self.machine.map_type() == DType::F32
+        self.machine.feature_dtype() == DType::F32
     }
 
     fn fused(&self) -> Option<&dyn Fused> {
@@ -67,27 +68,27 @@ impl<M: Machine> Kernels for Cuda<M> {
     }
 
     fn import_feature(&self, nchw: &Tensor) -> Result<Tensor> {
-        self.bring_in(nchw)
+        self.feature_from_nchw(nchw)
     }
 
     fn export_feature(&self, x: &Tensor) -> Result<Tensor> {
-        self.bring_out(x)
+        self.feature_to_nchw(x)
     }
 
     fn import_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
-        self.bring_in_weight(conv, weight)
+        self.pack_weight(conv, weight)
     }
 
     fn export_weight(&self, conv: &Conv, weight: &Tensor) -> Result<Tensor> {
-        convolution::bring_out_weight(conv, weight)
+        convolution::unpack_weight(conv, weight)
     }
 
     fn import_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        self.bring_in_depthwise(weight)
+        self.pack_depthwise(weight)
     }
 
     fn export_depthwise(&self, weight: &Tensor) -> Result<Tensor> {
-        depthwise::bring_out(weight)
+        depthwise::unpack(weight)
     }
 
     fn depthwise(&self, conv: &Depthwise, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -114,24 +115,24 @@ impl<M: Machine> Kernels for Cuda<M> {
         Ok(running.clone())
     }
 
-    fn norm(&self, norm: Norm, x: &Tensor, plus: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
-        self.normalise(norm, x, plus, moments)
+    fn norm(&self, norm: Norm, x: &Tensor, residual: Option<&Tensor>, moments: &Moments) -> Result<Tensor> {
+        self.normalise(norm, x, residual, moments)
     }
 
-    fn norm_backward(&self, norm: Norm, at: NormPoint, dy: &Tensor) -> Result<NormGradients> {
+    fn norm_backward(&self, norm: Norm, at: SavedNorm, dy: &Tensor) -> Result<NormGradients> {
         self.normalise_backward(norm, at, dy)
     }
 
     fn activate(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {
-        self.value_by_value("activate", &[x], &[int(activation as i32)])
+        self.elementwise("activate", &[x], &[int(activation as i32)])
     }
 
     fn activate_backward(&self, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        self.value_by_value("activate_backward", &[y, dy], &[int(activation as i32)])
+        self.elementwise("activate_backward", &[y, dy], &[int(activation as i32)])
     }
 
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        self.value_by_value("add", &[a, b], &[])
+        self.elementwise("add", &[a, b], &[])
     }
 
     fn max_pool(&self, x: &Tensor) -> Result<Tensor> {
@@ -143,20 +144,20 @@ impl<M: Machine> Kernels for Cuda<M> {
     }
 
     fn upsample(&self, x: &Tensor) -> Result<Tensor> {
-        self.assemble(x, None, true)
+        self.concat_upsampled(x, None, true)
     }
 
     fn upsample_backward(&self, dy: &Tensor) -> Result<Tensor> {
         let channels = dy.dim(3)?;
-        Ok(self.disassemble(dy, channels, true)?.0)
+        Ok(self.concat_upsampled_backward(dy, channels, true)?.0)
     }
 
     fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        self.assemble(a, Some(b), false)
+        self.concat_upsampled(a, Some(b), false)
     }
 
     fn split(&self, dy: &Tensor, channels: usize) -> Result<(Tensor, Tensor)> {
-        let (a, b) = self.disassemble(dy, channels, false)?;
-        Ok((a, b.expect("a second part was asked for")))
+        let (a, b) = self.concat_upsampled_backward(dy, channels, false)?;
+        Ok((a, b.expect("the second part has channels")))
     }
 }

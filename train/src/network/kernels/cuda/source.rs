@@ -1,8 +1,8 @@
-//! The text of all kernels, one program. It is compiled where it runs, for the GPU that is there.
+//! Source text of all kernels as one program, which is compiled at run time for the GPU at hand.
 
 use candle_core::DType;
 
-use crate::loss::IGNORE;
+use crate::scribble::UNLABELLED;
 
 const PARTS: [&str; 10] = [
     include_str!("cu/common.cu"),
@@ -10,33 +10,33 @@ const PARTS: [&str; 10] = [
     include_str!("cu/pool.cu"),
     include_str!("cu/norm.cu"),
     include_str!("cu/step.cu"),
-    include_str!("cu/follow.cu"),
+    include_str!("cu/running_statistics.cu"),
     include_str!("cu/contrast.cu"),
     include_str!("cu/direct.cu"),
     include_str!("cu/depthwise.cu"),
     include_str!("cu/phases.cu"),
 ];
 
-/// The program for feature maps of this type, f32 or bf16.
-pub fn program(map_type: DType) -> String {
-    let map = if map_type == DType::BF16 { "bf16" } else { "float" };
-    format!("#define MAP {map}\n#define IGNORE {IGNORE}\n{}", PARTS.join("\n"))
+/// Returns the program for feature maps of this type, f32 or bf16.
+pub fn program(feature_dtype: DType) -> String {
+    let map = if feature_dtype == DType::BF16 { "bf16" } else { "float" };
+    format!("#define MAP {map}\n#define IGNORE {UNLABELLED}\n{}", PARTS.join("\n"))
 }
 
-/// Names of kernels that come in one form.
+/// Names of the kernels that have a single form.
 const SINGLE: [&str; 22] = [
     "import_map",
     "export_map",
     "copy_weight",
     "add_bias",
-    "moments_whole",
-    "whole_sums",
+    "moments_reduce",
+    "reduce_sums",
     "radam",
-    "blend",
+    "update_averages",
     "count_labels",
     "cross_entropy",
     "sum_parts",
-    "follow",
+    "update_running_statistics",
     "unit_vectors",
     "contrast_16",
     "contrast_32",
@@ -45,21 +45,21 @@ const SINGLE: [&str; 22] = [
     "direct_forward",
     "direct_data",
     "direct_filter",
-    "split_filter",
-    "join_filter",
+    "phase_filters",
+    "phase_filters_backward",
 ];
 
-/// Names of kernels that come with `_wide` (16 bytes at a time) and `_one` (value by value) behind them.
+/// Names of the kernels that have two forms: suffix `_wide` (16 bytes per memory access) and `_one` (one value).
 const DOUBLE: [&str; 18] = [
     "activate",
     "activate_backward",
     "add",
     "assemble",
-    "first_part",
-    "second_part",
+    "assemble_backward_first",
+    "assemble_backward_second",
     "max_pool",
     "max_pool_backward",
-    "moments_part",
+    "moments_parts",
     "norm",
     "norm_sums",
     "norm_backward",
@@ -67,11 +67,11 @@ const DOUBLE: [&str; 18] = [
     "depthwise_forward",
     "depthwise_data",
     "depthwise_filter",
-    "weave",
-    "unweave",
+    "interleave_phases",
+    "split_phases",
 ];
 
-/// Names of all kernels.
+/// Returns the names of all kernels, with their suffixes.
 pub fn kernels() -> Vec<String> {
     let double = DOUBLE.iter().flat_map(|name| [format!("{name}_wide"), format!("{name}_one")]);
     SINGLE.iter().map(|name| (*name).to_owned()).chain(double).collect()

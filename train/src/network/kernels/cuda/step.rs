@@ -1,8 +1,8 @@
-//! The fused parts of a step, by name.
+//! Implementation of the fused operations of an optimiser step.
 
 use candle_core::{Result, Tensor};
 
-use super::super::{Change, Following, Fused, Vectors};
+use super::super::{ContrastGroup, Fused, RAdamUpdate, RunningStatistics};
 use super::{Cuda, Machine, losses};
 
 impl<M: Machine> Fused for Cuda<M> {
@@ -10,27 +10,27 @@ impl<M: Machine> Fused for Cuda<M> {
         self.machine.upload(image)
     }
 
-    fn radam(&self, changes: &[Change], keep: [f32; 2], eps: f32) -> Result<()> {
-        self.change_all(changes, keep, eps)
+    fn radam(&self, updates: &[RAdamUpdate], betas: [f32; 2], eps: f32) -> Result<()> {
+        self.radam_all(updates, betas, eps)
     }
 
-    fn blend(&self, pairs: &[(&Tensor, &Tensor, usize)], keep: f32) -> Result<()> {
-        self.blend_all(pairs, keep)
+    fn update_averages(&self, pairs: &[(&Tensor, &Tensor, usize)], decay: f32) -> Result<()> {
+        self.update_all_averages(pairs, decay)
     }
 
-    fn follow(&self, statistics: &[Following], momentum: f64) -> Result<()> {
-        self.follow_all(statistics, momentum)
+    fn update_running_statistics(&self, statistics: &[RunningStatistics], momentum: f64) -> Result<()> {
+        self.update_all_statistics(statistics, momentum)
     }
 
     fn cross_entropy(&self, logits: &Tensor, planes: &[(&[u8], f64)]) -> Result<(Tensor, Tensor)> {
-        self.classify(logits, planes)
+        self.cross_entropy_of_planes(logits, planes)
     }
 
-    fn widest_vector(&self) -> usize {
+    fn max_vector_len(&self) -> usize {
         losses::WIDTHS[losses::WIDTHS.len() - 1]
     }
 
-    fn contrast(&self, z: &Tensor, groups: &[Vectors]) -> Result<(Vec<Tensor>, Tensor)> {
+    fn contrast(&self, z: &Tensor, groups: &[ContrastGroup]) -> Result<(Vec<Tensor>, Tensor)> {
         self.contrast_all(z, groups)
     }
 }

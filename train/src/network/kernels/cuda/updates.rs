@@ -1,21 +1,23 @@
-//! Changes of many parameters in one kernel: a table of addresses, and blocks dealt out to its rows.
+//! Updates of many parameters in one kernel launch: a table of addresses with one row per parameter, and a list that assigns consecutive
+//! blocks to rows.
 
 use candle_core::{Result, Tensor};
 
-use super::super::{Change, Following};
+use super::super::{RAdamUpdate, RunningStatistics};
 use super::launch::{float, int, long};
 use super::{Cuda, Machine};
 
-/// Values that a block changes.
-const SHARE: usize = 4096;
+/// Number of values that a block updates.
+const VALUES_PER_BLOCK: usize = 4096;
 
-/// The first block of each row, and the number of blocks behind the last one.
+/// Returns the first block of each row, followed by the total number of blocks.
 fn first_blocks(counts: impl Iterator<Item = usize>) -> Vec<u32> {
     let mut first = vec![0];
-    counts.for_each(|count| first.push(first[first.len() - 1] + count.div_ceil(SHARE) as u32));
+    counts.for_each(|count| first.push(first[first.len() - 1] + count.div_ceil(VALUES_PER_BLOCK) as u32));
     first
 }
 
+/// Packs the bits of two floats into one table entry.
 fn two_floats(low: f32, high: f32) -> i64 {
     (u64::from(low.to_bits()) | u64::from(high.to_bits()) << 32) as i64
 }
@@ -29,32 +31,33 @@ impl<M: Machine> Cuda<M> {
         Tensor::new(values, self.machine.device())
     }
 
-    pub(super) fn change_all(&self, changes: &[Change], keep: [f32; 2], eps: f32) -> Result<()> {
-        if changes.is_empty() {
+    pub(super) fn radam_all(&self, updates: &[RAdamUpdate], betas: [f32; 2], eps: f32) -> Result<()> {
+        if updates.is_empty() {
             return Ok(());
         }
-        let mut rows = Vec::with_capacity(8 * changes.len());
-        for change in changes {
-            assert_eq!(change.gradient.elem_count(), change.count, "a gradient has a value for each of the parameter's");
-            let narrow = change.gradient.dtype() != candle_core::DType::F32;
+        let mut rows = Vec::with_capacity(8 * updates.len());
+        for update in updates {
+            assert_eq!(update.gradient.elem_count(), update.count, "a gradient has as many values as its parameter");
+            let narrow = update.gradient.dtype() != candle_core::DType::F32;
             rows.extend([
-                self.address_of(change.parameter)?,
-                self.address_of(change.first)?,
-                self.address_of(change.second)?,
-                self.address_of(change.gradient)?,
-                self.copy_address(change.parameter, change.count)? as i64,
-                change.count as i64,
-                two_floats(change.rate, change.decay),
-                i64::from(change.adaptive) | i64::from(narrow) << 1,
+                self.address_of(update.parameter)?,
+                self.address_of(update.first)?,
+                self.address_of(update.second)?,
+                self.address_of(update.gradient)?,
+                self.copy_address(update.parameter, update.count)? as i64,
+                update.count as i64,
+                two_floats(update.rate, update.decay),
+                i64::from(update.adaptive) | i64::from(narrow) << 1,
             ]);
         }
-        let first = first_blocks(changes.iter().map(|change| change.count));
+        let first = first_blocks(updates.iter().map(|update| update.count));
         let (table, blocks) = (self.table(&rows)?, Tensor::new(first.as_slice(), self.machine.device())?);
-        let args = [(&table).into(), (&blocks).into(), int(changes.len()), long(SHARE), float(keep[0]), float(keep[1]), float(eps)];
-        self.run("radam", [first[changes.len()], 1], &args)
+        let args =
+            [(&table).into(), (&blocks).into(), int(updates.len()), long(VALUES_PER_BLOCK), float(betas[0]), float(betas[1]), float(eps)];
+        self.run("radam", [first[updates.len()], 1], &args)
     }
 
-    pub(super) fn blend_all(&self, pairs: &[(&Tensor, &Tensor, usize)], keep: f32) -> Result<()> {
+    pub(super) fn update_all_averages(&self, pairs: &[(&Tensor, &Tensor, usize)], decay: f32) -> Result<()> {
         if pairs.is_empty() {
             return Ok(());
         }
@@ -65,10 +68,14 @@ impl<M: Machine> Cuda<M> {
         }
         let first = first_blocks(pairs.iter().map(|(_, _, count)| *count));
         let (table, blocks) = (self.table(&rows)?, Tensor::new(first.as_slice(), self.machine.device())?);
-        self.run("blend", [first[pairs.len()], 1], &[(&table).into(), (&blocks).into(), int(pairs.len()), long(SHARE), float(keep)])
+        self.run(
+            "update_averages",
+            [first[pairs.len()], 1],
+            &[(&table).into(), (&blocks).into(), int(pairs.len()), long(VALUES_PER_BLOCK), float(decay)],
+        )
     }
 
-    pub(super) fn follow_all(&self, statistics: &[Following], momentum: f64) -> Result<()> {
+    pub(super) fn update_all_statistics(&self, statistics: &[RunningStatistics], momentum: f64) -> Result<()> {
         if statistics.is_empty() {
             return Ok(());
         }
@@ -84,6 +91,6 @@ impl<M: Machine> Cuda<M> {
             ]);
         }
         let table = self.table(&rows)?;
-        self.run("follow", [statistics.len() as u32, 1], &[(&table).into(), float(momentum as f32)])
+        self.run("update_running_statistics", [statistics.len() as u32, 1], &[(&table).into(), float(momentum as f32)])
     }
 }

@@ -1,5 +1,5 @@
-// What all kernels share. MAP is the type of feature maps, float or bf16; every sum is in f32 or f64.
-// Maps are [row][channel], a row being a pixel of an image. No header is needed, so that a run-time compiler is enough.
+// Definitions shared by all kernels. MAP is the element type of feature maps, float or bf16; every sum is in f32 or f64. Feature maps are
+// [row][channel]; a row is a pixel of an image. No header is included, because NVRTC compiles without any.
 
 typedef unsigned char u8;
 typedef unsigned int u32;
@@ -10,7 +10,7 @@ struct bf16 {
     unsigned short bits;
 };
 
-// Values in 16 bytes.
+// Number of feature-map values in one memory access of 16 bytes.
 #define WIDE (16 / (int)sizeof(MAP))
 #define THREADS 256
 
@@ -26,7 +26,7 @@ __device__ inline void narrow(float v, float& to) {
     to = v;
 }
 
-// To the nearest, ties to even.
+// Rounds to the nearest bf16, ties to even.
 __device__ inline void narrow(float v, bf16& to) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(v));
@@ -36,12 +36,13 @@ __device__ inline void narrow(float v, bf16& to) {
 #endif
 }
 
-// What follows a value: nothing (0), ReLU (1), or ReLU6 (2); and whether a gradient passes it, seen from its input or its result.
+// Applies the activation: none (0), ReLU (1) or ReLU6 (2).
 __device__ inline float activated(float v, int activation) {
     if (activation) v = fmaxf(v, 0.0f);
     return activation == 2 ? fminf(v, 6.0f) : v;
 }
 
+// Reports whether the activation passes a gradient, given its input or its output.
 __device__ inline bool passes(float v, int activation) {
     return v > 0.0f && (activation != 2 || v < 6.0f);
 }
@@ -72,58 +73,59 @@ __device__ inline void load_floats(const float* from, float (&to)[N]) {
     for (int k = 0; k < N; k++) to[k] = from[k];
 }
 
-// Where a thread stands among rows and groups of N channels: each keeps its channels and passes over rows.
-// blockIdx.y counts tiles of at most 32 groups; results depend on shapes alone.
+// Position of a thread among rows and groups of N channels: it keeps its channels and strides over rows. blockIdx.y selects a tile of at
+// most 32 groups; results depend on shapes alone.
 template <int N>
-struct Place {
+struct ThreadPosition {
     int width, channel, row, rows;
-    bool on;
+    bool active;
 
-    __device__ Place(int channels) {
+    __device__ ThreadPosition(int channels) {
         int groups = channels / N;
         width = groups < 32 ? groups : 32;
         int group = blockIdx.y * width + threadIdx.x % width;
         rows = THREADS / width;
         row = threadIdx.x / width;
-        on = row < rows && group < groups;
+        active = row < rows && group < groups;
         channel = group * N;
     }
 };
 
-// Sums of v over the rows of a block arrive at the threads of row 0. Shared room: THREADS * N values.
+// Sums v over the rows of a block; the threads of row 0 receive the result. `scratch` is shared memory for THREADS * N values.
 template <int N>
-__device__ inline void sum_rows(const Place<N>& place, float (&v)[N], float* room) {
+__device__ inline void sum_rows(const ThreadPosition<N>& position, float (&v)[N], float* scratch) {
     int half = 1;
-    while (half < place.rows) half *= 2;
+    while (half < position.rows) half *= 2;
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < N; k++) room[threadIdx.x * N + k] = v[k];
+    for (int k = 0; k < N; k++) scratch[threadIdx.x * N + k] = v[k];
     for (half /= 2; half > 0; half /= 2) {
         __syncthreads();
-        if (place.row < half && place.row + half < place.rows)
-            for (int k = 0; k < N; k++) room[threadIdx.x * N + k] += room[(threadIdx.x + half * place.width) * N + k];
+        if (position.row < half && position.row + half < position.rows)
+            for (int k = 0; k < N; k++) scratch[threadIdx.x * N + k] += scratch[(threadIdx.x + half * position.width) * N + k];
     }
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < N; k++) v[k] = room[threadIdx.x * N + k];
+    for (int k = 0; k < N; k++) v[k] = scratch[threadIdx.x * N + k];
 }
 
-// Sum of a value over a block, at every thread. Shared room: THREADS values.
-__device__ inline double sum_block(double v, double* room) {
+// Sums a value over a block; every thread receives the result. `scratch` is shared memory for THREADS values.
+__device__ inline double sum_block(double v, double* scratch) {
     __syncthreads();
-    room[threadIdx.x] = v;
+    scratch[threadIdx.x] = v;
     for (int half = THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
-        if (threadIdx.x < half) room[threadIdx.x] += room[threadIdx.x + half];
+        if (threadIdx.x < half) scratch[threadIdx.x] += scratch[threadIdx.x + half];
     }
     __syncthreads();
-    return room[0];
+    return scratch[0];
 }
 
-// Two kernels of one body: 16 bytes at a time where the channels allow, else value by value.
+// Defines two kernels with one body: `_wide` accesses 16 bytes at a time and needs channel counts that are multiples of WIDE, `_one`
+// accesses single values.
 #define WIDE_AND_ONE(name, parameters, arguments)                                        \
     extern "C" __global__ void name##_wide parameters { name<WIDE> arguments; } \
     extern "C" __global__ void name##_one parameters { name<1> arguments; }
 
-// Counts stay below 2^31, so that indices are divided in 32 bits: in 64 it takes several times as long.
+// Grid-stride loop. Counts stay below 2^31, so that index arithmetic is in 32 bits; division in 64 bits takes several times as long.
 #define EACH(i, n) for (u32 i = blockIdx.x * blockDim.x + threadIdx.x, end_##i = (u32)(n); i < end_##i; i += gridDim.x * blockDim.x)

@@ -1,10 +1,10 @@
-// Convolutions as plain sums, for shapes that cuDNN has no algorithm for. x is [image][line][column][input], w is
-// [output][tap][input], y is [image][row][column][output]; zero padding `side / 2`.
+// Direct convolutions, for shapes for which cuDNN has no algorithm. x is [image][line][column][input], w is [output][tap][input], y is
+// [image][row][column][output]; zero padding `side / 2`.
 
 #define SHAPE_PARAMETERS \
     int images, int height, int width, int inputs, int outputs, int side, int stride, int rows, int columns
 
-// y from x and w: a thread for each value.
+// Forward pass: y from x and w, one value per thread.
 extern "C" __global__ void direct_forward(const MAP* x, const MAP* w, MAP* y, SHAPE_PARAMETERS) {
     EACH(i, images * rows * columns * outputs) {
         u32 output = i % outputs, pixel = i / outputs, image = pixel / columns / rows;
@@ -21,7 +21,7 @@ extern "C" __global__ void direct_forward(const MAP* x, const MAP* w, MAP* y, SH
     }
 }
 
-// The gradient at x from w and that at y: a thread for each value.
+// Data gradient: dx from w and dy, one value per thread.
 extern "C" __global__ void direct_data(MAP* dx, const MAP* w, const MAP* dy, SHAPE_PARAMETERS) {
     EACH(i, images * height * width * inputs) {
         u32 input = i % inputs, pixel = i / inputs, image = pixel / width / height;
@@ -39,7 +39,7 @@ extern "C" __global__ void direct_data(MAP* dx, const MAP* w, const MAP* dy, SHA
     }
 }
 
-// The gradient at w from x and that at y: a thread for each value; rows of an image are summed in f32, these sums in f64.
+// Filter gradient: dw from x and dy, one value per thread; each row of an image is summed in f32, the rows in f64.
 extern "C" __global__ void direct_filter(const MAP* x, MAP* dw, const MAP* dy, SHAPE_PARAMETERS) {
     EACH(i, outputs * side * side * inputs) {
         u32 input = i % inputs, tap = i / inputs % (side * side), output = i / inputs / (side * side);

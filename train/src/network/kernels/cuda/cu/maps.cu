@@ -1,6 +1,6 @@
-// Maps brought in and out, and what is done value by value.
+// Layout conversion, elementwise operations, upsampling and concatenation of feature maps.
 
-// f32 in the order [image][channel][pixel], or as it lies, to a map.
+// Converts f32 [image][channel][pixel], or [image][pixel][channel] unless `channels_first`, to a feature map.
 extern "C" __global__ void import_map(const float* from, MAP* to, int images, u32 channels, u32 pixels, int channels_first) {
     EACH(i, images * pixels * channels) {
         u32 source = i;
@@ -12,11 +12,12 @@ extern "C" __global__ void import_map(const float* from, MAP* to, int images, u3
     }
 }
 
+// Converts a feature map to f32 in the same order.
 extern "C" __global__ void export_map(const MAP* from, float* to, i64 n) {
     EACH(i, n) to[i] = widen(from[i]);
 }
 
-// The copy of weights, in the type of maps, that convolutions read.
+// Rounds weights to the type of feature maps, for the copy that convolutions read.
 extern "C" __global__ void copy_weight(const float* from, MAP* to, i64 n) {
     EACH(i, n) narrow(from[i], to[i]);
 }
@@ -56,12 +57,12 @@ __device__ inline void add(const MAP* a, const MAP* b, MAP* sum, i64 n) {
 }
 WIDE_AND_ONE(add, (const MAP* a, const MAP* b, MAP* sum, i64 n), (a, b, sum, n))
 
-// y += bias, in place.
+// Adds the bias in place: y += bias.
 extern "C" __global__ void add_bias(MAP* y, const float* bias, u32 rows, u32 channels) {
     EACH(i, rows * channels) narrow(widen(y[i]) + bias[i % channels], y[i]);
 }
 
-// The channels of `a`, of which each pixel stands for 2x2 if doubled, then those of `b`. Height and width are the result's.
+// Concatenates the channels of `a`, upsampled by 2 if `doubled`, and those of `b`. Height and width are those of y.
 template <int N>
 __device__ inline void assemble(const MAP* a, const MAP* b, MAP* y, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled) {
     u32 groups = (in_a + in_b) / N;
@@ -82,9 +83,9 @@ __device__ inline void assemble(const MAP* a, const MAP* b, MAP* y, u32 images, 
 WIDE_AND_ONE(assemble, (const MAP* a, const MAP* b, MAP* y, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled),
              (a, b, y, images, height, width, in_a, in_b, doubled))
 
-// The gradient of `assemble` at `a`: sums of 2x2 if doubled.
+// Gradient of `assemble` at `a`: sums of 2x2 blocks if `doubled`.
 template <int N>
-__device__ inline void first_part(const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled) {
+__device__ inline void assemble_backward_first(const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled) {
     u32 groups = in_a / N, all = in_a + in_b, rows = doubled ? height / 2 : height, columns = doubled ? width / 2 : width;
     EACH(i, images * rows * columns * groups) {
         u32 channel = i % groups * N, row = i / groups, column = row % columns, line = row / columns;
@@ -104,12 +105,12 @@ __device__ inline void first_part(const MAP* dy, MAP* da, u32 images, u32 height
         store<N>(sum, da + row * in_a + channel);
     }
 }
-WIDE_AND_ONE(first_part, (const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled),
+WIDE_AND_ONE(assemble_backward_first, (const MAP* dy, MAP* da, u32 images, u32 height, u32 width, u32 in_a, u32 in_b, int doubled),
              (dy, da, images, height, width, in_a, in_b, doubled))
 
-// The gradient of `assemble` at `b`.
+// Gradient of `assemble` at `b`.
 template <int N>
-__device__ inline void second_part(const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b) {
+__device__ inline void assemble_backward_second(const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b) {
     u32 groups = in_b / N;
     EACH(i, rows * groups) {
         u32 channel = i % groups * N, row = i / groups;
@@ -118,4 +119,4 @@ __device__ inline void second_part(const MAP* dy, MAP* db, u32 rows, u32 in_a, u
         store<N>(v, db + row * in_b + channel);
     }
 }
-WIDE_AND_ONE(second_part, (const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b), (dy, db, rows, in_a, in_b))
+WIDE_AND_ONE(assemble_backward_second, (const MAP* dy, MAP* db, u32 rows, u32 in_a, u32 in_b), (dy, db, rows, in_a, in_b))

@@ -1,18 +1,18 @@
-// Batch normalisation with what follows it. A block takes `chunk` rows; what blocks find is put together in a second kernel, in a
-// fixed order and in f64.
+// Batch normalisation fused with the residual addition and the activation. A block reduces `chunk` rows; a second kernel reduces the
+// partial results of the blocks in a fixed order and in f64.
 
-// Mean, and sum of squared deviations from it, of the rows of each block: sums of deviations from the block's first row.
+// Computes mean and sum of squared deviations of the rows of each block, from deviations from the block's first row.
 template <int N>
-__device__ inline void moments_part(const MAP* x, i64 rows, int channels, i64 chunk, float* mean, float* spread) {
-    __shared__ float room[THREADS * WIDE];
-    Place<N> place(channels);
+__device__ inline void moments_parts(const MAP* x, i64 rows, int channels, i64 chunk, float* mean, float* spread) {
+    __shared__ float scratch[THREADS * WIDE];
+    ThreadPosition<N> position(channels);
     i64 from = blockIdx.x * chunk, to = from + chunk < rows ? from + chunk : rows;
     float origin[N], sum[N], square[N], v[N];
     for (int k = 0; k < N; k++) origin[k] = sum[k] = square[k] = 0.0f;
-    if (place.on) {
-        load<N>(x + from * channels + place.channel, origin);
-        for (i64 r = from + place.row; r < to; r += place.rows) {
-            load<N>(x + r * channels + place.channel, v);
+    if (position.active) {
+        load<N>(x + from * channels + position.channel, origin);
+        for (i64 r = from + position.row; r < to; r += position.rows) {
+            load<N>(x + r * channels + position.channel, v);
             for (int k = 0; k < N; k++) {
                 float d = v[k] - origin[k];
                 sum[k] += d;
@@ -20,34 +20,35 @@ __device__ inline void moments_part(const MAP* x, i64 rows, int channels, i64 ch
             }
         }
     }
-    sum_rows<N>(place, sum, room);
-    sum_rows<N>(place, square, room);
-    if (place.on && place.row == 0)
+    sum_rows<N>(position, sum, scratch);
+    sum_rows<N>(position, square, scratch);
+    if (position.active && position.row == 0)
         for (int k = 0; k < N; k++) {
-            i64 at = (i64)blockIdx.x * channels + place.channel + k;
+            i64 at = (i64)blockIdx.x * channels + position.channel + k;
             float count = (float)(to - from);
             mean[at] = origin[k] + sum[k] / count;
             spread[at] = fmaxf(square[k] - sum[k] * (sum[k] / count), 0.0f);
         }
 }
-WIDE_AND_ONE(moments_part, (const MAP* x, i64 rows, int channels, i64 chunk, float* mean, float* spread),
+WIDE_AND_ONE(moments_parts, (const MAP* x, i64 rows, int channels, i64 chunk, float* mean, float* spread),
              (x, rows, channels, chunk, mean, spread))
 
-// Sum over 8 threads with the same channel, 32 apart.
-__device__ inline double sum_eight(double v, double* room) {
+// Sums over the 8 threads with the same channel, which are 32 apart.
+__device__ inline double sum_eight(double v, double* scratch) {
     __syncthreads();
-    room[threadIdx.x] = v;
+    scratch[threadIdx.x] = v;
     for (int half = THREADS / 2; half >= 32; half /= 2) {
         __syncthreads();
-        if (threadIdx.x < half) room[threadIdx.x] += room[threadIdx.x + half];
+        if (threadIdx.x < half) scratch[threadIdx.x] += scratch[threadIdx.x + half];
     }
     __syncthreads();
-    return room[threadIdx.x % 32];
+    return scratch[threadIdx.x % 32];
 }
 
-// Mean and biased variance from those of the blocks (Chan, Golub and LeVeque, 1983). 32 channels a block.
-extern "C" __global__ void moments_whole(const float* means, const float* spreads, i64 rows, int channels, i64 chunk, int chunks, float* mean, float* variance) {
-    __shared__ double room[THREADS];
+// Combines the means and squared deviations of the blocks to mean and biased variance (Chan, Golub and LeVeque, 1983). 32 channels per
+// block.
+extern "C" __global__ void moments_reduce(const float* means, const float* spreads, i64 rows, int channels, i64 chunk, int chunks, float* mean, float* variance) {
+    __shared__ double scratch[THREADS];
     int channel = blockIdx.x * 32 + threadIdx.x % 32;
     bool on = channel < channels;
     double sum = 0.0, spread = 0.0;
@@ -55,26 +56,26 @@ extern "C" __global__ void moments_whole(const float* means, const float* spread
         double count = (double)(i + 1 < chunks ? chunk : rows - (chunks - 1) * chunk);
         sum += count * means[(i64)i * channels + channel];
     }
-    double centre = sum_eight(sum, room) / (double)rows;
+    double centre = sum_eight(sum, scratch) / (double)rows;
     for (int i = threadIdx.x / 32; on && i < chunks; i += THREADS / 32) {
         double count = (double)(i + 1 < chunks ? chunk : rows - (chunks - 1) * chunk), d = means[(i64)i * channels + channel] - centre;
         spread += spreads[(i64)i * channels + channel] + count * d * d;
     }
-    spread = sum_eight(spread, room);
+    spread = sum_eight(spread, scratch);
     if (on && threadIdx.x < 32) {
         mean[channel] = (float)centre;
         variance[channel] = (float)(spread / (double)rows);
     }
 }
 
-// y = (x - mean) * gain + shift, gain = scale / sqrt(variance + eps).
+// Affine map of the normalisation: y = (x - mean) * gain + shift, gain = scale / sqrt(variance + eps).
 template <int N>
-struct Line {
+struct Affine {
     float mean[N], gain[N], shift[N], inverse[N];
 
-    __device__ Line(const float* mean_, const float* variance, const float* scale, const float* shift_, float eps, const Place<N>& place) {
+    __device__ Affine(const float* mean_, const float* variance, const float* scale, const float* shift_, float eps, const ThreadPosition<N>& position) {
         for (int k = 0; k < N; k++) {
-            int c = place.on ? place.channel + k : 0;
+            int c = position.active ? position.channel + k : 0;
             mean[k] = mean_[c];
             inverse[k] = 1.0f / sqrtf(variance[c] + eps);
             gain[k] = scale[c] * inverse[k];
@@ -87,20 +88,20 @@ struct Line {
     }
 };
 
-// y = line(x) + plus, then the activation; `plus` may be absent.
+// y = affine(x) + residual, then the activation; `residual` may be null.
 template <int N>
-__device__ inline void norm(const MAP* x, const MAP* plus, MAP* y, const float* mean, const float* variance, const float* scale,
+__device__ inline void norm(const MAP* x, const MAP* residual, MAP* y, const float* mean, const float* variance, const float* scale,
                             const float* shift, float eps, int activation, i64 rows, int channels) {
-    Place<N> place(channels);
-    Line<N> line(mean, variance, scale, shift, eps, place);
-    if (!place.on) return;
-    for (i64 r = blockIdx.x * (i64)place.rows + place.row; r < rows; r += (i64)gridDim.x * place.rows) {
-        i64 at = r * channels + place.channel;
+    ThreadPosition<N> position(channels);
+    Affine<N> affine(mean, variance, scale, shift, eps, position);
+    if (!position.active) return;
+    for (i64 r = blockIdx.x * (i64)position.rows + position.row; r < rows; r += (i64)gridDim.x * position.rows) {
+        i64 at = r * channels + position.channel;
         float v[N], p[N];
         load<N>(x + at, v);
-        for (int k = 0; k < N; k++) v[k] = line.at(k, v[k]);
-        if (plus) {
-            load<N>(plus + at, p);
+        for (int k = 0; k < N; k++) v[k] = affine.at(k, v[k]);
+        if (residual) {
+            load<N>(residual + at, p);
             for (int k = 0; k < N; k++) v[k] += p[k];
         }
         for (int k = 0; k < N; k++) v[k] = activated(v[k], activation);
@@ -108,48 +109,48 @@ __device__ inline void norm(const MAP* x, const MAP* plus, MAP* y, const float* 
     }
 }
 WIDE_AND_ONE(norm,
-             (const MAP* x, const MAP* plus, MAP* y, const float* mean, const float* variance, const float* scale, const float* shift,
+             (const MAP* x, const MAP* residual, MAP* y, const float* mean, const float* variance, const float* scale, const float* shift,
               float eps, int activation, i64 rows, int channels),
-             (x, plus, y, mean, variance, scale, shift, eps, activation, rows, channels))
+             (x, residual, y, mean, variance, scale, shift, eps, activation, rows, channels))
 
-// The gradient behind the activation: what it let pass is seen from its result where that is given, else computed again.
+// Masks the gradient d by the activation, whose output is read from y if it is given, else recomputed from x.
 template <int N>
-__device__ inline void gate(const Line<N>& line, const float (&x)[N], const MAP* y, i64 at, int activation, float (&d)[N]) {
+__device__ inline void mask_gradient(const Affine<N>& affine, const float (&x)[N], const MAP* y, i64 at, int activation, float (&d)[N]) {
     if (!activation) return;
     float v[N];
     if (y)
         load<N>(y + at, v);
     else
-        for (int k = 0; k < N; k++) v[k] = line.at(k, x[k]);
+        for (int k = 0; k < N; k++) v[k] = affine.at(k, x[k]);
     for (int k = 0; k < N; k++) d[k] = passes(v[k], activation) ? d[k] : 0.0f;
 }
 
-// Sums of the gradient, and of it times the normalised value, over the rows of each block.
+// Sums the gradient, and the gradient times the normalised value, over the rows of each block.
 template <int N>
 __device__ inline void norm_sums(const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale,
                                  const float* shift, float eps, int activation, i64 rows, int channels, i64 chunk, float* sums, float* products) {
-    __shared__ float room[THREADS * WIDE];
-    Place<N> place(channels);
-    Line<N> line(mean, variance, scale, shift, eps, place);
+    __shared__ float scratch[THREADS * WIDE];
+    ThreadPosition<N> position(channels);
+    Affine<N> affine(mean, variance, scale, shift, eps, position);
     i64 from = blockIdx.x * chunk, to = from + chunk < rows ? from + chunk : rows;
     float sum[N], product[N], v[N], d[N];
     for (int k = 0; k < N; k++) sum[k] = product[k] = 0.0f;
-    if (place.on)
-        for (i64 r = from + place.row; r < to; r += place.rows) {
-            i64 at = r * channels + place.channel;
+    if (position.active)
+        for (i64 r = from + position.row; r < to; r += position.rows) {
+            i64 at = r * channels + position.channel;
             load<N>(x + at, v);
             load<N>(dy + at, d);
-            gate<N>(line, v, y, at, activation, d);
+            mask_gradient<N>(affine, v, y, at, activation, d);
             for (int k = 0; k < N; k++) {
                 sum[k] += d[k];
-                product[k] += d[k] * ((v[k] - line.mean[k]) * line.inverse[k]);
+                product[k] += d[k] * ((v[k] - affine.mean[k]) * affine.inverse[k]);
             }
         }
-    sum_rows<N>(place, sum, room);
-    sum_rows<N>(place, product, room);
-    if (place.on && place.row == 0)
+    sum_rows<N>(position, sum, scratch);
+    sum_rows<N>(position, product, scratch);
+    if (position.active && position.row == 0)
         for (int k = 0; k < N; k++) {
-            i64 at = (i64)blockIdx.x * channels + place.channel + k;
+            i64 at = (i64)blockIdx.x * channels + position.channel + k;
             sums[at] = sum[k];
             products[at] = product[k];
         }
@@ -159,28 +160,28 @@ WIDE_AND_ONE(norm_sums,
               float eps, int activation, i64 rows, int channels, i64 chunk, float* sums, float* products),
              (x, y, dy, mean, variance, scale, shift, eps, activation, rows, channels, chunk, sums, products))
 
-// Sums of the gradient over the rows of each block: of a bias.
+// Sums the gradient over the rows of each block: partial gradients of a bias.
 template <int N>
 __device__ inline void bias_sums(const MAP* dy, i64 rows, int channels, i64 chunk, float* sums) {
-    __shared__ float room[THREADS * WIDE];
-    Place<N> place(channels);
+    __shared__ float scratch[THREADS * WIDE];
+    ThreadPosition<N> position(channels);
     i64 from = blockIdx.x * chunk, to = from + chunk < rows ? from + chunk : rows;
     float sum[N], d[N];
     for (int k = 0; k < N; k++) sum[k] = 0.0f;
-    if (place.on)
-        for (i64 r = from + place.row; r < to; r += place.rows) {
-            load<N>(dy + r * channels + place.channel, d);
+    if (position.active)
+        for (i64 r = from + position.row; r < to; r += position.rows) {
+            load<N>(dy + r * channels + position.channel, d);
             for (int k = 0; k < N; k++) sum[k] += d[k];
         }
-    sum_rows<N>(place, sum, room);
-    if (place.on && place.row == 0)
-        for (int k = 0; k < N; k++) sums[(i64)blockIdx.x * channels + place.channel + k] = sum[k];
+    sum_rows<N>(position, sum, scratch);
+    if (position.active && position.row == 0)
+        for (int k = 0; k < N; k++) sums[(i64)blockIdx.x * channels + position.channel + k] = sum[k];
 }
 WIDE_AND_ONE(bias_sums, (const MAP* dy, i64 rows, int channels, i64 chunk, float* sums), (dy, rows, channels, chunk, sums))
 
-// Sums over blocks; the second kind may be absent. 32 channels a block.
-extern "C" __global__ void whole_sums(const float* sums, const float* products, int channels, int chunks, float* sum, float* product) {
-    __shared__ double room[THREADS];
+// Reduces the partial sums of the blocks; the second set may be null. 32 channels per block.
+extern "C" __global__ void reduce_sums(const float* sums, const float* products, int channels, int chunks, float* sum, float* product) {
+    __shared__ double scratch[THREADS];
     int channel = blockIdx.x * 32 + threadIdx.x % 32;
     bool on = channel < channels;
     double a = 0.0, b = 0.0;
@@ -188,39 +189,40 @@ extern "C" __global__ void whole_sums(const float* sums, const float* products, 
         a += sums[(i64)i * channels + channel];
         if (products) b += products[(i64)i * channels + channel];
     }
-    a = sum_eight(a, room);
-    b = sum_eight(b, room);
+    a = sum_eight(a, scratch);
+    b = sum_eight(b, scratch);
     if (on && threadIdx.x < 32) {
         sum[channel] = (float)a;
         if (products) product[channel] = (float)b;
     }
 }
 
-// dx = gain * (d - dshift / rows - unit * dscale / rows), or gain * d where the moments were given; d goes to `dplus` if it is asked for.
+// dx = gain * (d - dshift / rows - unit * dscale / rows) with batch statistics (`own_moments`), or gain * d with running ones; `dresidual`
+// receives d unless it is null.
 template <int N>
 __device__ inline void norm_backward(const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale,
                                      const float* shift, float eps, int activation, const float* dshift, const float* dscale, int own_moments,
-                                     i64 rows, int channels, MAP* dx, MAP* dplus) {
-    Place<N> place(channels);
-    Line<N> line(mean, variance, scale, shift, eps, place);
-    if (!place.on) return;
+                                     i64 rows, int channels, MAP* dx, MAP* dresidual) {
+    ThreadPosition<N> position(channels);
+    Affine<N> affine(mean, variance, scale, shift, eps, position);
+    if (!position.active) return;
     float level[N], slope[N];
     for (int k = 0; k < N; k++) {
-        level[k] = own_moments ? dshift[place.channel + k] / (float)rows : 0.0f;
-        slope[k] = own_moments ? dscale[place.channel + k] / (float)rows : 0.0f;
+        level[k] = own_moments ? dshift[position.channel + k] / (float)rows : 0.0f;
+        slope[k] = own_moments ? dscale[position.channel + k] / (float)rows : 0.0f;
     }
-    for (i64 r = blockIdx.x * (i64)place.rows + place.row; r < rows; r += (i64)gridDim.x * place.rows) {
-        i64 at = r * channels + place.channel;
+    for (i64 r = blockIdx.x * (i64)position.rows + position.row; r < rows; r += (i64)gridDim.x * position.rows) {
+        i64 at = r * channels + position.channel;
         float v[N], d[N];
         load<N>(x + at, v);
         load<N>(dy + at, d);
-        gate<N>(line, v, y, at, activation, d);
-        if (dplus) store<N>(d, dplus + at);
-        for (int k = 0; k < N; k++) d[k] = line.gain[k] * (d[k] - level[k] - (v[k] - line.mean[k]) * line.inverse[k] * slope[k]);
+        mask_gradient<N>(affine, v, y, at, activation, d);
+        if (dresidual) store<N>(d, dresidual + at);
+        for (int k = 0; k < N; k++) d[k] = affine.gain[k] * (d[k] - level[k] - (v[k] - affine.mean[k]) * affine.inverse[k] * slope[k]);
         store<N>(d, dx + at);
     }
 }
 WIDE_AND_ONE(norm_backward,
              (const MAP* x, const MAP* y, const MAP* dy, const float* mean, const float* variance, const float* scale, const float* shift,
-              float eps, int activation, const float* dshift, const float* dscale, int own_moments, i64 rows, int channels, MAP* dx, MAP* dplus),
-             (x, y, dy, mean, variance, scale, shift, eps, activation, dshift, dscale, own_moments, rows, channels, dx, dplus))
+              float eps, int activation, const float* dshift, const float* dscale, int own_moments, i64 rows, int channels, MAP* dx, MAP* dresidual),
+             (x, y, dy, mean, variance, scale, shift, eps, activation, dshift, dscale, own_moments, rows, channels, dx, dresidual))

@@ -1,4 +1,4 @@
-// Maximum over 3x3, stride 2, padding 1. The result has `(height + 1) / 2` lines and `(width + 1) / 2` columns.
+// Max pooling over 3x3 windows, stride 2, padding 1. The output has `(height + 1) / 2` lines and `(width + 1) / 2` columns.
 
 template <int N>
 __device__ inline void max_pool(const MAP* x, MAP* y, u32 images, int height, int width, int channels) {
@@ -19,7 +19,7 @@ __device__ inline void max_pool(const MAP* x, MAP* y, u32 images, int height, in
 }
 WIDE_AND_ONE(max_pool, (const MAP* x, MAP* y, u32 images, int height, int width, int channels), (x, y, images, height, width, channels))
 
-// Each pixel collects from the windows in which it is the first maximum in raster order: nothing is added by two threads.
+// Each pixel gathers the gradients of the windows in which it is the first maximum in raster order, so no atomic addition is needed.
 template <int N>
 __device__ inline void max_pool_backward(const MAP* x, const MAP* y, const MAP* dy, MAP* dx, u32 images, int height, int width, int channels) {
     u32 groups = channels / N, lines = (height + 1) / 2, columns = (width + 1) / 2;

@@ -1,23 +1,23 @@
-//! Which of cuDNN's algorithms a convolution runs by: found once for a shape.
+//! Selection of the cuDNN algorithm of a convolution, once for each shape.
 
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, sys};
 
-/// The most algorithms that cuDNN is asked for.
+/// Maximum number of algorithms that cuDNN is asked for.
 const MOST: usize = 10;
 
-/// One algorithm as cuDNN lists them, best first.
+/// Algorithm in cuDNN's list, which is sorted by expected speed.
 pub trait Candidate: Copy {
-    /// What names it in a call.
+    /// cuDNN's type of algorithm names.
     type Algorithm: Copy;
-    /// Its name.
+    /// Returns the name that selects the algorithm in a call.
     fn algorithm(&self) -> Self::Algorithm;
-    /// Whether it can be used.
+    /// Reports whether the algorithm supports the shape.
     fn works(&self) -> bool;
-    /// Bytes of workspace.
+    /// Returns the size of the algorithm's workspace in bytes.
     fn workspace(&self) -> usize;
-    /// Whether it gives the same bits in every run.
+    /// Reports whether the algorithm gives the same bits in every run.
     fn is_deterministic(&self) -> bool;
-    /// Which units it multiplies on.
+    /// Returns the math type: the units that multiply.
     fn math(&self) -> sys::cudnnMathType_t;
 }
 
@@ -47,27 +47,28 @@ candidate!(sys::cudnnConvolutionFwdAlgoPerf_t, sys::cudnnConvolutionFwdAlgo_t);
 candidate!(sys::cudnnConvolutionBwdDataAlgoPerf_t, sys::cudnnConvolutionBwdDataAlgo_t);
 candidate!(sys::cudnnConvolutionBwdFilterAlgoPerf_t, sys::cudnnConvolutionBwdFilterAlgo_t);
 
-/// What may be chosen.
+/// Constraints on the algorithm.
 #[derive(Clone, Copy)]
 pub struct Rule {
-    /// Only what gives the same bits in every run.
+    /// Allow only algorithms that give the same bits in every run.
     pub deterministic: bool,
-    /// Only multiplications of full f32, no TF32.
+    /// Allow only products in full f32, without TF32.
     pub full_f32: bool,
-    /// The most bytes of workspace.
+    /// Maximum size of the workspace in bytes.
     pub workspace: usize,
 }
 
+/// Reports whether a math type uses tensor cores.
 fn on_tensor_cores(math: sys::cudnnMathType_t) -> bool {
     use sys::cudnnMathType_t::{CUDNN_TENSOR_OP_MATH, CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION};
     matches!(math, CUDNN_TENSOR_OP_MATH | CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION)
 }
 
-/// The first algorithm of cuDNN's list that the rule allows. `ask` is given the number of places, where to write how many were
-/// filled, and the places.
+/// Returns the first algorithm of cuDNN's list that satisfies the rule. `ask` receives the capacity of the list, a pointer to the number of
+/// entries filled, and a pointer to the list.
 pub fn choose<C: Candidate>(rule: Rule, ask: impl FnOnce(i32, *mut i32, *mut C) -> sys::cudnnStatus_t) -> Result<Option<C>, CudnnError> {
     let mut found = 0;
-    // SAFETY: these are plain records; all zeros is a value of each field.
+    // SAFETY: the entries are plain C structs, for which all zeros is a valid value of each field.
     let mut places: [C; MOST] = [unsafe { std::mem::zeroed() }; MOST];
     ask(MOST as i32, &raw mut found, places.as_mut_ptr()).result()?;
     let allowed = |c: &&C| {

@@ -1,4 +1,4 @@
-//! Convolutions by cuDNN: descriptions and algorithm kept for each shape, one workspace for all.
+//! Convolutions by cuDNN: descriptors and algorithm cached for each shape, and one workspace for all.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -11,24 +11,24 @@ use super::super::machine::{Geometry, Pass};
 use super::algorithm::{Candidate, Rule, choose};
 use super::descriptor::{Convolution, Filter, Map};
 
-/// The most bytes of workspace that an algorithm may want.
+/// Maximum workspace of an algorithm: 256 MiB.
 const WORKSPACE: usize = 256 << 20;
 
-/// cuDNN on the stream of a device.
+/// cuDNN handle on the stream of a device, with cached plans.
 pub struct Convolutions {
     handle: sys::cudnnHandle_t,
     cuda: CudaDevice,
     dtype: sys::cudnnDataType_t,
     rule: Rule,
-    /// None for shapes without an algorithm.
+    /// Plans by pass and geometry; none for shapes without an algorithm.
     plans: HashMap<(Pass, Geometry), Option<Plan>>,
     workspace: Option<CudaSlice<u8>>,
 }
 
-// SAFETY: cuDNN allows a handle on any thread as long as one uses it at a time, which `&mut self` sees to.
+// SAFETY: cuDNN allows a handle on any thread as long as one thread uses it at a time, which `&mut self` ensures.
 unsafe impl Send for Convolutions {}
 
-/// What is known of one shape.
+/// Descriptors and algorithm of one shape.
 struct Plan {
     x: Map,
     y: Map,
@@ -45,20 +45,20 @@ enum Algorithm {
     Filter(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// An algorithm, its workspace, and the units that it multiplies on.
+/// Algorithm, bytes of workspace, and math type.
 type Found = (Algorithm, usize, sys::cudnnMathType_t);
 
 impl Convolutions {
-    /// For maps of this type.
-    pub fn new(cuda: &CudaDevice, map_type: DType, deterministic: bool) -> Result<Self> {
+    /// Opens cuDNN for feature maps of type `feature_dtype` on the stream of `cuda`.
+    pub fn new(cuda: &CudaDevice, feature_dtype: DType, deterministic: bool) -> Result<Self> {
         let stream = cuda.cuda_stream();
         stream.context().bind_to_thread().map_err(Error::wrap)?;
         let handle = result::create_handle().map_err(Error::wrap)?;
         let dtype =
-            if map_type == DType::BF16 { sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { sys::cudnnDataType_t::CUDNN_DATA_FLOAT };
-        let rule = Rule { deterministic, full_f32: map_type != DType::BF16, workspace: WORKSPACE };
+            if feature_dtype == DType::BF16 { sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { sys::cudnnDataType_t::CUDNN_DATA_FLOAT };
+        let rule = Rule { deterministic, full_f32: feature_dtype != DType::BF16, workspace: WORKSPACE };
         let convolutions = Self { handle, cuda: cuda.clone(), dtype, rule, plans: HashMap::new(), workspace: None };
-        // SAFETY: both are alive.
+        // SAFETY: the handle and the stream are alive.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()).map_err(Error::wrap)? };
         Ok(convolutions)
     }
@@ -76,7 +76,7 @@ impl Convolutions {
             self.plans.insert(key, plan);
         }
         let Some(bytes) = self.plans[&key].as_ref().map(|plan| plan.workspace) else { return Ok(false) };
-        let workspace = self.room(bytes)?;
+        let workspace = self.reserve_workspace(bytes)?;
         if let Some(plan) = &self.plans[&key] {
             // SAFETY: as the caller says; the workspace is as large as the algorithm wants it.
             unsafe { launch(self.handle, plan, addresses.map(pointer), workspace)? };
@@ -84,22 +84,23 @@ impl Convolutions {
         Ok(true)
     }
 
-    /// The address of a workspace of at least so many bytes.
-    fn room(&mut self, bytes: usize) -> Result<*mut c_void> {
+    /// Returns the address of a workspace of at least `bytes` bytes, which grows on demand.
+    fn reserve_workspace(&mut self, bytes: usize) -> Result<*mut c_void> {
         if bytes == 0 {
             return Ok(std::ptr::null_mut());
         }
-        if self.workspace.as_ref().is_none_or(|room| room.len() < bytes) {
+        if self.workspace.as_ref().is_none_or(|workspace| workspace.len() < bytes) {
             self.workspace = None;
             // SAFETY: cuDNN reads nothing from a workspace that it has not written there.
             self.workspace = Some(unsafe { self.cuda.alloc::<u8>(bytes)? });
         }
         let stream = self.cuda.cuda_stream();
-        let address = self.workspace.as_ref().map_or(0, |room| room.device_ptr(&stream).0);
+        let address = self.workspace.as_ref().map_or(0, |workspace| workspace.device_ptr(&stream).0);
         Ok(pointer(address))
     }
 
-    /// Descriptions of a shape and the algorithm that runs it: tried out, or where the same bits are wanted, by cuDNN's rules alone.
+    /// Creates the descriptors of a shape and selects its algorithm: by benchmark, or by cuDNN's heuristics where runs must repeat their
+    /// bits.
     unsafe fn plan(&mut self, pass: Pass, geometry: &Geometry, addresses: [u64; 3]) -> Result<Option<Plan>> {
         let Geometry { batch, height, width, inputs, outputs, .. } = *geometry;
         let [rows, columns] = geometry.result();
@@ -111,46 +112,48 @@ impl Convolutions {
         // SAFETY: as the caller says.
         let found = unsafe { self.algorithm(pass, (&x, &w, &convolution, &y), addresses.map(pointer))? };
         let Some((algorithm, workspace, best)) = found else {
-            tracing::warn!("cuDNN has no algorithm for {pass:?} of {geometry:?}: a slow kernel does it");
+            tracing::warn!("cuDNN has no algorithm for {pass:?} of {geometry:?}: using a slow direct kernel");
             return Ok(None);
         };
-        // In f32 the description stays as it is: without TF32.
+        // In f32 the descriptor keeps its math type, which excludes TF32.
         convolution.set_math(if self.rule.full_f32 { math } else { best }).map_err(Error::wrap)?;
         Ok(Some(Plan { x, y, w, convolution, algorithm, workspace }))
     }
 
-    /// The algorithm of a pass, its workspace and its units; the addresses are those of `x`, `w` and `y`.
+    /// Selects the algorithm of a pass; the addresses are those of `x`, `w` and `y`.
     unsafe fn algorithm(
         &mut self,
         pass: Pass,
         (x, w, c, y): (&Map, &Filter, &Convolution, &Map),
         [px, pw, py]: [*mut c_void; 3],
     ) -> Result<Option<Found>> {
-        // SAFETY: everything is alive, and a trial writes what the pass itself will write.
+        // SAFETY: all descriptors and buffers are alive, and a benchmark writes the same output as the pass itself.
         unsafe {
             match pass {
                 Pass::Forward => self.search(
                     Algorithm::Forward,
                     |h, most, found, places| sys::cudnnGetConvolutionForwardAlgorithm_v7(h, x.0, w.0, c.0, y.0, most, found, places),
-                    |h, most, found, places, room, bytes| {
-                        sys::cudnnFindConvolutionForwardAlgorithmEx(h, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, room, bytes)
+                    |h, most, found, places, workspace, bytes| {
+                        sys::cudnnFindConvolutionForwardAlgorithmEx(
+                            h, x.0, px, w.0, pw, c.0, y.0, py, most, found, places, workspace, bytes,
+                        )
                     },
                 ),
                 Pass::Data => self.search(
                     Algorithm::Data,
                     |h, most, found, places| sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(h, w.0, y.0, c.0, x.0, most, found, places),
-                    |h, most, found, places, room, bytes| {
+                    |h, most, found, places, workspace, bytes| {
                         sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
-                            h, w.0, pw, y.0, py, c.0, x.0, px, most, found, places, room, bytes,
+                            h, w.0, pw, y.0, py, c.0, x.0, px, most, found, places, workspace, bytes,
                         )
                     },
                 ),
                 Pass::Filter => self.search(
                     Algorithm::Filter,
                     |h, most, found, places| sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(h, x.0, y.0, c.0, w.0, most, found, places),
-                    |h, most, found, places, room, bytes| {
+                    |h, most, found, places, workspace, bytes| {
                         sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
-                            h, x.0, px, y.0, py, c.0, w.0, pw, most, found, places, room, bytes,
+                            h, x.0, px, y.0, py, c.0, w.0, pw, most, found, places, workspace, bytes,
                         )
                     },
                 ),
@@ -158,7 +161,8 @@ impl Convolutions {
         }
     }
 
-    /// The first of cuDNN's list that the rule allows: listed by its rules alone where the same bits are wanted, else tried out.
+    /// Returns the first algorithm of cuDNN's list that satisfies the rule. The list comes from heuristics where runs must repeat their
+    /// bits, else from a benchmark.
     fn search<C: Candidate>(
         &mut self,
         name: impl Fn(C::Algorithm) -> Algorithm,
@@ -166,9 +170,13 @@ impl Convolutions {
         by_trial: impl FnOnce(sys::cudnnHandle_t, i32, *mut i32, *mut C, *mut c_void, usize) -> sys::cudnnStatus_t,
     ) -> Result<Option<Found>> {
         let (rule, handle) = (self.rule, self.handle);
-        let room = self.room(if rule.deterministic { 0 } else { WORKSPACE })?;
+        let workspace = self.reserve_workspace(if rule.deterministic { 0 } else { WORKSPACE })?;
         let found = choose(rule, |most, found, places| {
-            if rule.deterministic { by_rules(handle, most, found, places) } else { by_trial(handle, most, found, places, room, WORKSPACE) }
+            if rule.deterministic {
+                by_rules(handle, most, found, places)
+            } else {
+                by_trial(handle, most, found, places, workspace, WORKSPACE)
+            }
         });
         Ok(unless_unsupported(found)?.map(|c| (name(c.algorithm()), c.workspace(), c.math())))
     }
@@ -177,15 +185,15 @@ impl Convolutions {
 impl Drop for Convolutions {
     fn drop(&mut self) {
         self.plans.clear();
-        // SAFETY: nobody else destroys it. An error at the end can be passed to nobody.
+        // SAFETY: this is the handle's only owner. An error cannot be reported from a destructor.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
 }
 
-/// Nothing where cuDNN says that it does not support a shape.
+/// Converts the status "not supported" to none.
 fn unless_unsupported<C>(found: std::result::Result<Option<C>, CudnnError>) -> Result<Option<C>> {
     match found {
-        // There is a status for each reason; which ones there are depends on cuDNN's version.
+        // cuDNN has one status for each reason, and the set depends on its version.
         Err(CudnnError(status)) if format!("{status:?}").starts_with("CUDNN_STATUS_NOT_SUPPORTED") => Ok(None),
         other => other.map_err(Error::wrap),
     }

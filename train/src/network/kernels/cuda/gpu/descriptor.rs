@@ -1,4 +1,4 @@
-//! cuDNN's descriptions of maps, filters and convolutions, each destroyed when it is dropped.
+//! cuDNN descriptors of tensors, filters and convolutions, each destroyed when it is dropped.
 
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
 
@@ -7,18 +7,18 @@ use super::super::machine::Geometry;
 const NHWC: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
 const CROSS_CORRELATION: sys::cudnnConvolutionMode_t = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
 
-/// A sum that is kept in f32 whatever the maps are in.
+/// Accumulator type: f32 whatever the type of feature maps.
 const SUMS: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
 
 fn ints<const N: usize>(values: [usize; N]) -> [i32; N] {
     values.map(|v| i32::try_from(v).expect("sides and channels fit an int"))
 }
 
-/// A map `B H W C`.
+/// Descriptor of a feature map `B H W C`.
 pub struct Map(pub sys::cudnnTensorDescriptor_t);
 
 impl Map {
-    /// Of this type.
+    /// Creates a descriptor of a feature map of this type.
     pub fn new(dtype: sys::cudnnDataType_t, [batch, height, width, channels]: [usize; 4]) -> Result<Self, CudnnError> {
         let map = Self(result::create_tensor_descriptor()?);
         // SAFETY: the descriptor was just made.
@@ -29,16 +29,16 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: nobody else destroys it. An error at the end can be passed to nobody.
+        // SAFETY: this value is the descriptor's only owner. An error cannot be reported from a destructor.
         let _ = unsafe { result::destroy_tensor_descriptor(self.0) };
     }
 }
 
-/// A filter `O K K I`.
+/// Descriptor of a filter `O K K I`.
 pub struct Filter(pub sys::cudnnFilterDescriptor_t);
 
 impl Filter {
-    /// Of this type.
+    /// Creates a descriptor of the geometry's filter.
     pub fn new(dtype: sys::cudnnDataType_t, geometry: &Geometry) -> Result<Self, CudnnError> {
         let filter = Self(result::create_filter_descriptor()?);
         let sides = ints([geometry.outputs, geometry.inputs, geometry.kernel, geometry.kernel]);
@@ -50,16 +50,16 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        // SAFETY: as for maps.
+        // SAFETY: as for feature maps.
         let _ = unsafe { result::destroy_filter_descriptor(self.0) };
     }
 }
 
-/// Padding and stride.
+/// Descriptor of padding, stride and math type.
 pub struct Convolution(pub sys::cudnnConvolutionDescriptor_t);
 
 impl Convolution {
-    /// With zero padding `kernel / 2`.
+    /// Creates a descriptor with zero padding `kernel / 2`.
     pub fn new(geometry: &Geometry, math: sys::cudnnMathType_t) -> Result<Self, CudnnError> {
         let convolution = Self(result::create_convolution_descriptor()?);
         let [padding, stride] = ints([geometry.kernel / 2, geometry.stride]);
@@ -71,7 +71,7 @@ impl Convolution {
         Ok(convolution)
     }
 
-    /// Which units multiply.
+    /// Sets the math type: the units that multiply.
     pub fn set_math(&self, math: sys::cudnnMathType_t) -> Result<(), CudnnError> {
         // SAFETY: the descriptor is alive.
         unsafe { result::set_convolution_math_type(self.0, math) }
@@ -80,7 +80,7 @@ impl Convolution {
 
 impl Drop for Convolution {
     fn drop(&mut self) {
-        // SAFETY: as for maps.
+        // SAFETY: as for feature maps.
         let _ = unsafe { result::destroy_convolution_descriptor(self.0) };
     }
 }

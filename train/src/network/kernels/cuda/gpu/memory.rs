@@ -1,4 +1,4 @@
-//! Memory of the GPU: tensors without values, their addresses, and copies through pinned memory.
+//! GPU memory: uninitialised tensors, device addresses, and uploads through pinned staging buffers.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaSlice, CudaStre
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, CudaDevice, CudaStorage, DType, Device, Error, Result, Storage, Tensor, bail};
 
-/// Freed memory stays in the pool: without it each wait for the device would give it back to the driver.
+/// Keeps freed memory in the device's memory pool. Without this setting each synchronisation would return it to the driver.
 pub fn keep_freed(context: &Arc<CudaContext>) -> Result<()> {
     let mut threshold = u64::MAX;
     // SAFETY: the attribute is a 64-bit number.
@@ -19,7 +19,7 @@ pub fn keep_freed(context: &Arc<CudaContext>) -> Result<()> {
     }
 }
 
-/// The most bytes that the device's pool has had in use; none where the device is no GPU.
+/// Returns the peak number of bytes that the device's memory pool has had in use; none if the device is not a GPU.
 pub fn peak_bytes(device: &Device) -> Option<u64> {
     let Device::Cuda(cuda) = device else { return None };
     let mut bytes = 0u64;
@@ -32,10 +32,10 @@ pub fn peak_bytes(device: &Device) -> Option<u64> {
     Some(bytes)
 }
 
-/// A tensor whose values are not set.
+/// Allocates a tensor with arbitrary values.
 pub fn empty(cuda: &CudaDevice, shape: &[usize], dtype: DType) -> Result<Tensor> {
     let n = shape.iter().product();
-    // SAFETY: callers give the tensor to a kernel that writes all of it before anything reads it.
+    // SAFETY: callers pass the tensor to a kernel that writes all of it before anything reads it.
     let slice = unsafe {
         match dtype {
             DType::BF16 => CudaStorageSlice::BF16(cuda.alloc(n)?),
@@ -51,10 +51,10 @@ fn tensor(storage: CudaStorage, shape: &[usize]) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
 }
 
-/// Where the first value of a contiguous tensor stands.
+/// Returns the device address of the first value of a contiguous tensor.
 pub fn address(stream: &CudaStream, tensor: &Tensor) -> Result<u64> {
     fn start<T>(slice: &CudaSlice<T>, stream: &CudaStream) -> u64 {
-        // Nothing waits for this use: all use is on one stream.
+        // No event needs to be recorded for this use, because all work is on one stream.
         slice.device_ptr(stream).0
     }
     let (storage, layout) = tensor.storage_and_layout();
@@ -74,7 +74,7 @@ pub fn address(stream: &CudaStream, tensor: &Tensor) -> Result<u64> {
     Ok(base + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
 }
 
-/// Page-locked buffers that copies to the GPU start from, one after the other, so that one is filled while another is under way.
+/// Ring of page-locked staging buffers for uploads, so that one buffer is filled while another one is being copied.
 #[derive(Default)]
 pub struct Staging {
     buffers: [Option<PinnedHostSlice<u8>>; 6],
@@ -82,7 +82,7 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// The values of a tensor in memory, f32 or u8, on the GPU.
+    /// Uploads a tensor in host memory, f32 or u8, to the GPU.
     pub fn upload(&mut self, cuda: &CudaDevice, from: &Tensor) -> Result<Tensor> {
         let from = from.contiguous()?;
         let n = from.elem_count();
@@ -97,7 +97,7 @@ impl Staging {
         Ok(tensor(CudaStorage { slice, device: cuda.clone() }, from.dims()))
     }
 
-    /// The bytes of `n` values on their way to the GPU.
+    /// Starts the upload of `n` values, given as bytes.
     fn copy<T: DeviceRepr>(&mut self, cuda: &CudaDevice, bytes: &[u8], n: usize) -> Result<CudaSlice<T>> {
         let stream = cuda.cuda_stream();
         self.next = (self.next + 1) % self.buffers.len();
@@ -107,7 +107,7 @@ impl Staging {
             *buffer = Some(unsafe { stream.context().alloc_pinned(bytes.len()) }.map_err(Error::wrap)?);
         }
         let buffer = buffer.as_mut().expect("was just made");
-        // Waits until the last copy from this buffer is done.
+        // `as_mut_slice` waits until the previous copy from this buffer is done.
         buffer.as_mut_slice().map_err(Error::wrap)?.copy_from_slice(bytes);
         // SAFETY: the copy writes all of it.
         let mut to = unsafe { cuda.alloc::<T>(n)? };

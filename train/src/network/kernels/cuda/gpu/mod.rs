@@ -1,4 +1,4 @@
-//! An NVIDIA GPU as a [`Machine`]: one stream, the memory of candle's tensors, our kernels compiled for it, convolutions by cuDNN.
+//! NVIDIA GPU as a [`Machine`]: one stream, the memory of candle's tensors, kernels compiled by NVRTC, and convolutions by cuDNN.
 
 mod algorithm;
 mod cudnn;
@@ -15,7 +15,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, com
 use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 use support::Context;
 
-use super::machine::{Geometry, Machine, Pass, Value};
+use super::machine::{Geometry, KernelArg, Machine, Pass};
 use super::source;
 use cudnn::Convolutions;
 use memory::Staging;
@@ -23,15 +23,15 @@ pub use memory::peak_bytes;
 #[cfg(feature = "nccl")]
 pub use nccl::Nccl;
 
-/// The least compute capability that multiplies bf16.
+/// Minimum compute capability for bf16 arithmetic.
 const BF16_SINCE: (i32, i32) = (8, 0);
 
-/// A GPU.
+/// GPU with compiled kernels, cuDNN and staging buffers.
 pub struct Gpu {
     device: Device,
     cuda: CudaDevice,
     stream: Arc<CudaStream>,
-    map_type: DType,
+    feature_dtype: DType,
     name: String,
     functions: HashMap<String, CudaFunction>,
     convolutions: Mutex<Convolutions>,
@@ -39,40 +39,40 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Whether the GPU of this number multiplies bf16.
+    /// Reports whether GPU `ordinal` supports bf16 arithmetic.
     pub fn has_bf16(ordinal: usize) -> support::Result<bool> {
-        let doing = || format!("asking for CUDA device {ordinal}");
+        let doing = || format!("querying CUDA device {ordinal}");
         let context = CudaContext::new(ordinal).doing(doing)?;
         Ok(context.compute_capability().doing(doing)? >= BF16_SINCE)
     }
 
-    /// How many there are.
+    /// Returns the number of visible GPUs.
     #[cfg(feature = "nccl")]
     pub fn count() -> support::Result<usize> {
         Ok(CudaContext::device_count().doing(|| "counting CUDA devices")? as usize)
     }
 
-    /// Opens the GPU of this number for maps in f32 or bf16; `deterministic` takes only algorithms that give the same bits in
-    /// every run.
-    pub fn new(ordinal: usize, map_type: DType, deterministic: bool) -> support::Result<Self> {
+    /// Opens GPU `ordinal` for feature maps in f32 or bf16. `deterministic` restricts cuDNN to algorithms that give the same bits in every
+    /// run.
+    pub fn new(ordinal: usize, feature_dtype: DType, deterministic: bool) -> support::Result<Self> {
         let cuda = open(ordinal)?;
         let stream = cuda.cuda_stream();
         let context = stream.context();
         let (name, capability) = (
-            context.name().doing(|| "asking the GPU for its name")?,
-            context.compute_capability().doing(|| "asking the GPU what it can do")?,
+            context.name().doing(|| "querying the GPU's name")?,
+            context.compute_capability().doing(|| "querying the GPU's compute capability")?,
         );
-        if map_type == DType::BF16 && capability < BF16_SINCE {
-            support::bail!("{name} has compute capability {}.{}, which does not multiply bf16", capability.0, capability.1; hint: "use --set run.precision=f32");
+        if feature_dtype == DType::BF16 && capability < BF16_SINCE {
+            support::bail!("{name} has compute capability {}.{}, which has no bf16 arithmetic", capability.0, capability.1; hint: "use --set run.precision=f32");
         }
         memory::keep_freed(context).doing(|| "setting up the GPU's memory pool")?;
-        let functions = functions(context, map_type, capability)?;
-        let convolutions = Convolutions::new(&cuda, map_type, deterministic).doing(|| "opening cuDNN")?;
+        let functions = functions(context, feature_dtype, capability)?;
+        let convolutions = Convolutions::new(&cuda, feature_dtype, deterministic).doing(|| "opening cuDNN")?;
         Ok(Self {
             device: Device::Cuda(cuda.clone()),
             cuda,
             stream,
-            map_type,
+            feature_dtype,
             name,
             functions,
             convolutions: Mutex::new(convolutions),
@@ -80,7 +80,7 @@ impl Gpu {
         })
     }
 
-    /// What the GPU calls itself.
+    /// Returns the GPU's product name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -90,15 +90,19 @@ fn open(ordinal: usize) -> support::Result<CudaDevice> {
     let cuda = CudaDevice::new_with_stream(ordinal).doing(|| format!("opening CUDA device {ordinal}")).hint(
         || "a driver for CUDA 13 and libcublas, libcudnn, libcurand, libnvrtc on LD_LIBRARY_PATH are needed; --set run.device=cpu works without",
     )?;
-    // SAFETY: all work and all memory of this device belong to its one stream, whose order is enough.
+    // SAFETY: all work and all memory of this device belong to one stream, whose order suffices for synchronisation.
     unsafe { cuda.disable_event_tracking() };
     Ok(cuda)
 }
 
-/// Compiles every kernel for the GPU at hand.
-fn functions(context: &Arc<CudaContext>, map_type: DType, (major, minor): (i32, i32)) -> support::Result<HashMap<String, CudaFunction>> {
+/// Compiles every kernel for the compute capability of the GPU.
+fn functions(
+    context: &Arc<CudaContext>,
+    feature_dtype: DType,
+    (major, minor): (i32, i32),
+) -> support::Result<HashMap<String, CudaFunction>> {
     let options = vec!["--std=c++17".into(), format!("--gpu-architecture=compute_{major}{minor}")];
-    let compiled = compile_ptx_with_opts(source::program(map_type), CompileOptions { options, ..CompileOptions::default() });
+    let compiled = compile_ptx_with_opts(source::program(feature_dtype), CompileOptions { options, ..CompileOptions::default() });
     let doing = || format!("compiling the CUDA kernels for compute capability {major}.{minor}");
     let hint = || "--set run.kernels=reference trains without them, slowly";
     let ptx = match compiled {
@@ -114,8 +118,8 @@ impl Machine for Gpu {
         &self.device
     }
 
-    fn map_type(&self) -> DType {
-        self.map_type
+    fn feature_dtype(&self) -> DType {
+        self.feature_dtype
     }
 
     fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -136,16 +140,16 @@ impl Machine for Gpu {
         self.staging.lock().expect("no thread has panicked here").upload(&self.cuda, tensor)
     }
 
-    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[Value]) -> Result<()> {
+    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[KernelArg]) -> Result<()> {
         let Some(function) = self.functions.get(kernel) else { bail!("there is no kernel {kernel}") };
         let mut builder = self.stream.launch_builder(function);
         for value in values {
             match value {
-                Value::Address(v) => builder.arg(v),
-                Value::Int(v) => builder.arg(v),
-                Value::Long(v) => builder.arg(v),
-                Value::Float(v) => builder.arg(v),
-                Value::Double(v) => builder.arg(v),
+                KernelArg::Address(v) => builder.arg(v),
+                KernelArg::Int(v) => builder.arg(v),
+                KernelArg::Long(v) => builder.arg(v),
+                KernelArg::Float(v) => builder.arg(v),
+                KernelArg::Double(v) => builder.arg(v),
             };
         }
         let config = LaunchConfig { grid_dim: (grid[0], grid[1], 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };

@@ -1,4 +1,4 @@
-//! Ranks on GPUs of this machine: means over them by NCCL, on the stream that everything else is on.
+//! NCCL communicator over the GPUs of this machine: all-reduce on the stream of each device.
 
 use std::sync::Arc;
 
@@ -9,34 +9,35 @@ use candle_core::{DType, Error, Tensor};
 use support::{Context, Result};
 
 use super::{Gpu, memory};
-use crate::parallel::{Group, Participant, Rendezvous};
+use crate::parallel::{Communicator, Participant, Rendezvous};
 
-/// A GPU's way to the others.
+/// NCCL communicator of one rank, with a rendezvous of the ranks' threads on the host.
 pub struct Nccl {
-    seat: Participant,
+    participant: Participant,
     communicator: sys::ncclComm_t,
     stream: Arc<CudaStream>,
 }
 
-// SAFETY: NCCL allows a communicator on any thread as long as one uses it at a time, and each rank is one thread.
+// SAFETY: NCCL allows a communicator on any thread as long as one thread uses it at a time, and each rank is one thread.
 unsafe impl Send for Nccl {}
 // SAFETY: as above.
 unsafe impl Sync for Nccl {}
 
 impl Nccl {
-    /// Brings GPUs together, each to be driven by a thread of its own; in their order.
+    /// Creates the communicators of all GPUs in their order; one thread drives each.
     pub fn join(gpus: &[&Gpu]) -> Result<Vec<Self>> {
         let ordinals: Vec<i32> = gpus.iter().map(|gpu| gpu.stream.context().ordinal() as i32).collect();
         let mut communicators = vec![std::ptr::null_mut(); gpus.len()];
-        // SAFETY: both arrays have a place for every GPU.
+        // SAFETY: both arrays have one entry for every GPU.
         unsafe { comm_init_all(communicators.as_mut_ptr(), ordinals.len() as i32, ordinals.as_ptr()) }
             .map_err(wrap)
-            .doing(|| format!("bringing {} GPUs together by NCCL", gpus.len()))
-            .hint(|| "libnccl must be on LD_LIBRARY_PATH; NCCL_DEBUG=INFO says more; --set run.devices=1 works without")?;
-        let ranks = Rendezvous::seats(gpus.len()).into_iter().zip(communicators).zip(gpus);
-        Ok(ranks.map(|((seat, communicator), gpu)| Self { seat, communicator, stream: gpu.stream.clone() }).collect())
+            .doing(|| format!("creating NCCL communicators for {} GPUs", gpus.len()))
+            .hint(|| "libnccl must be on LD_LIBRARY_PATH; NCCL_DEBUG=INFO prints details; --set run.devices=1 works without")?;
+        let ranks = Rendezvous::participants(gpus.len()).into_iter().zip(communicators).zip(gpus);
+        Ok(ranks.map(|((participant, communicator), gpu)| Self { participant, communicator, stream: gpu.stream.clone() }).collect())
     }
 
+    /// Enqueues the in-place mean of a tensor over all ranks.
     fn start(&self, tensor: &Tensor) -> candle_core::Result<()> {
         let dtype = match tensor.dtype() {
             DType::BF16 => sys::ncclDataType_t::ncclBfloat16,
@@ -46,28 +47,28 @@ impl Nccl {
         };
         let at = memory::address(&self.stream, tensor)? as *mut std::ffi::c_void;
         let stream = self.stream.cu_stream().cast();
-        // SAFETY: the tensor has as many values, and the stream is that of its device.
+        // SAFETY: the tensor has as many values as stated, and the stream is that of its device.
         unsafe { all_reduce(at, at, tensor.elem_count(), dtype, sys::ncclRedOp_t::ncclAvg, self.communicator, stream) }.map_err(wrap)?;
         Ok(())
     }
 }
 
-impl Group for Nccl {
+impl Communicator for Nccl {
     fn rank(&self) -> usize {
-        self.seat.rank()
+        self.participant.rank()
     }
 
     fn size(&self) -> usize {
-        self.seat.size()
+        self.participant.size()
     }
 
-    fn mean_of_numbers(&self, numbers: &mut [f64]) -> Result<()> {
-        self.seat.mean(numbers)
+    fn all_reduce_mean_scalars(&self, numbers: &mut [f64]) -> Result<()> {
+        self.participant.all_reduce_mean(numbers)
     }
 
-    fn mean(&self, tensors: &[&Tensor]) -> Result<()> {
-        // Whoever starts without the others would wait on the device for ever.
-        self.seat.exchange(Vec::new())?;
+    fn all_reduce_mean(&self, tensors: &[&Tensor]) -> Result<()> {
+        // All ranks meet on the host first, because a rank that enqueued an all-reduce without the others would block its device for ever.
+        self.participant.all_gather(Vec::new())?;
         self.stream.context().bind_to_thread().map_err(Error::wrap)?;
         group_start().map_err(wrap)?;
         let started = tensors.iter().try_for_each(|tensor| self.start(tensor));
@@ -76,21 +77,21 @@ impl Group for Nccl {
     }
 
     fn leave(&self) {
-        self.seat.leave();
+        self.participant.leave();
     }
 
     fn first_to_leave(&self) -> Option<usize> {
-        self.seat.first_to_leave()
+        self.participant.first_to_leave()
     }
 }
 
 impl Drop for Nccl {
     fn drop(&mut self) {
-        // SAFETY: nobody else ends it. An error at the end can be passed to nobody.
+        // SAFETY: this is the communicator's only owner. An error cannot be reported from a destructor.
         let _ = unsafe { comm_abort(self.communicator) };
     }
 }
 
 fn wrap(NcclError(status): NcclError) -> Error {
-    Error::Msg(format!("NCCL says {status:?}"))
+    Error::Msg(format!("NCCL reports {status:?}"))
 }

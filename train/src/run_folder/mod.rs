@@ -1,0 +1,70 @@
+//! Folder of a training run: paths of its files, and the summary of its data.
+
+mod data_summary;
+
+use std::path::{Path, PathBuf};
+
+use support::{Result, artifact, bail};
+
+use crate::config::RunConfig;
+pub use data_summary::{DataSummary, SplitSummary, validation_metric};
+
+/// Paths in the folder of a run.
+pub struct RunFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// `config.toml`: the complete configuration.
+    pub config: PathBuf,
+    /// `last.safetensors`: checkpoint from which training resumes.
+    pub last: PathBuf,
+    /// `best.safetensors`: checkpoint that is exported.
+    pub best: PathBuf,
+    /// `log.csv`: loss terms per iteration, scores per validation.
+    pub log: PathBuf,
+    /// `pseudo_labels.csv`: agreement of pseudo-labels with masks, for images that have masks.
+    pub pseudo_labels: PathBuf,
+    /// `data.json`: the [`DataSummary`].
+    pub data: PathBuf,
+    /// `overlays/`: one picture per image.
+    pub overlays: PathBuf,
+    /// `report.html`.
+    pub report: PathBuf,
+    /// `tensorboard/run.tfevents`, written with `run.tensorboard`.
+    pub events: PathBuf,
+}
+
+impl RunFolder {
+    /// Names the files of the run in `folder`, without touching the disk.
+    pub fn at(folder: &Path) -> Self {
+        let at = |name: &str| folder.join(name);
+        Self {
+            path: folder.to_owned(),
+            config: at("config.toml"),
+            last: at("last.safetensors"),
+            best: at("best.safetensors"),
+            log: at("log.csv"),
+            pseudo_labels: at("pseudo_labels.csv"),
+            data: at("data.json"),
+            overlays: at("overlays"),
+            report: at("report.html"),
+            events: at("tensorboard").join("run.tfevents"),
+        }
+    }
+
+    /// Prepares the folder: writes `config.toml` for a new run; `resume` leaves the folder as it is.
+    ///
+    /// # Errors
+    /// `last.safetensors` exists in a new run, or is missing in a resumed one.
+    pub fn prepare(folder: &Path, config: &RunConfig, resume: bool) -> Result<Self> {
+        let run = Self::at(folder);
+        match (resume, run.last.exists()) {
+            (false, true) => {
+                bail!("{}: there is a run here already", folder.display(); hint: "continue it with --resume, or choose another folder")
+            }
+            (true, false) => bail!("{}: no last.safetensors to resume from", folder.display(); hint: "start the run without --resume"),
+            (false, false) => artifact::write(&run.config, config.to_toml().as_bytes())?,
+            (true, true) => {}
+        }
+        Ok(run)
+    }
+}

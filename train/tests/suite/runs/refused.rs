@@ -1,0 +1,89 @@
+//! What a run refuses, and how it says so.
+
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use support::console::Silent;
+use train::fit::fit;
+use train::rng::CounterRng;
+
+use crate::support::pictures::{config, data_folder};
+
+#[test]
+fn a_run_does_not_fall_on_another_and_resumes_only_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 4);
+    let out = folder.path().join("run");
+    let never = AtomicBool::new(false);
+    let short = config(&data, &["run.iterations=2", "run.validate_every=0"]);
+    assert!(fit(&short, &out, true, &Silent, &never).unwrap_err().to_string().contains("no last.safetensors"));
+    fit(&short, &out, false, &Silent, &never).unwrap();
+    assert!(fit(&short, &out, false, &Silent, &never).unwrap_err().to_string().contains("there is a run here already"));
+    let other = config(&data, &["run.iterations=2", "run.validate_every=0", "optimizer.lr_decoder=0.001"]);
+    let error = fit(&other, &out, true, &Silent, &never).unwrap_err().to_string();
+    assert!(error.contains("optimizer.lr_decoder was 0.003, is now 0.001"), "{error}");
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 3);
+    let out = folder.path().join("run");
+    fit(&config(&data, &["run.iterations=2"]), &out, false, &Silent, &AtomicBool::new(false)).unwrap();
+    let good = std::fs::read(out.join("last.safetensors")).unwrap();
+    let damaged = folder.path().join("damaged.safetensors");
+    let mut draw = CounterRng::new(1, "damage", 0, 0, 0);
+    for i in 0..60 {
+        let mut bytes = good.clone();
+        if i % 2 == 0 {
+            bytes.truncate(draw.below(good.len()));
+        } else {
+            let at = draw.below(good.len());
+            bytes[at] ^= 1 << draw.below(8);
+        }
+        std::fs::write(&damaged, bytes).unwrap();
+        let error = train::checkpoint::open(&damaged).expect_err("a damaged checkpoint");
+        assert!(error.to_string().contains("damaged.safetensors"), "{error}");
+    }
+}
+
+/// Runs the program; exit code and stderr.
+fn program(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_train")).args(arguments).output().unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn wrong_input_is_one_clear_line_with_a_hint_and_a_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 3);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let data_set = format!("data.folder={}", data.display());
+    let missing = format!("data.folder={}", at("nowhere"));
+    let cases: Vec<(Vec<&str>, &str)> = vec![
+        (vec!["--set", &missing], "nowhere"),
+        (vec!["--set", &data_set, "--set", "run.iteration=3"], "run.iterations"),
+        (vec!["--set", &data_set, "--set", "method.name=s3l"], "s2l"),
+        (vec!["--set", &data_set, "--set", "run.crop=100"], "run.crop"),
+        (vec!["--set", &data_set, "--set", "run.init=/nowhere/weights.safetensors"], "weights.safetensors"),
+    ];
+    for (sets, expected) in cases {
+        let out = at("out");
+        let mut arguments = vec!["fit", "-o", &out, "--device", "cpu"];
+        arguments.extend(sets);
+        let (code, stderr) = program(&arguments);
+        assert_eq!(code, 1, "{stderr}");
+        let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("{stderr}"));
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
+        assert!(!error.contains("panicked"), "{stderr}");
+    }
+    let (code, stderr) = program(&["evaluate", &at("nowhere"), &data.display().to_string()]);
+    assert!(code == 1 && stderr.contains("nowhere") && stderr.contains("hint: "), "{stderr}");
+    if !cfg!(feature = "cuda") {
+        let (code, stderr) = program(&["fit", "-o", &at("gpu"), "--device", "cuda", "--set", &data_set]);
+        assert!(code == 1 && stderr.contains("without CUDA") && stderr.contains("hint: "), "{stderr}");
+    }
+}

@@ -1,0 +1,112 @@
+//! A machine without a GPU: the CUDA kernels compiled as C++, memory of the processor, and convolutions as sums.
+
+mod convolution;
+
+use std::ffi::c_void;
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
+use libloading::Library;
+use train::network::kernels::cuda::source;
+use train::network::kernels::cuda::{Geometry, KernelArg, Machine, Pass};
+
+/// One kernel runs at a time: the fibres of its threads share what is global.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The emulated device.
+pub struct Emulator {
+    feature_dtype: DType,
+    /// Threads of a block run from the last to the first.
+    pub backwards: bool,
+    /// Convolutions are off by a factor of two.
+    pub broken: bool,
+    /// There are no convolutions but the plain kernels.
+    pub direct: bool,
+}
+
+impl Emulator {
+    /// The device for maps of this type; none, and a line that says so, where there is no C++ compiler.
+    pub fn new(feature_dtype: DType) -> Option<Self> {
+        library(feature_dtype)?;
+        Some(Self { feature_dtype, backwards: false, broken: false, direct: false })
+    }
+}
+
+/// The kernels as a library, compiled once.
+fn library(feature_dtype: DType) -> Option<&'static Library> {
+    static F32: OnceLock<Option<Library>> = OnceLock::new();
+    static BF16: OnceLock<Option<Library>> = OnceLock::new();
+    let cell = if feature_dtype == DType::BF16 { &BF16 } else { &F32 };
+    cell.get_or_init(|| compile(feature_dtype)).as_ref()
+}
+
+fn compile(feature_dtype: DType) -> Option<Library> {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    if !cfg!(target_os = "linux") || Command::new(&compiler).arg("--version").output().is_err() {
+        eprintln!("SKIPPED: the CUDA kernels are not run on the processor: this needs Linux and a C++ compiler ({compiler} was tried)");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (text, library) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
+    let exports: String = source::kernels().iter().flat_map(|name| ["EXPORT(", name.as_str(), ")\n"]).collect();
+    std::fs::write(&text, format!("{}\n{}\n{exports}", include_str!("shim.h"), source::program(feature_dtype))).unwrap();
+    let output =
+        Command::new(&compiler).args(["-O2", "-std=c++17", "-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(&text).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // SAFETY: what was just compiled has nothing that runs when it is loaded.
+    Some(unsafe { Library::new(&library) }.unwrap())
+}
+
+impl Machine for Emulator {
+    fn device(&self) -> &Device {
+        &Device::Cpu
+    }
+
+    fn feature_dtype(&self) -> DType {
+        self.feature_dtype
+    }
+
+    /// Full of NaN, so that what no kernel writes is found.
+    fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        Tensor::full(f32::NAN, shape, &Device::Cpu)?.to_dtype(dtype)
+    }
+
+    fn address(&self, tensor: &Tensor) -> Result<u64> {
+        let (storage, layout) = tensor.storage_and_layout();
+        assert!(layout.is_contiguous(), "a kernel is given a tensor that is not contiguous: {layout:?}");
+        let Storage::Cpu(storage) = &*storage else { panic!("a tensor in memory") };
+        let base = match storage {
+            CpuStorage::U8(v) => v.as_ptr() as u64,
+            CpuStorage::U32(v) => v.as_ptr() as u64,
+            CpuStorage::I64(v) => v.as_ptr() as u64,
+            CpuStorage::BF16(v) => v.as_ptr() as u64,
+            CpuStorage::F32(v) => v.as_ptr() as u64,
+            CpuStorage::F64(v) => v.as_ptr() as u64,
+            _ => panic!("no kernel reads {:?}", tensor.dtype()),
+        };
+        Ok(base + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
+    }
+
+    unsafe fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, values: &[KernelArg]) -> Result<()> {
+        type Run = unsafe extern "C" fn(*const u32, u32, bool, *const *const c_void);
+        let library = library(self.feature_dtype).expect("an emulator has a library");
+        let places: Vec<*const c_void> = values.iter().map(KernelArg::as_ptr).collect();
+        let _guard = ONE_AT_A_TIME.lock().unwrap();
+        // SAFETY: the shim exports every kernel in this form, and unpacks as many values as the kernel has parameters.
+        unsafe {
+            let run = library.get::<Run>(format!("run_{kernel}").as_bytes()).unwrap_or_else(|error| panic!("{kernel}: {error}"));
+            run(grid.as_ptr(), threads, self.backwards, places.as_ptr());
+        }
+        Ok(())
+    }
+
+    unsafe fn convolve(&self, pass: Pass, geometry: &Geometry, x: u64, w: u64, y: u64) -> Result<bool> {
+        if self.direct {
+            return Ok(false);
+        }
+        // SAFETY: as the caller says.
+        unsafe { convolution::run(self.feature_dtype, pass, geometry, [x, w, y], if self.broken { 2.0 } else { 1.0 }) };
+        Ok(true)
+    }
+}
