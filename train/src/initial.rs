@@ -1,4 +1,4 @@
-//! Weights of other programs as a start: an encoder of torchvision, or a U-Net of `segmentation_models.pytorch`.
+//! Initial weights from other programs: encoders of torchvision and U-Nets of `segmentation_models.pytorch`.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use models::unet::Encoder;
 use models::weights::Weights;
 use support::{Result, bail};
 
-/// What torchvision calls its classifiers, which segmentation has no use for.
-const CLASSIFIERS: [&str; 2] = ["fc.", "classifier."];
+/// Prefixes of torchvision's classifier parameters, which a segmentation network does not have.
+const CLASSIFIER_PREFIXES: [&str; 2] = ["fc.", "classifier."];
 
-/// Whether an array of an older `MobileNetV2`, which counts the layers of a block in one row, is in the file.
-const FLAT: &str = "features.2.conv.6.weight";
+/// Array that exists only in older `MobileNetV2` files, which number the layers of a block consecutively instead of nesting them.
+const FLAT_ARRAY: &str = "features.2.conv.6.weight";
 
-/// `features.2.conv.3.weight` to torchvision's `features.2.conv.1.0.weight`.
+/// Renames flat layer numbers such as `features.2.conv.3.weight` to torchvision's nested ones, `features.2.conv.1.0.weight`.
 fn from_flat(arrays: &Weights) -> Weights {
     const EXPANDED: [(&str, &str); 6] = [("0", "0.0"), ("1", "0.1"), ("3", "1.0"), ("4", "1.1"), ("6", "2"), ("7", "3")];
     const PLAIN: [(&str, &str); 4] = [("0", "0.0"), ("1", "0.1"), ("3", "1"), ("4", "2")];
@@ -27,48 +27,57 @@ fn from_flat(arrays: &Weights) -> Weights {
     arrays.iter().map(|(name, array)| (renamed(name).unwrap_or_else(|| name.clone()), array.clone())).collect()
 }
 
-/// torchvision calls the encoder's weights `layer1.0.conv1.weight` or `features.1.conv.0.0.weight`; here and in smp they begin with
-/// `encoder.`.
+/// Adds the prefix `encoder.` to torchvision's names (`layer1.0.conv1.weight`, `features.1.conv.0.0.weight`) and drops the classifier.
+///
+/// Arrays that have the prefix already, as in `segmentation_models.pytorch`, are returned unchanged.
 pub fn with_encoder_prefix(arrays: Weights) -> Weights {
-    let arrays = if arrays.contains_key(FLAT) { from_flat(&arrays) } else { arrays };
+    let arrays = if arrays.contains_key(FLAT_ARRAY) { from_flat(&arrays) } else { arrays };
     let firsts = [Encoder::ResNet34, Encoder::MobileNetV2].map(Encoder::first_parameter);
     let is_torchvision = |name: &&str| arrays.contains_key(name.trim_start_matches("encoder.")) && !arrays.contains_key(*name);
     if !firsts.iter().any(is_torchvision) {
         return arrays;
     }
-    let is_kept = |name: &str| !CLASSIFIERS.iter().any(|prefix| name.starts_with(prefix));
+    let is_kept = |name: &str| !CLASSIFIER_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     arrays.into_iter().filter(|(name, _)| is_kept(name)).map(|(name, array)| (format!("encoder.{name}"), array)).collect()
 }
 
-/// How many arrays of one part of the network (`encoder`, `decoder`, `segmentation_head`) a start has, of how many.
-fn found(graph: &Graph, arrays: &Weights, part: &str) -> (usize, usize) {
+/// Counts the parameters of one part of the network (`encoder`, `decoder`, `segmentation_head`) that `arrays` has, and all of that part.
+fn count_found(graph: &Graph, arrays: &Weights, part: &str) -> (usize, usize) {
     let parameters = graph.parameters();
-    let own = || parameters.iter().filter(|parameter| parameter.name.split('.').next() == Some(part));
-    (own().filter(|parameter| arrays.get(&parameter.name).is_some_and(|array| array.shape == parameter.shape)).count(), own().count())
+    let of_part = || parameters.iter().filter(|parameter| parameter.name.split('.').next() == Some(part));
+    (
+        of_part().filter(|parameter| arrays.get(&parameter.name).is_some_and(|array| array.shape == parameter.shape)).count(),
+        of_part().count(),
+    )
 }
 
-/// What the model card says of the start; an error if a file was given and nothing in it fits.
+/// Logs the coverage of the network by the initial weights, and returns the name of their file for the model card.
+///
+/// `used` is the number of arrays that fit the network by name and shape.
+///
+/// # Errors
+/// A file of which no array fits.
 pub fn describe(file: Option<&Path>, arrays: &Weights, graph: &Graph, used: usize) -> Result<Option<String>> {
     let Some(path) = file else {
-        tracing::info!("training from scratch; pretrained weights are given by --set run.init=FILE");
+        tracing::info!("training from scratch; --set run.init=FILE selects pretrained weights");
         return Ok(None);
     };
     let others = [Encoder::ResNet34, Encoder::MobileNetV2].into_iter().filter(|encoder| arrays.contains_key(encoder.first_parameter()));
-    let hint = others.map(|encoder| format!("its encoder is {0}: --set network.encoder={0}", encoder.name())).next();
+    let hint = others.map(|encoder| format!("the file's encoder is {0}: --set network.encoder={0}", encoder.name())).next();
     if used == 0 {
         bail!("{}: none of its {} arrays fits the network by name and shape", path.display(), arrays.len(); hint: "{}", hint.unwrap_or_else(|| "expected a safetensors file with the names of torchvision's resnet34 or mobilenet_v2, or of segmentation_models.pytorch".into()));
     }
-    let [encoder, decoder, head] = ["encoder", "decoder", "segmentation_head"].map(|part| found(graph, arrays, part));
+    let [encoder, decoder, head] = ["encoder", "decoder", "segmentation_head"].map(|part| count_found(graph, arrays, part));
     let of = |(found, all): (usize, usize)| format!("{found} of {all}");
     tracing::info!(
-        "starting from {}: {} arrays of the encoder, {} of the decoder, {} of the head; the rest is random",
+        "starting from {}: {} arrays of the encoder, {} of the decoder, {} of the head; the other parameters are random",
         path.display(),
         of(encoder),
         of(decoder),
         of(head)
     );
     if encoder.0 < encoder.1 {
-        tracing::warn!("{}: only a part of the encoder fits the network by name and shape", path.display());
+        tracing::warn!("{}: only part of the encoder fits the network by name and shape", path.display());
     }
     Ok(Some(path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())))
 }
@@ -90,20 +99,20 @@ mod tests {
     }
 
     #[test]
-    fn torchvision_s_names_become_ours() {
+    fn torchvision_names_get_the_encoder_prefix() {
         for encoder in [Encoder::ResNet34, Encoder::MobileNetV2] {
             let graph = unet(&UNetConfig { encoder, encoder_width: 4, decoder_channels: [2; 5], ..UNetConfig::default() });
             let renamed = with_encoder_prefix(arrays(encoder, ""));
-            let (here, all) = found(&graph, &renamed, "encoder");
+            let (here, all) = count_found(&graph, &renamed, "encoder");
             assert_eq!((here, renamed.len()), (all, all));
-            assert_eq!(found(&graph, &renamed, "decoder").0, 0);
+            assert_eq!(count_found(&graph, &renamed, "decoder").0, 0);
             let ours = arrays(encoder, "encoder.");
             assert_eq!(with_encoder_prefix(ours.clone()), ours);
         }
     }
 
     #[test]
-    fn layers_counted_in_one_row_find_their_blocks() {
+    fn flat_layer_numbers_are_renamed_to_nested_ones() {
         let flat = |name: &str| {
             let old = if name.starts_with("features.1.") {
                 name.replace(".conv.1.", ".conv.3.").replace(".conv.2.", ".conv.4.")
@@ -115,15 +124,15 @@ mod tests {
         };
         let torchvision = arrays(Encoder::MobileNetV2, "");
         let old: Weights = torchvision.iter().map(|(name, array)| (flat(name), array.clone())).collect();
-        assert!(old.len() == torchvision.len() && old.contains_key(FLAT) && old.contains_key("features.1.conv.4.bias"));
+        assert!(old.len() == torchvision.len() && old.contains_key(FLAT_ARRAY) && old.contains_key("features.1.conv.4.bias"));
         assert_eq!(with_encoder_prefix(old), with_encoder_prefix(torchvision));
     }
 
     #[test]
-    fn weights_of_another_encoder_are_named() {
+    fn the_error_for_another_encoder_names_it() {
         let graph = unet(&UNetConfig::default());
         let given = with_encoder_prefix(arrays(Encoder::MobileNetV2, ""));
         let error = describe(Some(Path::new("a.safetensors")), &given, &graph, 0).unwrap_err();
-        assert_eq!(error.hint_text(), Some("its encoder is mobilenet_v2: --set network.encoder=mobilenet_v2"));
+        assert_eq!(error.hint_text(), Some("the file's encoder is mobilenet_v2: --set network.encoder=mobilenet_v2"));
     }
 }

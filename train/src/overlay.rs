@@ -1,40 +1,42 @@
-//! Pictures to judge a run by: image, scribbles, pseudo-labels, prediction and truth side by side.
+//! Overlay pictures: image, scribbles, pseudo-labels, predicted and true nuclei side by side.
 
 use models::plane::Plane;
 
 use crate::data::RgbImage;
 use crate::scribble::{BACKGROUND, FOREGROUND};
 
-/// Nucleus strokes and pseudo-labels: orange.
+/// Colour of nucleus strokes and pseudo-labels: orange.
 pub const NUCLEUS_COLOUR: [u8; 3] = [255, 150, 0];
-/// Background strokes and pseudo-labels: blue. Told from orange with any kind of colour vision.
+/// Colour of background strokes and pseudo-labels: blue, which is distinguishable from orange in all types of colour vision.
 pub const BACKGROUND_COLOUR: [u8; 3] = [40, 130, 255];
-/// Outlines of predicted nuclei: yellow.
+/// Colour of the outlines of predicted nuclei: yellow.
 pub const PREDICTION_COLOUR: [u8; 3] = [255, 230, 0];
-/// Outlines of true nuclei: cyan.
+/// Colour of the outlines of true nuclei: cyan.
 pub const TRUTH_COLOUR: [u8; 3] = [0, 225, 225];
 const SEPARATOR_COLOUR: [u8; 3] = [255, 255, 255];
+/// Width of the line between two panels, in pixels.
 const SEPARATOR_PX: usize = 2;
-/// Smaller pictures are enlarged by whole factors until their shorter side has this.
-const LEAST_SIDE_PX: usize = 256;
-const LARGEST_FACTOR: usize = 8;
+/// Shorter side in pixels that smaller images are enlarged to, by integer factors.
+const MIN_SIDE_PX: usize = 256;
+/// Largest enlargement factor.
+const MAX_FACTOR: usize = 8;
 
-/// What is known about an image; every plane has its size, and what is `None` gets no panel.
+/// Image and its layers, each shown in a panel. All planes have the size of the image; a layer of `None` has no panel.
 #[derive(Clone, Copy, Debug)]
 pub struct Layers<'a> {
-    /// The image.
+    /// Image without overlay, shown in the first panel.
     pub image: &'a RgbImage,
-    /// 0 background, 1 foreground, anything else unlabelled.
+    /// Scribble map: 0 background, 1 foreground, other values unlabelled.
     pub scribble: Option<&'a Plane<u8>>,
-    /// Pseudo-labels, as scribbles.
+    /// Pseudo-labels, with the values of scribble maps.
     pub pseudo: Option<&'a Plane<u8>>,
-    /// Predicted instances.
+    /// Instance map of the prediction.
     pub prediction: Option<&'a Plane<u32>>,
-    /// True instances.
+    /// Instance map of the ground truth.
     pub truth: Option<&'a Plane<u32>>,
 }
 
-/// The panels from left to right: image, scribbles, pseudo-labels, prediction, truth, with a thin white line between them.
+/// Draws the panels from left to right (image, scribbles, pseudo-labels, prediction, truth), separated by white lines.
 pub fn panels(layers: &Layers) -> RgbImage {
     let image = layers.image;
     let factor = factor(image);
@@ -47,7 +49,7 @@ pub fn panels(layers: &Layers) -> RgbImage {
     side_by_side(&panels)
 }
 
-/// The image, then the image with the outlines of each of `outlines` in its colour, in a row as of [`panels`].
+/// Draws the image and, for each of `outlines`, the image with the instances outlined in the given colour, in a row.
 pub fn row(image: &RgbImage, outlines: &[(&Plane<u32>, [u8; 3])]) -> RgbImage {
     let factor = factor(image);
     let plain = enlarged(image, factor);
@@ -55,17 +57,19 @@ pub fn row(image: &RgbImage, outlines: &[(&Plane<u32>, [u8; 3])]) -> RgbImage {
     side_by_side(&std::iter::once(plain.clone()).chain(drawn).collect::<Vec<_>>())
 }
 
+/// Returns the enlargement factor of an image.
 fn factor(image: &RgbImage) -> usize {
-    LEAST_SIDE_PX.div_ceil(image.width.min(image.height).max(1)).clamp(1, LARGEST_FACTOR)
+    MIN_SIDE_PX.div_ceil(image.width.min(image.height).max(1)).clamp(1, MAX_FACTOR)
 }
 
+/// Enlarges an image by pixel replication.
 fn enlarged(image: &RgbImage, factor: usize) -> RgbImage {
     let (width, height) = (image.width * factor, image.height * factor);
     let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
     RgbImage { width, height, data: pixels.flat_map(|(x, y)| image.at(x / factor, y / factor)).collect() }
 }
 
-/// The picture with classes painted over it; `opacity` 1 hides what is below.
+/// Paints the classes of a scribble map over a picture that is enlarged by `factor`, with an opacity from 0 to 1.
 fn painted(picture: &RgbImage, map: &Plane<u8>, factor: usize, opacity: f32) -> RgbImage {
     recoloured(picture, |x, y, pixel| {
         let colour = match map.at(x / factor, y / factor) {
@@ -77,24 +81,26 @@ fn painted(picture: &RgbImage, map: &Plane<u8>, factor: usize, opacity: f32) -> 
     })
 }
 
-/// The picture with the inner border of every instance drawn one pixel wide.
+/// Draws the inner boundary of every instance, one pixel wide, on a picture that is enlarged by `factor`.
 fn outlined(picture: &RgbImage, labels: &Plane<u32>, factor: usize, colour: [u8; 3]) -> RgbImage {
     let at = |x: usize, y: usize| labels.at(x / factor, y / factor);
     recoloured(picture, |x, y, pixel| {
         let id = at(x, y);
         let differs = |x: usize, y: usize| x < picture.width && y < picture.height && at(x, y) != id;
-        // Before column or row 0 the subtraction wraps to a place outside the picture.
+        // At column or row 0 the subtraction wraps around to a position outside the picture.
         let edge = id > 0 && (differs(x + 1, y) || differs(x, y + 1) || differs(x.wrapping_sub(1), y) || differs(x, y.wrapping_sub(1)));
         if edge { colour } else { pixel }
     })
 }
 
+/// Replaces each pixel by `colour(x, y, pixel)`.
 fn recoloured(picture: &RgbImage, colour: impl Fn(usize, usize, [u8; 3]) -> [u8; 3]) -> RgbImage {
     let pixels = picture.data.as_chunks::<3>().0.iter().enumerate();
     let data = pixels.flat_map(|(i, &pixel)| colour(i % picture.width, i / picture.width, pixel)).collect();
     RgbImage { data, ..*picture }
 }
 
+/// Joins panels of one height horizontally.
 fn side_by_side(panels: &[RgbImage]) -> RgbImage {
     let height = panels[0].height;
     let width = panels.iter().map(|panel| panel.width).sum::<usize>() + SEPARATOR_PX * (panels.len() - 1);
@@ -115,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_pictures_are_enlarged_and_every_layer_has_its_panel() {
+    fn small_images_are_enlarged_and_every_layer_has_a_panel() {
         let image = RgbImage::new(128, 64, vec![10; 3 * 128 * 64]).unwrap();
         let mut labels = Plane::filled(128, 64, 0);
         for y in 10..20 {
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn large_and_tiny_pictures_work() {
+    fn large_images_keep_their_size_and_tiny_ones_are_enlarged_up_to_the_limit() {
         for (width, height, factor) in [(300, 400, 1), (1, 1, 8), (50, 300, 6)] {
             let image = RgbImage::new(width, height, vec![0; 3 * width * height]).unwrap();
             let labels = Plane::filled(width, height, 1);

@@ -1,18 +1,18 @@
-//! How much an image changes at each of its pixels.
+//! Gradient magnitude of an image.
 
 use models::plane::Plane;
 
 use crate::data::RgbImage;
 
-/// The magnitude of an image's gradient, relative to its mean over the image.
+/// Gradient magnitude of an image at each pixel, in multiples of its mean over the image.
 pub struct Edges(pub Plane<f32>);
 
 impl Edges {
-    /// Sobel's gradient of the image smoothed twice by 1 2 1, over all channels (the root of the sum of squares).
+    /// Computes the Sobel gradient of the image after smoothing it twice with the binomial kernel 1 2 1.
     ///
-    /// An image of one colour has edges of 0.
+    /// The channels are combined by the root of the sum of squares. A uniform image has edges of 0.
     pub fn of(image: &RgbImage) -> Self {
-        let scale = scale(image);
+        let scale = intensity_scale(image);
         let mut squares = Plane::filled(image.width, image.height, 0.0);
         for channel in 0..3 {
             let values = image.data.as_chunks::<3>().0.iter().map(|pixel| scale[usize::from(pixel[channel])]).collect();
@@ -25,24 +25,26 @@ impl Edges {
     }
 }
 
-/// What a channel's values stand for: where the ground is light (transmitted light) optical densities, where it is dark (fluorescence)
-/// square roots of intensities, whose noise is the same everywhere.
-pub(super) fn scale(image: &RgbImage) -> [f32; 256] {
+/// Returns the look-up table from u8 values to a scale on which edges are comparable.
+///
+/// Bright images (transmitted light) are converted to optical density; dark ones (fluorescence) to the square root of intensity, because
+/// that makes the variance of shot noise independent of the intensity.
+pub(super) fn intensity_scale(image: &RgbImage) -> [f32; 256] {
     let brightness = image.data.iter().map(|v| f64::from(*v)).sum::<f64>() / image.data.len().max(1) as f64;
     std::array::from_fn(|v| if brightness > 127.5 { -((v as f32 + 1.0) / 256.0).ln() } else { (v as f32).sqrt() })
 }
 
-/// The positions before, at and behind `i`, which stay inside.
-pub(super) fn around(i: usize, n: usize) -> [usize; 3] {
+/// Returns the indices before, at and after `i` in `0..n`; indices beyond the border are clamped.
+pub(super) fn neighbours(i: usize, n: usize) -> [usize; 3] {
     [i.saturating_sub(1), i, (i + 1).min(n - 1)]
 }
 
-/// 1 2 1 / 4 along columns and rows.
+/// Smooths with the binomial kernel (1 2 1) / 4 along columns, then along rows.
 pub(super) fn smooth(plane: &Plane<f32>) -> Plane<f32> {
     let (w, h) = (plane.width, plane.height);
     let mut rows = plane.clone();
     for y in 0..h {
-        let [above, here, below] = around(y, h).map(|y| plane.row(y));
+        let [above, here, below] = neighbours(y, h).map(|y| plane.row(y));
         let new = rows.row_mut(y);
         (0..w).for_each(|x| new[x] = 0.25 * (above[x] + below[x]) + 0.5 * here[x]);
     }
@@ -51,20 +53,21 @@ pub(super) fn smooth(plane: &Plane<f32>) -> Plane<f32> {
         let row = rows.row(y);
         let new = both.row_mut(y);
         (0..w).for_each(|x| {
-            let [left, here, right] = around(x, w);
+            let [left, here, right] = neighbours(x, w);
             new[x] = 0.25 * (row[left] + row[right]) + 0.5 * row[here];
         });
     }
     both
 }
 
+/// Adds the squared magnitude of the Sobel gradient of `plane` to `squares`.
 fn add_squared_gradient(squares: &mut Plane<f32>, plane: &Plane<f32>) {
     let (w, h) = (plane.width, plane.height);
     for y in 0..h {
-        let [above, here, below] = around(y, h).map(|y| plane.row(y));
+        let [above, here, below] = neighbours(y, h).map(|y| plane.row(y));
         let new = squares.row_mut(y);
         (0..w).for_each(|x| {
-            let [l, m, r] = around(x, w);
+            let [l, m, r] = neighbours(x, w);
             let across = above[r] - above[l] + 2.0 * (here[r] - here[l]) + below[r] - below[l];
             let down = below[l] - above[l] + 2.0 * (below[m] - above[m]) + below[r] - above[r];
             new[x] += across * across + down * down;
@@ -75,10 +78,10 @@ fn add_squared_gradient(squares: &mut Plane<f32>, plane: &Plane<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alignment::pictures::step;
+    use crate::alignment::synthetic::step;
 
     #[test]
-    fn edges_are_where_the_image_changes_and_have_a_mean_of_one() {
+    fn edges_are_high_at_a_step_and_have_a_mean_of_one() {
         for (left, right) in [(10, 90), (250, 120)] {
             let edges = Edges::of(&step(left, right)).0;
             for y in 0..8 {
@@ -92,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn one_colour_has_no_edges_and_the_exposure_does_not_matter() {
+    fn a_uniform_image_has_no_edges_and_the_exposure_does_not_matter() {
         assert!(Edges::of(&step(77, 77)).0.data.iter().all(|v| *v == 0.0));
         let (dim, bright) = (Edges::of(&step(4, 16)).0, Edges::of(&step(16, 64)).0);
         assert!(dim.data.iter().zip(&bright.data).all(|(a, b)| (a - b).abs() < 1e-3));
     }
 
     #[test]
-    fn an_image_of_one_pixel_is_fine() {
+    fn an_image_of_one_pixel_has_no_edges() {
         assert_eq!(Edges::of(&RgbImage::new(1, 1, vec![5, 6, 7]).unwrap()).0.data, [0.0]);
     }
 }

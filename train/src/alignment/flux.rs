@@ -1,49 +1,54 @@
-//! How much of an image's change flows through the contours of a probability map, at every level.
+//! Flux of the density gradient through the contours of a probability map, at every level.
 //!
-//! Gauss: the flux of a gradient through a closed contour is the sum of the Laplacian over what it encloses. So no contour is followed: the
-//! Laplacian is summed over the pixels of every level. The flux is most where the contour runs along zero crossings of the Laplacian, which is
-//! what Marr and Hildreth (1980) call an edge (Kimmel and Bruckstein, *Regularized Laplacian zero crossings as optimal edge integrators*,
-//! IJCV 2003). Unlike the magnitude of the gradient it has a sign: texture inside of nuclei or of the ground cancels out.
+//! By the divergence theorem (Gauss), the flux of a gradient through a closed contour is the integral of the Laplacian over the enclosed
+//! area. No contour has to be traced: summing the Laplacian over the pixels of each level gives the flux of all levels. The flux is largest
+//! if the contour runs along zero crossings of the Laplacian, the edges of Marr and Hildreth, 1980 (Kimmel and Bruckstein, *Regularized
+//! Laplacian zero crossings as optimal edge integrators*, IJCV 2003). Unlike the gradient magnitude the flux is signed, so that texture
+//! inside nuclei or background cancels out.
 
 use models::plane::Plane;
 
 use super::Density;
 
-/// For one image, of `p >= level` for every level: the flux through its contours, and their length in pixels.
+/// Flux statistics of one image for the masks `p >= level` of all 256 levels: flux through the contours, and their length in pixels.
 pub struct Flux {
-    pub(super) through: [f64; 256],
+    /// Sum of the flux through the contours, positive from nucleus to background.
+    pub(super) flux: [f64; 256],
+    /// Number of contour pixels.
     pub(super) length: [i64; 256],
 }
 
 impl Flux {
-    /// A pixel lies on the contour of a mask if it belongs to it and one of its four neighbours does not; the border of the image is no
-    /// contour. `levels` are quantised probabilities, of the size of the image. The flux counts from what is likelier nucleus to what is
-    /// likelier ground, whichever of the two is denser in this image.
+    /// Accumulates the statistics of all levels in one pass over the image.
+    ///
+    /// A pixel lies on the contour of a mask if the mask contains the pixel but not all of its four neighbours; the image border is no
+    /// contour. `levels` are quantised probabilities (`round(255 p)`), of the size of the image. The sign of the flux is chosen such that
+    /// flux from nuclei to background is positive, whichever of the two is denser in this image.
     pub fn of(levels: &Plane<u8>, density: &Density) -> Self {
         let (w, h) = (levels.width, levels.height);
         assert_eq!((w, h), (density.0.width, density.0.height), "probabilities and density of one image");
-        let mut flux = Self { through: [0.0; 256], length: [0; 256] };
+        let mut sums = Self { flux: [0.0; 256], length: [0; 256] };
         for y in 0..h {
             let [above, row, below] = [y.saturating_sub(1), y, (y + 1).min(h - 1)].map(|y| levels.row(y));
             for x in 0..w {
-                let lowest = above[x].min(below[x]).min(row[x.saturating_sub(1)]).min(row[(x + 1).min(w - 1)]);
-                flux.through[usize::from(row[x])] += f64::from(density.bulge(x, y));
-                // On the contours of the levels above its lowest neighbour's, up to its own.
-                flux.length[usize::from(row[x])] += 1;
-                flux.length[usize::from(lowest.min(row[x]))] -= 1;
+                let lowest_neighbour = above[x].min(below[x]).min(row[x.saturating_sub(1)]).min(row[(x + 1).min(w - 1)]);
+                sums.flux[usize::from(row[x])] += f64::from(density.negative_laplacian(x, y));
+                // The pixel is on the contours of all levels above its lowest neighbour's level, up to its own.
+                sums.length[usize::from(row[x])] += 1;
+                sums.length[usize::from(lowest_neighbour.min(row[x]))] -= 1;
             }
         }
         let sign = if nuclei_are_denser(levels, density) { 1.0 } else { -1.0 };
         for level in (0..255).rev() {
-            flux.through[level] += flux.through[level + 1];
-            flux.length[level] += flux.length[level + 1];
+            sums.flux[level] += sums.flux[level + 1];
+            sums.length[level] += sums.length[level + 1];
         }
-        flux.through.iter_mut().for_each(|flux| *flux *= sign);
-        flux
+        sums.flux.iter_mut().for_each(|flux| *flux *= sign);
+        sums
     }
 }
 
-/// Whether density is higher where nuclei are likelier: the sign of their covariance.
+/// Reports whether the density is higher in nuclei than in background: the sign of the covariance of density and probability.
 fn nuclei_are_denser(levels: &Plane<u8>, density: &Density) -> bool {
     let mean = levels.data.iter().map(|&level| f64::from(level)).sum::<f64>() / levels.data.len().max(1) as f64;
     levels.data.iter().zip(&density.0.data).map(|(&level, &value)| (f64::from(level) - mean) * f64::from(value)).sum::<f64>() >= 0.0
@@ -54,12 +59,12 @@ mod tests {
     use super::*;
     use crate::rng::CounterRng;
 
-    /// Gauss, pixel by pixel: what the density falls by from each pixel of a mask to each of its neighbours outside.
+    /// Sums the fall of the density from each pixel of a mask to each of its neighbours outside the mask.
     #[test]
-    fn the_flux_is_what_the_density_falls_by_across_the_contour() {
-        let mut draw = CounterRng::new(3, "contours", 0, 0, 0);
-        let levels = Plane { width: 13, height: 9, data: (0..13 * 9).map(|_| draw.below(256) as u8).collect() };
-        let density = Density(levels.map(|_| draw.below(100) as f32));
+    fn the_flux_is_the_fall_of_the_density_across_the_contour() {
+        let mut rng = CounterRng::new(3, "contours", 0, 0, 0);
+        let levels = Plane { width: 13, height: 9, data: (0..13 * 9).map(|_| rng.below(256) as u8).collect() };
+        let density = Density(levels.map(|_| rng.below(100) as f32));
         let flux = Flux::of(&levels, &density);
         let sign = if nuclei_are_denser(&levels, &density) { 1.0 } else { -1.0 };
         for level in [1, 60, 128, 200, 255u8] {
@@ -75,17 +80,16 @@ mod tests {
                 }
                 length += i64::from(is_on_contour);
             }
-            assert_eq!((flux.length[usize::from(level)], flux.through[usize::from(level)]), (length, sign * sum), "{level}");
+            assert_eq!((flux.length[usize::from(level)], flux.flux[usize::from(level)]), (length, sign * sum), "{level}");
         }
     }
 
-    /// Where it is likelier that there is a nucleus the image may be the denser one or the other.
     #[test]
-    fn the_flux_counts_from_nucleus_to_ground() {
+    fn flux_from_nucleus_to_background_is_positive_for_both_contrast_polarities() {
         let levels = Plane { width: 6, height: 1, data: vec![10, 10, 10, 200, 200, 200] };
         for denser in [1.0, -1.0] {
             let density = Density(levels.map(|&level| if level > 100 { denser } else { 0.0 }));
-            assert_eq!(Flux::of(&levels, &density).through[128], 1.0, "{denser}");
+            assert_eq!(Flux::of(&levels, &density).flux[128], 1.0, "{denser}");
         }
     }
 }

@@ -1,16 +1,18 @@
-//! Geometry: one affine map about the patch's centre. Images move by bilinear, maps by nearest sampling; both reflect at the border.
+//! Geometric augmentation: affine warps with bilinear interpolation for images and nearest-neighbour interpolation for label maps.
+//!
+//! Positions outside the source are reflected without repeating the border pixel (reflect-101).
 
 use models::plane::{Plane, reflect_101};
 
 use crate::data::RgbImage;
 
-/// An affine map of the plane, `target = [[a, b, c], [d, e, f]] (x, y, 1)`, in pixels; pixel centres have whole coordinates.
+/// Affine transform `target = [[a, b, c], [d, e, f]] (x, y, 1)` in pixels; pixel centres have integer coordinates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine(pub [[f64; 3]; 2]);
 
 impl Affine {
-    /// Source to target: rotates by `degrees` (counter-clockwise as seen) and scales about `(width / 2, height / 2)`, then shifts by
-    /// `shift` (x, y) in fractions of width and height.
+    /// Builds the source-to-target transform that rotates by `degrees` (counter-clockwise on the screen) and scales about
+    /// `(width / 2, height / 2)`, then translates by `shift` (x, y), in fractions of width and height.
     pub fn about_centre(width: usize, height: usize, degrees: f64, scale: f64, shift: [f64; 2]) -> Self {
         let (width, height) = (width as f64, height as f64);
         let (cos, sin) = (scale * degrees.to_radians().cos(), scale * degrees.to_radians().sin());
@@ -18,7 +20,10 @@ impl Affine {
         Self([[cos, sin, (1.0 - cos) * x - sin * y + shift[0] * width], [-sin, cos, sin * x + (1.0 - cos) * y + shift[1] * height]])
     }
 
-    /// Target to source. The map must not flatten the plane.
+    /// Returns the target-to-source transform.
+    ///
+    /// # Panics
+    /// If the transform is singular.
     #[must_use]
     pub fn inverse(self) -> Self {
         let Self([[a, b, c], [d, e, f]]) = self;
@@ -28,10 +33,12 @@ impl Affine {
         Self([[a, b, -(a * c + b * f)], [d, e, -(d * c + e * f)]])
     }
 
-    /// Calls `put(target index, source x, source y)` for every target pixel; coordinates have 32 fractional bits, so that a step is one sum.
-    fn walk(self, width: usize, height: usize, mut put: impl FnMut(usize, i64, i64)) {
+    /// Calls `put(target index, source x, source y)` for every target pixel in raster order.
+    ///
+    /// Source coordinates are fixed-point with [`FRACTION_BITS`] fractional bits, so that a step to the next pixel is one addition.
+    fn for_each_source(self, width: usize, height: usize, mut put: impl FnMut(usize, i64, i64)) {
         let Self([[a, b, c], [d, e, f]]) = self.inverse();
-        let fixed = |v: f64| (v * 2f64.powi(FRACTION as i32)).round() as i64;
+        let fixed = |v: f64| (v * 2f64.powi(FRACTION_BITS as i32)).round() as i64;
         let (step_x, step_y) = (fixed(a), fixed(d));
         for row in 0..height {
             let y = row as f64;
@@ -45,26 +52,26 @@ impl Affine {
     }
 }
 
-/// Fractional bits of a source coordinate.
-const FRACTION: u32 = 32;
-/// Bits of a bilinear weight: with both weights, 8-bit values and rounding, sums fit 32 bits.
-const WEIGHT: u32 = 11;
+/// Number of fractional bits of a fixed-point source coordinate.
+const FRACTION_BITS: u32 = 32;
+/// Number of bits of a bilinear weight. An 8-bit value times two such weights, plus the rounding term, fits 32 bits.
+const WEIGHT_BITS: u32 = 11;
 
-/// The image moved by `map` (source to target), bilinear, rounded, reflect-101, same size.
-pub fn warp_image(image: &RgbImage, map: Affine) -> RgbImage {
+/// Warps an image by `transform` (source to target) with bilinear interpolation, rounded; the size stays.
+pub fn warp_bilinear(image: &RgbImage, transform: Affine) -> RgbImage {
     let (width, height) = (image.width, image.height);
     let mut data = vec![0; image.data.len()];
-    map.walk(width, height, |target, x, y| {
-        let (left, top) = ((x >> FRACTION) as isize, (y >> FRACTION) as isize);
-        let part = |v: i64| (v >> (FRACTION - WEIGHT)) as u32 & ((1 << WEIGHT) - 1);
+    transform.for_each_source(width, height, |target, x, y| {
+        let (left, top) = ((x >> FRACTION_BITS) as isize, (y >> FRACTION_BITS) as isize);
+        let weight = |v: i64| (v >> (FRACTION_BITS - WEIGHT_BITS)) as u32 & ((1 << WEIGHT_BITS) - 1);
         let corners = corners(left, top, width, height);
-        let pixel = blend(&image.data, corners, part(x), part(y));
+        let pixel = blend(&image.data, corners, weight(x), weight(y));
         data[3 * target..3 * target + 3].copy_from_slice(&pixel);
     });
     RgbImage { width, height, data }
 }
 
-/// Offsets of the four pixels around a position in RGB data: upper left, upper right, lower left, lower right.
+/// Returns the offsets into RGB data of the four pixels around a position: upper left, upper right, lower left, lower right.
 #[inline]
 fn corners(left: isize, top: isize, width: usize, height: usize) -> [usize; 4] {
     let inside = left >= 0 && top >= 0 && left + 1 < width as isize && top + 1 < height as isize;
@@ -77,23 +84,24 @@ fn corners(left: isize, top: isize, width: usize, height: usize) -> [usize; 4] {
     [3 * (y0 * width + x0), 3 * (y0 * width + x1), 3 * (y1 * width + x0), 3 * (y1 * width + x1)]
 }
 
+/// Interpolates bilinearly between four pixels; `right` and `down` are the weights of the right and the lower ones, times `2^WEIGHT_BITS`.
 #[inline]
 fn blend(data: &[u8], corners: [usize; 4], right: u32, down: u32) -> [u8; 3] {
-    const ONE: u32 = 1 << WEIGHT;
+    const ONE: u32 = 1 << WEIGHT_BITS;
     let [a, b, c, d] = corners.map(|start| &data[start..start + 3]);
     std::array::from_fn(|channel| {
         let upper = u32::from(a[channel]) * (ONE - right) + u32::from(b[channel]) * right;
         let lower = u32::from(c[channel]) * (ONE - right) + u32::from(d[channel]) * right;
-        ((upper * (ONE - down) + lower * down + (1 << (2 * WEIGHT - 1))) >> (2 * WEIGHT)) as u8
+        ((upper * (ONE - down) + lower * down + (1 << (2 * WEIGHT_BITS - 1))) >> (2 * WEIGHT_BITS)) as u8
     })
 }
 
-/// A map moved by `map` (source to target), nearest pixel `floor(s + .5)`, reflect-101, same size.
-pub fn warp_map<T: Copy + Default>(plane: &Plane<T>, map: Affine) -> Plane<T> {
+/// Warps a label map by `transform` (source to target) with nearest-neighbour interpolation, `floor(s + .5)`; the size stays.
+pub fn warp_nearest<T: Copy + Default>(plane: &Plane<T>, transform: Affine) -> Plane<T> {
     let (width, height) = (plane.width, plane.height);
     let mut data = vec![T::default(); plane.data.len()];
-    map.walk(width, height, |target, x, y| {
-        let nearest = |v: i64| ((v + (1 << (FRACTION - 1))) >> FRACTION) as isize;
+    transform.for_each_source(width, height, |target, x, y| {
+        let nearest = |v: i64| ((v + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS) as isize;
         let (x, y) = (nearest(x), nearest(y));
         let inside = x >= 0 && y >= 0 && x < width as isize && y < height as isize;
         let (x, y) = if inside { (x as usize, y as usize) } else { (reflect_101(x, width), reflect_101(y, height)) };

@@ -1,6 +1,7 @@
-//! From a sample to a training patch: crop, shift-scale-rotate, flips, colours, normalisation (method of the papers, in that order).
+//! Data augmentation: random crop, shift-scale-rotate, flips, colour augmentation and normalisation, in the order of the papers.
 //!
-//! Pseudo-label maps and scribbles move with the image. Every draw comes from the [`CounterRng`] that is passed in.
+//! Scribbles and pseudo-label maps undergo the same geometric transforms as their image. All random numbers come from the [`CounterRng`] of
+//! the caller, so that a patch depends only on the seed, the step and the sample.
 
 mod affine;
 mod colour;
@@ -9,60 +10,63 @@ mod stain;
 use models::card::Normalisation;
 use models::plane::{Plane, reflect_101};
 
-pub use affine::{Affine, warp_image, warp_map};
+pub use affine::{Affine, warp_bilinear, warp_nearest};
 pub use colour::contrast_table;
 
-use crate::config::ColourChange;
+use crate::config::ColourAugmentation;
 use crate::data::RgbImage;
 use crate::rng::CounterRng;
 
-/// What the network is fed: square, all parts of one geometry.
+/// Augmented square training patch: image, scribbles and pseudo-labels with the same geometry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patch {
-    /// `3 crop crop`, normalised, red first.
+    /// Normalised image, `3 crop crop`, red first.
     pub image: Vec<f32>,
-    /// 0 background, 1 foreground, 250 unlabelled.
+    /// Scribble map, `crop crop`: 0 background, 1 foreground, 250 unlabelled.
     pub scribble: Plane<u8>,
-    /// The pseudo-label map, where one was given.
+    /// Pseudo-label map, `crop crop`: foreground probability from 0 to 1. `None` if the caller passed none.
     pub soft: Option<Plane<f32>>,
 }
 
-/// How patches are made.
+/// Parameters of the augmentation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Recipe {
-    /// Side of the patch in pixels.
+pub struct AugmentConfig {
+    /// Side of the patch, in pixels.
     pub crop: usize,
-    /// How colours are varied.
-    pub colour: ColourChange,
-    /// Largest `log2` of the exponent of brightness curves; 0 for none.
+    /// Kind of colour augmentation.
+    pub colour: ColourAugmentation,
+    /// Limit of `|log2(gamma)|` of the gamma curves; 0 disables them.
     pub gamma: f64,
-    /// Largest share by which a patch is enlarged or shrunk.
+    /// Limit of the scale change: patches are scaled by factors of `1 +- zoom`.
     pub zoom: f64,
-    /// How u8 values become the network's input.
+    /// Per-channel mean and standard deviation of the network's input.
     pub normalisation: Normalisation,
 }
 
-/// Cuts a random patch and varies it; images smaller than the crop are continued to the right and below by reflection (reflect-101).
+/// Cuts a random patch out of the image and augments it.
 ///
-/// `scribble` and `soft` have the image's size.
-pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>, recipe: &Recipe, draw: &mut CounterRng) -> Patch {
+/// Images smaller than the crop are padded on the right and at the bottom by reflection (reflect-101).
+///
+/// # Panics
+/// If `scribble` or `soft` is not of the image's size.
+pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>, config: &AugmentConfig, rng: &mut CounterRng) -> Patch {
     let size = (image.width, image.height);
     assert_eq!((scribble.width, scribble.height), size, "scribbles of the image's size");
     assert!(soft.is_none_or(|map| (map.width, map.height) == size), "a pseudo-label map of the image's size");
-    let (crop, colour) = (recipe.crop, recipe.colour.of(image));
-    let offset = |length: usize, draw: &mut CounterRng| (length.saturating_sub(crop) as f64 * draw.uniform()) as usize;
-    let (top, left) = (offset(image.height, draw), offset(image.width, draw));
+    let (crop, colour) = (config.crop, config.colour.of(image));
+    let offset = |length: usize, rng: &mut CounterRng| (length.saturating_sub(crop) as f64 * rng.uniform()) as usize;
+    let (top, left) = (offset(image.height, rng), offset(image.width, rng));
     let mut image = crop_image(image, left, top, crop);
     let mut scribble = crop_map(scribble, left, top, crop);
     let mut soft = soft.map(|map| crop_map(map, left, top, crop));
-    if draw.bool(0.7) {
-        let map = shift_scale_rotate(crop, recipe.zoom, draw);
-        image = warp_image(&image, map);
-        scribble = warp_map(&scribble, map);
-        soft = soft.map(|soft| warp_map(&soft, map));
+    if rng.bool(0.7) {
+        let transform = shift_scale_rotate(crop, config.zoom, rng);
+        image = warp_bilinear(&image, transform);
+        scribble = warp_nearest(&scribble, transform);
+        soft = soft.map(|soft| warp_nearest(&soft, transform));
     }
     for flip in [Flip::Horizontal, Flip::Vertical] {
-        if draw.bool(0.5) {
+        if rng.bool(0.5) {
             flip.apply(image.data.as_chunks_mut::<3>().0, crop);
             flip.apply(&mut scribble.data, crop);
             if let Some(soft) = &mut soft {
@@ -70,28 +74,29 @@ pub fn augment(image: &RgbImage, scribble: &Plane<u8>, soft: Option<&Plane<f32>>
             }
         }
     }
-    if draw.bool(0.5) {
+    if rng.bool(0.5) {
         match colour {
-            ColourChange::Auto => unreachable!("no image's own"),
-            ColourChange::Brightness => colour::brightness_contrast(&mut image, draw),
-            ColourChange::ColourJitter => colour::jitter(&mut image, draw),
-            ColourChange::StainJitter => stain::jitter(&mut image, draw),
+            ColourAugmentation::Auto => unreachable!("`of` resolves `auto`"),
+            ColourAugmentation::Brightness => colour::brightness_contrast(&mut image, rng),
+            ColourAugmentation::ColourJitter => colour::jitter(&mut image, rng),
+            ColourAugmentation::StainJitter => stain::jitter(&mut image, rng),
         }
     }
-    if recipe.gamma > 0.0 && draw.bool(0.5) {
-        colour::gamma(&mut image, recipe.gamma, draw);
+    if config.gamma > 0.0 && rng.bool(0.5) {
+        colour::gamma(&mut image, config.gamma, rng);
     }
-    Patch { image: normalise(&image, &recipe.normalisation), scribble, soft }
+    Patch { image: normalise(&image, &config.normalisation), scribble, soft }
 }
 
-fn shift_scale_rotate(crop: usize, zoom: f64, draw: &mut CounterRng) -> Affine {
-    let degrees = draw.range(-45.0, 45.0);
-    let scale = draw.range(1.0 - zoom, 1.0 + zoom);
-    let shift = [draw.range(-0.0625, 0.0625), draw.range(-0.0625, 0.0625)];
+/// Draws a transform about the patch's centre: shift +-.0625 of the side, scale 1 +- `zoom`, rotation +-45 degrees.
+fn shift_scale_rotate(crop: usize, zoom: f64, rng: &mut CounterRng) -> Affine {
+    let degrees = rng.range(-45.0, 45.0);
+    let scale = rng.range(1.0 - zoom, 1.0 + zoom);
+    let shift = [rng.range(-0.0625, 0.0625), rng.range(-0.0625, 0.0625)];
     Affine::about_centre(crop, crop, degrees, scale, shift)
 }
 
-/// `(v / 255 - mean) / std` as planes: `height x width x 3` u8 to `3 height width` f32, through a table.
+/// Normalises an image to `(v / 255 - mean) / std`: `height width 3` u8 to `3 height width` f32.
 pub fn normalise(image: &RgbImage, normalisation: &Normalisation) -> Vec<f32> {
     let count = image.width * image.height;
     let mut planes = vec![0.0; 3 * count];
@@ -104,21 +109,24 @@ pub fn normalise(image: &RgbImage, normalisation: &Normalisation) -> Vec<f32> {
     planes
 }
 
-/// The network's input for every u8 value of a channel.
+/// Returns the normalised value of every u8 value of a channel.
 pub fn normalise_table(normalisation: &Normalisation, channel: usize) -> [f32; 256] {
     let (mean, std) = (f64::from(normalisation.mean[channel]), f64::from(normalisation.std[channel]));
     std::array::from_fn(|v| ((v as f64 / 255.0 - mean) / std) as f32)
 }
 
+/// Cuts a `crop x crop` patch out of an image.
 fn crop_image(image: &RgbImage, left: usize, top: usize, crop: usize) -> RgbImage {
     let data = crop_items(image.data.as_chunks::<3>().0, image.width, image.height, left, top, crop);
     RgbImage { width: crop, height: crop, data: data.into_flattened() }
 }
 
+/// Cuts a `crop x crop` patch out of a map.
 fn crop_map<T: Copy>(map: &Plane<T>, left: usize, top: usize, crop: usize) -> Plane<T> {
     Plane { width: crop, height: crop, data: crop_items(&map.data, map.width, map.height, left, top, crop) }
 }
 
+/// Copies the `crop x crop` items from (`left`, `top`) on, reflecting indices beyond the right and the lower border (reflect-101).
 fn crop_items<T: Copy>(items: &[T], width: usize, height: usize, left: usize, top: usize, crop: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(crop * crop);
     for y in top..top + crop {
@@ -130,6 +138,7 @@ fn crop_items<T: Copy>(items: &[T], width: usize, height: usize, left: usize, to
     out
 }
 
+/// Mirror axis of a flip.
 #[derive(Clone, Copy)]
 enum Flip {
     Horizontal,
@@ -137,6 +146,7 @@ enum Flip {
 }
 
 impl Flip {
+    /// Flips a square of `side x side` items in place.
     fn apply<T>(self, items: &mut [T], side: usize) {
         match self {
             Self::Horizontal => items.chunks_exact_mut(side).for_each(<[T]>::reverse),
@@ -159,25 +169,25 @@ mod tests {
         (image, map, soft)
     }
 
-    const RECIPE: Recipe =
-        Recipe { crop: 32, colour: ColourChange::Brightness, gamma: 0.5, zoom: 0.1, normalisation: Normalisation::IMAGENET };
+    const CONFIG: AugmentConfig =
+        AugmentConfig { crop: 32, colour: ColourAugmentation::Brightness, gamma: 0.5, zoom: 0.1, normalisation: Normalisation::IMAGENET };
 
     #[test]
-    fn maps_move_together_and_draws_repeat() {
+    fn label_maps_follow_the_image_and_equal_keys_give_equal_patches() {
         for (width, height) in [(64, 40), (20, 100), (32, 32), (1, 1), (5, 9)] {
             let (image, map, soft) = sample(width, height);
             for i in 0..20 {
-                let patch = augment(&image, &map, Some(&soft), &RECIPE, &mut CounterRng::new(1, "augment", 0, 0, i));
+                let patch = augment(&image, &map, Some(&soft), &CONFIG, &mut CounterRng::new(1, "augment", 0, 0, i));
                 assert_eq!(patch.scribble.map(|&v| f32::from(v)), *patch.soft.as_ref().unwrap());
-                assert_eq!(patch, augment(&image, &map, Some(&soft), &RECIPE, &mut CounterRng::new(1, "augment", 0, 0, i)));
-                let without = augment(&image, &map, None, &RECIPE, &mut CounterRng::new(1, "augment", 0, 0, i));
+                assert_eq!(patch, augment(&image, &map, Some(&soft), &CONFIG, &mut CounterRng::new(1, "augment", 0, 0, i)));
+                let without = augment(&image, &map, None, &CONFIG, &mut CounterRng::new(1, "augment", 0, 0, i));
                 assert_eq!((without.image, without.scribble), (patch.image, patch.scribble));
             }
         }
     }
 
     #[test]
-    fn small_images_continue_by_reflection() {
+    fn small_images_are_padded_by_reflection() {
         let items: Vec<u8> = (0..6).collect();
         let cropped = crop_items(&items, 3, 2, 0, 0, 4);
         assert_eq!(cropped, [0, 1, 2, 1, 3, 4, 5, 4, 0, 1, 2, 1, 3, 4, 5, 4]);
@@ -185,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn flips_turn_rows_and_columns() {
+    fn flips_reverse_rows_or_columns() {
         let flipped = |flip: Flip| {
             let mut items: Vec<u8> = (0..9).collect();
             flip.apply(&mut items, 3);
@@ -196,26 +206,26 @@ mod tests {
     }
 
     #[test]
-    fn a_map_and_its_inverse_cancel() {
-        let map = Affine::about_centre(30, 40, 17.0, 1.1, [0.05, -0.02]);
-        let Affine([[a, b, c], [d, e, f]]) = map.inverse();
-        let there = |x: f64, y: f64, m: [[f64; 3]; 2]| [m[0][0] * x + m[0][1] * y + m[0][2], m[1][0] * x + m[1][1] * y + m[1][2]];
-        let [x, y] = there(3.0, 5.0, map.0);
-        let back = there(x, y, [[a, b, c], [d, e, f]]);
+    fn a_transform_and_its_inverse_cancel() {
+        let transform = Affine::about_centre(30, 40, 17.0, 1.1, [0.05, -0.02]);
+        let Affine([[a, b, c], [d, e, f]]) = transform.inverse();
+        let apply = |x: f64, y: f64, m: [[f64; 3]; 2]| [m[0][0] * x + m[0][1] * y + m[0][2], m[1][0] * x + m[1][1] * y + m[1][2]];
+        let [x, y] = apply(3.0, 5.0, transform.0);
+        let back = apply(x, y, [[a, b, c], [d, e, f]]);
         assert!((back[0] - 3.0).abs() < 1e-12 && (back[1] - 5.0).abs() < 1e-12, "{back:?}");
     }
 
     #[test]
-    #[ignore = "a measurement: cargo test --release -p train -- --ignored --nocapture patches_a_second"]
-    fn patches_a_second() {
-        for colour in [ColourChange::Brightness, ColourChange::ColourJitter, ColourChange::StainJitter] {
+    #[ignore = "a measurement: cargo test --release -p train -- --ignored --nocapture augmentation_time_per_patch"]
+    fn augmentation_time_per_patch() {
+        for colour in [ColourAugmentation::Brightness, ColourAugmentation::ColourJitter, ColourAugmentation::StainJitter] {
             let (image, map, soft) = sample(520, 400);
-            let recipe = Recipe { crop: 256, colour, ..RECIPE };
+            let config = AugmentConfig { crop: 256, colour, ..CONFIG };
             let start = std::time::Instant::now();
             for i in 0..400 {
-                std::hint::black_box(augment(&image, &map, Some(&soft), &recipe, &mut CounterRng::new(1, "augment", 0, 0, i)));
+                std::hint::black_box(augment(&image, &map, Some(&soft), &config, &mut CounterRng::new(1, "augment", 0, 0, i)));
             }
-            println!("{colour}: {:.3} ms a patch of 256", start.elapsed().as_secs_f64() / 400.0 * 1e3);
+            println!("{colour}: {:.3} ms per patch of 256 x 256", start.elapsed().as_secs_f64() / 400.0 * 1e3);
         }
     }
 }

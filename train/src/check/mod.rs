@@ -221,5 +221,5 @@ impl Audit {
 
 /// Formats a finding with the first ids; `None` without ids.
 fn listed(ids: &[&str], finding: &str) -> Option<String> {
-    (!ids.is_empty()).then(|| format!("{finding}: {}", crate::data::some_of(ids)))
+    (!ids.is_empty()).then(|| format!("{finding}: {}", crate::data::abbreviated_list(ids)))
 }

@@ -91,8 +91,9 @@ fn score_rows(compared: &[Compared]) -> Vec<Vec<String>> {
 }
 
 fn difference_rows(compared: &[Compared], seed: u64) -> Vec<Vec<String>> {
-    let cell =
-        |run: &Compared, name| difference(&[(&run.scores, &compared[0].scores)], name, seed).map_or_else(String::new, |d| d.to_lead());
+    let cell = |run: &Compared, name| {
+        difference(&[(&run.scores, &compared[0].scores)], name, seed).map_or_else(String::new, |d| d.to_difference())
+    };
     compared[1..].iter().map(|run| [vec![run.name.clone()], SHOWN.map(|name| cell(run, name)).to_vec()].concat()).collect()
 }
 

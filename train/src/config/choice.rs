@@ -1,8 +1,10 @@
-//! Settings with named values: one list of names serves parsing, writing, help and error messages.
+//! Settings with named values, whose names are declared once for parsing, serialisation, help and error messages.
 
 use support::Error;
 
-/// Declares an enum whose variants have a name in configuration files; an unknown name is an error that lists and suggests.
+/// Declares an enum whose variants have names in configuration files.
+///
+/// The error for an unknown name lists the known ones and suggests the most similar.
 macro_rules! choice {
     ($(#[$about:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
         $(#[$about])*
@@ -11,10 +13,10 @@ macro_rules! choice {
         pub enum $type { $($(#[$doc])* $variant,)+ }
 
         impl $type {
-            /// Every value, in the order of the documentation.
+            /// All values, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The name in configuration files and on the command line.
+            /// Returns the name in configuration files and on the command line.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
@@ -53,7 +55,7 @@ macro_rules! choice {
 }
 pub(crate) use choice;
 
-/// The error for a name that is not in `names`.
+/// Returns the error for a name that is not in `names`.
 pub(crate) fn unknown(found: &str, names: &[&str]) -> Error {
     let error = Error::new(format!("expected one of {}, found {found:?}", names.join(", ")));
     match nearest(found, names.iter().copied()) {
@@ -62,7 +64,7 @@ pub(crate) fn unknown(found: &str, names: &[&str]) -> Error {
     }
 }
 
-/// The name most like `found`, if one is like enough to be what was meant.
+/// Returns the name most similar to `found` (Jaro-Winkler similarity above .7), as a suggestion.
 pub(crate) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = names.into_iter().map(|name| (strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase()), name));
     scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)

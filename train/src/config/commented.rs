@@ -1,96 +1,122 @@
-//! The configuration with a comment on every key: what `train init` writes.
+//! Commented configuration file: the text that `train init` writes.
 
 use super::RunConfig;
 
-/// What stands above each key; sections and lists of sections by their header.
+/// Comment above each key, or above the header of each section or list of sections.
+///
+/// Values in `[default: VALUE]` are those of the profile `default`; `not set` stands for an absent optional key.
 const COMMENTS: &[(&str, &str)] = &[
-    ("data.folder", "images/ID.png, scribbles/ID.png (or ID.geojson), labels/ID.png and index.csv (both optional)"),
-    ("data.modality", "only images of this modality (column of index.csv)"),
-    ("data.microns_per_pixel", "the images' scale; slides are matched to it"),
-    ("data.validation", "the best checkpoint is chosen by: masks (needs labels/), scribbles, none"),
-    ("data.validation_share", "held out of the training images where index.csv names no validation images"),
+    (
+        "data.folder",
+        "data folder: images/ID.png, scribbles/ID.png (or ID.geojson, ID.roi, ID.zip); optional labels/ID.png and index.csv [default: data]",
+    ),
+    ("data.modality", "use only images of this modality (column of index.csv) [default: not set]"),
+    ("data.microns_per_pixel", "pixel size of the images in micrometres; slides are resampled to it [default: not set]"),
+    ("data.validation", "select the best checkpoint by masks (needs labels/), by scribbles, or not at all (none) [default: masks]"),
+    ("data.validation_share", "fraction of the training images held out if index.csv names no validation images, 0 to 0.9 [default: 0.2]"),
     (
         "data.augment",
-        "auto (by each image's colours), brightness (fluorescence, bright-field), colour_jitter or stain_jitter (hematoxylin and eosin)",
+        "colour augmentation: auto (by each image's colours), brightness (fluorescence, bright-field), colour_jitter, or stain_jitter (hematoxylin and eosin) [default: auto]",
     ),
-    ("data.gamma", "brightness curves v^gamma on half of the patches, log2(gamma) up to this on both sides; 0: none"),
-    ("data.zoom", "patches are enlarged or shrunk by up to this share"),
-    ("data.sides", "sides that are no multiples of 32: pad, or crop (the published code)"),
-    ("data.folds", "parts for cross-validation; data.fold = K validates on part K"),
-    ("data.fold_seed", "seed by which images are dealt into parts"),
-    ("data.label_map", "what the values in scribble files mean; in napari, ilastik and Labkit 0 is unlabelled"),
-    ("data.geojson", "strokes drawn in QuPath: width of lines, and the class names that mean background and nucleus"),
-    ("data.imagej", "ImageJ selections (.roi, .zip): the names, or the groups, that mean background and nucleus"),
-    ("network", "U-Net; encoder = \"resnet34\" or \"mobilenet_v2\", encoder_width = 64 is the published one"),
-    ("method.name", "pce (scribbles only), s2l (and pseudo-labels), r1, r4, both (and contrast), full (complete masks)"),
-    ("method.warmup_iterations", "stage 1, scribbles only; in the unit of run.count"),
-    ("method.ema_period", "distance of two updates of the pseudo-label maps"),
-    ("method.ema_alpha", "weight of the newest prediction in a map"),
-    ("method.threshold", "a pseudo-label is used above this, or below 1 minus this"),
-    ("method.ema_start", "corrected, or zero (the papers)"),
-    ("method.pseudo_weight", "factor of the pseudo-label loss"),
-    ("method.edge_alignment", "shift predictions so that their contours lie on edges of the images before they become pseudo-labels"),
-    ("method.max_per_class", "vectors of each class in a contrastive term: a number, none or even"),
-    ("method.pair_rule", "pairs that are pulled together: same, and, or"),
-    ("method.self_pairs", "whether a vector is paired with itself"),
-    ("method.reduction", "sum3 (the published code) or pair_mean (Eq. 4)"),
-    ("method.scope", "pairs within a batch or within an image"),
-    ("method.block_rule", "a block has a class if all its pixels have it (all16), or if its scribbles do (scribble_wins)"),
-    ("method.label_source", "pseudo+scribble or scribble_only"),
-    ("method.contrast", "a contrastive term: feature map, block side, temperature, factor, projection head"),
-    ("optimizer.lr_encoder", "learning rates of RAdam; with pretrained weights (run.init) lr_encoder = 0.0003 changes less of them"),
-    ("optimizer.weight_decay", "decoupled, on every parameter"),
-    ("optimizer.schedule", "constant (the papers), cosine, cosine_restarts, poly; down to lr_floor"),
+    (
+        "data.gamma",
+        "limit of |log2(gamma)| of the gamma curves v^gamma applied to half of the patches, 0 to 3; 0 disables them [default: 0.0]",
+    ),
+    ("data.zoom", "limit of the scale augmentation, factors of 1 +- zoom, 0 to 0.9 [default: 0.1]"),
+    ("data.sides", "images whose sides are not multiples of 32: pad, or crop (the published code) [default: pad]"),
+    ("data.folds", "number of folds for cross-validation; data.fold = K validates on fold K [default: 5]"),
+    ("data.fold_seed", "seed of the assignment of images to folds [default: 0]"),
+    ("data.label_map", "classes of the values in scribble files; in napari, ilastik and Labkit 0 is unlabelled"),
+    ("data.geojson", "scribbles drawn in QuPath: stroke width in pixels, and the class names of background and nucleus"),
+    ("data.imagej", "ImageJ selections (.roi, .zip): stroke width in pixels, and the names or groups of background and nucleus"),
+    ("network", "U-Net; encoder = \"resnet34\" or \"mobilenet_v2\"; encoder_width = 64 is the published width"),
+    (
+        "method.name",
+        "objective: pce (scribbles), s2l (adds pseudo-labels), r1, r4 or both (add contrastive terms), full (complete masks) [default: s2l]",
+    ),
+    ("method.warmup_iterations", "length of stage 1, scribbles only, in the unit of run.count [default: 400]"),
+    ("method.ema_period", "interval between updates of the pseudo-labels, in the unit of run.count [default: 40]"),
+    ("method.ema_alpha", "weight of the newest prediction in the moving average of pseudo-labels, 0 to 1 [default: 0.2]"),
+    ("method.threshold", "confidence threshold: use pseudo-labels above it or below 1 minus it, 0.5 to 1 [default: 0.8]"),
+    ("method.ema_start", "start of the moving average: corrected (bias-corrected), or zero (the papers) [default: corrected]"),
+    ("method.pseudo_weight", "weight of the pseudo-label loss [default: 0.5]"),
+    (
+        "method.edge_alignment",
+        "shift predictions before they become pseudo-labels, so that their contours lie on edges of the images [default: true]",
+    ),
+    (
+        "method.max_per_class",
+        "vectors per class in a contrastive term: a number, none (all) or even (all of the rarer class) [default: 6000]",
+    ),
+    ("method.pair_rule", "positive pairs: same (of one class), and (two nuclei), or (at least one nucleus) [default: same]"),
+    ("method.self_pairs", "pair each vector with itself, too [default: false]"),
+    ("method.reduction", "reduction of the pairwise costs: sum3 (the published code) or pair_mean (Eq. 4 of the paper) [default: sum3]"),
+    ("method.scope", "form pairs within the batch or within each image [default: batch]"),
+    ("method.block_rule", "class of a block: of all its pixels (all16), or also of its scribbles alone (scribble_wins) [default: all16]"),
+    ("method.label_source", "labels of the contrastive terms: pseudo+scribble or scribble_only [default: pseudo+scribble]"),
+    ("method.contrast", "contrastive term: feature map, block side in pixels, temperature, weight, projection head"),
+    (
+        "optimizer.lr_encoder",
+        "learning rates of RAdam; lr_encoder = 0.0003 preserves pretrained weights (run.init) better than 0.001 [default: 0.0003]",
+    ),
+    ("optimizer.weight_decay", "decoupled weight decay of all parameters [default: 0.00005]"),
+    (
+        "optimizer.schedule",
+        "learning-rate schedule down to lr_floor: constant (the papers), cosine, cosine_restarts, poly [default: cosine]",
+    ),
     (
         "optimizer.weight_average",
-        "evaluate averaged weights: the share of the old average that stays in a step, as 0.99; 0: the weights themselves",
+        "decay per step of the averaged weights used for evaluation, such as 0.99; 0 evaluates the weights themselves [default: 0.0]",
     ),
-    ("optimizer.groups", "rates of parameters whose names begin with a prefix"),
-    ("evaluation.views", "average predictions over views of the image: one, flips, all (flips and turns)"),
-    ("evaluation.split_touching", "cut touching nuclei apart; part of the model card"),
-    ("evaluation.threshold", "a pixel belongs to a nucleus above this probability; part of the model card"),
+    ("optimizer.groups", "learning rate and weight decay of the parameters whose names begin with a prefix"),
+    ("evaluation.views", "test-time augmentation: one, flips (4 views), all (8 views: flips and rotations) [default: flips]"),
+    ("evaluation.split_touching", "split touching nuclei; recorded in the model card [default: true]"),
+    ("evaluation.threshold", "probability above which a pixel belongs to a nucleus, 0 to 1; recorded in the model card [default: 0.5]"),
     (
         "evaluation.calibrate",
-        "fit threshold and min_area_px to the validation images' masks; without masks the threshold to the images' edges, the area to strokes",
+        "fit threshold and min_area_px to the validation masks; without masks, threshold to image edges and min_area_px to scribbles [default: true]",
     ),
-    ("evaluation.min_area_px", "smaller components are no nuclei; part of the model card (the papers: 64)"),
-    ("evaluation.paper_clip", "for mdice_paper only: ids above this become it (the published code for DSB2018: 255); 0 leaves them"),
-    ("run.seed", "every random draw follows from it"),
-    ("run.count", "what lengths and periods count: iterations, epochs"),
-    ("run.iterations", "length of the run"),
-    ("run.minutes", "stop after this time"),
-    ("run.batch", "images in a batch"),
-    ("run.crop", "side of the square crops in pixels, a multiple of 32"),
-    ("run.threads", "0: one per core"),
-    ("run.device", "auto, cpu, cuda"),
-    ("run.devices", "GPUs that share every batch (needs a build with the feature nccl)"),
+    ("evaluation.min_area_px", "smallest nucleus in pixels; recorded in the model card [default: 64]"),
+    (
+        "evaluation.paper_clip",
+        "largest instance id in mdice_paper, which the published code for DSB2018 clips to 255; 0 disables clipping [default: 0]",
+    ),
+    ("run.seed", "seed of all random numbers [default: 0]"),
+    ("run.count", "unit of lengths and periods: iterations or epochs [default: iterations]"),
+    ("run.iterations", "length of the run, in the unit of run.count [default: 1000]"),
+    ("run.minutes", "time limit in minutes [default: not set]"),
+    ("run.batch", "images per batch [default: 4]"),
+    ("run.crop", "side of the square crops in pixels, a multiple of 32 [default: 256]"),
+    ("run.threads", "worker threads; 0 is one per core [default: 0]"),
+    ("run.device", "auto, cpu or cuda [default: auto]"),
+    ("run.devices", "number of GPUs that each batch is divided among (needs a build with the feature nccl) [default: 1]"),
     (
         "run.precision",
-        "auto (bf16 on GPUs that have it, else f32), f32, bf16: on GPUs of feature maps, on the CPU of what convolutions multiply",
+        "auto (bf16 on GPUs that support it, else f32), f32, or bf16: of feature maps on GPUs, of the operands of convolutions on the CPU [default: auto]",
     ),
-    ("run.kernels", "fast, or reference (slow, to compare with)"),
-    ("run.deterministic", "on a GPU: only algorithms that give the same bits in every run"),
-    ("run.prefetch", "batches made ahead of the step"),
-    ("run.validate_every", "0: once, at the end"),
-    ("run.save_minutes", "distance of two saves by the clock"),
+    ("run.kernels", "fast, or reference (slow, for comparison) [default: fast]"),
+    ("run.deterministic", "on GPUs, use only algorithms with bitwise reproducible results [default: false]"),
+    ("run.prefetch", "batches prepared ahead of the optimiser step [default: 2]"),
+    ("run.validate_every", "interval between validations, in the unit of run.count; 0 validates once, at the end [default: 100]"),
+    ("run.save_minutes", "interval between saves of last.safetensors, in minutes [default: 5.0]"),
     (
         "run.recalibrate_batches",
-        "batches over which BatchNorm statistics are measured anew before an evaluation; 0 keeps the running averages",
+        "batches from which BatchNorm statistics are recomputed before each evaluation; 0 keeps the running averages [default: 20]",
     ),
-    ("run.overlays", "pictures to look at"),
-    ("run.tensorboard", "losses, scores and overlays for TensorBoard, too: tensorboard/ in the run's folder"),
+    ("run.overlays", "number of overlay pictures [default: 8]"),
+    ("run.tensorboard", "write losses, scores and overlays for TensorBoard to tensorboard/ in the run's folder [default: false]"),
     (
         "run.init",
-        "safetensors file to start from, \"\" for none, or \"imagenet\": the encoder's pretrained weights (mobilenet_v2), fetched once",
+        "initial weights: a safetensors file, \"\" (random), or \"imagenet\" (pretrained mobilenet_v2 encoder, downloaded once) [default: imagenet]",
     ),
 ];
 
 impl RunConfig {
-    /// [`RunConfig::to_toml`] with comments; reads back as the same configuration.
+    /// Returns [`RunConfig::to_toml`] with a comment above the first occurrence of each key; reads back as the same configuration.
     pub fn to_commented_toml(&self) -> String {
         let mut section = String::new();
         let mut text = String::new();
-        let mut said = std::collections::BTreeSet::new();
+        let mut explained = std::collections::BTreeSet::new();
         for line in self.to_toml().lines() {
             let key = if line.starts_with('[') {
                 line.trim_matches(['[', ']']).clone_into(&mut section);
@@ -99,7 +125,7 @@ impl RunConfig {
                 line.split_once(" = ").map(|(key, _)| format!("{section}.{key}"))
             };
             let comment = key.and_then(|key| COMMENTS.iter().find(|(known, _)| *known == key));
-            if let Some((_, comment)) = comment.filter(|(key, _)| said.insert(*key)) {
+            if let Some((_, comment)) = comment.filter(|(key, _)| explained.insert(*key)) {
                 text.extend(["# ", comment, "\n"]);
             }
             text.push_str(line);
@@ -115,7 +141,7 @@ mod tests {
     use crate::config::Profile;
 
     #[test]
-    fn comments_change_nothing_and_every_one_is_used() {
+    fn comments_do_not_change_the_configuration_and_all_are_used() {
         let mut config = Profile::Scratch.config();
         config.data.modality = Some("fluorescence".into());
         config.data.microns_per_pixel = Some(0.5);
@@ -127,5 +153,20 @@ mod tests {
         for (key, comment) in COMMENTS {
             assert!(text.contains(&format!("# {comment}\n")), "{key}: {text}");
         }
+    }
+
+    #[test]
+    fn defaults_in_comments_are_those_of_the_default_profile() {
+        let table = toml::Table::try_from(Profile::Default.config()).unwrap();
+        let mut compared = 0;
+        for (key, comment) in COMMENTS {
+            let Some((_, text)) = comment.split_once("[default: ") else { continue };
+            let (section, name) = key.split_once('.').unwrap();
+            let value =
+                table[section].get(name).map_or("not set".to_owned(), |value| value.as_str().map_or(value.to_string(), str::to_owned));
+            assert_eq!(text, format!("{value}]"), "{key}");
+            compared += 1;
+        }
+        assert!(compared > 50, "{compared} defaults");
     }
 }

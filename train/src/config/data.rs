@@ -1,4 +1,4 @@
-//! The `[data]` section: what is trained on, and what the values in scribble files mean.
+//! The `[data]` section: training data, augmentation, and the mapping of scribble files to classes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,37 +8,38 @@ use serde::{Deserialize, Serialize};
 use super::choice::choice;
 
 choice! {
-    /// What the best checkpoint is chosen by.
+    /// Criterion by which the best checkpoint is selected.
     Validation {
-        /// Full masks of the validation images (the papers).
+        /// Scores against the complete masks of the validation images (the papers).
         Masks = "masks",
-        /// Cross-entropy on the validation images' scribbles: all that users without masks have.
+        /// Cross-entropy on the scribbles of the validation images, for data without masks.
         Scribbles = "scribbles",
-        /// Nothing: the last checkpoint is the best.
+        /// No selection: the last checkpoint is the best.
         None = "none",
     }
 }
 
 choice! {
-    /// How colours are varied.
-    ColourChange {
-        /// Each image by its own colours: grey ones in brightness, coloured ones on a bright ground in their stains, others in colour.
+    /// Kind of colour augmentation.
+    ColourAugmentation {
+        /// By the colours of each image: `brightness` for grey images, `stain_jitter` for colours on a bright background, else
+        /// `colour_jitter`.
         Auto = "auto",
-        /// Brightness and contrast (fluorescence, bright-field).
+        /// Brightness and contrast, for fluorescence and bright-field images.
         Brightness = "brightness",
-        /// Brightness, contrast, saturation and hue (stained tissue).
+        /// Brightness, contrast, saturation and hue, for stained tissue.
         ColourJitter = "colour_jitter",
-        /// Amounts of hematoxylin and eosin.
+        /// Concentrations of hematoxylin and eosin.
         StainJitter = "stain_jitter",
     }
 }
 
 choice! {
-    /// What becomes of images whose sides are no multiples of 32.
+    /// Treatment of images whose sides are not multiples of 32.
     Sides {
-        /// They are continued by reflection, and results cut back: every pixel is scored.
+        /// Padding by reflection; results are cropped back, so that every pixel is scored.
         Pad = "pad",
-        /// The right and lower rest is cut off and never scored (the published code).
+        /// Cropping on the right and at the bottom; the pixels cut off are never scored (the published code).
         Crop = "crop",
     }
 }
@@ -47,39 +48,41 @@ choice! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// The folder with `images/`, `scribbles/` and, where there are any, `labels/` and `index.csv`; relative to the working folder.
+    /// Data folder with `images/`, `scribbles/` and, optionally, `labels/` and `index.csv`; relative to the working directory.
     pub folder: PathBuf,
-    /// Only images of this modality (column of `index.csv`).
+    /// Modality (column of `index.csv`) to which the images are restricted; `None` uses all images.
     pub modality: Option<String>,
-    /// The images' scale; goes into the model card, where slides are matched to it.
+    /// Pixel size of the images in micrometres; recorded in the model card, because slides are resampled to it.
     pub microns_per_pixel: Option<f64>,
-    /// What the best checkpoint is chosen by.
+    /// Criterion by which the best checkpoint is selected.
     pub validation: Validation,
-    /// The share of training images held out where `index.csv` names no validation images.
+    /// Fraction of the training images that is held out for validation if `index.csv` names no validation images.
     pub validation_share: f64,
-    /// What becomes of images whose sides are no multiples of 32.
+    /// Treatment of images whose sides are not multiples of 32.
     pub sides: Sides,
-    /// Number of parts for cross-validation.
+    /// Number of folds for cross-validation.
     pub folds: usize,
-    /// Validate on this part (from 0) and train on the others, instead of the splits of `index.csv`.
+    /// Fold, counted from 0, that validates while the others train; `None` uses the splits of `index.csv`.
     pub fold: Option<usize>,
-    /// Seed by which images are dealt into parts.
+    /// Seed of the random assignment of images to folds.
     pub fold_seed: u64,
-    /// How colours are varied.
-    pub augment: ColourChange,
-    /// Half of the patches are changed by `v^gamma`, `log2(gamma)` uniform up to this on both sides; 0 leaves all as they are (the papers).
+    /// Kind of colour augmentation.
+    pub augment: ColourAugmentation,
+    /// Limit of `|log2(gamma)|` of the gamma curves that are applied to half of the patches; 0 disables them (the papers).
     pub gamma: f64,
-    /// Patches are enlarged or shrunk by up to this share (the papers: .1).
+    /// Limit of the scale augmentation: factors of `1 +- zoom` (the papers: .1).
     pub zoom: f64,
-    /// What the values in scribble files mean.
+    /// Mapping of the values in scribble files to classes.
     pub label_map: LabelMap,
-    /// How QuPath GeoJSON scribbles are read.
+    /// Reading of QuPath GeoJSON scribbles.
     pub geojson: GeoJsonConfig,
-    /// How `ImageJ` selections are read.
+    /// Reading of `ImageJ` selections.
     pub imagej: ImageJConfig,
 }
 
-/// What the values in scribble files mean. 0 is background in some programs and unlabelled in others, so there is no guessing.
+/// Mapping of the values in scribble files to classes.
+///
+/// The mapping is always explicit, because 0 is background in some programs and unlabelled in others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelMap {
@@ -87,11 +90,11 @@ pub struct LabelMap {
     pub background: Vec<u32>,
     /// Values of nucleus strokes.
     pub foreground: Vec<u32>,
-    /// Values where nothing was drawn.
+    /// Values of pixels without a stroke.
     pub unlabelled: Vec<u32>,
 }
 
-/// 0 background, 1 foreground, 250 unlabelled: the values that this program writes.
+/// The values that `train` writes: 0 background, 1 foreground, 250 unlabelled.
 impl Default for LabelMap {
     fn default() -> Self {
         Self { background: vec![0], foreground: vec![1], unlabelled: vec![250] }
@@ -99,23 +102,23 @@ impl Default for LabelMap {
 }
 
 impl LabelMap {
-    /// Our value for each value on disk.
+    /// Returns the scribble map's value for each value on disk.
     pub fn table(&self) -> BTreeMap<u32, u8> {
         use crate::scribble::{BACKGROUND, FOREGROUND, UNLABELLED};
         let pairs = [(&self.background, BACKGROUND), (&self.foreground, FOREGROUND), (&self.unlabelled, UNLABELLED)];
-        pairs.into_iter().flat_map(|(values, ours)| values.iter().map(move |&value| (value, ours))).collect()
+        pairs.into_iter().flat_map(|(values, class)| values.iter().map(move |&value| (value, class))).collect()
     }
 }
 
-/// How scribbles drawn in QuPath are read.
+/// Reading of scribbles drawn in QuPath.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GeoJsonConfig {
-    /// Width that lines and points are drawn with, in pixels.
+    /// Stroke width of lines and points, in pixels.
     pub stroke_width_px: f64,
-    /// Class names that mean background.
+    /// Class names of background.
     pub background: Vec<String>,
-    /// Class names that mean nucleus.
+    /// Class names of nuclei.
     pub foreground: Vec<String>,
 }
 
@@ -130,23 +133,23 @@ impl Default for GeoJsonConfig {
     }
 }
 
-/// How selections of `ImageJ` (`.roi`, or `.zip` from the ROI manager) are read. Names and groups are all that tells classes apart there.
+/// Reading of `ImageJ` selections (`.roi`, or `.zip` from the ROI manager), whose class is given by their name or their group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageJConfig {
-    /// Width of lines and points whose selection gives none, in pixels.
+    /// Stroke width in pixels of lines and points whose selection has none.
     pub stroke_width_px: f64,
-    /// Names that mean background; a number may follow, as in `background-2`.
+    /// Names of background; a number may follow, as in `background-2`.
     pub background: Vec<String>,
-    /// Names that mean nucleus.
+    /// Names of nuclei; a number may follow.
     pub foreground: Vec<String>,
-    /// Groups (1 to 255) that mean background, for selections whose name says nothing.
+    /// Groups (1 to 255) of background, for selections whose name is not listed.
     pub background_groups: Vec<u8>,
-    /// Groups that mean nucleus.
+    /// Groups (1 to 255) of nuclei, for selections whose name is not listed.
     pub foreground_groups: Vec<u8>,
 }
 
-/// Names as in QuPath; no group means anything until it is said.
+/// The class names of [`GeoJsonConfig`], and no groups.
 impl Default for ImageJConfig {
     fn default() -> Self {
         let GeoJsonConfig { stroke_width_px, background, foreground } = GeoJsonConfig::default();

@@ -1,11 +1,11 @@
-//! What differs between two configurations, key by key.
+//! Comparison of two configurations, key by key.
 
 use toml::{Table, Value};
 
 use super::RunConfig;
 
-/// Keys that may change when a run goes on: they decide how long, where and how it runs, not what it computes.
-const FREE: [&str; 9] = [
+/// Keys that may change when a run is resumed, because they do not affect what the run computes.
+const CHANGEABLE: [&str; 9] = [
     "run.minutes",
     "run.threads",
     "run.device",
@@ -18,7 +18,7 @@ const FREE: [&str; 9] = [
 ];
 
 impl RunConfig {
-    /// `key: VALUE, now VALUE` for every key whose change makes it another run.
+    /// Lists, as `KEY was VALUE, is now VALUE`, the changed keys that must not change when a run is resumed.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let table = |config: &Self| Table::try_from(config).expect("a configuration is plain data");
         let mut found = Vec::new();
@@ -27,6 +27,7 @@ impl RunConfig {
     }
 }
 
+/// Compares two values recursively and appends a line per changed key to `found`.
 fn compare(key: &str, before: Option<&Value>, now: Option<&Value>, found: &mut Vec<String>) {
     match (before, now) {
         (Some(Value::Table(a)), Some(Value::Table(b))) => {
@@ -36,7 +37,7 @@ fn compare(key: &str, before: Option<&Value>, now: Option<&Value>, found: &mut V
                 compare(&inner, a.get(name), b.get(name), found);
             }
         }
-        (a, b) if a == b || FREE.contains(&key) => {}
+        (a, b) if a == b || CHANGEABLE.contains(&key) => {}
         (a, b) => {
             let text = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), ToString::to_string);
             found.push(format!("{key} was {}, is now {}", text(a), text(b)));
@@ -49,7 +50,7 @@ mod tests {
     use crate::config::Profile;
 
     #[test]
-    fn every_changed_key_is_named_and_free_ones_are_not() {
+    fn changed_keys_are_listed_except_the_changeable_ones() {
         let before = Profile::Scratch.config();
         let mut now = before.clone();
         assert_eq!(before.differences(&now), Vec::<String>::new());

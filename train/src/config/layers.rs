@@ -1,4 +1,4 @@
-//! A configuration from its layers: profile, then file, then `--set`. Every key is checked before any value is read.
+//! Layered configuration: the profile, overridden by a TOML file, overridden by `--set`. All keys are checked before any value is read.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,14 @@ use toml::{Table, Value};
 use super::choice::nearest;
 use super::{Group, Profile, RunConfig};
 
-/// The largest configuration file that is read.
+/// Size limit of a configuration file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 impl RunConfig {
-    /// Reads a file over `profile`, then applies `sets` ("section.key=value"), then checks every value.
+    /// Reads the file at `path` over `profile`, applies `sets` ("section.key=value") in order and checks every value.
+    ///
+    /// # Errors
+    /// An unreadable file, text that is not TOML, an unknown key, a value of the wrong type or out of range.
     pub fn load(path: &Path, profile: Profile, sets: &[impl AsRef<str>]) -> Result<Self> {
         let doing = || format!("reading {}", path.display());
         let bytes = artifact::read(path, MAX_BYTES)?;
@@ -20,7 +23,10 @@ impl RunConfig {
         Self::from_toml(&text, profile, sets).doing(doing)
     }
 
-    /// As [`RunConfig::load`], from text.
+    /// Does the same as [`RunConfig::load`] for the text of a file.
+    ///
+    /// # Errors
+    /// As [`RunConfig::load`].
     pub fn from_toml(text: &str, profile: Profile, sets: &[impl AsRef<str>]) -> Result<Self> {
         let mut table = table_of(&profile.config());
         let schema = schema();
@@ -38,17 +44,18 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// The complete configuration as TOML, which reads back as the same configuration under any profile.
+    /// Returns the complete configuration as TOML, which reads back as the same configuration under any profile.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a configuration is plain data")
     }
 }
 
+/// Returns a configuration as a TOML table.
 fn table_of(config: &RunConfig) -> Table {
     Table::try_from(config).expect("a configuration is plain data")
 }
 
-/// Every key there is: a configuration in which every optional value is set.
+/// Returns a table with all known keys: a configuration in which every optional value is set.
 fn schema() -> Table {
     let mut config = Profile::Scratch.config();
     config.data.modality = Some(String::new());
@@ -60,7 +67,7 @@ fn schema() -> Table {
     table_of(&config)
 }
 
-/// The keys of `layer` that `schema` does not have, as an error that names the nearest one.
+/// Checks that `schema` has every key of `layer`; the error suggests the most similar known key.
 fn check_keys(layer: &Table, schema: &Table, prefix: &str) -> Result<()> {
     for (key, value) in layer {
         match (schema.get(key), value) {
@@ -76,22 +83,23 @@ fn check_keys(layer: &Table, schema: &Table, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// Lists of sections have the keys of the schema's first item.
+/// Checks the keys of each section in a list against the first item of the schema's list.
 fn check_items(layer: &[Value], schema: &[Value], name: &str) -> Result<()> {
     let Some(Value::Table(schema)) = schema.first() else { return Ok(()) };
     layer.iter().filter_map(Value::as_table).try_for_each(|item| check_keys(item, schema, &format!("{name}.")))
 }
 
+/// Returns the error for an unknown key, with a suggestion.
 fn unknown_key(key: &str, schema: &Table, prefix: &str) -> Result<()> {
-    let place = if prefix.is_empty() { "the configuration".to_owned() } else { format!("[{}]", prefix.trim_end_matches('.')) };
+    let section = if prefix.is_empty() { "the configuration".to_owned() } else { format!("[{}]", prefix.trim_end_matches('.')) };
     let known: Vec<&str> = schema.keys().map(String::as_str).collect();
     match nearest(key, known.iter().copied()) {
-        Some(near) => bail!("{place} has no key {key:?}"; hint: "did you mean {prefix}{near}?"),
-        None => bail!("{place} has no key {key:?}"; hint: "its keys are {}", known.join(", ")),
+        Some(near) => bail!("{section} has no key {key:?}"; hint: "did you mean {prefix}{near}?"),
+        None => bail!("{section} has no key {key:?}"; hint: "its keys are {}", known.join(", ")),
     }
 }
 
-/// `section.key=value` as a table; a value that is not TOML, nor a number as `.5`, is text.
+/// Parses `section.key=value` into a table; a value that is neither TOML nor a number such as `.5` is text.
 fn layer_of(set: &str) -> Result<Table> {
     let Some((path, text)) = set.split_once('=') else {
         bail!("expected section.key=value, found {set:?}"; hint: "for example --set run.iterations=2000");
@@ -106,12 +114,12 @@ fn layer_of(set: &str) -> Result<Table> {
     }
 }
 
-/// `.5`, `5.` and the like, which people type and TOML does not have.
+/// Parses numbers such as `.5` and `5.`, which TOML does not allow.
 fn number(text: &str) -> Option<Value> {
     text.parse().ok().filter(|_| !text.contains(['i', 'n', 'I', 'N'])).map(Value::Float)
 }
 
-/// Puts `layer` over `table`: sections are merged, everything else is replaced.
+/// Merges `layer` into `table`: sections are merged recursively, other values are replaced.
 fn overlay(table: &mut Table, layer: Table) {
     for (key, value) in layer {
         match (table.get_mut(&key), value) {
@@ -137,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_under_any_profile() {
+    fn a_written_configuration_reads_back_under_any_profile() {
         for profile in Profile::ALL {
             let config = profile.config();
             for other in Profile::ALL {
@@ -147,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_win_in_order() {
+    fn later_layers_override_earlier_ones() {
         let config =
             read("[method]\nname = 's2l'\n[run]\nbatch = 2", &["run.batch=6", "optimizer.schedule=poly", "data.folder=a b"]).unwrap();
         assert_eq!((config.method.name, config.run.batch, config.optimizer.schedule), (Method::S2l, 6, Schedule::Poly));
@@ -161,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_names_the_nearest() {
+    fn an_unknown_key_is_an_error_that_suggests_the_nearest() {
         assert!(message("[optimizer]\nlr_encodr = 1", &[]).contains("did you mean optimizer.lr_encoder?"));
         assert!(message("[optimiser]\nlr = 1", &[]).contains("did you mean optimizer?"));
         assert!(message("", &["run.iteration=4"]).contains("did you mean run.iterations?"));
@@ -173,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_value_names_the_nearest() {
+    fn an_unknown_value_is_an_error_that_suggests_the_nearest() {
         let text = message("[method]\nname = 'boht'", &[]);
         assert!(
             text.contains("pce, s2l, r1, r4, both, full") && text.contains("did you mean \"both\"?") && text.contains("name"),
@@ -186,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn the_error_for_a_missing_file_names_it() {
         let error = RunConfig::load(Path::new("nowhere/run.toml"), Profile::Scratch, &[] as &[&str]).unwrap_err();
         assert!(error.to_string().contains("nowhere/run.toml"), "{error}");
     }

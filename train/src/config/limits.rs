@@ -1,4 +1,4 @@
-//! What values a configuration may have.
+//! Range checks of configuration values.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,10 @@ use super::{ContrastTerm, Count, DataConfig, MaxPerClass, Method, MethodConfig, 
 use crate::scribble::UNLABELLED;
 
 impl RunConfig {
-    /// Checks every value against its range; the error names the key, what is allowed and what was found.
+    /// Checks every value against its range.
+    ///
+    /// # Errors
+    /// The first value out of range, with its key, the allowed range and the value found.
     pub fn check(&self) -> Result<()> {
         self.data.check()?;
         self.check_network()?;
@@ -26,7 +29,7 @@ impl RunConfig {
     fn check_network(&self) -> Result<()> {
         let network = &self.network;
         if network.encoder_width == 0 || network.encoder_width % 2 == 1 || network.encoder_width > 1024 {
-            bail!("network.encoder_width: expected an even number from 2 to 1024, found {}", network.encoder_width; hint: "64 stands for the published width of either encoder");
+            bail!("network.encoder_width: expected an even number from 2 to 1024, found {}", network.encoder_width; hint: "64 is the published width of both encoders");
         }
         if network.decoder_channels.iter().any(|&c| c == 0 || c > 4096) {
             bail!("network.decoder_channels: expected five numbers from 1 to 4096, found {:?}", network.decoder_channels);
@@ -52,21 +55,21 @@ impl DataConfig {
         within("data.geojson.stroke_width_px", self.geojson.stroke_width_px, 0.1, 1000.0)?;
         within("data.imagej.stroke_width_px", self.imagej.stroke_width_px, 0.1, 1000.0)?;
         if let Some(group) = self.imagej.background_groups.iter().find(|group| self.imagej.foreground_groups.contains(group)) {
-            bail!("data.imagej: group {group} means both background and nucleus"; hint: "name each group in one of the two lists");
+            bail!("data.imagej: group {group} means both background and nucleus"; hint: "list each group in only one of background_groups and foreground_groups");
         }
         within("data.folds", self.folds as f64, 2.0, 1e6)?;
         if self.fold.is_some_and(|fold| fold >= self.folds) {
-            bail!("data.fold: expected 0 to {}, found {}", self.folds - 1, self.fold.unwrap_or_default(); hint: "parts are counted from 0; their number is data.folds");
+            bail!("data.fold: expected 0 to {}, found {}", self.folds - 1, self.fold.unwrap_or_default(); hint: "folds are counted from 0; their number is data.folds");
         }
         let map = &self.label_map;
         let mut seen = BTreeSet::new();
         for value in map.background.iter().chain(&map.foreground).chain(&map.unlabelled) {
             if !seen.insert(value) {
-                bail!("data.label_map: the value {value} stands in it twice"; hint: "each value on disk means one thing: background, foreground or unlabelled");
+                bail!("data.label_map: the value {value} is listed twice"; hint: "each value on disk has one meaning: background, foreground or unlabelled");
             }
         }
         if map.background.is_empty() || map.foreground.is_empty() {
-            bail!("data.label_map: expected at least one background and one foreground value, found {map:?}"; hint: "for files of this program: background = [0], foreground = [1], unlabelled = [{UNLABELLED}]; for napari, ilastik and Labkit 0 is unlabelled");
+            bail!("data.label_map: expected at least one background and one foreground value, found {map:?}"; hint: "for files written by train: background = [0], foreground = [1], unlabelled = [{UNLABELLED}]; in napari, ilastik and Labkit 0 is unlabelled");
         }
         Ok(())
     }
@@ -84,7 +87,7 @@ impl MethodConfig {
         self.contrast.iter().try_for_each(ContrastTerm::check)?;
         let heads: BTreeSet<_> = self.contrast.iter().map(|term| &term.head).collect();
         if heads.len() < self.contrast.len() {
-            bail!("method.contrast: two terms have the same head"; hint: "give every term a head name of its own");
+            bail!("method.contrast: two terms have the same head"; hint: "give each term a different head name");
         }
         if matches!(self.name, Method::R1 | Method::R4 | Method::Both) && self.active_terms().is_empty() {
             bail!("method.name is {:?}, but method.contrast has no term for it", self.name.name(); hint: "add a term with head = {:?}, or choose s2l", self.name.name());
@@ -156,7 +159,7 @@ impl RunSettings {
     fn check_devices(&self) -> Result<()> {
         within("run.devices", self.devices as f64, 1.0, 64.0)?;
         if !self.batch.is_multiple_of(self.devices) {
-            bail!("run.devices: expected a divisor of run.batch ({}), found {}", self.batch, self.devices; hint: "every GPU gets as many images of a batch as the others: set run.batch = {}", self.batch.next_multiple_of(self.devices));
+            bail!("run.devices: expected a divisor of run.batch ({}), found {}", self.batch, self.devices; hint: "all GPUs process the same number of images of a batch: set run.batch = {}", self.batch.next_multiple_of(self.devices));
         }
         if self.devices > 1 && self.count == Count::Epochs {
             bail!("run.devices: with run.count = epochs the last batch of an epoch is smaller, and {} GPUs cannot share it evenly", self.devices; hint: "set run.count = iterations, or run.devices = 1");
@@ -165,11 +168,12 @@ impl RunSettings {
     }
 }
 
-/// NaN is outside every range.
+/// Checks that `value` is in `low..=high`; NaN is outside every range.
 fn within(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
     if (low..=high).contains(&value) { Ok(()) } else { Err(Error::new(format!("{key}: expected {low} to {high}, found {value}"))) }
 }
 
+/// Checks that `value` is at least `low`.
 fn at_least(key: &str, value: u64, low: u64) -> Result<()> {
     if value >= low { Ok(()) } else { Err(Error::new(format!("{key}: expected {low} or more, found {value}"))) }
 }
@@ -179,14 +183,14 @@ mod tests {
     use crate::config::{Count, Profile, RunConfig};
 
     #[test]
-    fn every_profile_is_within_its_limits() {
+    fn every_profile_passes_the_checks() {
         for profile in Profile::ALL {
             profile.config().check().unwrap();
         }
     }
 
     #[test]
-    fn what_is_outside_is_named() {
+    fn the_error_names_the_key_that_is_out_of_range() {
         for (set, part) in [
             ("method.threshold=0.4", "method.threshold"),
             ("method.ema_alpha=nan", "method.ema_alpha"),
@@ -194,7 +198,7 @@ mod tests {
             ("run.batch=0", "run.batch"),
             ("run.minutes=-1", "run.minutes"),
             ("data.microns_per_pixel=0.0", "data.microns_per_pixel"),
-            ("data.label_map.foreground=[0]", "stands in it twice"),
+            ("data.label_map.foreground=[0]", "is listed twice"),
             ("data.label_map.background=[]", "at least one background"),
             ("network.encoder_width=63", "network.encoder_width"),
             ("network.classes=3", "network.classes"),
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn averaged_weights_need_statistics_of_their_own() {
+    fn averaged_weights_require_recalibrated_statistics() {
         let sets = ["optimizer.weight_average=0.99", "run.recalibrate_batches=0"];
         let error = RunConfig::from_toml("", Profile::Scratch, &sets).unwrap_err();
         assert!(error.to_string().contains("statistics of their own") && error.hint_text().is_some(), "{error:?}");
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_become_iterations_with_the_last_partial_batch() {
+    fn an_epoch_includes_the_last_partial_batch() {
         let run = Profile::Paper.config().in_iterations(325);
         assert_eq!((run.run.count, run.method.warmup_iterations, run.method.ema_period), (Count::Iterations, 1100, 55));
         let few = Profile::Paper.config().in_iterations(10);

@@ -5,139 +5,141 @@ use serde::{Deserialize, Serialize};
 use super::choice::choice;
 
 choice! {
-    /// What is minimised.
+    /// Training objective.
     Method {
-        /// Cross-entropy on scribbled pixels only.
+        /// Partial cross-entropy: cross-entropy on scribbled pixels only.
         Pce = "pce",
-        /// Scribble2Label: scribbles and pseudo-labels.
+        /// Scribble2Label: cross-entropy on scribbles and on pseudo-labels.
         S2l = "s2l",
-        /// Scribble2Label and the contrastive term between pixels.
+        /// Scribble2Label with the contrastive term between pixels.
         R1 = "r1",
-        /// Scribble2Label and the contrastive term between 4x4 blocks.
+        /// Scribble2Label with the contrastive term between 4x4 blocks.
         R4 = "r4",
-        /// Scribble2Label and every contrastive term.
+        /// Scribble2Label with all contrastive terms.
         Both = "both",
-        /// Cross-entropy on complete masks: the upper bound.
+        /// Full supervision: cross-entropy on complete masks.
         Full = "full",
     }
 }
 
 choice! {
-    /// What a pseudo-label map holds before its first update.
+    /// Initial value of the exponential moving average of a pseudo-label map.
     EmaStart {
-        /// Nothing: the average is divided by 1 - (1 - alpha)^updates, and there are no pseudo-labels before the first update.
+        /// Bias-corrected average, divided by `1 - (1 - alpha)^updates`; no pseudo-labels before the first update.
         Corrected = "corrected",
-        /// Zero, which reads as confident background (the papers).
+        /// Zero, which is confident background (the papers).
         Zero = "zero",
     }
 }
 
 choice! {
-    /// Which pairs of a contrastive term are pulled together.
+    /// Positive pairs of a contrastive term, which are pulled together; all other pairs are pushed apart.
     PairRule {
-        /// Pairs of one class (the published code).
+        /// Pairs of the same class (the published code).
         Same = "same",
-        /// Nucleus pairs only; background pairs are pushed apart.
+        /// Pairs of two nucleus vectors; pairs of two background vectors are negative.
         And = "and",
-        /// Pairs with at least one nucleus.
+        /// Pairs with at least one nucleus vector.
         Or = "or",
     }
 }
 
 choice! {
-    /// How pair costs become a number.
+    /// Reduction of the pairwise costs to one value.
     Reduction {
-        /// The sum of the means over background, nucleus and mixed pairs (the published code).
+        /// Sum of the means over background, nucleus and mixed pairs (the published code).
         Sum3 = "sum3",
-        /// One mean over all ordered pairs (Eq. 4 of the paper).
+        /// Mean over all ordered pairs (Eq. 4 of the paper).
         PairMean = "pair_mean",
     }
 }
 
 choice! {
-    /// Where the two vectors of a pair may come from.
+    /// Set of pixels from which pairs are formed.
     Scope {
-        /// Anywhere in the batch.
+        /// The whole batch.
         Batch = "batch",
-        /// The same image; the term is the mean over images that have both classes.
+        /// Each image by itself; the term is the mean over the images that contain both classes.
         Image = "image",
     }
 }
 
 choice! {
-    /// How a block of pixels gets a class.
+    /// Rule by which a block of pixels receives a class.
     BlockRule {
-        /// All its pixels are of the class.
+        /// All pixels of the block must have the class.
         All16 = "all16",
-        /// As above, or its scribbled pixels are of one class.
+        /// As `all16`; in addition, a block takes the class of its scribbles if they have only one.
         ScribbleWins = "scribble_wins",
     }
 }
 
 choice! {
-    /// Which labels the contrastive terms read.
+    /// Labels that the contrastive terms use.
     LabelSource {
-        /// Scribbles, and confident pseudo-labels where there are none.
+        /// Scribbles, and confident pseudo-labels on pixels without a scribble.
         PseudoAndScribble = "pseudo+scribble",
-        /// Scribbles.
+        /// Scribbles only.
         ScribbleOnly = "scribble_only",
     }
 }
 
 choice! {
-    /// Ways to say "no fixed number" in `max_per_class`.
+    /// Values of `max_per_class` without a fixed limit.
     Unbounded {
         /// All vectors of each class.
         None = "none",
-        /// All vectors of the rarer class and as many of the other.
+        /// All vectors of the rarer class and the same number of the other.
         Even = "even",
     }
 }
 
-/// How many vectors of a class a contrastive term takes.
+/// Number of vectors per class in a contrastive term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum MaxPerClass {
-    /// `min(n0, n1, limit)` of each, drawn at random.
+    /// `min(n0, n1, limit)` vectors of each class, drawn at random.
     Limit(usize),
-    /// Without a limit.
+    /// No fixed limit.
     Unbounded(Unbounded),
 }
 
-/// One contrastive term.
+/// Contrastive term: a feature map, its projection head, and the loss parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContrastTerm {
-    /// The feature map it reads: `block1` (deepest) to `block5`.
+    /// Feature map on which the term acts: decoder block `block1` (deepest) to `block5`.
     pub tap: String,
-    /// Side of the label blocks in pixels: the stride of the tap.
+    /// Side of the label blocks in pixels, equal to the stride of the feature map.
     pub delta: usize,
-    /// Temperature: similarities are divided by it.
+    /// Temperature that divides the cosine similarities.
     pub tau: f64,
-    /// Factor in the loss (lambda).
+    /// Weight in the loss (lambda in the paper).
     pub weight: f64,
-    /// With fewer vectors of a class than this the term is 0. The published code has 3 for its 4x4 blocks (`n <= 2`).
+    /// Smallest number of vectors per class; the term is 0 with fewer. The published code has 3 for 4x4 blocks (`n <= 2`).
     #[serde(default = "two")]
     pub least_vectors: usize,
-    /// Channels between the two layers of the projection head.
+    /// Channels between the two convolutions of the projection head.
     pub hidden: usize,
-    /// Channels of the projected vectors.
+    /// Channels of the projected vectors, the output of the projection head.
     pub outputs: usize,
-    /// Name of the projection head: parameters are `projection.<head>.0.weight` etc.; methods `r1` and `r4` take the term of that name.
+    /// Name of the projection head, whose parameters are `projection.<head>.0.weight` etc. Methods `r1` and `r4` select the term with that
+    /// head.
     pub head: String,
 }
 
+/// Returns the default of `least_vectors`.
 fn two() -> usize {
     2
 }
 
 impl ContrastTerm {
-    /// R1x1: pixels of the last decoder block.
+    /// Returns the term R1x1: pixels of the last decoder block.
     pub fn r1() -> Self {
         Self { tap: "block5".into(), delta: 1, tau: 0.3, weight: 0.5, least_vectors: 2, hidden: 16, outputs: 32, head: "r1".into() }
     }
 
-    /// R4x4: 4x4 blocks, at the third decoder block.
+    /// Returns the term R4x4: 4x4 blocks at the third decoder block.
     pub fn r4() -> Self {
         Self { tap: "block3".into(), delta: 4, tau: 0.1, weight: 10.0, least_vectors: 2, hidden: 32, outputs: 32, head: "r4".into() }
     }
@@ -147,53 +149,53 @@ impl ContrastTerm {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MethodConfig {
-    /// What is minimised.
+    /// Training objective.
     pub name: Method,
-    /// Length of stage 1, scribbles only; in the unit of `run.count`.
+    /// Length of the warm-up (stage 1), which trains on scribbles only; in the unit of `run.count`.
     pub warmup_iterations: u64,
-    /// Distance of two updates of the pseudo-label maps; in the unit of `run.count`.
+    /// Interval between updates of the pseudo-label maps, in the unit of `run.count`.
     pub ema_period: u64,
-    /// Weight of the newest prediction in a pseudo-label map.
+    /// Weight of the newest prediction in the exponential moving average, 0 to 1.
     pub ema_alpha: f64,
-    /// A pseudo-label is confident above this or below 1 minus this.
+    /// Confidence threshold: pseudo-labels above `threshold` or below `1 - threshold` are used.
     pub threshold: f64,
-    /// What a map holds before its first update.
+    /// Initial value of the moving average.
     pub ema_start: EmaStart,
-    /// Factor of the pseudo-label loss.
+    /// Weight of the pseudo-label loss.
     pub pseudo_weight: f64,
-    /// Whether predictions are shifted before they are averaged, so that contours of .5 lie on the edges of the images
-    /// ([`crate::alignment`]; not in the papers).
+    /// Shifts predictions before they are averaged, so that contours at .5 lie on the edges of the images ([`crate::alignment`]; not in the
+    /// papers).
     pub edge_alignment: bool,
-    /// Vectors of each class in a contrastive term.
+    /// Number of vectors per class in a contrastive term.
     pub max_per_class: MaxPerClass,
-    /// Which pairs are pulled together.
+    /// Positive pairs of the contrastive terms.
     pub pair_rule: PairRule,
-    /// Whether a vector is paired with itself.
+    /// Pairs each vector with itself, too.
     pub self_pairs: bool,
-    /// How pair costs become a number.
+    /// Reduction of the pairwise costs.
     pub reduction: Reduction,
-    /// Where the two vectors of a pair come from.
+    /// Set of pixels from which pairs are formed.
     pub scope: Scope,
-    /// How a block gets a class.
+    /// Rule by which a block receives a class.
     pub block_rule: BlockRule,
-    /// Which labels are read.
+    /// Labels that the contrastive terms use.
     pub label_source: LabelSource,
-    /// The contrastive terms.
+    /// Contrastive terms.
     pub contrast: Vec<ContrastTerm>,
 }
 
 impl MethodConfig {
-    /// The contrastive terms that `name` asks for.
+    /// Returns the contrastive terms that the objective `name` includes.
     pub fn active_terms(&self) -> Vec<&ContrastTerm> {
-        let wanted = |term: &&ContrastTerm| match self.name {
+        let is_active = |term: &&ContrastTerm| match self.name {
             Method::Both => true,
             Method::R1 | Method::R4 => term.head == self.name.name(),
             Method::Pce | Method::S2l | Method::Full => false,
         };
-        self.contrast.iter().filter(wanted).collect()
+        self.contrast.iter().filter(is_active).collect()
     }
 
-    /// Whether pseudo-labels are kept and used.
+    /// Reports whether the objective uses pseudo-labels.
     pub fn uses_pseudo_labels(&self) -> bool {
         !matches!(self.name, Method::Pce | Method::Full)
     }

@@ -1,4 +1,4 @@
-//! One run, described: everything that decides what `train fit` does. TOML, in named profiles, every key checked.
+//! Configuration of a training run: TOML sections, named profiles, command-line overrides, and the check of every key and value.
 
 pub mod choice;
 mod commented;
@@ -17,33 +17,33 @@ use models::unet::UNetConfig;
 use serde::{Deserialize, Serialize};
 
 use choice::choice;
-pub use data::{ColourChange, DataConfig, GeoJsonConfig, ImageJConfig, LabelMap, Sides, Validation};
+pub use data::{ColourAugmentation, DataConfig, GeoJsonConfig, ImageJConfig, LabelMap, Sides, Validation};
 pub use method::{
     BlockRule, ContrastTerm, EmaStart, LabelSource, MaxPerClass, Method, MethodConfig, PairRule, Reduction, Scope, Unbounded,
 };
 pub use optimizer::{Group, OptimizerConfig, Schedule};
 pub use profile::{IMAGENET, Profile};
 
-/// Everything that decides what a run does.
+/// Complete configuration of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// What is trained on.
+    /// Data set, augmentation and label mapping.
     pub data: DataConfig,
-    /// The network.
+    /// Architecture of the network.
     pub network: UNetConfig,
-    /// The losses.
+    /// Loss terms and pseudo-labels.
     pub method: MethodConfig,
-    /// How the weights move.
+    /// Optimiser and learning rates.
     pub optimizer: OptimizerConfig,
-    /// How predictions are made and scored.
+    /// Inference and scoring.
     pub evaluation: EvaluationConfig,
-    /// How long, how large, where.
+    /// Length, batch size, device and files of the run.
     pub run: RunSettings,
 }
 
 choice! {
-    /// What `iterations`, `warmup_iterations`, `ema_period` and `validate_every` count.
+    /// Unit of `iterations`, `warmup_iterations`, `ema_period` and `validate_every`.
     Count {
         /// Optimiser steps.
         Iterations = "iterations",
@@ -53,19 +53,19 @@ choice! {
 }
 
 choice! {
-    /// Views of an image over which predictions are averaged, when validating and evaluating.
+    /// Test-time augmentation: views of an image over which predictions are averaged in validation and evaluation.
     Views {
-        /// The image as it is.
+        /// The image itself.
         One = "one",
-        /// And flipped each way and both ways: 4 predictions.
+        /// The image and its horizontal, vertical and double flip: 4 predictions.
         Flips = "flips",
-        /// And each of them turned by 90 degrees: 8 predictions.
+        /// The four flips and their rotations by 90 degrees: 8 predictions.
         All = "all",
     }
 }
 
 impl Views {
-    /// How many predictions are averaged.
+    /// Returns the number of predictions that are averaged.
     pub fn count(self) -> usize {
         match self {
             Self::One => 1,
@@ -79,23 +79,26 @@ impl Views {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationConfig {
-    /// Views of an image over which predictions are averaged.
+    /// Test-time augmentation.
     pub views: Views,
-    /// Whether touching nuclei are cut apart: in scores, overlays and the model card, so on slides too.
+    /// Splits touching nuclei in scores and overlays, and on slides, because the model card records the setting.
     pub split_touching: bool,
-    /// A pixel belongs to a nucleus above this probability; part of the model card.
+    /// Foreground probability above which a pixel belongs to a nucleus, 0 to 1; recorded in the model card.
     pub threshold: f64,
-    /// Whether `threshold` and `min_area_px` are fitted to the masks of the validation images: the best checkpoint and its card get the
-    /// values of highest `IoU`, and of highest F1 and AJI. Without masks `threshold` is fitted to the images ([`crate::alignment`]).
+    /// Fits `threshold` and `min_area_px` to the masks of the validation images and records the fitted values in the best checkpoint's
+    /// card.
+    ///
+    /// The fitted threshold has the highest `IoU`, the fitted area the highest F1 and AJI. Without masks, `threshold` is fitted to the
+    /// edges of the images ([`crate::alignment`]).
     pub calibrate: bool,
-    /// Components with fewer pixels are no nuclei; as `split_touching`, part of the model card.
+    /// Smallest area of a nucleus in pixels; smaller components are dropped. Recorded in the model card.
     pub min_area_px: usize,
-    /// For `mdice_paper` only: ids above this become it (the published code for DSB2018: 255); 0 leaves them.
+    /// Largest instance id in `mdice_paper`, to which larger ids are clipped; 0 disables clipping. The published code for DSB2018 has 255.
     pub paper_clip: u32,
 }
 
 impl EvaluationConfig {
-    /// How probabilities become nuclei.
+    /// Returns the decoding of probabilities into instances.
     pub fn decoding(&self) -> Decoding {
         let decoding = if self.split_touching { Decoding::splitting() } else { Decoding::default() };
         Decoding { threshold: self.threshold, min_area_px: self.min_area_px, ..decoding }
@@ -103,35 +106,35 @@ impl EvaluationConfig {
 }
 
 choice! {
-    /// Where the network runs.
+    /// Device that runs the network.
     DeviceChoice {
-        /// An NVIDIA GPU if this program was built for one and one is there, else the processor.
+        /// An NVIDIA GPU if the program was built with CUDA and a GPU is present, else the CPU.
         Auto = "auto",
-        /// The processor.
+        /// The CPU.
         Cpu = "cpu",
-        /// An NVIDIA GPU; an error if there is none.
+        /// An NVIDIA GPU; its absence is an error.
         Cuda = "cuda",
     }
 }
 
 choice! {
-    /// What feature maps and multiplications are in; weights, sums and statistics are f32 or wider in any case.
+    /// Number format of feature maps and of the operands of multiplications. Weights, sums and statistics are always f32 or wider.
     Precision {
-        /// bf16 on an NVIDIA GPU that multiplies it (compute capability 8.0), else f32.
+        /// bf16 on an NVIDIA GPU with bf16 arithmetic (compute capability 8.0 or higher), else f32.
         Auto = "auto",
-        /// f32.
+        /// 32-bit IEEE 754.
         F32 = "f32",
-        /// bf16.
+        /// bfloat16.
         Bf16 = "bf16",
     }
 }
 
 choice! {
-    /// Which program computes the network.
+    /// Implementation of the network's operations.
     KernelChoice {
-        /// The fast one of the device.
+        /// The optimised kernels of the device.
         Fast = "fast",
-        /// The one that says what the fast ones have to compute; slow, f32, on any device.
+        /// The reference implementation that the optimised kernels are tested against: slow, f32, on any device.
         Reference = "reference",
     }
 }
@@ -140,55 +143,58 @@ choice! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSettings {
-    /// Seed of every random draw.
+    /// Seed of all random numbers, at most `i64::MAX`.
     pub seed: u64,
-    /// What lengths and periods count.
+    /// Unit of lengths and periods.
     pub count: Count,
-    /// Length of the run.
+    /// Length of the run, in the unit of `count`.
     pub iterations: u64,
-    /// Stop after this time even if not all iterations are done; the schedule follows whichever is nearer its end.
+    /// Time limit in minutes; `None` is no limit. The learning-rate schedule follows the limit, time or iterations, that is nearer to its
+    /// end.
     pub minutes: Option<f64>,
-    /// Images in a batch.
+    /// Images per batch.
     pub batch: usize,
-    /// Side of the square crops, a multiple of 32.
+    /// Side of the square crops in pixels, a multiple of the network's stride (32).
     pub crop: usize,
-    /// Worker threads; 0 for one per core.
+    /// Number of worker threads; 0 is one per core.
     pub threads: usize,
-    /// Where the network runs.
+    /// Device that runs the network.
     pub device: DeviceChoice,
-    /// GPUs that share every batch; their gradients are averaged.
+    /// Number of GPUs that each batch is divided among; their gradients are averaged. A divisor of `batch`.
     pub devices: usize,
-    /// What feature maps are in.
+    /// Number format of feature maps.
     pub precision: Precision,
-    /// Which program computes the network.
+    /// Implementation of the network's operations.
     pub kernels: KernelChoice,
-    /// On a GPU, take only algorithms that give the same bits in every run.
+    /// Restricts GPUs to algorithms whose results are bitwise reproducible.
     pub deterministic: bool,
-    /// Batches that are made ahead of the step; 0 makes each when its step needs it. Results do not depend on it.
+    /// Number of batches prepared ahead of the optimiser step, at most 64; 0 prepares each batch on demand. Results do not depend on the
+    /// number.
     pub prefetch: usize,
-    /// Distance of two validations; 0 for one at the end.
+    /// Interval between validations, in the unit of `count`; 0 validates once, at the end.
     pub validate_every: u64,
-    /// Minutes between two saves of `last.safetensors`; every validation saves too.
+    /// Interval in minutes at which `last.safetensors` is saved, in addition to the save at each validation.
     pub save_minutes: f64,
-    /// Training batches over which `BatchNorm` statistics are measured anew before every evaluation; 0 keeps the running averages.
+    /// Number of training batches from which `BatchNorm` statistics are recomputed before each evaluation; 0 keeps the running averages.
     pub recalibrate_batches: usize,
-    /// Number of overlay pictures.
+    /// Number of validation images that are drawn as overlays.
     pub overlays: usize,
-    /// Whether losses, scores and overlays are also written for TensorBoard.
+    /// Writes losses, scores and overlays for TensorBoard.
     pub tensorboard: bool,
-    /// Weights to start from (safetensors), or [`IMAGENET`]; names that are missing start at random. In a file `""` is none: a profile
-    /// may have some.
+    /// Initial weights: a safetensors file, or [`IMAGENET`]; parameters that the file lacks start at random.
+    ///
+    /// In TOML `""` stands for `None`, so that a file can override a profile's value.
     #[serde(with = "path_or_empty")]
     pub init: Option<PathBuf>,
 }
 
-/// A path that may be missing as one that may be empty.
+/// Serde adapter that writes an absent path as an empty string.
 mod path_or_empty {
     use std::path::{Path, PathBuf};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(clippy::ref_option, reason = "serde gives the field as it is")]
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
     pub fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
         path.as_deref().unwrap_or(Path::new("")).serialize(serializer)
     }
@@ -199,7 +205,7 @@ mod path_or_empty {
 }
 
 impl RunConfig {
-    /// The run with lengths and periods in optimiser steps, for a training set of `images` images.
+    /// Converts lengths and periods from epochs to iterations, for a training set of `images` images.
     #[must_use]
     pub fn in_iterations(mut self, images: usize) -> Self {
         if self.run.count == Count::Epochs {

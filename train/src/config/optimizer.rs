@@ -1,19 +1,20 @@
-//! The `[optimizer]` section: `RAdam` with decoupled decay, its learning rates and how they move.
+//! The `[optimizer]` section: `RAdam` with decoupled weight decay, learning rates and their schedule.
 
 use serde::{Deserialize, Serialize};
 
 use super::choice::choice;
 
 choice! {
-    /// How the learning rate moves between its value and `lr_floor`.
+    /// Learning-rate schedule, from the configured rate down to `lr_floor`.
     Schedule {
-        /// It does not (the published code of the contrastive method).
+        /// Constant rate (the published code of the contrastive method).
         Constant = "constant",
-        /// Half a cosine over the run.
+        /// Half a cosine period over the run.
         Cosine = "cosine",
-        /// Half cosines of `restart_first`, `restart_first * restart_factor`, ... iterations (Loshchilov and Hutter, ICLR 2017; the code of Scribble2Label).
+        /// Half cosine periods of `restart_first`, `restart_first * restart_factor`, ... iterations (SGDR: Loshchilov and Hutter, ICLR
+        /// 2017; the published code of Scribble2Label).
         CosineRestarts = "cosine_restarts",
-        /// `(1 - done)^poly_power`.
+        /// Polynomial decay `(1 - done)^poly_power`, with `done` the completed fraction of the run.
         Poly = "poly",
     }
 }
@@ -28,48 +29,48 @@ pub struct OptimizerConfig {
     pub lr_decoder: f64,
     /// Learning rate of the segmentation head and the projection heads.
     pub lr_head: f64,
-    /// Decoupled weight decay, on every parameter.
+    /// Decoupled weight decay of all parameters.
     pub weight_decay: f64,
-    /// How the learning rate moves.
+    /// Learning-rate schedule.
     pub schedule: Schedule,
-    /// Where schedules end: the lowest learning rate.
+    /// Lowest learning rate of the schedules.
     pub lr_floor: f64,
     /// Exponent of the schedule `poly`.
     pub poly_power: f64,
-    /// Iterations before the first restart of `cosine_restarts`.
+    /// Length of the first cycle of `cosine_restarts`, in iterations.
     pub restart_first: u64,
-    /// Each cycle of `cosine_restarts` is this many times as long as the one before.
+    /// Ratio of the lengths of successive cycles of `cosine_restarts`.
     pub restart_factor: u64,
-    /// Evaluate with averaged weights: the share of the old average that stays in each step (.99); 0 evaluates the weights themselves.
+    /// Decay of the exponential moving average of the weights that is used for evaluation, such as .99; 0 evaluates the weights themselves.
     pub weight_average: f64,
-    /// Parameters with a learning rate or decay of their own.
+    /// Parameter groups with their own learning rate or weight decay.
     pub groups: Vec<Group>,
 }
 
-/// Parameters that share the beginning of their names, as `encoder.layer1`. Of several groups the longest prefix counts.
+/// Parameter group: all parameters whose names begin with a prefix, such as `encoder.layer1`. The longest matching prefix takes precedence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// The beginning of the names.
+    /// Prefix of the parameter names.
     pub prefix: String,
-    /// Learning rate; 0 keeps the parameters as they are.
+    /// Learning rate; 0 freezes the parameters; `None` keeps that of the section.
     pub lr: Option<f64>,
-    /// Weight decay.
+    /// Weight decay; `None` keeps that of the section.
     pub weight_decay: Option<f64>,
 }
 
 impl OptimizerConfig {
-    /// Learning rate and weight decay of a parameter when the schedule stands at `factor` (1 to 0).
+    /// Returns the learning rate and the weight decay of a parameter for the schedule's current `factor` (1 at the start, 0 at the floor).
     pub fn rate(&self, parameter: &str, factor: f64) -> (f64, f64) {
-        let own = self.groups.iter().filter(|group| parameter.starts_with(&group.prefix)).max_by_key(|group| group.prefix.len());
+        let group = self.groups.iter().filter(|group| parameter.starts_with(&group.prefix)).max_by_key(|group| group.prefix.len());
         let section = match parameter.split('.').next() {
             Some("encoder") => self.lr_encoder,
             Some("decoder") => self.lr_decoder,
             _ => self.lr_head,
         };
-        let lr = own.and_then(|group| group.lr).unwrap_or(section);
+        let lr = group.and_then(|group| group.lr).unwrap_or(section);
         let floor = self.lr_floor.min(lr);
-        (floor + (lr - floor) * factor, own.and_then(|group| group.weight_decay).unwrap_or(self.weight_decay))
+        (floor + (lr - floor) * factor, group.and_then(|group| group.weight_decay).unwrap_or(self.weight_decay))
     }
 }
 
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_prefix_decides_and_no_rate_falls_below_its_floor() {
+    fn the_longest_prefix_takes_precedence_and_no_rate_falls_below_the_floor() {
         let group = |prefix: &str, lr, weight_decay| Group { prefix: prefix.into(), lr, weight_decay };
         let config = OptimizerConfig {
             lr_floor: 1e-5,

@@ -1,4 +1,4 @@
-//! The profiles. Every way in which `default` departs from the papers is a value that differs between these functions.
+//! Configuration profiles. Each deviation of `default` from the papers is a value in which these functions differ.
 
 use std::path::PathBuf;
 
@@ -6,31 +6,31 @@ use models::unet::{Encoder, UNetConfig};
 
 use super::choice::choice;
 use super::{
-    BlockRule, ColourChange, ContrastTerm, Count, DataConfig, DeviceChoice, EmaStart, EvaluationConfig, GeoJsonConfig, ImageJConfig,
+    BlockRule, ColourAugmentation, ContrastTerm, Count, DataConfig, DeviceChoice, EmaStart, EvaluationConfig, GeoJsonConfig, ImageJConfig,
     KernelChoice, LabelMap, LabelSource, MaxPerClass, Method, MethodConfig, OptimizerConfig, PairRule, Precision, Reduction, RunConfig,
     RunSettings, Schedule, Scope, Sides, Validation, Views,
 };
 
-/// `run.init` that stands for the encoder's weights of `ImageNet`, out of a pinned package.
+/// Value of `run.init` that selects the encoder's `ImageNet` weights, fetched from a pinned package.
 pub const IMAGENET: &str = "imagenet";
 
 choice! {
-    /// A complete set of values to start from.
+    /// Named complete configuration.
     Profile {
-        /// What a user gets: the method with its known faults mended and what did not help left out, on `MobileNetV2`, which starts from
-        /// its `ImageNet` weights.
+        /// The recommended configuration: `MobileNetV2` with `ImageNet` weights, the method without its known faults, and only the loss
+        /// terms that improved results.
         Default = "default",
-        /// The same on `ResNet-34` from random weights: nothing needs to be fetched.
+        /// `default` with `ResNet-34` and random initial weights; needs no download.
         Scratch = "scratch",
-        /// What the authors ran on DSB2018.
+        /// The authors' configuration for DSB2018.
         Paper = "paper",
-        /// What the authors ran on `MoNuSeg`.
+        /// The authors' configuration for `MoNuSeg`.
         PaperMonuseg = "paper_monuseg",
     }
 }
 
 impl Profile {
-    /// The profile's configuration.
+    /// Returns the profile's configuration.
     pub fn config(self) -> RunConfig {
         match self {
             Self::Default => default_profile(),
@@ -41,89 +41,109 @@ impl Profile {
     }
 }
 
+/// Returns the configuration for `ResNet-34` from random weights, from which the other profiles are derived.
 fn scratch() -> RunConfig {
     RunConfig {
-        data: DataConfig {
-            folder: PathBuf::from("data"),
-            modality: None,
-            microns_per_pixel: None,
-            validation: Validation::Masks,
-            validation_share: 0.2,
-            sides: Sides::Pad,
-            folds: 5,
-            fold: None,
-            fold_seed: 0,
-            augment: ColourChange::Auto,
-            gamma: 0.0,
-            zoom: 0.1,
-            label_map: LabelMap::default(),
-            geojson: GeoJsonConfig::default(),
-            imagej: ImageJConfig::default(),
-        },
+        data: scratch_data(),
         network: UNetConfig::default(),
-        method: MethodConfig {
-            name: Method::S2l,
-            warmup_iterations: 400,
-            ema_period: 40,
-            ema_alpha: 0.2,
-            threshold: 0.8,
-            ema_start: EmaStart::Corrected,
-            pseudo_weight: 0.5,
-            edge_alignment: true,
-            max_per_class: MaxPerClass::Limit(6000),
-            pair_rule: PairRule::Same,
-            self_pairs: false,
-            reduction: Reduction::Sum3,
-            scope: Scope::Batch,
-            block_rule: BlockRule::All16,
-            label_source: LabelSource::PseudoAndScribble,
-            contrast: vec![ContrastTerm { weight: 0.1, ..ContrastTerm::r1() }, ContrastTerm { weight: 0.2, ..ContrastTerm::r4() }],
-        },
-        optimizer: OptimizerConfig {
-            lr_encoder: 1e-3,
-            lr_decoder: 3e-3,
-            lr_head: 3e-3,
-            weight_decay: 5e-5,
-            schedule: Schedule::Cosine,
-            lr_floor: 0.0,
-            poly_power: 0.9,
-            restart_first: 2,
-            restart_factor: 2,
-            weight_average: 0.0,
-            groups: Vec::new(),
-        },
-        evaluation: EvaluationConfig {
-            views: Views::Flips,
-            threshold: 0.5,
-            calibrate: true,
-            min_area_px: 64,
-            split_touching: true,
-            paper_clip: 0,
-        },
-        run: RunSettings {
-            seed: 0,
-            count: Count::Iterations,
-            iterations: 1000,
-            minutes: None,
-            batch: 4,
-            crop: 256,
-            threads: 0,
-            device: DeviceChoice::Auto,
-            devices: 1,
-            precision: Precision::Auto,
-            kernels: KernelChoice::Fast,
-            deterministic: false,
-            prefetch: 2,
-            validate_every: 100,
-            save_minutes: 5.0,
-            recalibrate_batches: 20,
-            overlays: 8,
-            tensorboard: false,
-            init: None,
-        },
+        method: scratch_method(),
+        optimizer: scratch_optimizer(),
+        evaluation: scratch_evaluation(),
+        run: scratch_run(),
     }
 }
 
+/// Returns the `[data]` section of `scratch`.
+fn scratch_data() -> DataConfig {
+    DataConfig {
+        folder: PathBuf::from("data"),
+        modality: None,
+        microns_per_pixel: None,
+        validation: Validation::Masks,
+        validation_share: 0.2,
+        sides: Sides::Pad,
+        folds: 5,
+        fold: None,
+        fold_seed: 0,
+        augment: ColourAugmentation::Auto,
+        gamma: 0.0,
+        zoom: 0.1,
+        label_map: LabelMap::default(),
+        geojson: GeoJsonConfig::default(),
+        imagej: ImageJConfig::default(),
+    }
+}
+
+/// Returns the `[method]` section of `scratch`.
+fn scratch_method() -> MethodConfig {
+    MethodConfig {
+        name: Method::S2l,
+        warmup_iterations: 400,
+        ema_period: 40,
+        ema_alpha: 0.2,
+        threshold: 0.8,
+        ema_start: EmaStart::Corrected,
+        pseudo_weight: 0.5,
+        edge_alignment: true,
+        max_per_class: MaxPerClass::Limit(6000),
+        pair_rule: PairRule::Same,
+        self_pairs: false,
+        reduction: Reduction::Sum3,
+        scope: Scope::Batch,
+        block_rule: BlockRule::All16,
+        label_source: LabelSource::PseudoAndScribble,
+        contrast: vec![ContrastTerm { weight: 0.1, ..ContrastTerm::r1() }, ContrastTerm { weight: 0.2, ..ContrastTerm::r4() }],
+    }
+}
+
+/// Returns the `[optimizer]` section of `scratch`.
+fn scratch_optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        lr_encoder: 1e-3,
+        lr_decoder: 3e-3,
+        lr_head: 3e-3,
+        weight_decay: 5e-5,
+        schedule: Schedule::Cosine,
+        lr_floor: 0.0,
+        poly_power: 0.9,
+        restart_first: 2,
+        restart_factor: 2,
+        weight_average: 0.0,
+        groups: Vec::new(),
+    }
+}
+
+/// Returns the `[evaluation]` section of `scratch`.
+fn scratch_evaluation() -> EvaluationConfig {
+    EvaluationConfig { views: Views::Flips, threshold: 0.5, calibrate: true, min_area_px: 64, split_touching: true, paper_clip: 0 }
+}
+
+/// Returns the `[run]` section of `scratch`.
+fn scratch_run() -> RunSettings {
+    RunSettings {
+        seed: 0,
+        count: Count::Iterations,
+        iterations: 1000,
+        minutes: None,
+        batch: 4,
+        crop: 256,
+        threads: 0,
+        device: DeviceChoice::Auto,
+        devices: 1,
+        precision: Precision::Auto,
+        kernels: KernelChoice::Fast,
+        deterministic: false,
+        prefetch: 2,
+        validate_every: 100,
+        save_minutes: 5.0,
+        recalibrate_batches: 20,
+        overlays: 8,
+        tensorboard: false,
+        init: None,
+    }
+}
+
+/// Returns [`scratch`] with a narrower network on `MobileNetV2`, its `ImageNet` weights, and a lower learning rate for the encoder.
 fn default_profile() -> RunConfig {
     let mut config = scratch();
     config.network.encoder = Encoder::MobileNetV2;
@@ -133,7 +153,7 @@ fn default_profile() -> RunConfig {
     config
 }
 
-/// Oh, Lee, Jeong, ISBI 2022, after its published code.
+/// Returns the configuration of Oh, Lee, Jeong, ISBI 2022, with the values of the published code.
 fn paper() -> RunConfig {
     let mut config = scratch();
     config.method.warmup_iterations = 100;
@@ -146,7 +166,7 @@ fn paper() -> RunConfig {
     config.optimizer.schedule = Schedule::Constant;
     config.optimizer.lr_floor = 1e-6;
     config.data.sides = Sides::Crop;
-    config.data.augment = ColourChange::Brightness;
+    config.data.augment = ColourAugmentation::Brightness;
     config.evaluation.views = Views::One;
     config.evaluation.split_touching = false;
     config.evaluation.calibrate = false;
@@ -155,12 +175,12 @@ fn paper() -> RunConfig {
     config
 }
 
-/// As [`paper`], with the values for `MoNuSeg`: slower and stricter pseudo-labels, and colours that vary.
+/// Returns [`paper`] with the values for `MoNuSeg`: slower and stricter pseudo-labels, and colour jitter.
 fn paper_monuseg() -> RunConfig {
     let mut config = paper();
     config.method.ema_alpha = 0.1;
     config.method.threshold = 0.95;
-    config.data.augment = ColourChange::ColourJitter;
+    config.data.augment = ColourAugmentation::ColourJitter;
     config.evaluation.paper_clip = 0;
     config
 }
@@ -169,9 +189,8 @@ fn paper_monuseg() -> RunConfig {
 mod tests {
     use super::*;
 
-    /// The values of the papers and of their code, as they stand in the method's description.
     #[test]
-    fn the_papers_values() {
+    fn the_paper_profiles_have_the_values_of_the_papers_and_their_code() {
         let paper = paper();
         assert_eq!(paper.method.name, Method::Both);
         let (method, optimizer) = (&paper.method, &paper.optimizer);
@@ -188,14 +207,17 @@ mod tests {
         assert_eq!((optimizer.lr_encoder, optimizer.lr_decoder, optimizer.lr_head, optimizer.weight_decay), (3e-4, 3e-3, 3e-4, 5e-5));
         assert_eq!(optimizer.schedule, Schedule::Constant);
         assert_eq!((paper.run.count, paper.run.batch, paper.run.crop), (Count::Epochs, 30, 256));
-        assert_eq!((paper.data.sides, paper.data.augment, paper.data.folds), (Sides::Crop, ColourChange::Brightness, 5));
+        assert_eq!((paper.data.sides, paper.data.augment, paper.data.folds), (Sides::Crop, ColourAugmentation::Brightness, 5));
         assert_eq!((paper.data.validation, paper.run.recalibrate_batches, paper.evaluation.paper_clip), (Validation::Masks, 0, 255));
         let monuseg = paper_monuseg();
-        assert_eq!((monuseg.method.ema_alpha, monuseg.method.threshold, monuseg.data.augment), (0.1, 0.95, ColourChange::ColourJitter));
+        assert_eq!(
+            (monuseg.method.ema_alpha, monuseg.method.threshold, monuseg.data.augment),
+            (0.1, 0.95, ColourAugmentation::ColourJitter)
+        );
     }
 
     #[test]
-    fn default_differs_from_scratch_in_the_network_alone() {
+    fn default_differs_from_scratch_only_in_the_network_and_its_initial_weights() {
         let changed = scratch().differences(&default_profile());
         let keys: Vec<&str> = changed.iter().map(|change| change.split(' ').next().unwrap()).collect();
         assert_eq!(keys, ["network.decoder_channels", "network.encoder", "optimizer.lr_encoder", "run.init"], "{changed:?}");

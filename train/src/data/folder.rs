@@ -1,4 +1,4 @@
-//! Which files a data folder has, by image id.
+//! Listing of a data folder: image, scribble and label files by image id.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,42 +8,46 @@ use support::{Context, Result, bail};
 use super::image_file::EXTENSIONS;
 use super::index::{self, Index};
 
-/// Kinds of scribble files that are no index maps.
-const DRAWINGS: [&str; 3] = ["geojson", "roi", "zip"];
+/// Extensions of vector scribble files, as opposed to index maps.
+const VECTOR_EXTENSIONS: [&str; 3] = ["geojson", "roi", "zip"];
 
-/// The files of a data folder, by id (the file name without its extension).
+/// Files of a data folder, by image id (the file name without its extension).
 #[derive(Clone, Debug)]
 pub struct Folder {
-    /// The folder itself.
+    /// Path of the data folder.
     pub path: PathBuf,
-    /// `images/`.
+    /// Files in `images/`.
     pub images: BTreeMap<String, PathBuf>,
-    /// `scribbles/`; empty where there is no such folder.
+    /// Files in `scribbles/`; empty if the folder does not exist.
     pub scribbles: BTreeMap<String, PathBuf>,
-    /// `labels/`; empty where there is no such folder.
+    /// Files in `labels/`; empty if the folder does not exist.
     pub labels: BTreeMap<String, PathBuf>,
-    /// `index.csv`, where there is one.
+    /// Rows of `index.csv`; `None` if the file does not exist.
     pub index: Option<Index>,
 }
 
 impl Folder {
-    /// Looks at a data folder without opening its images.
+    /// Lists a data folder without reading its images.
+    ///
+    /// # Errors
+    /// A missing folder, no images, scribbles in an unsupported format, two files with the same id, or an `index.csv` whose rows and images
+    /// differ.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             let found = if path.exists() { "a file" } else { "nothing" };
             bail!("{}: expected a data folder, found {found}", path.display(); hint: "a data folder has images/ID.png and scribbles/ID.png; labels/ID.png and index.csv are optional");
         }
-        let part = |name: &str, extensions: &[&str]| files(&path.join(name), extensions);
-        let images = part("images", &EXTENSIONS)?;
+        let list = |name: &str, extensions: &[&str]| files(&path.join(name), extensions);
+        let images = list("images", &EXTENSIONS)?;
         if images.is_empty() {
             bail!("{}: no images found", path.join("images").display(); hint: "put PNG, TIFF or JPEG files there; the file name without its extension is the image's id");
         }
-        let scribbles: Vec<&str> = EXTENSIONS.into_iter().chain(DRAWINGS).collect();
-        check_kinds(&path.join("scribbles"), &scribbles, &images)?;
+        let scribbles: Vec<&str> = EXTENSIONS.into_iter().chain(VECTOR_EXTENSIONS).collect();
+        check_formats(&path.join("scribbles"), &scribbles, &images)?;
         let folder = Self {
             images,
-            scribbles: part("scribbles", &scribbles)?,
-            labels: part("labels", &EXTENSIONS)?,
+            scribbles: list("scribbles", &scribbles)?,
+            labels: list("labels", &EXTENSIONS)?,
             index: index::read(&path.join("index.csv"))?,
             path: path.to_owned(),
         };
@@ -51,23 +55,24 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The modality that `index.csv` gives an image.
+    /// Returns the modality of an image in `index.csv`.
     pub fn modality(&self, id: &str) -> Option<&str> {
         self.index.as_ref()?.get(id)?.modality.as_deref()
     }
 
+    /// Checks that `index.csv` and `images/` contain the same ids.
     fn check_index(&self) -> Result<()> {
         let Some(index) = &self.index else { return Ok(()) };
-        let listed = |ids: Vec<&String>, what: &str, hint: &str| match ids.first() {
+        let check_empty = |ids: Vec<&String>, problem: &str, hint: &str| match ids.first() {
             None => Ok(()),
-            Some(_) => bail!("{}: {what}: {}", self.path.join("index.csv").display(), some_of(&ids); hint: "{hint}"),
+            Some(_) => bail!("{}: {problem}: {}", self.path.join("index.csv").display(), abbreviated_list(&ids); hint: "{hint}"),
         };
-        listed(
+        check_empty(
             index.keys().filter(|id| !self.images.contains_key(*id)).collect(),
             "rows without an image",
             "remove the rows or add the images",
         )?;
-        listed(
+        check_empty(
             self.images.keys().filter(|id| !index.contains_key(*id)).collect(),
             "images without a row",
             "add a row for each image, or remove index.csv",
@@ -75,28 +80,29 @@ impl Folder {
     }
 }
 
-/// The first ids of a list, and how many there are.
-pub(crate) fn some_of<S: AsRef<str>>(ids: &[S]) -> String {
+/// Returns the first 8 ids of a list and their number.
+pub(crate) fn abbreviated_list<S: AsRef<str>>(ids: &[S]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<&str> = ids.iter().take(SHOWN).map(AsRef::as_ref).collect();
     let more = if ids.len() > SHOWN { format!(" and {} more", ids.len() - SHOWN) } else { String::new() };
     format!("{}{more} ({} in all)", shown.join(", "), ids.len())
 }
 
-/// A file with the name of an image, but of a kind that is not read, would be missed in silence.
-fn check_kinds(folder: &Path, known: &[&str], images: &BTreeMap<String, PathBuf>) -> Result<()> {
+/// Checks that no scribble file of an image is in an unsupported format, because such a file would be ignored silently.
+fn check_formats(folder: &Path, known: &[&str], images: &BTreeMap<String, PathBuf>) -> Result<()> {
     let doing = || format!("listing {}", folder.display());
     for entry in folder.is_dir().then(|| std::fs::read_dir(folder)).transpose().doing(doing)?.into_iter().flatten() {
         let path = entry.doing(doing)?.path();
-        let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let is_scribble = path.file_stem().and_then(|s| s.to_str()).is_some_and(|id| images.contains_key(id));
-        if is_scribble && !known.iter().any(|k| k.eq_ignore_ascii_case(kind)) {
-            bail!("{}: scribbles of this kind are not read", path.display(); hint: "supported are index maps ({}), QuPath GeoJSON (.geojson) and ImageJ selections (.roi, .zip); from napari, ilastik and Labkit export the labels as TIFF or PNG", EXTENSIONS.join(", "));
+        if is_scribble && !known.iter().any(|k| k.eq_ignore_ascii_case(extension)) {
+            bail!("{}: this scribble format is not supported", path.display(); hint: "supported are index maps ({}), QuPath GeoJSON (.geojson) and ImageJ selections (.roi, .zip); from napari, ilastik and Labkit export the labels as TIFF or PNG", EXTENSIONS.join(", "));
         }
     }
     Ok(())
 }
 
+/// Lists the files of a folder with one of the extensions, by id; hidden files are ignored.
 fn files(folder: &Path, extensions: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::<String, PathBuf>::new();
     if !folder.exists() {

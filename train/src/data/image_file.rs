@@ -1,4 +1,4 @@
-//! Image files into memory: colour pictures as RGB u8, index maps as the numbers that stand in them.
+//! Reading of image files: colour images as RGB u8, index maps with the integer values of the file.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,26 +9,26 @@ use support::{Context, Result, artifact, bail, picture};
 
 use super::tiff_index;
 
-/// The largest image file that is read.
+/// Size limit of an image file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
-/// The largest image in pixels: training images are fields of view, not slides.
+/// Size limit of an image, in pixels; training images are fields of view, not whole slides.
 pub const MAX_PIXELS: u64 = 1 << 28;
-/// File name extensions that are read, in the order in which they are looked for.
+/// Supported file name extensions.
 pub const EXTENSIONS: [&str; 5] = ["png", "tif", "tiff", "jpg", "jpeg"];
 
-/// A colour image, `height x width x 3` u8, red first.
+/// Colour image, `height width 3` u8, red first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RgbImage {
-    /// Pixels in a row.
+    /// Width in pixels.
     pub width: usize,
-    /// Rows.
+    /// Height in pixels.
     pub height: usize,
-    /// `3 * width * height` values, row by row, red green blue.
+    /// `3 * width * height` values in row-major order, the channels interleaved.
     pub data: Vec<u8>,
 }
 
 impl RgbImage {
-    /// An image over existing values.
+    /// Creates an image from `3 * width * height` values.
     pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
         if data.len() != 3 * width * height {
             bail!("an RGB image of {width} x {height} needs {} values, found {}", 3 * width * height, data.len());
@@ -36,24 +36,24 @@ impl RgbImage {
         Ok(Self { width, height, data })
     }
 
-    /// The pixel at column `x` of row `y`.
+    /// Returns the pixel at column `x` of row `y`.
     pub fn at(&self, x: usize, y: usize) -> [u8; 3] {
         let i = 3 * (y * self.width + x);
         [self.data[i], self.data[i + 1], self.data[i + 2]]
     }
 
-    /// `width x height`, as messages say it.
+    /// Returns `width x height` as text for messages.
     pub fn size(&self) -> String {
         format!("{} x {}", self.width, self.height)
     }
 }
 
-/// What a file held before it became RGB u8.
+/// Pixel format of a file before its conversion to RGB u8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stored {
-    /// 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha.
+    /// Number of channels: 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha.
     pub channels: u8,
-    /// Bits of a channel.
+    /// Bits per channel.
     pub bits: u16,
 }
 
@@ -70,9 +70,9 @@ pub fn read_rgb(path: &Path) -> Result<(RgbImage, Stored)> {
     Ok((RgbImage { width: rgb.width() as usize, height: rgb.height() as usize, data: rgb.into_raw() }, stored))
 }
 
-/// Reads a single-channel index map of 8 or 16 bits (TIFF: up to 64): the values as they stand in the file.
+/// Reads a single-channel index map of 8 or 16 bits (TIFF: up to 64) without scaling its values.
 ///
-/// A colour file is taken when red, green and blue agree everywhere and nothing is transparent.
+/// A colour file is accepted if red, green and blue are equal and no pixel is transparent.
 pub fn read_index(path: &Path) -> Result<Plane<u32>> {
     let doing = || format!("reading {}", path.display());
     let bytes = artifact::read(path, MAX_FILE_BYTES)?;
@@ -105,7 +105,7 @@ fn grey_of_colour(image: &DynamicImage) -> Result<Vec<u32>> {
     Ok(rgba.pixels().map(|p| u32::from(p.0[0]) / scale).collect())
 }
 
-/// Width and height from the header alone.
+/// Reads width and height from the header of an image file.
 pub fn dimensions(path: &Path) -> Result<(usize, usize)> {
     let doing = || format!("reading {}", path.display());
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).doing(doing)?;
@@ -137,12 +137,12 @@ fn decode_bytes(bytes: &[u8]) -> Result<DynamicImage> {
     })
 }
 
-/// PNG bytes of an 8-bit map.
+/// Encodes an 8-bit map as PNG.
 pub fn png_of_map(map: &Plane<u8>) -> Result<Vec<u8>> {
     png(&map.data, map.width, map.height, image::ExtendedColorType::L8)
 }
 
-/// PNG bytes of an instance map: 8-bit where ids fit, else 16-bit.
+/// Encodes an instance map as PNG, with 8 bits if all ids fit, else with 16; ids above 65535 are an error.
 pub fn png_of_labels(labels: &Plane<u32>) -> Result<Vec<u8>> {
     let most = labels.data.iter().copied().max().unwrap_or(0);
     if most > u32::from(u16::MAX) {
@@ -155,7 +155,7 @@ pub fn png_of_labels(labels: &Plane<u32>) -> Result<Vec<u8>> {
     png(&bytes, labels.width, labels.height, image::ExtendedColorType::L16)
 }
 
-/// PNG bytes of a colour image.
+/// Encodes a colour image as PNG.
 pub fn png_of_rgb(image: &RgbImage) -> Result<Vec<u8>> {
     png(&image.data, image.width, image.height, image::ExtendedColorType::Rgb8)
 }

@@ -1,4 +1,4 @@
-//! `index.csv`: which image belongs to which split and modality.
+//! `index.csv`: the split and the modality of each image.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,30 +8,33 @@ use support::{Context, Result, artifact, bail};
 use crate::config::choice::choice;
 
 choice! {
-    /// What an image is used for.
+    /// Use of an image in a run.
     Split {
         /// Training.
         Train = "train",
-        /// Choosing the best checkpoint.
+        /// Validation: selection of the best checkpoint.
         Val = "val",
-        /// Measuring the result.
+        /// Test: measurement of the result.
         Test = "test",
     }
 }
 
-/// One row of `index.csv`.
+/// Row of `index.csv`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    /// Column `split`; `None` where it is empty, absent or `dev` (not divided yet).
+    /// Column `split`; `None` if the value is empty, absent or `dev` (not yet assigned).
     pub split: Option<Split>,
-    /// Column `modality`.
+    /// Column `modality`; `None` if the value is empty or absent.
     pub modality: Option<String>,
 }
 
-/// Rows by id. Columns `id`, `split`, `modality`; others are left alone.
+/// Rows of `index.csv` by image id. The columns are `id`, `split` and `modality`; others are ignored.
 pub type Index = BTreeMap<String, Row>;
 
-/// Reads the file; `None` where there is none.
+/// Reads `index.csv`; returns `None` if the file does not exist.
+///
+/// # Errors
+/// A missing column `id`, an empty or duplicate id, or an unknown split, with the line number.
 pub fn read(path: &Path) -> Result<Option<Index>> {
     if !path.exists() {
         return Ok(None);
@@ -40,6 +43,7 @@ pub fn read(path: &Path) -> Result<Option<Index>> {
     parse(&bytes).doing(|| format!("reading {}", path.display())).map(Some)
 }
 
+/// Parses the text of `index.csv`, with or without a byte order mark.
 fn parse(bytes: &[u8]) -> Result<Index> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     let columns = reader.headers()?.clone();
@@ -61,7 +65,7 @@ fn parse(bytes: &[u8]) -> Result<Index> {
         };
         let row = Row { split, modality: field(modality).map(str::to_owned) };
         if index.insert(id.to_owned(), row).is_some() {
-            bail!("line {line}: the id {id} stands twice");
+            bail!("line {line}: the id {id} is a duplicate");
         }
     }
     Ok(index)
@@ -72,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_found_by_name() {
+    fn columns_are_identified_by_name() {
         let index = parse(b"\xef\xbb\xbfmodality,id,width,Split\nfluo, a ,3,train\n,b,3,\nfluo,c,3,dev\n").unwrap();
         assert_eq!(index["a"], Row { split: Some(Split::Train), modality: Some("fluo".into()) });
         assert_eq!(index["b"], Row::default());
@@ -80,10 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_named_with_their_line() {
+    fn errors_name_the_line() {
         for (text, part) in [
             ("name,split\na,train\n", "expected a column \"id\""),
-            ("id,split\na,train\na,val\n", "line 3: the id a stands twice"),
+            ("id,split\na,train\na,val\n", "line 3: the id a is a duplicate"),
             ("id,split\na,trian\n", "did you mean \"train\""),
             ("id,split\n,train\n", "line 2: the id is empty"),
             ("id,split\na\n", "fields"),

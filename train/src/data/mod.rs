@@ -1,4 +1,4 @@
-//! A data folder in memory: images, scribbles, instance labels and splits.
+//! Data folders: images, scribbles, instance labels and splits.
 //!
 //! ```text
 //! DATA/images/ID.png      png, tif or jpg        DATA/scribbles/ID.png   index map, or ID.geojson (QuPath), ID.roi, ID.zip (ImageJ)
@@ -16,7 +16,7 @@ pub mod split;
 mod tiff_index;
 
 pub use folder::Folder;
-pub(crate) use folder::some_of;
+pub(crate) use folder::abbreviated_list;
 pub use image_file::RgbImage;
 pub use index::Split;
 pub(crate) use sample::read_labels;

@@ -1,4 +1,4 @@
-//! Scribble files as maps of our values: background, foreground, unlabelled.
+//! Reading of scribble files into scribble maps: index maps through the label map, QuPath GeoJSON, and `ImageJ` selections.
 
 use std::path::Path;
 
@@ -9,22 +9,22 @@ use super::image_file::read_index;
 use crate::config::{DataConfig, LabelMap};
 use crate::scribble::{BACKGROUND, FOREGROUND, UNLABELLED, geojson, imagej};
 
-/// The largest file with drawn strokes that is read.
-const MAX_DRAWING_BYTES: u64 = 256 << 20;
+/// Size limit of a vector scribble file, in bytes.
+const MAX_VECTOR_BYTES: u64 = 256 << 20;
 
-/// How many pixels of a scribble map are what.
+/// Number of pixels of each class in scribble maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
-    /// Background strokes.
+    /// Pixels of background strokes.
     pub background: u64,
-    /// Nucleus strokes.
+    /// Pixels of nucleus strokes.
     pub foreground: u64,
-    /// Neither.
+    /// Pixels without a stroke.
     pub unlabelled: u64,
 }
 
 impl Counts {
-    /// Counts a scribble map.
+    /// Counts the pixels of a scribble map.
     pub fn of(scribble: &Plane<u8>) -> Self {
         scribble.data.iter().fold(Self::default(), |mut counts, &value| {
             match value {
@@ -36,12 +36,12 @@ impl Counts {
         })
     }
 
-    /// Pixels with a stroke.
+    /// Returns the number of pixels with a stroke.
     pub fn labelled(self) -> u64 {
         self.background + self.foreground
     }
 
-    /// The share of pixels with a stroke, 0 to 1.
+    /// Returns the fraction of pixels with a stroke, 0 to 1; 0 for an empty map.
     pub fn labelled_share(self) -> f64 {
         self.labelled() as f64 / (self.labelled() + self.unlabelled).max(1) as f64
     }
@@ -55,16 +55,19 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// Reads the scribbles of an image of `width x height`: an index map through the label map, GeoJSON, or `ImageJ` selections.
+/// Reads the scribbles of an image of `width x height`; the file name extension decides the format.
+///
+/// # Errors
+/// A damaged file, an index map of another size or with a value that the label map lacks, or a stroke without a known class.
 pub fn read_scribble(path: &Path, width: usize, height: usize, config: &DataConfig) -> Result<Plane<u8>> {
     let doing = || format!("reading {}", path.display());
     match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("geojson") => {
-            let text = String::from_utf8(artifact::read(path, MAX_DRAWING_BYTES)?).doing(doing)?;
+            let text = String::from_utf8(artifact::read(path, MAX_VECTOR_BYTES)?).doing(doing)?;
             return geojson::rasterise(&text, width, height, [0.0, 0.0], &config.geojson).doing(doing);
         }
         Some("roi" | "zip") => {
-            return imagej::rasterise(&artifact::read(path, MAX_DRAWING_BYTES)?, width, height, &config.imagej).doing(doing);
+            return imagej::rasterise(&artifact::read(path, MAX_VECTOR_BYTES)?, width, height, &config.imagej).doing(doing);
         }
         _ => {}
     }
@@ -72,43 +75,46 @@ pub fn read_scribble(path: &Path, width: usize, height: usize, config: &DataConf
     if (map.width, map.height) != (width, height) {
         bail!("{}: the scribbles are {} x {}, but the image is {width} x {height}", path.display(), map.width, map.height; hint: "draw the scribbles on the image at its own size, without scaling or cropping");
     }
-    mapped(&map, &config.label_map).doing(|| path.display().to_string())
+    apply_label_map(&map, &config.label_map).doing(|| path.display().to_string())
 }
 
-fn mapped(map: &Plane<u32>, label_map: &LabelMap) -> Result<Plane<u8>> {
+/// Replaces each value by its class in `label_map`.
+fn apply_label_map(map: &Plane<u32>, label_map: &LabelMap) -> Result<Plane<u8>> {
     let table = label_map.table();
-    let mut small = [None; 256];
-    for (&value, &ours) in table.range(..256) {
-        small[value as usize] = Some(ours);
+    // Direct look-up for 8-bit values, which nearly all files have.
+    let mut direct = [None; 256];
+    for (&value, &class) in table.range(..256) {
+        direct[value as usize] = Some(class);
     }
-    let look_up = |value: &u32| small.get(*value as usize).copied().unwrap_or_else(|| table.get(value).copied());
+    let look_up = |value: &u32| direct.get(*value as usize).copied().unwrap_or_else(|| table.get(value).copied());
     let data: Option<Vec<u8>> = map.data.iter().map(look_up).collect();
     match data {
         Some(data) => Plane::new(map.width, map.height, data),
-        None => Err(unmapped(map, label_map, |value| look_up(value).is_none())),
+        None => Err(unmapped_values(map, label_map, |value| look_up(value).is_none())),
     }
 }
 
-fn unmapped(map: &Plane<u32>, label_map: &LabelMap, is_unmapped: impl Fn(&u32) -> bool) -> Error {
+/// Returns the error that lists and counts the values without a class.
+fn unmapped_values(map: &Plane<u32>, label_map: &LabelMap, is_unmapped: impl Fn(&u32) -> bool) -> Error {
     let mut counts = std::collections::BTreeMap::new();
     map.data.iter().filter(|value| is_unmapped(value)).for_each(|&value| *counts.entry(value).or_insert(0u64) += 1);
     let listed: Vec<String> = counts.iter().take(8).map(|(value, count)| format!("{value} ({count} pixels)")).collect();
     let LabelMap { background, foreground, unlabelled } = label_map;
     let more = if counts.len() > 8 { format!(" and {} more", counts.len() - 8) } else { String::new() };
     Error::new(format!(
-        "values without a meaning: {}{more}; the label map has background {background:?}, foreground {foreground:?}, unlabelled {unlabelled:?}",
+        "values that the label map lacks: {}{more}; its values are background {background:?}, foreground {foreground:?}, unlabelled {unlabelled:?}",
         listed.join(", ")
     ))
-    .hint("add the values to [data.label_map]; 0 is background in some programs and unlabelled in napari, ilastik and Labkit, so nothing is guessed")
+    .hint("add the values to [data.label_map]; 0 is background in some programs and unlabelled in napari, ilastik and Labkit, so the mapping is never guessed")
 }
 
-/// A complete mask as a scribble map: what full supervision trains on.
+/// Converts instance labels to a scribble map without unlabelled pixels, for full supervision.
 pub fn mask_as_scribble(labels: &Plane<u32>) -> Plane<u8> {
     labels.map(|&id| if id > 0 { FOREGROUND } else { BACKGROUND })
 }
 
-/// A map without a stroke.
-pub(super) fn nothing_drawn(width: usize, height: usize) -> Plane<u8> {
+/// Returns a scribble map without strokes.
+pub(super) fn unlabelled_map(width: usize, height: usize) -> Plane<u8> {
     Plane::filled(width, height, UNLABELLED)
 }
 
@@ -117,19 +123,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_mapped_as_they_are_said_to_be() {
+    fn values_are_replaced_by_their_classes() {
         let napari = LabelMap { background: vec![1], foreground: vec![2, 900], unlabelled: vec![0] };
         let map = Plane::new(4, 1, vec![0, 1, 2, 900]).unwrap();
-        let scribble = mapped(&map, &napari).unwrap();
+        let scribble = apply_label_map(&map, &napari).unwrap();
         assert_eq!(scribble.data, [UNLABELLED, BACKGROUND, FOREGROUND, FOREGROUND]);
         assert_eq!(Counts::of(&scribble), Counts { background: 1, foreground: 2, unlabelled: 1 });
         assert_eq!(Counts::of(&scribble).labelled_share(), 0.75);
     }
 
     #[test]
-    fn an_unmapped_value_is_named_and_counted() {
+    fn an_unmapped_value_is_an_error_that_names_and_counts_it() {
         let map = Plane::new(4, 1, vec![0, 255, 255, 4000]).unwrap();
-        let error = format!("{:?}", mapped(&map, &LabelMap::default()).unwrap_err());
+        let error = format!("{:?}", apply_label_map(&map, &LabelMap::default()).unwrap_err());
         for part in ["255 (2 pixels)", "4000 (1 pixels)", "background [0]", "unlabelled [250]", "napari"] {
             assert!(error.contains(part), "{error}");
         }

@@ -1,4 +1,4 @@
-//! Images whose sides are no multiples of 32, the largest stride of the network's features.
+//! Cropping of images to multiples of 32, the largest stride of the network's feature maps.
 
 use models::plane::Plane;
 use support::{Result, bail};
@@ -6,25 +6,30 @@ use support::{Result, bail};
 use super::image_file::RgbImage;
 use super::sample::Sample;
 
-/// The stride of the deepest features.
-const MULTIPLE: usize = 32;
+/// Stride of the deepest feature map, in pixels.
+const STRIDE: usize = 32;
 
-/// Cuts the right and lower rest off image, scribbles and labels, as the published code does.
+/// Crops image, scribbles and labels on the right and at the bottom to multiples of [`STRIDE`], as the published code does.
+///
+/// # Errors
+/// An image smaller than one stride.
 pub(super) fn cropped(sample: Sample) -> Result<Sample> {
-    let cut = |length: usize| length / MULTIPLE * MULTIPLE;
-    let (width, height) = (cut(sample.image.width), cut(sample.image.height));
+    let floor = |length: usize| length / STRIDE * STRIDE;
+    let (width, height) = (floor(sample.image.width), floor(sample.image.height));
     if width == 0 || height == 0 {
-        bail!("image {}: {} leaves nothing when it is cut to multiples of {MULTIPLE}", sample.id, sample.image.size(); hint: "--set data.sides=pad continues small images by reflection");
+        bail!("image {}: {} is empty after cropping to multiples of {STRIDE}", sample.id, sample.image.size(); hint: "--set data.sides=pad pads small images by reflection");
     }
     let image = RgbImage { width, height, data: upper_left(&sample.image.data, 3 * sample.image.width, 3 * width, height) };
-    let labels = sample.labels.map(|labels| plane(&labels, width, height));
-    Ok(Sample { image, scribble: plane(&sample.scribble, width, height), labels, ..sample })
+    let labels = sample.labels.map(|labels| cropped_plane(&labels, width, height));
+    Ok(Sample { image, scribble: cropped_plane(&sample.scribble, width, height), labels, ..sample })
 }
 
-fn plane<T: Copy>(map: &Plane<T>, width: usize, height: usize) -> Plane<T> {
+/// Crops a plane to its upper left `width x height` pixels.
+fn cropped_plane<T: Copy>(map: &Plane<T>, width: usize, height: usize) -> Plane<T> {
     Plane { width, height, data: upper_left(&map.data, map.width, width, height) }
 }
 
+/// Copies the upper left `width x height` items of rows of `row` items.
 fn upper_left<T: Copy>(items: &[T], row: usize, width: usize, height: usize) -> Vec<T> {
     items.chunks_exact(row).take(height).flat_map(|row| &row[..width]).copied().collect()
 }

@@ -1,4 +1,4 @@
-//! Index maps as TIFF with whole numbers of any width: napari and scikit-image write 32 and 64 bits.
+//! Index maps in TIFF with integers of 8 to 64 bits; napari and scikit-image write 32 and 64 bits.
 
 use std::io::Cursor;
 
@@ -9,12 +9,15 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 
 use super::image_file::MAX_PIXELS;
 
-/// Whether these bytes begin as a TIFF file.
+/// Reports whether the bytes start with the signature of TIFF or `BigTIFF`.
 pub(super) fn is_tiff(bytes: &[u8]) -> bool {
-    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|mark| bytes.starts_with(*mark))
+    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|signature| bytes.starts_with(*signature))
 }
 
-/// The numbers of a TIFF with one channel; `None` if it has several, which another reader looks at.
+/// Reads the values of a single-channel TIFF; returns `None` for several channels or fewer than 8 bits, which the image decoder handles.
+///
+/// # Errors
+/// A damaged file, floating-point values, or a value outside the range of u32.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Plane<u32>>> {
     picture::check_tiff(&mut Cursor::new(bytes))?;
     let mut decoder = Decoder::new(Cursor::new(bytes))?;
@@ -27,22 +30,23 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Plane<u32>>> {
     limits.decoding_buffer_size = 8 * MAX_PIXELS as usize;
     let mut decoder = decoder.with_limits(limits);
     let data = match decoder.read_image()? {
-        // Fewer than 8 bits come packed: the other reader spreads them.
+        // Values of fewer than 8 bits are packed here, while the image decoder unpacks them.
         _ if bits < 8 => return Ok(None),
-        DecodingResult::U8(values) => whole(values),
-        DecodingResult::U16(values) => whole(values),
-        DecodingResult::U32(values) => whole(values),
-        DecodingResult::U64(values) => whole(values),
-        DecodingResult::I8(values) => whole(values),
-        DecodingResult::I16(values) => whole(values),
-        DecodingResult::I32(values) => whole(values),
-        DecodingResult::I64(values) => whole(values),
+        DecodingResult::U8(values) => integers(values),
+        DecodingResult::U16(values) => integers(values),
+        DecodingResult::U32(values) => integers(values),
+        DecodingResult::U64(values) => integers(values),
+        DecodingResult::I8(values) => integers(values),
+        DecodingResult::I16(values) => integers(values),
+        DecodingResult::I32(values) => integers(values),
+        DecodingResult::I64(values) => integers(values),
         _ => bail!("expected whole numbers, found floating-point values"; hint: "save the labels as integers"),
     };
     Plane::new(width as usize, height as usize, data.doing(|| "reading an index map")?).map(Some)
 }
 
-fn whole<T: Copy + std::fmt::Display + TryInto<u32>>(values: Vec<T>) -> Result<Vec<u32>> {
+/// Converts values to u32.
+fn integers<T: Copy + std::fmt::Display + TryInto<u32>>(values: Vec<T>) -> Result<Vec<u32>> {
     let convert = |value: T| match value.try_into() {
         Ok(value) => Ok(value),
         Err(_) => bail!("expected numbers from 0 to {}, found {value}", u32::MAX),
@@ -65,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn every_width_is_read() {
+    fn integers_of_every_width_are_read() {
         for bytes in [
             written::<colortype::Gray8>(&[0, 1, 250]),
             written::<colortype::Gray16>(&[0, 1, 250]),
@@ -80,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn negative_and_broken_numbers_are_refused() {
+    fn negative_and_fractional_values_are_errors() {
         assert!(read(&written::<colortype::GrayI32>(&[0, -1])).unwrap_err().to_string().contains("found -1"));
         assert!(read(&written::<colortype::Gray32Float>(&[0.5])).unwrap_err().to_string().contains("floating-point"));
     }

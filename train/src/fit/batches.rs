@@ -8,8 +8,8 @@ use models::plane::Plane;
 use rayon::prelude::*;
 use support::Result;
 
-use crate::augment::{Patch, Recipe, augment};
-use crate::config::{ColourChange, Count, DataConfig, RunConfig};
+use crate::augment::{AugmentConfig, Patch, augment};
+use crate::config::{ColourAugmentation, Count, DataConfig, RunConfig};
 use crate::data::Dataset;
 use crate::rng::CounterRng;
 use crate::step::{Batch, stack_images};
@@ -19,9 +19,9 @@ pub struct Batches<'a> {
     config: &'a RunConfig,
     dataset: &'a Dataset,
     training: Vec<usize>,
-    recipe: Recipe,
+    recipe: AugmentConfig,
     /// Colour augmentation of each training image.
-    colour_changes: Vec<ColourChange>,
+    colour_changes: Vec<ColourAugmentation>,
     /// Slots of a batch that this source fills: all, or those of one rank.
     slots: Range<usize>,
 }
@@ -30,7 +30,7 @@ impl<'a> Batches<'a> {
     /// Creates the source of batches over the samples with these indices in the data set.
     pub fn new(config: &'a RunConfig, dataset: &'a Dataset, training: &[usize]) -> Self {
         let DataConfig { augment: colour, gamma, zoom, .. } = config.data;
-        let recipe = Recipe { crop: config.run.crop, colour, gamma, zoom, normalisation: Normalisation::IMAGENET };
+        let recipe = AugmentConfig { crop: config.run.crop, colour, gamma, zoom, normalisation: Normalisation::IMAGENET };
         let colour_changes = training.par_iter().map(|&i| colour.of(&dataset.samples[i].image)).collect();
         Self { config, dataset, training: training.to_vec(), recipe, colour_changes, slots: 0..config.run.batch }
     }
@@ -72,7 +72,7 @@ impl<'a> Batches<'a> {
     fn patches(&self, purpose: &str, iteration: u64, averages: &[Plane<f32>], slots: &Range<usize>) -> Vec<Patch> {
         let make = |(slot, &i): (usize, &usize)| {
             let sample = &self.dataset.samples[self.training[i]];
-            let recipe = Recipe { colour: self.colour_changes[i], ..self.recipe };
+            let recipe = AugmentConfig { colour: self.colour_changes[i], ..self.recipe };
             let mut draw = CounterRng::new(self.config.run.seed, purpose, 0, iteration, slot as u64);
             augment(&sample.image, &sample.scribble, averages.get(i), &recipe, &mut draw)
         };

@@ -77,7 +77,7 @@ pub(super) fn to_markdown(differences: &[PairedDifference]) -> String {
                 "---|".repeat(2 + SHOWN.len())
             );
         }
-        let cells = SHOWN.map(|name| difference.scores.get(name).map_or_else(|| "–".into(), Summary::to_lead));
+        let cells = SHOWN.map(|name| difference.scores.get(name).map_or_else(|| "–".into(), Summary::to_difference));
         let _ = writeln!(text, "| {} | {} | {} |", difference.method, difference.pairs, cells.join(" | "));
     }
     text

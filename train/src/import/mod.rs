@@ -1,7 +1,7 @@
-//! Weights of other programs: a PyTorch state dict (`.pth`, `.pt`) becomes a safetensors file.
+//! `train import`: conversion of PyTorch state dicts (`.pth`, `.pt`) to safetensors.
 //!
-//! Files from elsewhere are read in a child process with limits of memory and time. Whatever is in them, this process goes on;
-//! `export` and `infer` never see one.
+//! Untrusted files are read in a child process with limits on memory and time, so that a hostile file cannot harm the calling process.
+//! `export` and `infer` read only safetensors and ONNX.
 
 mod archive;
 mod legacy;
@@ -24,12 +24,12 @@ pub struct Imported {
     pub values: usize,
 }
 
-/// Processor time that a child may use.
-const SECONDS: u64 = 60;
-/// How long a child may live.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// Memory that a child may ask for, beyond a multiple of the file.
-const MEMORY: u64 = 1 << 30;
+/// Limit of the child's CPU time, in seconds.
+const CPU_SECONDS: u64 = 60;
+/// Limit of the child's run time.
+const TIMEOUT: Duration = Duration::from_mins(5);
+/// Limit of the child's address space in bytes, in addition to a multiple of the file size.
+const BASE_MEMORY: u64 = 1 << 30;
 
 /// Converts the PyTorch state dict in `file` to the safetensors file `output`. `key` names the entry that holds the state dict; by
 /// default the file itself, `state_dict`, `model_state_dict`, `model` or `net`.
@@ -49,18 +49,19 @@ pub fn import(file: &Path, output: &Path, key: Option<&str>) -> Result<Imported>
     Ok(Imported { arrays: weights.arrays.len(), values })
 }
 
-/// Reads a file of `torch.save` whose hash is known, so that no child has to stand between.
-pub(crate) fn read_known(bytes: &[u8]) -> Result<Weights> {
+/// Reads a PyTorch file in this process; only for trusted files, whose hash has been verified.
+pub(crate) fn read_trusted(bytes: &[u8]) -> Result<Weights> {
     archive::read(bytes, None)
 }
 
-/// Reads a file of `torch.save` in a child process.
+/// Reads a PyTorch file in a child process.
 fn read(file: &Path, key: Option<&str>) -> Result<WeightsFile> {
     let folder = tempfile::tempdir()?;
-    let read = folder.path().join("read.safetensors");
-    read_in_child(file, key, &read).and_then(|()| WeightsFile::read(&read))
+    let converted = folder.path().join("read.safetensors");
+    read_in_child(file, key, &converted).and_then(|()| WeightsFile::read(&converted))
 }
 
+/// Runs this program as `read-pth`, which converts `file` to `output`.
 fn read_in_child(file: &Path, key: Option<&str>, output: &Path) -> Result<()> {
     let program = std::env::current_exe()?;
     let mut command = Command::new(&program);
@@ -70,61 +71,61 @@ fn read_in_child(file: &Path, key: Option<&str>, output: &Path) -> Result<()> {
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = command.spawn().doing(|| format!("starting {}", program.display()))?;
-    let (status, said) = outlive(child)?;
-    match (status.success(), said.trim()) {
+    let (status, stderr) = wait_with_timeout(child)?;
+    match (status.success(), stderr.trim()) {
         (true, _) => Ok(()),
-        (false, said) if status.code() == Some(1) && !said.is_empty() => Err(from_words(said)),
+        (false, message) if status.code() == Some(1) && !message.is_empty() => Err(parse_error(message)),
         _ => Err(Error::new(format!("the process that read the file ended with {status}"))
-            .hint("the file is damaged or hostile: get it again from where it was made")),
+            .hint("the file is damaged or hostile: obtain the file again from its source")),
     }
 }
 
-/// Waits for a child, but not for ever; returns how it ended and what it said.
-fn outlive(mut child: Child) -> Result<(ExitStatus, String)> {
+/// Waits for a child process, kills it after [`TIMEOUT`], and returns its exit status and its stderr.
+fn wait_with_timeout(mut child: Child) -> Result<(ExitStatus, String)> {
     let mut stderr = child.stderr.take().expect("it was piped");
-    let listener = std::thread::spawn(move || std::io::read_to_string(&mut stderr));
+    let reader = std::thread::spawn(move || std::io::read_to_string(&mut stderr));
     let since = Instant::now();
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
-            None if since.elapsed() > PATIENCE => {
+            None if since.elapsed() > TIMEOUT => {
                 child.kill()?;
                 break child.wait()?;
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     };
-    Ok((status, listener.join().expect("reading does not panic").unwrap_or_default()))
+    Ok((status, reader.join().expect("reading does not panic").unwrap_or_default()))
 }
 
-/// An error and its hint, as a program of ours prints them.
-fn from_words(said: &str) -> Error {
-    let said = said.strip_prefix("error: ").unwrap_or(said);
-    match said.split_once("\nhint: ") {
+/// Parses the text `error: ...` and `hint: ...` that the programs of this project print.
+fn parse_error(text: &str) -> Error {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    match text.split_once("\nhint: ") {
         Some((error, hint)) => Error::new(error.trim_end()).hint(hint),
-        None => Error::new(said),
+        None => Error::new(text),
     }
 }
 
-/// The child's part: reads the file within limits, writes safetensors.
+/// Runs `read-pth`, the child process of `train import`: reads the file within resource limits and writes safetensors.
 ///
 /// # Errors
-/// What the file is not.
+/// As [`archive::read`], or a file above the size limit.
 pub fn read_pth(file: &Path, output: &Path, key: Option<&str>) -> Result<()> {
-    limit(std::fs::metadata(file)?.len())?;
+    limit_resources(std::fs::metadata(file)?.len())?;
     let bytes = artifact::read(file, MAX_BYTES)?;
     let arrays = archive::read(&bytes, key)?;
     WeightsFile { arrays, ..WeightsFile::default() }.write(output)
 }
 
-/// The file, its numbers, and the copy of both that is written: a small multiple of the file.
-fn limit(bytes: u64) -> Result<()> {
+/// Sets resource limits for a file of `bytes` bytes. The address space holds the file, its decoded arrays and their serialised copy.
+fn limit_resources(bytes: u64) -> Result<()> {
     if bytes > MAX_BYTES {
-        bail!("{bytes} bytes, more than the {MAX_BYTES} that are allowed");
+        bail!("the file has {bytes} bytes, more than the {MAX_BYTES} that are allowed");
     }
     let at_most = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
-    setrlimit(Resource::As, at_most(MEMORY + 12 * bytes))?;
-    setrlimit(Resource::Cpu, at_most(SECONDS))?;
+    setrlimit(Resource::As, at_most(BASE_MEMORY + 12 * bytes))?;
+    setrlimit(Resource::Cpu, at_most(CPU_SECONDS))?;
     setrlimit(Resource::Core, at_most(0))?;
     Ok(())
 }

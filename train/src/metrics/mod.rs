@@ -1,4 +1,4 @@
-//! How good a segmentation is. Definitions, tie rules and empty cases are those of tests/data/golden/README.md.
+//! Segmentation metrics. tests/data/golden/README.md has the definitions, the rules for ties and the values of empty cases.
 
 pub mod instance;
 mod overlap;
@@ -14,19 +14,19 @@ use serde::{Deserialize, Serialize};
 pub use overlap::Overlaps;
 pub use summary::{ScoreTable, Summary, summarise};
 
-/// Pixels of masks: what they share, cover together, and have in sum.
+/// Pixel counts of the overlap of two masks, which add up over images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pixels {
-    /// Pixels in both masks.
+    /// Number of pixels in both masks.
     pub shared: u64,
-    /// Pixels in either.
+    /// Number of pixels in at least one of the masks.
     pub union: u64,
-    /// Pixels of one plus pixels of the other.
+    /// Sum of the areas of the masks.
     pub sum: u64,
 }
 
 impl Pixels {
-    /// Compares two masks of one size.
+    /// Counts the pixels of two masks of the same size.
     pub fn of(truth: impl Iterator<Item = bool>, predicted: impl Iterator<Item = bool>) -> Self {
         truth.zip(predicted).fold(Self::default(), |mut pixels, (t, p)| {
             pixels.shared += u64::from(t && p);
@@ -36,12 +36,12 @@ impl Pixels {
         })
     }
 
-    /// Intersection over union; 1 where both are empty.
+    /// Returns the intersection over union; 1 if both masks are empty.
     pub fn iou(self) -> f64 {
         if self.union == 0 { 1.0 } else { self.shared as f64 / self.union as f64 }
     }
 
-    /// Dice coefficient; 1 where both are empty.
+    /// Returns the Dice coefficient; 1 if both masks are empty.
     pub fn dice(self) -> f64 {
         if self.sum == 0 { 1.0 } else { 2.0 * self.shared as f64 / self.sum as f64 }
     }
@@ -55,18 +55,18 @@ impl std::ops::AddAssign for Pixels {
     }
 }
 
-/// Every score of one image, 0 to 1.
+/// All scores of one image, each from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Pixels of the masks, for sums over images.
+    /// Pixel counts of the masks, for micro-averages over images.
     pub pixels: Pixels,
     /// Semantic intersection over union.
     pub iou: f64,
-    /// Semantic Dice.
+    /// Semantic Dice coefficient.
     pub dice: f64,
-    /// Mean Dice of nuclei.
+    /// Mean Dice of nuclei, see [`instance::mdice`].
     pub mdice: f64,
-    /// Mean Dice of nuclei as the papers' code computes it: for their tables only.
+    /// Mean Dice of nuclei as the papers' code computes it, for comparison with their tables; see [`paper::mdice_paper`].
     pub mdice_paper: f64,
     /// Symmetric best Dice.
     pub sbd: f64,
@@ -76,23 +76,23 @@ pub struct Scores {
     pub pq: f64,
     /// Detection quality: F1 at `IoU` > .5.
     pub dq: f64,
-    /// Segmentation quality.
+    /// Segmentation quality: mean `IoU` of matched nuclei.
     pub sq: f64,
-    /// F1 at `IoU` > .5, the same number as `dq` under the name that people look for.
+    /// F1 at `IoU` > .5, equal to `dq`.
     pub f1: f64,
     /// `TP / (TP + FP + FN)` at `IoU` > .5.
     pub ap_50: f64,
-    /// The mean of that over thresholds .50, .55, ..., .95.
+    /// Mean of `TP / (TP + FP + FN)` over the thresholds .50, .55, ..., .95.
     pub ap: f64,
 }
 
 impl Scores {
-    /// Scores predicted instances; the mask is where there are any. `paper_clip`: see [`paper::mdice_paper`].
+    /// Scores predicted instances, whose union is the predicted mask. For `paper_clip` see [`paper::mdice_paper`].
     pub fn of_instances(truth: &Plane<u32>, predicted: &Plane<u32>, paper_clip: Option<u32>) -> Self {
         Self::of(truth, &predicted.map(|&id| id > 0), predicted, paper_clip)
     }
 
-    /// Scores a predicted mask: pixels as they are, nuclei as `decoding` cuts them.
+    /// Scores a predicted mask: the semantic scores on its pixels, the instance scores on the instances that `decoding` extracts.
     pub fn of_mask(truth: &Plane<u32>, mask: &Plane<bool>, decoding: &Decoding, paper_clip: Option<u32>) -> Self {
         Self::of(truth, mask, &instances_of_mask(mask, decoding), paper_clip)
     }
@@ -119,7 +119,7 @@ impl Scores {
         }
     }
 
-    /// Names and values, in the order in which they are printed.
+    /// Returns names and values in the order of tables and files.
     pub fn named(&self) -> [(&'static str, f64); 12] {
         [
             ("iou", self.iou),

@@ -1,26 +1,29 @@
-//! One table of overlaps serves every instance metric.
+//! Overlap table of two instance maps, from which all instance metrics are computed.
 
 use std::collections::BTreeMap;
 
 use models::plane::Plane;
 
-/// How many pixels each true and each predicted instance share. Instances are numbered from 0 in ascending order of their ids.
+/// Areas and pairwise overlaps of true and predicted instances, which are indexed from 0 in ascending order of their ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overlaps {
     /// Ids of the true instances, ascending.
     pub true_ids: Vec<u32>,
-    /// Pixels of each true instance.
+    /// Area of each true instance, in pixels.
     pub true_areas: Vec<u64>,
-    /// Pixels of each predicted instance.
+    /// Area of each predicted instance, in pixels.
     pub predicted_areas: Vec<u64>,
-    /// For each true instance, the predicted ones it shares pixels with, ascending, and how many.
+    /// For each true instance, the indices of the overlapping predicted instances, ascending, and the overlaps in pixels.
     pub of_true: Vec<Vec<(usize, u64)>>,
-    /// For each predicted instance, the true ones.
+    /// For each predicted instance, the indices of the overlapping true instances, ascending, and the overlaps in pixels.
     pub of_predicted: Vec<Vec<(usize, u64)>>,
 }
 
 impl Overlaps {
-    /// Compares two instance maps of one size; 0 is background in both.
+    /// Computes the overlaps of two instance maps in which 0 is background.
+    ///
+    /// # Panics
+    /// If the maps differ in size.
     pub fn new(truth: &Plane<u32>, predicted: &Plane<u32>) -> Self {
         assert_eq!((truth.width, truth.height), (predicted.width, predicted.height), "instance maps of one size");
         let mut pairs: Vec<(u32, u32)> = truth.data.iter().copied().zip(predicted.data.iter().copied()).collect();
@@ -32,32 +35,33 @@ impl Overlaps {
         let mut of_true = vec![Vec::new(); true_ids.len()];
         let mut of_predicted = vec![Vec::new(); predicted_ids.len()];
         for ((t, p), shared) in runs.into_iter().filter(|((t, p), _)| *t > 0 && *p > 0) {
-            let place = |ids: &[u32], id| ids.binary_search(&id).expect("the id was counted");
-            let (t, p) = (place(&true_ids, t), place(&predicted_ids, p));
+            let index = |ids: &[u32], id| ids.binary_search(&id).expect("the id was counted");
+            let (t, p) = (index(&true_ids, t), index(&predicted_ids, p));
             of_true[t].push((p, shared));
             of_predicted[p].push((t, shared));
         }
         Self { true_ids, true_areas, predicted_areas, of_true, of_predicted }
     }
 
-    /// Pixels in either of a true and a predicted instance that share `shared`.
+    /// Returns the area of the union of a true and a predicted instance that overlap in `shared` pixels.
     pub fn union(&self, truth: usize, predicted: usize, shared: u64) -> u64 {
         self.true_areas[truth] + self.predicted_areas[predicted] - shared
     }
 }
 
+/// Sums the pixel counts of each id; returns the ids in ascending order and their areas.
 fn areas(counts: impl Iterator<Item = (u32, u64)>) -> (Vec<u32>, Vec<u64>) {
     let mut areas = BTreeMap::new();
     counts.filter(|(id, _)| *id > 0).for_each(|(id, n)| *areas.entry(id).or_insert(0) += n);
     areas.into_iter().unzip()
 }
 
-/// The entry with the greatest value; of equal ones the first.
-pub(super) fn first_greatest<T: Copy>(items: &[T], value: impl Fn(&T) -> f64) -> Option<T> {
+/// Returns the item with the greatest value, the first one of ties.
+pub(super) fn first_max_by<T: Copy>(items: &[T], value: impl Fn(&T) -> f64) -> Option<T> {
     let mut best: Option<(f64, T)> = None;
     for item in items {
         let v = value(item);
-        if best.as_ref().is_none_or(|(most, _)| v > *most) {
+        if best.as_ref().is_none_or(|(max, _)| v > *max) {
             best = Some((v, *item));
         }
     }

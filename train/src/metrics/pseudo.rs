@@ -1,4 +1,4 @@
-//! How far pseudo-labels agree with the truth, where there is one: counted at every update of the maps.
+//! Agreement of pseudo-labels with the ground truth, counted at each update of the pseudo-label maps if masks exist.
 
 use models::plane::Plane;
 use serde::{Deserialize, Serialize};
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 use crate::loss::IGNORE;
 use crate::scribble::FOREGROUND;
 
-/// Pixels without a scribble, by truth and pseudo-label.
+/// Confusion matrix of pseudo-labels on pixels without a scribble.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
-    /// Nucleus, labelled nucleus.
+    /// Nucleus pixels with the pseudo-label nucleus.
     pub nucleus_as_nucleus: u64,
-    /// Nucleus, labelled background.
+    /// Nucleus pixels with the pseudo-label background.
     pub nucleus_as_background: u64,
-    /// Nucleus, not trusted.
+    /// Nucleus pixels without a confident pseudo-label.
     pub nucleus_ignored: u64,
-    /// Background, labelled nucleus.
+    /// Background pixels with the pseudo-label nucleus.
     pub background_as_nucleus: u64,
-    /// Background, labelled background.
+    /// Background pixels with the pseudo-label background.
     pub background_as_background: u64,
-    /// Background, not trusted.
+    /// Background pixels without a confident pseudo-label.
     pub background_ignored: u64,
 }
 
 impl Confusion {
-    /// Adds an image: its truth, scribbles and pseudo-labels.
+    /// Adds the pixels of an image, given by its instance map, its scribble map and its pseudo-labels (0, 1, or [`IGNORE`]).
     pub fn add(&mut self, truth: &Plane<u32>, scribble: &Plane<u8>, pseudo: &[u8]) {
         for ((&id, &scribble), &label) in truth.data.iter().zip(&scribble.data).zip(pseudo) {
             if scribble != IGNORE {
@@ -42,12 +42,12 @@ impl Confusion {
         }
     }
 
-    /// The share of trusted pixels among all, and the share of right ones among the trusted; 0 of nothing is 0.
+    /// Returns the fraction of pixels with a confident pseudo-label, and the fraction of correct ones among them; 0 if there are none.
     pub fn coverage_and_accuracy(&self) -> (f64, f64) {
-        let right = self.nucleus_as_nucleus + self.background_as_background;
-        let trusted = right + self.nucleus_as_background + self.background_as_nucleus;
-        let all = trusted + self.nucleus_ignored + self.background_ignored;
-        (trusted as f64 / all.max(1) as f64, right as f64 / trusted.max(1) as f64)
+        let correct = self.nucleus_as_nucleus + self.background_as_background;
+        let confident = correct + self.nucleus_as_background + self.background_as_nucleus;
+        let all = confident + self.nucleus_ignored + self.background_ignored;
+        (confident as f64 / all.max(1) as f64, correct as f64 / confident.max(1) as f64)
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
         let scribble = Plane::new(7, 1, vec![250, 250, 250, 250, 250, 250, 1]).unwrap();
         let mut found = Confusion::default();
         found.add(&truth, &scribble, &[1, 0, 250, 1, 0, 250, 250]);
-        let each = Confusion {
+        let expected = Confusion {
             nucleus_as_nucleus: 1,
             nucleus_as_background: 1,
             nucleus_ignored: 1,
@@ -69,7 +69,7 @@ mod tests {
             background_as_background: 1,
             background_ignored: 1,
         };
-        assert_eq!(found, each);
+        assert_eq!(found, expected);
         assert_eq!(found.coverage_and_accuracy(), (4.0 / 6.0, 0.5));
         assert_eq!(Confusion::default().coverage_and_accuracy(), (0.0, 0.0));
     }

@@ -1,4 +1,4 @@
-//! Automatic scribbles from instance labels, as in the papers: pieces of the skeletons of nuclei and background, a share of them kept.
+//! Automatic scribbles from instance labels, as in the papers: a random fraction of the skeleton components of nuclei and background.
 
 use models::decode::components;
 use models::plane::Plane;
@@ -8,22 +8,23 @@ use super::skeleton::skeleton;
 use super::{BACKGROUND, FOREGROUND, UNLABELLED};
 use crate::rng::CounterRng;
 
-/// Scribbles for `ratio_percent` (0 to 100) of the nuclei's skeletons, and as many pieces of the background's, or all if there are fewer.
+/// Generates scribbles from the skeletons of `ratio_percent` (0 to 100) of the nuclei and from the same number of background components.
 ///
-/// Of n pieces `n - floor(n (100 - ratio) / 100)` are kept. Nuclei are written last.
-pub fn auto_scribbles(labels: &Plane<u32>, ratio_percent: u32, draw: &mut CounterRng) -> Plane<u8> {
-    assert!(ratio_percent <= 100, "a ratio in per cent, found {ratio_percent}");
+/// Of n nucleus components, `n - floor(n (100 - ratio) / 100)` are kept; of the background, all if there are fewer. Nuclei are drawn over
+/// background.
+pub fn auto_scribbles(labels: &Plane<u32>, ratio_percent: u32, rng: &mut CounterRng) -> Plane<u8> {
+    assert!(ratio_percent <= 100, "expected a ratio from 0 to 100 %, found {ratio_percent}");
     let nuclei = components(&skeleton(&labels.map(|&id| id > 0)));
-    let mut net = skeleton(&labels.map(|&id| id == 0));
-    cut(&mut net);
-    let background = components(&net);
+    let mut background_skeleton = skeleton(&labels.map(|&id| id == 0));
+    erase_corners(&mut background_skeleton);
+    let background = components(&background_skeleton);
     let n = count(&nuclei);
     let keep = n - n * (100 - ratio_percent as usize) / 100;
     let mut scribble = Plane::filled(labels.width, labels.height, UNLABELLED);
-    for (pieces, value) in [(background, BACKGROUND), (nuclei, FOREGROUND)] {
-        let kept = chosen(count(&pieces), keep, draw);
-        for (out, &piece) in scribble.data.iter_mut().zip(&pieces.data) {
-            if piece > 0 && kept[piece as usize - 1] {
+    for (labels, value) in [(background, BACKGROUND), (nuclei, FOREGROUND)] {
+        let kept = choose(count(&labels), keep, rng);
+        for (out, &component) in scribble.data.iter_mut().zip(&labels.data) {
+            if component > 0 && kept[component as usize - 1] {
                 *out = value;
             }
         }
@@ -31,24 +32,26 @@ pub fn auto_scribbles(labels: &Plane<u32>, ratio_percent: u32, draw: &mut Counte
     scribble
 }
 
-fn count(pieces: &Plane<u32>) -> usize {
-    pieces.data.iter().max().map_or(0, |&id| id as usize)
+/// Returns the number of components, which are numbered from 1.
+fn count(labels: &Plane<u32>) -> usize {
+    labels.data.iter().max().map_or(0, |&id| id as usize)
 }
 
-fn chosen(n: usize, keep: usize, draw: &mut CounterRng) -> Vec<bool> {
+/// Chooses `keep` of `n` components at random; returns a flag for each.
+fn choose(n: usize, keep: usize, rng: &mut CounterRng) -> Vec<bool> {
     let mut kept = vec![false; n];
-    for piece in draw.permutation(n).into_iter().take(keep) {
-        kept[piece] = true;
+    for component in rng.permutation(n).into_iter().take(keep) {
+        kept[component] = true;
     }
     kept
 }
 
-/// Erases 3x3 pixels around every corner.
-fn cut(net: &mut Plane<bool>) {
-    for (x, y) in corners(net) {
-        for row in y.saturating_sub(1)..(y + 2).min(net.height) {
-            let right = (x + 2).min(net.width);
-            net.row_mut(row)[x.saturating_sub(1)..right].fill(false);
+/// Splits a skeleton at its junctions by erasing 3x3 pixels around every Harris corner.
+fn erase_corners(skeleton: &mut Plane<bool>) {
+    for (x, y) in corners(skeleton) {
+        for row in y.saturating_sub(1)..(y + 2).min(skeleton.height) {
+            let right = (x + 2).min(skeleton.width);
+            skeleton.row_mut(row)[x.saturating_sub(1)..right].fill(false);
         }
     }
 }
@@ -58,7 +61,7 @@ mod tests {
     use super::*;
     use crate::data::Counts;
 
-    /// Squares of 9 pixels, 20 apart.
+    /// `n x n` square nuclei of 9 x 9 px, 20 px apart.
     fn grid(n: usize) -> Plane<u32> {
         let side = 20 * n;
         let mut labels = Plane::filled(side, side, 0);
@@ -71,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_counted_in_whole_pieces() {
+    fn the_ratio_applies_to_whole_components() {
         let labels = grid(6);
         for (ratio, expected) in [(100, 36), (50, 18), (30, 11), (10, 4), (1, 1), (0, 0)] {
             let scribble = auto_scribbles(&labels, ratio, &mut CounterRng::new(1, "auto", 0, 0, 0));
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn strokes_lie_on_their_class_and_draws_repeat() {
+    fn scribbles_lie_on_their_class_and_depend_only_on_the_seed() {
         let labels = grid(5);
         let make = |seed| auto_scribbles(&labels, 30, &mut CounterRng::new(seed, "auto", 0, 0, 0));
         let scribble = make(1);
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn images_without_nuclei_or_without_background_are_no_trouble() {
+    fn images_without_nuclei_or_without_background_are_valid() {
         for value in [0, 1] {
             let scribble = auto_scribbles(&Plane::filled(40, 30, value), 30, &mut CounterRng::new(1, "auto", 0, 0, 0));
             assert_eq!((scribble.width, scribble.height), (40, 30));

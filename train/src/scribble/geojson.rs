@@ -1,18 +1,21 @@
-//! Scribbles drawn in QuPath: GeoJSON features with `properties.classification.name`, in pixels, as a scribble map.
+//! Rasterisation of QuPath GeoJSON scribbles: features with `properties.classification.name` and coordinates in pixels.
 
 use geojson::{Feature, GeoJson, GeometryValue, Position};
 use models::plane::Plane;
 use support::{Context, Result, bail};
 
-use super::pen::{fill, stroke};
+use super::raster::{draw_segment, fill};
 use super::{BACKGROUND, FOREGROUND, UNLABELLED};
 use crate::config::GeoJsonConfig;
 use crate::config::choice::nearest;
 
-/// Draws every feature of `text` into a map of `width x height` whose upper left corner is at `origin` (x, y) of the drawing.
+/// Rasterises the features of `text` into a scribble map of `width x height` whose upper left corner is at `origin` (x, y).
 ///
-/// A pixel belongs to a line or point when its centre (x + .5, y + .5) is at most half a stroke width away, and to a polygon when its
-/// centre lies inside (even-odd). Nuclei are drawn after background, in file order otherwise.
+/// A pixel belongs to a line or point if the distance of its centre (x + .5, y + .5) is at most half the stroke width, and to a polygon if
+/// its centre is inside by the even-odd rule. Nuclei are drawn over background.
+///
+/// # Errors
+/// Text that is not GeoJSON, a feature without a class or with an unknown one, or coordinates that are not finite.
 pub fn rasterise(text: &str, width: usize, height: usize, origin: [f64; 2], config: &GeoJsonConfig) -> Result<Plane<u8>> {
     let features = features_of(text)?;
     let mut classed = Vec::with_capacity(features.len());
@@ -30,8 +33,9 @@ pub fn rasterise(text: &str, width: usize, height: usize, origin: [f64; 2], conf
     Ok(canvas.map)
 }
 
+/// Parses a `FeatureCollection`, a feature or a list of features.
 fn features_of(text: &str) -> Result<Vec<Feature>> {
-    // QuPath also writes a bare list of features.
+    // QuPath also exports a JSON array of features.
     let parsed = if text.trim_start().starts_with('[') {
         serde_json::from_str::<Vec<Feature>>(text).doing(|| "parsing a list of GeoJSON features")?
     } else {
@@ -46,6 +50,7 @@ fn features_of(text: &str) -> Result<Vec<Feature>> {
     Ok(parsed)
 }
 
+/// Returns the class of a feature by its class name, which is compared without regard to case.
 fn class_of(feature: &Feature, config: &GeoJsonConfig) -> Result<u8> {
     let classification = feature.properties.as_ref().and_then(|properties| properties.get("classification"));
     let name = match classification {
@@ -54,7 +59,7 @@ fn class_of(feature: &Feature, config: &GeoJsonConfig) -> Result<u8> {
         None => None,
     };
     let Some(name) = name else {
-        bail!("expected properties.classification.name, found none"; hint: "give every stroke a class in QuPath before exporting");
+        bail!("expected properties.classification.name, found none"; hint: "assign a class to every stroke in QuPath before exporting");
     };
     let is = |names: &[String]| names.iter().any(|known| known.trim().eq_ignore_ascii_case(name.trim()));
     match (is(&config.background), is(&config.foreground)) {
@@ -62,21 +67,24 @@ fn class_of(feature: &Feature, config: &GeoJsonConfig) -> Result<u8> {
         (_, true) => Ok(FOREGROUND),
         _ => {
             let known = config.background.iter().chain(&config.foreground).map(String::as_str);
-            let near = nearest(&name, known).map_or(String::new(), |near| format!("did you mean {near:?}? else "));
+            let near = nearest(&name, known).map_or(String::new(), |near| format!("did you mean {near:?}? otherwise "));
             bail!("unknown class {name:?}; background is {:?}, nucleus is {:?}", config.background, config.foreground; hint: "{near}add {name:?} to data.geojson.background or data.geojson.foreground")
         }
     }
 }
 
-/// QuPath 0.6 writes classes with several parts as a list.
+/// Returns the name of a derived class, which QuPath 0.6 writes as a list `names`, in the form `A: B`.
 fn derived_name(classification: &serde_json::Value) -> Option<String> {
     let parts: Option<Vec<&str>> = classification.get("names")?.as_array()?.iter().map(|part| part.as_str()).collect();
     Some(parts?.join(": "))
 }
 
+/// Scribble map under construction.
 struct Canvas {
     map: Plane<u8>,
+    /// Position (x, y) of the map's upper left corner in the coordinates of the drawing.
     origin: [f64; 2],
+    /// Half the stroke width, in pixels.
     radius: f64,
 }
 
@@ -95,7 +103,7 @@ impl Canvas {
         }
     }
 
-    /// A point of the drawing in pixels of the map.
+    /// Converts a position of the drawing to map coordinates.
     fn point(&self, position: &Position) -> Result<[f64; 2]> {
         match position.as_slice() {
             [x, y, ..] if x.is_finite() && y.is_finite() => Ok([x - self.origin[0], y - self.origin[1]]),
@@ -114,7 +122,7 @@ impl Canvas {
     }
 
     fn stroke(&mut self, a: [f64; 2], b: [f64; 2], class: u8) {
-        stroke(&mut self.map, a, b, self.radius, class);
+        draw_segment(&mut self.map, a, b, self.radius, class);
     }
 
     fn polygon(&mut self, rings: &[Vec<Position>], class: u8) -> Result<()> {
@@ -153,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn polygons_hold_the_pixels_whose_centres_are_inside() {
+    fn polygons_contain_the_pixels_whose_centres_are_inside() {
         let square = feature(
             "Nucleus",
             r#"{"type":"Polygon","coordinates":[[[101,51],[106,51],[106,55],[101,55],[101,51]],[[103,52],[104,52],[104,54],[103,54],[103,52]]]}"#,
@@ -162,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_their_width_and_nuclei_win() {
+    fn lines_have_the_stroke_width_and_nuclei_are_drawn_over_background() {
         let line = feature("background", r#"{"type":"LineString","coordinates":[[98,52.5],[200,52.5]]}"#);
         let point = feature("nucleus", r#"{"type":"Point","coordinates":[102.5,52.5]}"#);
         assert_eq!(
@@ -173,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_missing_classes_are_named() {
+    fn errors_name_unknown_and_missing_classes() {
         let error = format!("{:?}", draw(&[feature("nucleos", r#"{"type":"Point","coordinates":[1,1]}"#)], 1.0).unwrap_err());
         assert!(error.contains("feature 1 of 1") && error.contains("\"nucleos\"") && error.contains("did you mean \"nucleus\""), "{error}");
         let bare = r#"{"type":"Feature","properties":{},"geometry":{"type":"Point","coordinates":[1,1]}}"#.to_owned();
@@ -181,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_files_are_errors() {
+    fn invalid_files_are_errors_and_distant_coordinates_are_clipped() {
         let config = GeoJsonConfig::default();
         for text in [
             "",

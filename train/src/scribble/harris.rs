@@ -1,22 +1,24 @@
-//! Harris corners (Harris and Stephens, 1988), to break the background's skeleton into pieces at its junctions.
+//! Harris corner detector (Harris and Stephens, 1988), which finds the junctions of the background's skeleton.
 
 use models::plane::Plane;
 
-/// Weight of the squared trace.
+/// Weight of the squared trace in the response.
 const K: f64 = 0.05;
-/// Standard deviation of the window, pixels.
+/// Standard deviation of the Gaussian window, in pixels.
 const SIGMA: f64 = 1.0;
-/// Corners are at least this far apart (in the larger of the two directions), and from the border.
+/// Smallest distance between corners (Chebyshev distance) and from the border, in pixels.
 const MIN_DISTANCE: usize = 5;
-/// Corners have at least this share of the strongest response.
+/// Smallest response of a corner, as a fraction of the maximum response.
 const THRESHOLD: f64 = 0.1;
 
-/// Corners of a mask as (x, y), strongest first.
+/// Detects the corners of a mask; returns their positions (x, y), strongest first.
 pub fn corners(mask: &Plane<bool>) -> Vec<(usize, usize)> {
     peaks(&response(mask))
 }
 
-/// `det A - K trace(A)^2` of the structure tensor A: products of the Sobel derivatives in a Gaussian window. Borders are background.
+/// Computes the Harris response `det A - K trace(A)^2`, with the structure tensor A of Sobel derivatives in a Gaussian window.
+///
+/// Pixels outside the mask count as 0.
 pub fn response(mask: &Plane<bool>) -> Plane<f64> {
     let image = mask.map(|&v| f64::from(u8::from(v)));
     let (dx, dy) = (sobel(&image, true), sobel(&image, false));
@@ -32,12 +34,13 @@ pub fn response(mask: &Plane<bool>) -> Plane<f64> {
     Plane { width: mask.width, height: mask.height, data: data.collect() }
 }
 
-/// The derivative across x (or y), smoothed 1 2 1 along the other axis, each normalised to weights of sum 1.
-fn sobel(image: &Plane<f64>, across_x: bool) -> Plane<f64> {
+/// Computes the Sobel derivative along x (or y): central differences, smoothed with 1 2 1 along the other axis; absolute weights sum to 1.
+fn sobel(image: &Plane<f64>, along_x: bool) -> Plane<f64> {
     let (slope, smooth) = ([-0.5, 0.0, 0.5], [0.25, 0.5, 0.25]);
-    if across_x { separable(image, &slope, &smooth) } else { separable(image, &smooth, &slope) }
+    if along_x { separable(image, &slope, &smooth) } else { separable(image, &smooth, &slope) }
 }
 
+/// Smooths with a Gaussian of [`SIGMA`], truncated at 4 standard deviations.
 fn gaussian(image: &Plane<f64>) -> Plane<f64> {
     let radius = (4.0 * SIGMA + 0.5) as isize;
     let weights: Vec<f64> = (-radius..=radius).map(|i| (-0.5 * (i as f64 / SIGMA).powi(2)).exp()).collect();
@@ -46,7 +49,7 @@ fn gaussian(image: &Plane<f64>) -> Plane<f64> {
     separable(image, &weights, &weights)
 }
 
-/// Correlates rows with `along_x`, then columns with `along_y`; outside is 0.
+/// Correlates rows with `along_x`, then columns with `along_y`; pixels outside the image count as 0.
 fn separable(image: &Plane<f64>, along_x: &[f64], along_y: &[f64]) -> Plane<f64> {
     let (width, height) = (image.width, image.height);
     let tap = |i: usize, k: usize, weights: &[f64], n: usize| (i + k).checked_sub(weights.len() / 2).filter(|&j| j < n);
@@ -68,7 +71,7 @@ fn separable(image: &Plane<f64>, along_x: &[f64], along_y: &[f64]) -> Plane<f64>
     out
 }
 
-/// Maxima of their neighbourhood above the threshold, greedily from the strongest (ties in raster order).
+/// Returns the local maxima above the threshold, strongest first (ties in raster order), with non-maximum suppression by distance.
 fn peaks(response: &Plane<f64>) -> Vec<(usize, usize)> {
     let (width, height) = (response.width, response.height);
     if width <= 2 * MIN_DISTANCE || height <= 2 * MIN_DISTANCE {
@@ -94,6 +97,7 @@ fn peaks(response: &Plane<f64>) -> Vec<(usize, usize)> {
     kept
 }
 
+/// Reports whether no response within [`MIN_DISTANCE`] is greater than `value`.
 fn is_maximum(response: &Plane<f64>, x: usize, y: usize, value: f64) -> bool {
     let row = |y: usize| &response.row(y)[x - MIN_DISTANCE..=x + MIN_DISTANCE];
     (y - MIN_DISTANCE..=y + MIN_DISTANCE).all(|y| row(y).iter().all(|&v| v <= value))

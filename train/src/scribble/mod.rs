@@ -1,4 +1,4 @@
-//! Scribbles: where they come from and what their values mean.
+//! Scribbles: reading, generation from instance labels, and export.
 
 pub mod auto;
 mod background;
@@ -7,14 +7,14 @@ pub mod geojson;
 pub mod harris;
 pub mod imagej;
 mod outline;
-mod pen;
+mod raster;
 mod roi;
 pub mod skeleton;
 pub mod strokes;
 
-/// A stroke on background.
+/// Value of background strokes in scribble maps.
 pub const BACKGROUND: u8 = 0;
-/// A stroke on a nucleus.
+/// Value of nucleus strokes in scribble maps.
 pub const FOREGROUND: u8 = 1;
-/// No stroke.
+/// Value of pixels without a stroke in scribble maps.
 pub const UNLABELLED: u8 = 250;

@@ -1,18 +1,18 @@
-//! Outlines of the strokes of a scribble map: rings along pixel borders that enclose exactly the pixels of a 4-connected region.
+//! Boundary tracing: polygon rings along pixel borders that enclose exactly the pixels of a 4-connected region.
 
 use std::collections::BTreeMap;
 
 use models::plane::Plane;
 
-/// A corner of a pixel: column and row of the pixel below and to the right of it.
+/// Pixel corner, given by the column and the row of the pixel to its lower right.
 type Corner = (usize, usize);
 
-/// East, south, west, north: each is a right turn from the one before.
+/// Steps east, south, west and north, each of which is a right turn from the previous one.
 const STEPS: [(isize, isize); 4] = [(1, 0), (0, 1), (-1, 0), (0, -1)];
 
-/// Regions of pixels for which `inside` holds, each as its rings, the outer one first; rings are closed by their first corner.
+/// Traces the boundaries of all regions of pixels for which `inside` holds; returns the rings of each region, the outer one first.
 ///
-/// Filling the rings even-odd gives back the pixels.
+/// Rings end with their first corner. Filling the rings of a region by the even-odd rule restores its pixels.
 pub(super) fn outlines(width: usize, height: usize, inside: impl Fn(usize, usize) -> bool) -> Vec<Vec<Vec<Corner>>> {
     let regions = regions(width, height, &inside);
     let mut edges = BTreeMap::<u32, BTreeMap<Corner, Vec<usize>>>::new();
@@ -22,17 +22,17 @@ pub(super) fn outlines(width: usize, height: usize, inside: impl Fn(usize, usize
             if id == 0 {
                 continue;
             }
-            let same = |dx: isize, dy: isize| {
+            let is_same_region = |dx: isize, dy: isize| {
                 let (nx, ny) = (x.wrapping_add_signed(dx), y.wrapping_add_signed(dy));
                 nx < width && ny < height && regions.at(nx, ny) == id
             };
-            let own = edges.entry(id).or_default();
-            // The region lies to the right of each edge.
-            for (start, direction, beyond) in
+            let own_edges = edges.entry(id).or_default();
+            // The edges run clockwise: the region is to the right of each edge.
+            for (start, direction, neighbour) in
                 [((x, y), 0, (0, -1)), ((x + 1, y), 1, (1, 0)), ((x + 1, y + 1), 2, (0, 1)), ((x, y + 1), 3, (-1, 0))]
             {
-                if !same(beyond.0, beyond.1) {
-                    own.entry(start).or_default().push(direction);
+                if !is_same_region(neighbour.0, neighbour.1) {
+                    own_edges.entry(start).or_default().push(direction);
                 }
             }
         }
@@ -40,7 +40,7 @@ pub(super) fn outlines(width: usize, height: usize, inside: impl Fn(usize, usize
     edges.into_values().map(rings).collect()
 }
 
-/// 4-connected regions, numbered from 1.
+/// Labels 4-connected regions with numbers from 1 in raster order.
 fn regions(width: usize, height: usize, inside: &impl Fn(usize, usize) -> bool) -> Plane<u32> {
     let mut labels = Plane::filled(width, height, 0);
     let mut next = 0;
@@ -65,26 +65,26 @@ fn regions(width: usize, height: usize, inside: &impl Fn(usize, usize) -> bool) 
     labels
 }
 
-/// Joins edges to rings: at a corner that two pixels share diagonally, the right turn stays with the same pixel.
+/// Joins edges into rings. At a corner that two pixels share diagonally, the trace turns right, which stays with the same pixel.
 fn rings(mut edges: BTreeMap<Corner, Vec<usize>>) -> Vec<Vec<Corner>> {
     let mut rings = Vec::new();
-    // The first corner in the order of columns lies on the outer ring.
+    // The leftmost corner is on the outer ring.
     while let Some((&start, _)) = edges.first_key_value() {
         let mut ring: Vec<Corner> = Vec::new();
-        let (mut at, mut heading) = (start, None);
+        let (mut at, mut last_direction) = (start, None);
         loop {
-            let leaving = edges.get_mut(&at).expect("edges form rings");
-            let turn = |direction: usize| heading.map_or(0, |h: usize| (direction + 4 - h + 3) % 4);
-            let best = (0..leaving.len()).max_by_key(|&i| turn(leaving[i]) == 0).expect("an edge leaves");
-            let direction = leaving.swap_remove(best);
-            if leaving.is_empty() {
+            let outgoing = edges.get_mut(&at).expect("edges form rings");
+            let turn = |direction: usize| last_direction.map_or(0, |h: usize| (direction + 4 - h + 3) % 4);
+            let best = (0..outgoing.len()).max_by_key(|&i| turn(outgoing[i]) == 0).expect("an edge leaves");
+            let direction = outgoing.swap_remove(best);
+            if outgoing.is_empty() {
                 edges.remove(&at);
             }
-            if heading != Some(direction) {
+            if last_direction != Some(direction) {
                 ring.push(at);
             }
             at = (at.0.wrapping_add_signed(STEPS[direction].0), at.1.wrapping_add_signed(STEPS[direction].1));
-            heading = Some(direction);
+            last_direction = Some(direction);
             if at == start {
                 break;
             }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ring_has_an_outer_and_an_inner_outline() {
+    fn a_region_with_a_hole_has_an_outer_and_an_inner_ring() {
         let rows = ["####", "#..#", "####", "...."];
         let found = outlines(4, 4, |x, y| rows[y].as_bytes()[x] == b'#');
         assert_eq!(found.len(), 1);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_that_touch_at_a_corner_are_two_regions() {
+    fn pixels_that_touch_only_at_a_corner_are_two_regions() {
         let found = outlines(2, 2, |x, y| x == y);
         assert_eq!(found, [vec![vec![(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]], vec![vec![(1, 1), (2, 1), (2, 2), (1, 2), (1, 1)]]]);
     }

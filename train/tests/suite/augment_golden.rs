@@ -2,7 +2,7 @@
 
 use crate::support::golden::Golden;
 use models::card::Normalisation;
-use train::augment::{Affine, contrast_table, normalise, normalise_table, warp_image, warp_map};
+use train::augment::{Affine, contrast_table, normalise, normalise_table, warp_bilinear, warp_nearest};
 use train::data::RgbImage;
 
 #[test]
@@ -21,15 +21,15 @@ fn the_affine_map_moves_images_and_maps() {
             assert!((ours - golden).abs() < 1e-9, "{case}: {map:?} {matrix:?}");
         }
 
-        let moved = warp_image(&image, map);
+        let moved = warp_bilinear(&image, map);
         let worst =
             moved.data.iter().zip(golden.values(&name("image")).1).map(|(&v, exact)| (f64::from(v) - exact).abs()).fold(0.0, f64::max);
         assert!(worst <= 1.0, "{case}: {worst} from the exact value");
 
         let sure = golden.plane(&name("unsure"), |v| v == 0.0);
         compared += sure.data.iter().filter(|s| **s).count();
-        let (ours, exact) = (warp_map(&labels, map), golden.plane(&name("labels"), |v| v as u8));
-        let (ours_soft, exact_soft) = (warp_map(&soft, map), golden.plane(&name("soft"), |v| v as f32));
+        let (ours, exact) = (warp_nearest(&labels, map), golden.plane(&name("labels"), |v| v as u8));
+        let (ours_soft, exact_soft) = (warp_nearest(&soft, map), golden.plane(&name("soft"), |v| v as f32));
         for i in (0..sure.data.len()).filter(|&i| sure.data[i]) {
             assert_eq!((ours.data[i], ours_soft.data[i]), (exact.data[i], exact_soft.data[i]), "{case}, pixel {i}");
         }

@@ -177,8 +177,8 @@ fn folds_divide_the_images_and_every_part_validates_once() {
 #[test]
 fn folds_larger_than_the_data_are_refused() {
     let folder = folder(4);
-    has(&message(folder.path(), &["data.fold=1"]), &["4 images cannot be dealt into data.folds = 5 parts", "hint"]);
-    has(&message(folder.path(), &["data.folds=3", "data.fold=2"]), &["part 2 of 3 is the test set", "0 to 1"]);
+    has(&message(folder.path(), &["data.fold=1"]), &["4 images cannot be divided into data.folds = 5 folds", "hint"]);
+    has(&message(folder.path(), &["data.folds=3", "data.fold=2"]), &["fold 2 of 3 is the test set", "0 to 1"]);
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn folds_that_cannot_be_are_refused() {
     let file = settings(folder.path(), &data, &["run.iterations=1"]).display().to_string();
     for (extra, part) in [
         (&["--folds", "4"][..], "there is no fold 4"),
-        (&["--folds", "0"][..], "4 images cannot be dealt into data.folds = 5 parts"),
+        (&["--folds", "0"][..], "4 images cannot be divided into data.folds = 5 folds"),
         (&["--folds", "0", "--budget-minutes", "0"][..], "run.minutes"),
         (&["--set", "data.folds=3", "--folds", "2"][..], "there is no fold 2"),
         (&["--set", "data.folds=2", "--folds", "0", "--beside", &out][..], "--beside"),

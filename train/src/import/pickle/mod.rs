@@ -1,7 +1,7 @@
-//! The pickle inside a PyTorch file, read as data: nothing in it is looked up, called or imported.
+//! Pickle reader that treats a pickle as data: no class is looked up, called or imported.
 //!
-//! Values live in one list and point to each other by number, so that there is no recursion, and what an operation makes is never larger
-//! than a small multiple of the bytes that ask for it.
+//! Values are stored in an arena and refer to each other by index, so that nothing is recursive. The memory of the values is bounded by a
+//! small multiple of the size of the pickle.
 
 mod machine;
 
@@ -9,73 +9,73 @@ use support::{Result, bail};
 
 use machine::Machine;
 
-/// Where a value lies in [`Values`].
+/// Index of a value in [`Values`].
 pub type Id = usize;
 
-/// A value, as far as state dicts need them.
+/// Value of a pickle, in the subset of types that occur in state dicts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// `None`, and what stands for things that do not matter here (bytes, sets).
+    /// `None`; also stands for bytes and sets, whose contents are not needed.
     Nothing,
-    /// A truth value.
+    /// Boolean.
     Bool(bool),
-    /// An integer of up to 64 bits.
+    /// Integer of up to 64 bits.
     Int(i64),
-    /// A float.
+    /// 64-bit float.
     Float(f64),
-    /// Text.
+    /// Unicode text.
     Text(String),
-    /// The name of a class or function, as in `torch.FloatStorage`.
+    /// Qualified name of a class or function, such as `torch.FloatStorage`.
     Global(String),
-    /// A tuple or list.
+    /// Tuple or list.
     Sequence(Vec<Id>),
-    /// A dictionary in its order, ordered ones included.
+    /// Dictionary or `OrderedDict`, in insertion order.
     Dict(Vec<(Id, Id)>),
-    /// Something outside the pickle: a storage.
-    Outside(Id),
-    /// What a function would return for arguments; it is not called.
+    /// Persistent id of an object outside the pickle, which is a storage.
+    PersistentId(Id),
+    /// Unevaluated call: function and arguments.
     Call(Id, Id),
 }
 
-/// All values of a pickle, and which of them it stands for.
+/// Arena of all values of a pickle.
 pub struct Values {
     all: Vec<Value>,
-    /// The result.
+    /// Index of the unpickled value.
     pub root: Id,
 }
 
 impl Values {
-    /// Every value.
+    /// Iterates over all values, in the order of their creation.
     pub fn iter(&self) -> impl Iterator<Item = &Value> {
         self.all.iter()
     }
 
-    /// A value.
+    /// Returns a value.
     pub fn get(&self, id: Id) -> &Value {
         &self.all[id]
     }
 
-    /// The text that a value is.
+    /// Returns the text of a [`Value::Text`].
     pub fn text(&self, id: Id) -> Option<&str> {
         if let Value::Text(text) = self.get(id) { Some(text) } else { None }
     }
 
-    /// The name that a value is.
+    /// Returns the name of a [`Value::Global`].
     pub fn global(&self, id: Id) -> Option<&str> {
         if let Value::Global(name) = self.get(id) { Some(name) } else { None }
     }
 
-    /// The integer that a value is, if it is not negative.
+    /// Returns the integer of a [`Value::Int`] that is not negative.
     pub fn count(&self, id: Id) -> Option<usize> {
         if let Value::Int(n) = self.get(id) { usize::try_from(*n).ok() } else { None }
     }
 
-    /// The elements of a tuple or list.
+    /// Returns the elements of a [`Value::Sequence`].
     pub fn sequence(&self, id: Id) -> Option<&[Id]> {
         if let Value::Sequence(ids) = self.get(id) { Some(ids) } else { None }
     }
 
-    /// The function and the arguments of a call.
+    /// Returns the function's name and the arguments of a [`Value::Call`].
     pub fn call(&self, id: Id) -> Option<(&str, &[Id])> {
         let Value::Call(function, arguments) = self.get(id) else { return None };
         Some((self.global(*function)?, self.sequence(*arguments)?))
@@ -85,23 +85,26 @@ impl Values {
 /// Reads a pickle of protocol 2 to 5.
 ///
 /// # Errors
-/// An operation that state dicts do not need, a value of another kind than an operation takes, or bytes that end early; with the offset.
+/// An unsupported opcode, operands of the wrong type, or truncated bytes; with the offset.
 pub fn read(bytes: &[u8]) -> Result<Values> {
     read_first(bytes).map(|(values, _)| values)
 }
 
-/// The same for a pickle that others may follow, with its length.
+/// Reads the first of several concatenated pickles; returns its values and its length in bytes.
+///
+/// # Errors
+/// As [`read`].
 pub fn read_first(bytes: &[u8]) -> Result<(Values, usize)> {
-    let mut machine = Machine::over(bytes);
+    let mut machine = Machine::new(bytes);
     loop {
         let at = machine.at;
-        let operation = machine.byte()?;
-        if operation == b'.' {
+        let opcode = machine.byte()?;
+        if opcode == b'.' {
             let root = machine.pop()?;
             return Ok((Values { all: machine.all, root }, machine.at));
         }
-        if let Err(error) = machine.run(operation) {
-            bail!("the pickle at offset {at}, operation {operation:#04x}: {error}");
+        if let Err(error) = machine.run(opcode) {
+            bail!("pickle offset {at}, opcode {opcode:#04x}: {error}");
         }
     }
 }
@@ -111,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_as_python_writes_them() {
+    fn names_and_numbers_are_read_as_python_writes_them() {
         // pickle.dumps({"a": [1, -2, 70000, 2**40], "b": (True, None, 0.5)}, 2)
         let bytes = b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01]q\x02(K\x01J\xfe\xff\xff\xffJp\x11\x01\x00\x8a\x06\x00\x00\x00\x00\x00\x01eX\x01\x00\x00\x00bq\x03\x88NG?\xe0\x00\x00\x00\x00\x00\x00\x87q\x04u.";
         let values = read(bytes).unwrap();
@@ -138,10 +141,10 @@ mod tests {
 
     #[test]
     fn hostile_pickles_are_errors_or_small() {
-        assert!(read(b"\x80\x02B\xff\xff\xff\xffabc.").is_err_and(|e| e.to_string().contains("4294967295 bytes are announced")));
+        assert!(read(b"\x80\x02B\xff\xff\xff\xffabc.").is_err_and(|e| e.to_string().contains("expected 4294967295 bytes")));
         assert!(read(b"\x80\x02Nr\xff\xff\xff\x7f.").is_err_and(|e| e.to_string().contains("larger than the pickle")));
         assert!(read(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.").is_ok_and(|v| v.call(v.root).unwrap().0 == "os.system"));
-        // A list in a list, a million deep; and a tuple of itself twice, doubled sixty times.
+        // Lists nested a million deep, and a tuple that contains its predecessor twice, sixty times over (2^60 paths).
         let mut deep = vec![b']'; 1_000_000];
         deep.extend(vec![b'a'; 999_999]);
         deep.push(b'.');

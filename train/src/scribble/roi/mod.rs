@@ -1,4 +1,4 @@
-//! One selection in `ImageJ`'s `.roi` format: a big-endian header of 64 bytes, coordinates, and a second header with name and group.
+//! Parser of `ImageJ`'s `.roi` format: a big-endian header of 64 bytes, coordinates, and a second header with name and group.
 
 mod bytes;
 
@@ -8,37 +8,42 @@ use self::bytes::{
     BOUNDS, Bytes, COMPOSITE_SIZE, COORDINATES, COUNT, FLOAT_STROKE_WIDTH, GROUP, LINE, NAME_AT, NAME_LENGTH, OPTIONS, SECOND_HEADER,
     STROKE_WIDTH, SUBTYPE, TYPE, VERSION,
 };
-use super::pen::Point;
+use super::raster::Point;
 
-/// A selection.
+/// `ImageJ` selection (region of interest).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Selection {
-    /// Empty where none was given.
+    /// Name; empty if absent.
     pub name: String,
-    /// 0 for none.
+    /// Group, 1 to 255; 0 if absent.
     pub group: u8,
-    /// Stroke width in pixels; `None` where none was given.
+    /// Stroke width in pixels; `None` if absent.
     pub width_px: Option<f64>,
-    /// What was drawn, in pixels; the centre of pixel (0, 0) is (.5, .5).
+    /// Geometry in pixels; the centre of pixel (0, 0) is at (.5, .5).
     pub shape: Shape,
 }
 
-/// What was drawn.
+/// Geometry of a selection.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Shape {
-    /// A line through these points.
+    /// Polyline.
     Line(Vec<Point>),
-    /// Single points.
+    /// Isolated points.
     Points(Vec<Point>),
-    /// The inside of a closed ring.
+    /// Interior of a closed ring.
     Area(Vec<Point>),
 }
 
+/// Option bit of selections with floating-point coordinates.
 const SUB_PIXEL: u16 = 128;
-/// The most points of a selection that are read.
+/// Limit of the number of points in a selection.
 const MAX_POINTS: usize = 1 << 20;
 
-/// Reads a selection. Supported: line, freehand line, segmented line, polygon, freehand and traced area, rectangle, oval, points.
+/// Parses a selection of one of the types line, freehand line, segmented line, polygon, freehand or traced area, rectangle, oval and
+/// points.
+///
+/// # Errors
+/// Bytes in another format, an unsupported type, or a truncated file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Selection> {
     let bytes = Bytes(bytes);
     if bytes.at::<4>(0)? != *b"Iout" {
@@ -67,23 +72,26 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Selection> {
     Ok(Selection { name, group, width_px: (width > 0.0).then_some(width), shape })
 }
 
-fn unsupported<T>(what: &str) -> Result<T> {
-    bail!("{what} is not supported as a scribble"; hint: "draw with line, freehand line, segmented line, polygon, freehand, rectangle, oval or point selections")
+/// Returns the error for an unsupported type of selection.
+fn unsupported<T>(kind: &str) -> Result<T> {
+    bail!("{kind} is not supported as a scribble"; hint: "draw with line, freehand line, segmented line, polygon, freehand, rectangle, oval or point selections")
 }
 
-/// Whole coordinates name pixels; `to_centre` (.5 for lines and points) goes from a pixel's corner to its centre. Coordinates
-/// with fractions are taken as they stand.
+/// Reads the coordinates of a selection.
+///
+/// Integer coordinates denote pixels; `to_centre` (.5 for lines and points) moves them from the corner of a pixel to its centre.
+/// Floating-point coordinates denote positions and stay.
 fn points(bytes: &Bytes, to_centre: f64) -> Result<Vec<Point>> {
     let short = usize::from(bytes.u16(COUNT)?);
     let count = if short > 0 { short } else { usize::try_from(bytes.i32(LINE)?).unwrap_or(0) };
     if count == 0 || count > MAX_POINTS {
         bail!("expected 1 to {MAX_POINTS} points, found {count}");
     }
-    let fractions = bytes.u16(VERSION)? >= 222 && bytes.u16(OPTIONS)? & SUB_PIXEL != 0;
+    let sub_pixel = bytes.u16(VERSION)? >= 222 && bytes.u16(OPTIONS)? & SUB_PIXEL != 0;
     let (top, left) = (bytes.coordinate(BOUNDS)?, bytes.coordinate(BOUNDS + 2)?);
-    let xs = COORDINATES + if fractions { 4 * count } else { 0 };
+    let xs = COORDINATES + if sub_pixel { 4 * count } else { 0 };
     let point = |i: usize| -> Result<Point> {
-        if fractions {
+        if sub_pixel {
             Ok([bytes.f32(xs + 4 * i)?, bytes.f32(xs + 4 * (count + i))?])
         } else {
             Ok([left + bytes.coordinate(xs + 2 * i)? + to_centre, top + bytes.coordinate(xs + 2 * (count + i))? + to_centre])
@@ -92,10 +100,10 @@ fn points(bytes: &Bytes, to_centre: f64) -> Result<Vec<Point>> {
     (0..count).map(point).collect()
 }
 
-/// Corners of the bounding rectangle.
+/// Reads the corners of the bounding rectangle, clockwise from the upper left.
 fn rectangle(bytes: &Bytes) -> Result<Vec<Point>> {
-    let fractions = bytes.u16(VERSION)? >= 223 && bytes.u16(OPTIONS)? & SUB_PIXEL != 0;
-    let [left, top, right, bottom] = if fractions {
+    let sub_pixel = bytes.u16(VERSION)? >= 223 && bytes.u16(OPTIONS)? & SUB_PIXEL != 0;
+    let [left, top, right, bottom] = if sub_pixel {
         let (x, y) = (bytes.f32(LINE)?, bytes.f32(LINE + 4)?);
         [x, y, x + bytes.f32(LINE + 8)?, y + bytes.f32(LINE + 12)?]
     } else {
@@ -105,7 +113,7 @@ fn rectangle(bytes: &Bytes) -> Result<Vec<Point>> {
     Ok(vec![[left, top], [right, top], [right, bottom], [left, bottom]])
 }
 
-/// The ellipse in a rectangle, as a ring of 90 points: within .1 % of its axes.
+/// Approximates the ellipse inscribed in a rectangle by a ring of 90 points, with an error below .1 % of its axes.
 fn oval(corners: &[Point]) -> Vec<Point> {
     let ([left, top], [right, bottom]) = (corners[0], corners[2]);
     let point = |i: usize| {
@@ -115,31 +123,31 @@ fn oval(corners: &[Point]) -> Vec<Point> {
     (0..90).map(point).collect()
 }
 
-/// The ends of a straight line; both whole: pixels, else positions.
+/// Reads the ends of a straight line, which denote pixels if all coordinates are integers, else positions.
 fn straight(bytes: &Bytes) -> Result<Vec<Point>> {
     let ends: Vec<f64> = (0..4).map(|i| bytes.f32(LINE + 4 * i)).collect::<Result<_>>()?;
     let to_centre = if ends.iter().all(|v| v.fract() == 0.0) { 0.5 } else { 0.0 };
     Ok(ends.as_chunks::<2>().0.iter().map(|[x, y]| [x + to_centre, y + to_centre]).collect())
 }
 
-/// Name, group and stroke width of the second header; files without one have none of these.
+/// Reads name, group and stroke width from the second header; returns empty values if the file has none.
 fn second_header(bytes: &Bytes) -> Result<(String, u8, f64)> {
     let Some(start) = usize::try_from(bytes.i32(SECOND_HEADER)?).ok().filter(|&start| start >= COORDINATES) else {
         return Ok((String::new(), 0, 0.0));
     };
-    let place = |offset: usize| bytes.i32(start + offset).map(|v| usize::try_from(v).unwrap_or(0));
-    let (at, length) = (place(NAME_AT)?, place(NAME_LENGTH)?);
+    let field = |offset: usize| bytes.i32(start + offset).map(|v| usize::try_from(v).unwrap_or(0));
+    let (at, length) = (field(NAME_AT)?, field(NAME_LENGTH)?);
     let length = if at > 0 { length.min(1024) } else { 0 };
-    let letters: Vec<u16> = (0..length).map(|i| bytes.u16(at + 2 * i)).collect::<Result<_>>()?;
-    // Old versions end before group and width.
-    Ok((String::from_utf16_lossy(&letters), bytes.u8(start + GROUP).unwrap_or(0), bytes.f32(start + FLOAT_STROKE_WIDTH).unwrap_or(0.0)))
+    let name: Vec<u16> = (0..length).map(|i| bytes.u16(at + 2 * i)).collect::<Result<_>>()?;
+    // Files of old versions end before group and stroke width.
+    Ok((String::from_utf16_lossy(&name), bytes.u8(start + GROUP).unwrap_or(0), bytes.f32(start + FLOAT_STROKE_WIDTH).unwrap_or(0.0)))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    /// A selection as `ImageJ` writes it: `kind`, bounds (left, top), whole coordinates, name, group, stroke width.
+    /// Encodes a selection as `ImageJ` does, with integer coordinates; `corner` is the upper left corner (x, y) of its bounds.
     pub(in crate::scribble) fn written(kind: u8, corner: [i16; 2], points: &[[i16; 2]], name: &str, group: u8, width: u16) -> Vec<u8> {
         let mut bytes = vec![0; COORDINATES];
         bytes[..4].copy_from_slice(b"Iout");
@@ -165,7 +173,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_kind_is_read() {
+    fn every_supported_type_is_read() {
         let ring = [[3, 2], [6, 2], [6, 5]];
         let corners = |shift: f64| ring.map(|p| p.map(|v| f64::from(v) + shift)).to_vec();
         for (kind, expected) in [
@@ -194,7 +202,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn fractions_are_taken_as_they_stand() {
+    fn floating_point_coordinates_stay() {
         let mut bytes = written(5, [0, 0], &[[1, 1], [2, 2]], "", 0, 0);
         bytes[OPTIONS..OPTIONS + 2].copy_from_slice(&SUB_PIXEL.to_be_bytes());
         let floats = [1.25f32, 2.5, 7.75, 8.0].into_iter().flat_map(f32::to_be_bytes);
@@ -204,7 +212,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_or_damaged_says_so() {
+    fn unsupported_and_damaged_selections_are_errors() {
         let good = written(0, [0, 0], &[[0, 0], [4, 0], [4, 4]], "nucleus", 0, 0);
         let message = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = good.clone();
@@ -219,14 +227,14 @@ pub(super) mod tests {
         for end in 0..good.len() - 14 {
             parse(&good[..end]).expect_err("a cut selection");
         }
-        let mut draw = crate::rng::CounterRng::new(1, "roi", 0, 0, 0);
+        let mut rng = crate::rng::CounterRng::new(1, "roi", 0, 0, 0);
         for _ in 0..20_000 {
             let mut bytes = good.clone();
             for _ in 0..3 {
-                let at = draw.below(bytes.len());
-                bytes[at] = draw.bits() as u8;
+                let at = rng.below(bytes.len());
+                bytes[at] = rng.bits() as u8;
             }
-            let _ = parse(&bytes); // any answer but a panic
+            let _ = parse(&bytes); // either result is fine, a panic is not
         }
     }
 }
