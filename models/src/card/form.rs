@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Parity;
 use support::{Error, Result, bail};
 
 /// The form of a model file.
@@ -76,20 +77,6 @@ impl Precision {
             Precision::Int8 => "int8",
         }
     }
-}
-
-/// Two ways of computing one model, compared pixel by pixel.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Parity {
-    /// Pixels that were compared.
-    pub pixels: usize,
-    /// Largest difference of a probability.
-    pub max_change: f64,
-    /// Mean difference of a probability.
-    pub mean_change: f64,
-    /// Share of pixels that are nucleus in one and background in the other.
-    pub flipped_share: f64,
 }
 
 impl FromStr for Target {

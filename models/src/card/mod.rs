@@ -7,8 +7,10 @@ use crate::decode::Decoding;
 use support::{Context, Result, bail};
 
 mod form;
+mod parity;
 
-pub use form::{Form, Parity, Precision, Target};
+pub use form::{Form, Precision, Target};
+pub use parity::Parity;
 
 /// The version of the card's format that this program writes; it reads all from 1 to this one.
 pub const FORMAT_VERSION: u32 = 2;
