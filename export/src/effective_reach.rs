@@ -58,7 +58,8 @@ pub fn measure(segmenter: &mut Segmenter, sites: &[Site], progress: &dyn Progres
     }
     progress.end();
     let pixels = (sites.len() * core * core) as f64;
-    let of = |(&px, seen): (&usize, &Deviation)| HaloFigures { px, max_change: seen.max_change, flipped_share: seen.flipped as f64 / pixels };
+    let of =
+        |(&px, seen): (&usize, &Deviation)| HaloFigures { px, max_change: seen.max_change, flipped_share: seen.flipped as f64 / pixels };
     let mut curve: Vec<HaloFigures> = halos.iter().zip(&deviations).map(of).collect();
     curve.push(HaloFigures { px: card.reach_px, max_change: 0.0, flipped_share: 0.0 });
     Ok(Some(from_curve(curve, sites.len(), core)))

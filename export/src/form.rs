@@ -7,8 +7,8 @@ use models::card::{Form, ModelCard, Parity, Precision, Target};
 use models::graph::UpConvForm;
 use support::{Context, Result, bail};
 
-use crate::pass::{self, up_conv};
 use crate::checkpoint::ParityReference;
+use crate::pass::{self, up_conv};
 use crate::writer::Arithmetic;
 use crate::{calibrate, tiles};
 

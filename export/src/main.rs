@@ -82,7 +82,9 @@ fn onnx(args: OnnxArgs) -> Result<()> {
 fn print_summary(summary: &Summary) {
     let card = &summary.card;
     let halo = match &card.effective_reach {
-        Some(reach) => format!("halo {} px (probabilities change by at most {:.4}; exact: {} px)", reach.px, reach.max_change, card.reach_px),
+        Some(reach) => {
+            format!("halo {} px (probabilities change by at most {:.4}; exact: {} px)", reach.px, reach.max_change, card.reach_px)
+        }
         None => format!("halo {} px (exact; not measured)", card.reach_px),
     };
     println!("{} weights in {} nodes, {halo}", summary.parameters, summary.nodes);
@@ -98,7 +100,10 @@ fn print_summary(summary: &Summary) {
         );
     }
     if let Some(parity) = card.form.training_parity {
-        println!("relative to the training program: probabilities differ by at most {:.2e}, {:.2e} on average", parity.max_change, parity.mean_change);
+        println!(
+            "relative to the training program: probabilities differ by at most {:.2e}, {:.2e} on average",
+            parity.max_change, parity.mean_change
+        );
     }
     println!("{} golden tiles in the file", summary.golden_tiles);
 }

@@ -57,7 +57,12 @@ pub fn run(tiles: &[GoldenTile], card: &ModelCard, network: &mut dyn Network) ->
         seen.extend(map);
     }
     let level = card.decoding.first_foreground_level();
-    Ok((!tiles.is_empty()).then(|| Outcome { tiles: tiles.len(), difference: Parity::of_levels(&expected, &seen, level), nuclei, nuclei_found }))
+    Ok((!tiles.is_empty()).then(|| Outcome {
+        tiles: tiles.len(),
+        difference: Parity::of_levels(&expected, &seen, level),
+        nuclei,
+        nuclei_found,
+    }))
 }
 
 /// Mean entropy in bits of what the tiles' probabilities are to be; `None` where there are no tiles.

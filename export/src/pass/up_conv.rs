@@ -68,7 +68,11 @@ fn replace(graph: &Graph, candidate: &Candidate, weights: &mut Weights) -> Graph
         weights.insert(format!("{name}.weight"), skip_kernel(&kernel, &conv, candidate.small_channels));
         let rest = Conv { inputs: conv.inputs - candidate.small_channels, bias: false, ..conv };
         replacement.push(Node { name, op: Op::Conv(rest), inputs: vec![skip] });
-        replacement.push(Node { name: node.name.clone(), op: Op::Add, inputs: vec![NodeId(candidate.conv.0), NodeId(candidate.conv.0 + 1)] });
+        replacement.push(Node {
+            name: node.name.clone(),
+            op: Op::Add,
+            inputs: vec![NodeId(candidate.conv.0), NodeId(candidate.conv.0 + 1)],
+        });
     }
     substitute(graph, candidate.conv, replacement)
 }

@@ -7,9 +7,9 @@
 //! | `ends` | ONNX nodes of image input and probability outputs |
 //! | `integer` | 8-bit arithmetic |
 
+mod ends;
 mod integer;
 mod node;
-mod ends;
 
 pub use integer::integer_values;
 

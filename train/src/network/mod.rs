@@ -69,8 +69,10 @@ impl Network {
 
     /// Channels of a tap.
     pub fn tap_channels(&self, name: &str) -> support::Result<usize> {
-        let names = || self.graph.taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
-        let Some(id) = self.graph.tap(name) else { support::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names()) };
+        let names = || self.graph.feature_taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
+        let Some(id) = self.graph.feature_tap(name) else {
+            support::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names())
+        };
         Ok(self.channels[id.0])
     }
 

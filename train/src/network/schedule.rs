@@ -31,7 +31,7 @@ impl Schedule {
         let n = graph.nodes.len();
         let mut users = vec![0; n];
         graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|input| users[input.0] += 1);
-        let stays = |id: NodeId| id == graph.output || graph.taps.iter().any(|tap| tap.node == id);
+        let stays = |id: NodeId| id == graph.output || graph.feature_taps.iter().any(|tap| tap.node == id);
         let private = |id: NodeId| users[id.0] == 1 && !stays(id);
         let mut schedule = Self { steps: vec![Step::Own; n], last_use: vec![usize::MAX; n], first_read_back: vec![None; n] };
         for (id, node) in graph.iter() {
