@@ -41,7 +41,7 @@ fn decoding(card: &ModelCard) -> String {
         decoding.threshold,
         decoding.min_area_px,
         if decoding.fill_holes { "filled" } else { "kept" },
-        if decoding.split.is_some() { "split" } else { "left joined" }
+        if decoding.split.is_some() { "split" } else { "not split" }
     )
 }
 
