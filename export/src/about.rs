@@ -1,4 +1,4 @@
-//! What a card says that no run can know: a TOML file from whoever answers for the model.
+//! The `--about` file: entries of the model card that come from the people responsible for the model, as TOML.
 
 use std::path::Path;
 
@@ -6,33 +6,36 @@ use models::card::ModelCard;
 use serde::Deserialize;
 use support::{Context, Result, artifact};
 
-/// Larger than any description.
+/// Largest accepted file size.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Everything may be left out; what is given replaces what the run said.
+/// Entries of the model card, all optional; a present one replaces that of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct About {
-    /// The model's name.
+    /// Name of the model.
     pub name: Option<String>,
-    /// The model's version.
+    /// Version of the model.
     pub version: Option<String>,
     /// `brightfield`, `fluorescence`, ...
     pub modality: Option<String>,
     /// `H&E`, `DAPI`, ...
     pub stain: Option<String>,
-    /// The scale of the training images.
+    /// Scale of the training images.
     pub microns_per_pixel: Option<f64>,
-    /// The licence of the weights.
+    /// Licence of the weights.
     pub licence: Option<String>,
-    /// What the model is for, and what not.
+    /// Purposes that the model is meant for, and those it is not.
     pub intended_use: Option<String>,
-    /// Where it is known to fail or was never tried.
+    /// Images on which the model is known to fail or was never tried.
     pub limits: Option<String>,
 }
 
 impl About {
-    /// Reads the file; unknown keys are named.
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no TOML, or has an unknown key; the error names the file and the key.
     pub fn read(path: &Path) -> Result<Self> {
         let doing = || format!("reading {}", path.display());
         let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(doing)?;
@@ -41,7 +44,7 @@ impl About {
             .hint(|| "known keys: name, version, modality, stain, microns_per_pixel, licence, intended_use, limits")
     }
 
-    /// Writes what is given over the card.
+    /// Overwrites the card's entries by those that are present.
     pub fn apply(self, card: &mut ModelCard) {
         let Self { name, version, modality, stain, microns_per_pixel, licence, intended_use, limits } = self;
         name.into_iter().for_each(|name| card.name = name);

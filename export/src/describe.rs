@@ -1,4 +1,4 @@
-//! The model card for people, and in the shapes that other programs read.
+//! Renderings of the model card: Markdown for people, and the configuration files of other programs.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use models::card::{ModelCard, Precision, Target};
 use models::unet::Encoder;
 use serde_json::{Value, json};
 
-/// The card as Markdown: readable as it stands.
+/// Renders the card as Markdown.
 pub fn markdown(card: &ModelCard) -> String {
     let mut text = format!("# {}{}\n\n", card.name, card.version.as_deref().map_or_else(String::new, |version| format!(" {version}")));
     let mut row = |key: &str, value: String| writeln!(text, "- **{key}**: {value}").expect("text grows");
@@ -29,9 +29,9 @@ pub fn markdown(card: &ModelCard) -> String {
 
 fn images(card: &ModelCard) -> String {
     let images = &card.images;
-    let what: Vec<&str> = [images.modality.as_deref(), images.stain.as_deref()].into_iter().flatten().collect();
-    let what = if what.is_empty() { "modality and stain not stated".to_owned() } else { what.join(", ") };
-    format!("{what}; {}, 8 bits a channel; colour profiles {}", images.channel_order, images.icc_profile)
+    let kind: Vec<&str> = [images.modality.as_deref(), images.stain.as_deref()].into_iter().flatten().collect();
+    let kind = if kind.is_empty() { "modality and stain not stated".to_owned() } else { kind.join(", ") };
+    format!("{kind}; {}, 8 bits a channel; colour profiles {}", images.channel_order, images.icc_profile)
 }
 
 fn decoding(card: &ModelCard) -> String {
@@ -41,16 +41,16 @@ fn decoding(card: &ModelCard) -> String {
         decoding.threshold,
         decoding.min_area_px,
         if decoding.fill_holes { "filled" } else { "kept" },
-        if decoding.split.is_some() { "cut apart" } else { "left joined" }
+        if decoding.split.is_some() { "split" } else { "not split" }
     )
 }
 
 fn form(card: &ModelCard) -> String {
     let form = &card.form;
     let plain = form.target == Target::Cpu && form.precision == Precision::F32;
-    let moved = match form.parity {
+    let parity = match form.parity {
         Some(parity) => format!(
-            "; against the plain graph in f32, probabilities move by {:.5} at most and {:.6} on average, {:.4} % of {} pixels change side",
+            "; relative to the plain graph in f32, probabilities differ by at most {:.5} and by {:.6} on average, {:.4} % of {} pixels change side",
             parity.max_change,
             parity.mean_change,
             100.0 * parity.flipped_share,
@@ -60,9 +60,9 @@ fn form(card: &ModelCard) -> String {
         None => "; not compared with the plain graph".to_owned(),
     };
     let training = form.training_parity.map_or_else(String::new, |parity| {
-        format!("; against the program that trained it, probabilities move by {:.2e} at most", parity.max_change)
+        format!("; relative to the training program, probabilities differ by at most {:.2e}", parity.max_change)
     });
-    format!("for {}, {}{moved}{training}", form.target, form.precision)
+    format!("for {}, {}{parity}{training}", form.target, form.precision)
 }
 
 fn training(card: &ModelCard) -> String {
@@ -85,7 +85,7 @@ fn metrics(card: &ModelCard) -> String {
 fn halos(card: &ModelCard) -> String {
     let Some(reach) = &card.effective_reach else { return String::new() };
     let mut text = format!(
-        "\nHalo against error ({} tiles, core {} px):\n\n| halo px | largest change | pixels that change side |\n|---|---|---|\n",
+        "\nError by halo ({} tiles, core {} px):\n\n| halo px | largest change | pixels that change side |\n|---|---|---|\n",
         reach.tiles, reach.core_px
     );
     for figures in &reach.curve {
@@ -94,13 +94,13 @@ fn halos(card: &ModelCard) -> String {
     text
 }
 
-/// The encoder that the training's configuration names; those of older programs name none.
+/// Returns the encoder that the training's configuration names; older configurations name none and mean ResNet-34.
 fn encoder(card: &ModelCard) -> &str {
     let named = card.training.config.lines().find_map(|line| line.strip_prefix("encoder = "));
     named.map_or(Encoder::ResNet34.name(), |name| name.trim().trim_matches('"'))
 }
 
-/// The keys of `WSInfer`'s `config.json` that have a meaning here. `tile` is the side of the windows in pixels.
+/// Returns the entries of `WSInfer`'s `config.json` that the card can fill. `tile` is the side of the windows in pixels.
 pub fn wsinfer(card: &ModelCard, tile: usize) -> Value {
     let names: Vec<&str> = card.classes.iter().map(|class| class.name.as_str()).collect();
     json!({
@@ -118,7 +118,7 @@ pub fn wsinfer(card: &ModelCard, tile: usize) -> Value {
     })
 }
 
-/// The keys of a MONAI bundle's `metadata.json` that have a meaning here.
+/// Returns the entries of a MONAI bundle's `metadata.json` that the card can fill.
 pub fn monai(card: &ModelCard) -> Value {
     let side = format!("{}*n", card.stride);
     json!({

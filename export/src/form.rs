@@ -1,28 +1,27 @@
-//! The form in which a network ships: by what is going to run it, and in which arithmetic. Each is compared with the plain graph.
+//! Forms of a shipped network: graph rewrites for the runtime that will run it, and the arithmetic. Each form is compared with the plain graph.
 
 use std::collections::BTreeMap;
 
-use infer::golden::compare;
 use infer::segmenter::{self, Model, Network, Segmenter};
 use models::card::{Form, ModelCard, Parity, Precision, Target};
-use models::decode::quantise;
 use models::graph::UpConvForm;
 use support::{Context, Result, bail};
 
+use crate::checkpoint::ParityReference;
 use crate::pass::{self, up_conv};
-use crate::weights::ParityReference;
 use crate::writer::Arithmetic;
 use crate::{calibrate, tiles};
 
-/// Channels of the small map from which on ONNX Runtime's CPU kernels gain from [`UpConvForm::Phases`] (docs/lab/model-forms.md has the figures).
+/// Lowest number of input channels for which [`UpConvForm::Phases`] is faster in ONNX Runtime's CPU kernels (measured:
+/// docs/lab/model-forms.md).
 const PHASES_FROM: usize = 256;
 
-/// Graph, weights and arithmetic of a form; `ranges` are needed for 8 bits.
+/// Lowers the plain graph to a form; 8-bit arithmetic needs `ranges`, see [`ranges`].
 pub fn lower(model: &pass::Model, target: Target, precision: Precision, ranges: BTreeMap<String, [f32; 2]>) -> (pass::Model, Arithmetic) {
     let arithmetic = match precision {
         Precision::F32 => Arithmetic::F32,
         Precision::F16 => Arithmetic::F16,
-        // Transposed convolutions and phases have no 8-bit kernels: the plain graph has.
+        // 8-bit kernels exist for the operators of the plain graph, but not for transposed convolutions and phases.
         Precision::Int8 => return (model.clone(), Arithmetic::Int8(ranges)),
     };
     let form = |channels: usize| match target {
@@ -33,7 +32,7 @@ pub fn lower(model: &pass::Model, target: Target, precision: Precision, ranges: 
     (up_conv(model.clone(), form), arithmetic)
 }
 
-/// The ranges of values for a form; none are needed for floats.
+/// Calibrates the value ranges of a form on `sites`; floating-point forms need none.
 pub fn ranges(
     model: &pass::Model,
     precision: Precision,
@@ -49,20 +48,23 @@ pub fn ranges(
     }
 }
 
-/// Pixels around the cores of tiles that are compared.
+/// Halo in pixels of the tiles for calibration and comparison.
 const HALO: usize = 64;
 
-/// How far a form is from the plain graph on tiles, and how many times as fast it is here (not part of the card: it is this machine's).
+/// Comparison of a form with the plain graph.
 pub struct Comparison {
-    /// What goes into the card.
+    /// Difference of the quantised probabilities; stored in the card.
     pub parity: Parity,
-    /// Time of the plain graph by that of the form.
+    /// Speed of the form relative to the plain graph on this machine (above 1 is faster); not stored in the card.
     pub speed: f64,
     /// See [`Form::training_parity`].
     pub training: Option<Parity>,
 }
 
-/// Runs both on all tiles.
+/// Runs the plain graph and the form on all sites, and both on the parity reference.
+///
+/// # Errors
+/// A network fails on a tile, or the plain graph disagrees with the training program, see [`against_training`].
 pub fn against_plain(
     plain: &mut Segmenter,
     form: &Model,
@@ -71,27 +73,30 @@ pub fn against_plain(
     run: &segmenter::Options,
 ) -> Result<Comparison> {
     let mut formed = Segmenter::new(form, run)?;
-    let (mut expected, mut seen, mut seconds) = (Vec::new(), Vec::new(), [f64::INFINITY; 2]);
+    let (mut expected, mut found, mut seconds) = (Vec::new(), Vec::new(), [f64::INFINITY; 2]);
     for site in sites {
         let (image, side) = (site.tile(HALO), site.side(HALO));
         expected.extend(timed(plain, &image, side, &mut seconds[0])?);
-        seen.extend(timed(&mut formed, &image, side, &mut seconds[1])?);
+        found.extend(timed(&mut formed, &image, side, &mut seconds[1])?);
     }
     let level = form.card.decoding.first_foreground_level();
     against_training(plain, parity_reference, level, true)?;
     let training = against_training(&mut formed, parity_reference, level, false)?;
-    Ok(Comparison { parity: compare(&expected, &seen, level), speed: seconds[0] / seconds[1], training })
+    Ok(Comparison { parity: Parity::of_levels(&expected, &found, level), speed: seconds[0] / seconds[1], training })
 }
 
-/// The shortest time of all tiles counts: the first ones warm up.
+/// Runs one tile and lowers `shortest` to its time in seconds. The shortest time counts, because the first tiles include warm-up.
 fn timed(network: &mut Segmenter, image: &[u8], side: usize, shortest: &mut f64) -> Result<Vec<u8>> {
     let began = std::time::Instant::now();
-    let map = network.quantised(image, 1, side, side).doing(|| "comparing forms")?;
+    let levels = network.quantised(image, 1, side, side).doing(|| "comparing forms")?;
     *shortest = shortest.min(began.elapsed().as_secs_f64());
-    Ok(map)
+    Ok(levels)
 }
 
-/// Writes the figures into the card; an error where a form loses more than is allowed.
+/// Records form and parity in the card.
+///
+/// # Errors
+/// The fraction of flipped pixels exceeds `max_flipped`.
 pub fn record(card: &mut ModelCard, target: Target, precision: Precision, parity: Option<Parity>, max_flipped: f64) -> Result<()> {
     if let Some(parity) = parity.filter(|parity| parity.flipped_share > max_flipped) {
         bail!(
@@ -103,10 +108,14 @@ pub fn record(card: &mut ModelCard, target: Target, precision: Precision, parity
     Ok(())
 }
 
-/// The most by which the plain graph in f32 may differ from the training program: the order of sums, some forty layers deep.
+/// Largest allowed difference of a probability between the plain graph in f32 and the training program: both add in different orders, and
+/// the differences accumulate over some forty layers.
 const MAX_FROM_TRAINING: f64 = 1e-3;
 
-/// Runs what the checkpoint says of its own image; `None` where it says nothing. An error where the plain graph says something else.
+/// Compares a network with the training program on the checkpoint's parity reference; returns `None` if there is no reference.
+///
+/// # Errors
+/// The network is the plain graph (`is_plain`), and a probability differs by more than 0.001.
 pub fn against_training(
     network: &mut Segmenter,
     parity_reference: Option<&ParityReference>,
@@ -115,16 +124,13 @@ pub fn against_training(
 ) -> Result<Option<Parity>> {
     let Some(ParityReference { image, probability, height, width }) = parity_reference else { return Ok(None) };
     let found = network.probabilities(image, 1, *height, *width)?;
-    let changes = || found.iter().zip(probability).map(|(a, b)| f64::from((a - b).abs()));
-    let max_change = changes().fold(0.0, f64::max);
+    let parity = Parity::of_probabilities(probability, &found, level);
+    let max_change = parity.max_change;
     if is_plain && max_change > MAX_FROM_TRAINING {
         bail!(
-            "the file's probabilities differ from those of training by up to {max_change:.5}, at most {MAX_FROM_TRAINING} are allowed";
-            hint: "the checkpoint's weights were changed after training, or ONNX Runtime is wrong here: try another checkpoint or another version"
+            "the exported network's probabilities differ from those of training by up to {max_change:.5}, at most {MAX_FROM_TRAINING} are allowed";
+            hint: "the checkpoint's weights were changed after training, or ONNX Runtime computes wrong results on this machine: try another checkpoint or another version of ONNX Runtime"
         );
     }
-    let pixels = found.len();
-    let flipped = found.iter().zip(probability).filter(|(a, b)| (quantise(**a) >= level) != (quantise(**b) >= level)).count();
-    let mean_change = changes().sum::<f64>() / pixels as f64;
-    Ok(Some(Parity { pixels, max_change, mean_change, flipped_share: flipped as f64 / pixels as f64 }))
+    Ok(Some(parity))
 }

@@ -1,4 +1,4 @@
-//! Keys and signatures: Ed25519, in the file format of minisign. [`infer::signature`] checks them.
+//! Key pairs and signatures of models: Ed25519, in the file format of minisign. [`infer::signature`] checks the signatures.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +7,23 @@ use infer::signature;
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 use support::{Context, Error, Result, artifact, bail};
 
-/// Larger than any key.
+/// Largest accepted size of a key or password file.
 const MAX_BYTES: u64 = 1 << 14;
 
-/// How a secret key is kept.
+/// Protection of a secret key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Password {
-    /// Asked for on the terminal.
+    /// Encrypted; the terminal asks for the password.
     #[default]
     Ask,
-    /// The first line of a file.
+    /// Encrypted; the password is the first line of a file.
     File(PathBuf),
-    /// The key is not encrypted: whoever reads the file can sign.
+    /// Not encrypted: anyone who can read the file can sign.
     None,
 }
 
 impl Password {
+    /// The password; `None` if the terminal asks for it or if there is none.
     fn text(&self) -> Result<Option<String>> {
         let Password::File(path) = self else { return Ok(None) };
         let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
@@ -35,11 +36,14 @@ impl Password {
     }
 }
 
-/// Makes `name.key` (secret) and `name.pub`; keys that are there are left alone.
+/// Makes the key pair `name.key` (secret) and `name.pub`.
+///
+/// # Errors
+/// One of the two files exists already (keys are never overwritten), or a file cannot be written.
 pub fn generate(name: &Path, password: &Password) -> Result<[PathBuf; 2]> {
     let [secret, public] = ["key", "pub"].map(|extension| name.with_extension(extension));
-    if let Some(there) = [&secret, &public].into_iter().find(|path| path.exists()) {
-        bail!("{} is there already", there.display(); hint: "keys are never overwritten: choose another name");
+    if let Some(existing) = [&secret, &public].into_iter().find(|path| path.exists()) {
+        bail!("{} exists already", existing.display(); hint: "keys are never overwritten: choose another name");
     }
     let pair = match password {
         Password::None => KeyPair::generate_unencrypted_keypair(),
@@ -53,7 +57,10 @@ pub fn generate(name: &Path, password: &Password) -> Result<[PathBuf; 2]> {
     Ok([secret, public])
 }
 
-/// Signs a model that is whole; writes `MODEL.minisig` beside it.
+/// Signs a model file; writes `MODEL.minisig` beside it and returns that path. The trusted comment names the model and its SHA-256.
+///
+/// # Errors
+/// The model or the key cannot be opened, or the password is wrong.
 pub fn sign(model: &Path, key: &Path, password: &Password) -> Result<PathBuf> {
     let opened = Model::open(model)?;
     let secret = secret_key(key, password)?;
@@ -68,6 +75,7 @@ pub fn sign(model: &Path, key: &Path, password: &Password) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Reads a secret key and decrypts it if needed.
 fn secret_key(path: &Path, password: &Password) -> Result<SecretKey> {
     let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
     let doing = || format!("opening the key {}", path.display());
@@ -77,7 +85,7 @@ fn secret_key(path: &Path, password: &Password) -> Result<SecretKey> {
         return Ok(plain);
     }
     if *password == Password::None {
-        bail!("{} is encrypted", path.display(); hint: "leave --plain away and give its password");
+        bail!("{} is encrypted", path.display(); hint: "omit --plain and give the password");
     }
     boxed()?.into_secret_key(password.text()?).map_err(|error| Error::new(error.to_string())).doing(doing).hint(hint)
 }

@@ -1,29 +1,30 @@
-//! From a checkpoint to one ONNX file.
+//! Conversion of a checkpoint to one ONNX file with its model card.
 //!
-//! `Checkpoint -> (Graph, Weights) -> passes -> ONNX -> effective reach, measured through infer's session -> file with its card`
+//! `Checkpoint -> (Graph, Weights) -> passes -> measurements on real tiles -> form -> sealed ONNX file with card and golden tiles`
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`weights`] | opens a checkpoint; every mismatch in one error |
-//! | [`pass`] | graph and weights to graph and weights that compute the same, one file each |
-//! | [`writer`] | the ONNX file: nodes, then bytes |
-//! | [`form`], [`calibrate`] | the network as its target runs it fastest; ranges for 8 bits |
-//! | [`about`], [`describe`] | what goes onto the card, and the card for people and other programs |
-//! | [`keys`] | signatures |
-//! | [`effective_reach`] | the halo at which tiles agree with the whole image, measured |
-//! | [`tiles`] | images to measure it on |
+//! | [`checkpoint`] | network, weights and training summary of a checkpoint |
+//! | [`pass`] | graph rewrites that keep the result, one file each |
+//! | [`writer`] | ONNX encoding of a graph in f32, f16 or 8-bit arithmetic |
+//! | [`form`], [`calibrate`] | graph rewrites and arithmetic by target; ranges for 8 bits |
+//! | [`effective_reach`] | smallest halo at which tiles agree with the whole image |
+//! | [`tiles`] | images to measure on and tiles cut from them |
+//! | [`about`], [`describe`] | entries of the card from the user; renderings of the card |
+//! | [`keys`] | key pairs and signatures |
+//! | `convert` | the whole conversion, [`onnx`] |
 //!
-//! No forward pass is computed here: what runs, runs through `infer`.
+//! This crate has no forward pass of its own: every network runs in a session of `infer`.
 
 pub mod about;
 pub mod calibrate;
+pub mod checkpoint;
 pub mod describe;
 pub mod effective_reach;
 pub mod form;
 pub mod keys;
 pub mod pass;
 pub mod tiles;
-pub mod weights;
 pub mod writer;
 
 mod convert;

@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use export::about::About;
 use export::keys::{self, Password};
-use export::{Options, describe};
+use export::{Options, Summary, describe};
 use infer::segmenter::{self, Model};
 use infer::signature;
 use support::{Result, console};
 
 use crate::cli::{CardFormat, Cli, Command, OnnxArgs, PasswordArgs};
 
-/// Side of the windows that `infer` shows the network, for programs that want to know.
+/// Side in pixels of the windows that `infer` runs the network on, for configuration files of other programs.
 const TILE_PX: usize = 1024;
 
 fn main() -> ExitCode {
@@ -34,7 +34,7 @@ fn run(command: Command) -> Result<()> {
         Command::Card { model, format, json } => card(&model, if json { CardFormat::Json } else { format }),
         Command::Keygen { name, password } => {
             let [secret, public] = keys::generate(&name, &password.password())?;
-            println!("{}\tkeep it secret\n{}\tgive it to whoever runs your models", secret.display(), public.display());
+            println!("{}\tkeep it secret\n{}\tgive it to the people who run your models", secret.display(), public.display());
             Ok(())
         }
         Command::Sign { model, key, password } => {
@@ -75,15 +75,25 @@ fn onnx(args: OnnxArgs) -> Result<()> {
     let options = Options { about, tiles, force, target, precision, max_flipped, golden: !no_golden_tiles, runtime };
     let summary = export::onnx(&checkpoint, &output, &options, &console::Console::new())?;
     println!("{}\t{} bytes\tsha256 {}", output.display(), summary.bytes, summary.sha256);
+    print_summary(&summary);
+    Ok(())
+}
+
+/// Prints size, halo and parity of an exported model.
+fn print_summary(summary: &Summary) {
     let card = &summary.card;
     let halo = match &card.effective_reach {
-        Some(reach) => format!("halo {} px (probabilities move by at most {:.4}; exact: {} px)", reach.px, reach.max_change, card.reach_px),
+        Some(reach) => {
+            format!("halo {} px (probabilities change by at most {:.4}; exact: {} px)", reach.px, reach.max_change, card.reach_px)
+        }
         None => format!("halo {} px (exact; not measured)", card.reach_px),
     };
     println!("{} weights in {} nodes, {halo}", summary.parameters, summary.nodes);
     if let (Some(parity), Some(speed)) = (card.form.parity, summary.speed) {
         println!(
-            "{target} {precision} against the plain graph in f32: probabilities move by at most {:.5}, {:.6} on average, {:.4} % of {} pixels change side; {speed:.2} times as fast on this CPU",
+            "{} {} relative to the plain graph in f32: probabilities differ by at most {:.5}, {:.6} on average, {:.4} % of {} pixels change side; {speed:.2} times as fast on this CPU",
+            card.form.target,
+            card.form.precision,
             parity.max_change,
             parity.mean_change,
             100.0 * parity.flipped_share,
@@ -91,20 +101,22 @@ fn onnx(args: OnnxArgs) -> Result<()> {
         );
     }
     if let Some(parity) = card.form.training_parity {
-        println!("against training's own probabilities: {:.2e} at most, {:.2e} on average", parity.max_change, parity.mean_change);
+        println!(
+            "relative to the training program: probabilities differ by at most {:.2e}, {:.2e} on average",
+            parity.max_change, parity.mean_change
+        );
     }
     println!("{} golden tiles in the file", summary.golden_tiles);
-    Ok(())
 }
 
 fn verify(path: &Path, key: Option<&Path>, options: &segmenter::Options) -> Result<()> {
     let (model, signed) = signature::open(path, key)?;
     let report = infer::verify::verify(&model, options)?;
     let (low, high) = report.range;
-    println!("{}: {} is sound on {}, probabilities {low:.4} to {high:.4}", path.display(), model.card.name, report.device);
+    println!("{}: {} is correct on {}, probabilities {low:.4} to {high:.4}", path.display(), model.card.name, report.device);
     if let Some((outcome, _)) = report.golden {
         println!(
-            "{} golden tiles move by at most {:.4}, {} of {} nuclei found",
+            "{} golden tiles: probabilities differ by at most {:.4}, {} of {} nuclei found",
             outcome.tiles, outcome.difference.max_change, outcome.nuclei_found, outcome.nuclei
         );
     }

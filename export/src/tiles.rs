@@ -1,6 +1,8 @@
-//! Images on which the effective reach is measured, and the tiles cut from them.
+//! Images to measure on, and tiles cut from them at fixed sites.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::{ImageReader, RgbImage};
 use models::plane::reflect_101;
@@ -10,7 +12,11 @@ use support::{Context, Result, bail, picture};
 const MAX_BYTES: u64 = 512 << 20;
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
 
-/// The image files named by `paths`, in the order of their names; a folder stands for the images in it, or in its `images/`.
+/// Lists the image files that `paths` name. A folder stands for the images in it, or in its subfolder `images/` if there is one, sorted
+/// by name.
+///
+/// # Errors
+/// A path that does not exist, or no image at all.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -43,22 +49,24 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A position in an image, around which tiles of any size are cut.
+/// Position in an image around which tiles with any halo are cut.
 pub struct Site {
-    image: RgbImage,
-    /// Left edge of the core; negative where the core is wider than the image.
+    image: Arc<RgbImage>,
+    /// Left edge of the core; negative if the core is wider than the image.
     left: isize,
+    /// Upper edge of the core; negative if the core is higher than the image.
     top: isize,
+    /// Side of the core in pixels.
     core: usize,
 }
 
 impl Site {
-    /// Side of [`Site::tile`].
+    /// Side of [`Site::tile`] in pixels.
     pub fn side(&self, halo: usize) -> usize {
         self.core + 2 * halo
     }
 
-    /// The core with `halo` pixels around it, `H W 3`; beyond the image its reflection (reflect-101).
+    /// Cuts the core with `halo` pixels on each side, `H W 3`. Pixels beyond the image are reflected (reflect-101).
     pub fn tile(&self, halo: usize) -> Vec<u8> {
         let side = (self.core + 2 * halo) as isize;
         let (width, height) = (self.image.width() as usize, self.image.height() as usize);
@@ -69,24 +77,57 @@ impl Site {
     }
 }
 
-/// At most `count` sites of cores of `core` pixels, spread over the files and over the images.
-pub fn sites(files: &[PathBuf], count: usize, core: usize) -> Result<Vec<Site>> {
-    let used = files.len().min(count);
-    let mut sites = Vec::new();
-    for i in 0..used {
-        let path = &files[i * files.len() / used];
-        let image = read(path).doing(|| format!("reading {}", path.display()))?;
-        let here = count / used + usize::from(i < count % used);
-        for k in 0..here {
-            let at = |extent: u32, part: usize, parts: usize| {
-                let room = extent as isize - core as isize;
-                room * (2 * part as isize + 1) / (2 * parts as isize)
-            };
-            let (column, row, parts) = if here == 1 { (0, 0, 1) } else { (k % 2, k / 2 % 2, 2) };
-            sites.push(Site { left: at(image.width(), column, parts), top: at(image.height(), row, parts), core, image: image.clone() });
-        }
+/// Image files to select sites from. Each file is decoded once, even if several selections use it.
+pub struct TileImages {
+    files: Vec<PathBuf>,
+    /// Decoded images by position in `files`.
+    decoded: BTreeMap<usize, Arc<RgbImage>>,
+}
+
+impl TileImages {
+    /// Images of these files; none is opened yet.
+    pub fn new(files: Vec<PathBuf>) -> Self {
+        Self { files, decoded: BTreeMap::new() }
     }
-    Ok(sites)
+
+    /// Reports whether there are no files.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Selects `count` sites with cores of `core` pixels (none without files), spread evenly over the files and, within an image, over a
+    /// grid of 2 x 2, whose positions repeat from the fifth site of an image on. A single site lies in the centre of its image.
+    ///
+    /// # Errors
+    /// A file that cannot be decoded.
+    pub fn sites(&mut self, count: usize, core: usize) -> Result<Vec<Site>> {
+        let used = self.files.len().min(count);
+        let mut sites = Vec::new();
+        for i in 0..used {
+            let image = self.image(i * self.files.len() / used)?;
+            let in_image = count / used + usize::from(i < count % used);
+            for k in 0..in_image {
+                let at = |extent: u32, part: usize, parts: usize| {
+                    let free = extent as isize - core as isize;
+                    free * (2 * part as isize + 1) / (2 * parts as isize)
+                };
+                let (column, row, parts) = if in_image == 1 { (0, 0, 1) } else { (k % 2, k / 2 % 2, 2) };
+                let (left, top) = (at(image.width(), column, parts), at(image.height(), row, parts));
+                sites.push(Site { left, top, core, image: Arc::clone(&image) });
+            }
+        }
+        Ok(sites)
+    }
+
+    fn image(&mut self, index: usize) -> Result<Arc<RgbImage>> {
+        if let Some(image) = self.decoded.get(&index) {
+            return Ok(Arc::clone(image));
+        }
+        let path = &self.files[index];
+        let image = Arc::new(read(path).doing(|| format!("reading {}", path.display()))?);
+        self.decoded.insert(index, Arc::clone(&image));
+        Ok(image)
+    }
 }
 
 fn read(path: &Path) -> Result<RgbImage> {
@@ -103,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_tile_holds_the_smaller_one_in_its_middle() {
+    fn a_tile_with_a_halo_contains_its_core_in_the_centre() {
         let folder = tempfile::tempdir().unwrap();
         gradient(50, 20).save(folder.path().join("a.png")).unwrap();
         let files = find(&[folder.path().to_owned()]).unwrap();
-        let site = &sites(&files, 1, 32).unwrap()[0];
+        let site = &TileImages::new(files).sites(1, 32).unwrap()[0];
         let (small, large) = (site.tile(0), site.tile(64));
         for y in 0..32 {
             assert_eq!(small[y * 96..(y + 1) * 96], large[3 * ((y + 64) * 160 + 64)..][..96]);
@@ -126,7 +167,8 @@ mod tests {
         }
         let files = find(&[folder.path().to_owned()]).unwrap();
         assert_eq!(files.len(), 2);
-        let sites = sites(&files, 4, 32).unwrap();
+        let mut images = TileImages::new(files);
+        let sites = images.sites(4, 32).unwrap();
         assert_eq!(sites.iter().map(|s| (s.left, s.top)).collect::<Vec<_>>(), [(17, 17), (51, 17), (17, 17), (51, 17)]);
     }
 
@@ -136,14 +178,27 @@ mod tests {
         let path = folder.path().join("cut.jpg");
         let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures/baseline.jpg")).unwrap();
         std::fs::write(&path, &whole).unwrap();
-        assert!(sites(std::slice::from_ref(&path), 1, 32).is_ok());
+        assert!(TileImages::new(vec![path.clone()]).sites(1, 32).is_ok());
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-        let error = sites(&[path], 1, 32).err().expect("half of an image is no image");
+        let error = TileImages::new(vec![path]).sites(1, 32).err().expect("half of an image is no image");
         assert!(error.to_string().contains("cut.jpg") && error.hint_text().is_some(), "{error:?}");
     }
 
     #[test]
-    fn a_missing_path_and_an_empty_folder_are_named() {
+    fn several_selections_decode_each_file_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        gradient(100, 100).save(&path).unwrap();
+        let mut images = TileImages::new(vec![path.clone()]);
+        let first = images.sites(1, 32).unwrap()[0].tile(0);
+        std::fs::remove_file(path).unwrap();
+        let second = images.sites(4, 32).unwrap();
+        assert_eq!(second.len(), 4);
+        assert_eq!(images.sites(1, 32).unwrap()[0].tile(0), first);
+    }
+
+    #[test]
+    fn errors_name_a_missing_path_and_a_folder_without_images() {
         let folder = tempfile::tempdir().unwrap();
         let error = |path: PathBuf| find(&[path]).unwrap_err().to_string();
         assert!(error(folder.path().join("none")).contains("none"));

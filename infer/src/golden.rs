@@ -3,35 +3,17 @@
 //! Kernels differ between processors, drivers and versions, and some are wrong. A model that carries its own expectations can be tried
 //! where it is going to be used, on what it was made for.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use image::{ExtendedColorType, GrayImage, ImageEncoder, ImageFormat, RgbImage};
 use models::card::{self, ModelCard, Parity};
-use models::decode::{Decoding, instances};
+use models::decode::instances;
 use models::plane::Plane;
 use serde::{Deserialize, Serialize};
-use support::{Context, Result, bail};
+use support::{Result, bail};
 
 use crate::quality::grid_tile;
 use crate::runtime::{Device, Precision};
 use crate::segmenter::Network;
 
-/// The metadata key of the ONNX file under which golden tiles stand, as JSON.
-pub const METADATA_KEY: &str = "golden_tiles";
-/// More pixels than any golden tile has.
-const MAX_PIXELS: usize = 1 << 22;
-
-/// An image and what the plain graph makes of it in f32 on a CPU.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GoldenTile {
-    /// Base64 of a PNG, RGB; extents are multiples of the model's stride.
-    image_png: String,
-    /// Base64 of a PNG of `round(255 p)`, grey.
-    probability_png: String,
-    /// Nuclei by the card's decoding: centroid column and row, and area, in pixels.
-    pub nuclei: Vec<[f64; 3]>,
-}
+pub use onnx::golden::{GoldenTile, METADATA_KEY};
 
 /// How the golden tiles came out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,27 +38,6 @@ pub struct Tolerance {
     pub flipped_share: f64,
 }
 
-impl GoldenTile {
-    /// A tile of `height` x `width` (`H W 3`) with its quantised probabilities.
-    pub fn new(image: &[u8], probability: &[u8], [height, width]: [usize; 2], decoding: &Decoding) -> Result<Self> {
-        let map = Plane::new(width, height, probability.to_vec())?;
-        let extents = (width as u32, height as u32);
-        Ok(Self {
-            image_png: png(image, extents, ExtendedColorType::Rgb8)?,
-            probability_png: png(probability, extents, ExtendedColorType::L8)?,
-            nuclei: table(&instances(&map, decoding)),
-        })
-    }
-
-    fn image(&self) -> Result<RgbImage> {
-        Ok(decoded(&self.image_png)?.to_rgb8())
-    }
-
-    fn probability(&self) -> Result<GrayImage> {
-        Ok(decoded(&self.probability_png)?.to_luma8())
-    }
-}
-
 /// Runs the tiles on a network and compares; `None` where the model has none.
 pub fn run(tiles: &[GoldenTile], card: &ModelCard, network: &mut dyn Network) -> Result<Option<Outcome>> {
     let mut seen = Vec::new();
@@ -96,7 +57,12 @@ pub fn run(tiles: &[GoldenTile], card: &ModelCard, network: &mut dyn Network) ->
         seen.extend(map);
     }
     let level = card.decoding.first_foreground_level();
-    Ok((!tiles.is_empty()).then(|| Outcome { tiles: tiles.len(), difference: compare(&expected, &seen, level), nuclei, nuclei_found }))
+    Ok((!tiles.is_empty()).then(|| Outcome {
+        tiles: tiles.len(),
+        difference: Parity::of_levels(&expected, &seen, level),
+        nuclei,
+        nuclei_found,
+    }))
 }
 
 /// Mean entropy in bits of what the tiles' probabilities are to be; `None` where there are no tiles.
@@ -106,25 +72,6 @@ pub fn mean_entropy(tiles: &[GoldenTile]) -> Result<Option<f64>> {
         all.extend_from_slice(tile.probability()?.as_raw());
     }
     Ok((!tiles.is_empty()).then(|| grid_tile::mean_entropy(&all)))
-}
-
-/// Two maps of quantised probabilities; `level` is the first that counts as nucleus.
-pub fn compare(expected: &[u8], seen: &[u8], level: u8) -> Parity {
-    assert_eq!(expected.len(), seen.len(), "maps of one size");
-    let (mut max, mut sum, mut flipped) = (0, 0, 0);
-    for (&a, &b) in expected.iter().zip(seen) {
-        let change = u64::from(a.abs_diff(b));
-        max = max.max(change);
-        sum += change;
-        flipped += usize::from((a >= level) != (b >= level));
-    }
-    let pixels = expected.len().max(1) as f64;
-    Parity {
-        pixels: expected.len(),
-        max_change: max as f64 / 255.0,
-        mean_change: sum as f64 / 255.0 / pixels,
-        flipped_share: flipped as f64 / pixels,
-    }
 }
 
 /// What is allowed: by the arithmetic of the file, of the session, and by the device.
@@ -170,43 +117,9 @@ fn found(expected: &Plane<u32>, seen: &Plane<u32>) -> usize {
     shared.iter().filter(|((a, b), both)| *a > 0 && *b > 0 && 3 * **both > areas[0][a] + areas[1][b]).count()
 }
 
-/// Centroid column, row and area of each instance, to a tenth of a pixel.
-fn table(labels: &Plane<u32>) -> Vec<[f64; 3]> {
-    let mut sums = vec![[0.0; 3]; labels.data.iter().max().map_or(0, |&id| id as usize)];
-    for (i, &id) in labels.data.iter().enumerate().filter(|(_, id)| **id > 0) {
-        let at = [(i % labels.width) as f64, (i / labels.width) as f64, 1.0];
-        sums[id as usize - 1].iter_mut().zip(at).for_each(|(sum, v)| *sum += v);
-    }
-    let tenth = |v: f64| (10.0 * v).round() / 10.0;
-    sums.into_iter().map(|[x, y, area]| [tenth(x / area), tenth(y / area), area]).collect()
-}
-
-fn png(pixels: &[u8], (width, height): (u32, u32), colour: ExtendedColorType) -> Result<String> {
-    let mut bytes = Vec::new();
-    image::codecs::png::PngEncoder::new(&mut bytes).write_image(pixels, width, height, colour).doing(|| "packing a golden tile")?;
-    Ok(STANDARD.encode(bytes))
-}
-
-fn decoded(text: &str) -> Result<image::DynamicImage> {
-    let doing = || "unpacking a golden tile";
-    let bytes = STANDARD.decode(text).doing(doing)?;
-    let mut reader = image::ImageReader::with_format(std::io::Cursor::new(bytes), ImageFormat::Png);
-    let mut limits = image::Limits::default();
-    limits.max_alloc = Some(4 * MAX_PIXELS as u64);
-    reader.limits(limits);
-    reader.decode().doing(doing)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn maps_are_compared_pixel_by_pixel() {
-        let parity = compare(&[0, 100, 127, 255], &[0, 100, 128, 204], 128);
-        assert_eq!((parity.pixels, parity.flipped_share, parity.max_change), (4, 0.25, 0.2));
-        assert!((parity.mean_change - 52.0 / 255.0 / 4.0).abs() < 1e-12);
-    }
 
     #[test]
     fn nuclei_are_found_by_more_than_half_of_their_union() {
@@ -214,14 +127,5 @@ mod tests {
         let expected = plane(&[1, 1, 1, 0, 2, 2]);
         assert_eq!(found(&expected, &expected), 2);
         assert_eq!(found(&expected, &plane(&[3, 3, 0, 0, 0, 4])), 1); // 2 of 3 of the first; 1 of 2 of the second is not more than half
-        assert_eq!(table(&expected), [[1.0, 0.0, 3.0], [4.5, 0.0, 2.0]]);
-    }
-
-    #[test]
-    fn a_tile_is_packed_without_loss() {
-        let image: Vec<u8> = (0..32 * 32 * 3).map(|i| (i * 7) as u8).collect();
-        let probability: Vec<u8> = (0..32 * 32).map(|i| (i / 4) as u8).collect();
-        let tile = GoldenTile::new(&image, &probability, [32, 32], &Decoding::default()).unwrap();
-        assert_eq!((tile.image().unwrap().into_raw(), tile.probability().unwrap().into_raw()), (image, probability));
     }
 }

@@ -1,4 +1,5 @@
-//! Probability map to instances. Training scores and slides decode in the same way; `infer` streams what is defined here.
+//! Decoding of a probability map into instances (nuclei). Training scores use these functions; `infer` computes the same result on slides in
+//! a streaming way.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,22 +7,22 @@ use crate::holes;
 use crate::plane::Plane;
 use crate::split::{self, Split};
 
-/// How a probability map becomes nuclei. Part of the model card.
+/// Decoding parameters, stored in the model card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Decoding {
-    /// A pixel belongs to a nucleus when its probability, rounded to n / 255, is greater than this.
+    /// Probability above which a pixel is foreground; compared with the quantised probability n / 255.
     pub threshold: f64,
-    /// Components with fewer pixels (at the model's scale, before holes are filled) are dropped.
+    /// Smallest area of a component in pixels at the model's scale, before holes are filled; smaller components are removed.
     pub min_area_px: usize,
-    /// Whether holes in nuclei are filled.
+    /// Fills holes in nuclei.
     pub fill_holes: bool,
-    /// How touching nuclei are cut apart; `None`, as in cards that do not have it: a component is a nucleus.
+    /// Splitting of touching nuclei; `None` (the default for cards without this entry) takes each component as one nucleus.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
 }
 
-/// The papers' values: threshold .5, components under 64 px dropped, holes filled, nothing cut apart.
+/// The values of the Scribble2Label papers: threshold .5, at least 64 px, holes filled, no splitting.
 impl Default for Decoding {
     fn default() -> Self {
         Self { threshold: 0.5, min_area_px: 64, fill_holes: true, split: None }
@@ -29,24 +30,24 @@ impl Default for Decoding {
 }
 
 impl Decoding {
-    /// The papers' values, and touching nuclei cut apart: for new models.
+    /// Returns the default of new models: the papers' values, with splitting of touching nuclei.
     pub fn splitting() -> Self {
         Self { split: Some(Split::default()), ..Self::default() }
     }
 
-    /// The smallest quantised probability that counts as nucleus.
+    /// Returns the lowest quantised probability that counts as foreground.
     pub fn first_foreground_level(&self) -> u8 {
         (0..=255u8).find(|&level| f64::from(level) / 255.0 > self.threshold).unwrap_or(255)
     }
 }
 
-/// `round(255 p)`, ties to even: what the exported graph returns for a probability.
+/// Quantises a probability as the exported graph does: `round(255 p)`, ties to even.
 pub fn quantise(probability: f32) -> u8 {
     (probability.clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
-/// Instances of a quantised probability map: threshold, 8-connected components, small ones dropped, holes filled, touching nuclei
-/// cut apart if asked for, relabelled.
+/// Decodes a quantised probability map: threshold, 8-connected components, removal of small components, hole filling, splitting of touching
+/// nuclei if [`Decoding::split`] is set.
 ///
 /// Ids run from 1 in raster order of each instance's first pixel; 0 is background.
 pub fn instances(probability: &Plane<u8>, decoding: &Decoding) -> Plane<u32> {
@@ -54,7 +55,7 @@ pub fn instances(probability: &Plane<u8>, decoding: &Decoding) -> Plane<u32> {
     instances_of_mask(&probability.map(|&p| p >= level), decoding)
 }
 
-/// Instances of a binary mask; the threshold of `decoding` plays no part.
+/// Decodes a binary mask like [`instances`], without the threshold.
 pub fn instances_of_mask(mask: &Plane<bool>, decoding: &Decoding) -> Plane<u32> {
     let large = without_small(&components(mask), decoding.min_area_px);
     if let Some(split) = &decoding.split {
@@ -67,10 +68,10 @@ pub fn instances_of_mask(mask: &Plane<bool>, decoding: &Decoding) -> Plane<u32> 
     components(&kept)
 }
 
-/// Every component by itself, see [`split::nuclei`]. The larger box goes last: what lies in a filled hole becomes part of the
-/// nucleus around it.
+/// Splits each component on its own, see [`split::nuclei`]. Components are painted by ascending area of their bounding boxes, so that a
+/// component inside a filled hole becomes part of the nucleus around it.
 fn split_components(labels: &Plane<u32>, split: &Split, fill: bool) -> Plane<u32> {
-    let mut all: Vec<(u32, Bounds)> = bounds(labels).into_iter().zip(1..).map(|(bounds, id)| (id, bounds)).collect();
+    let mut all: Vec<(u32, BoundingBox)> = bounding_boxes(labels).into_iter().zip(1..).map(|(bounds, id)| (id, bounds)).collect();
     all.retain(|(_, bounds)| bounds.area() > 0);
     all.sort_by_key(|(_, bounds)| bounds.area());
     let mut nuclei = Plane::filled(labels.width, labels.height, 0);
@@ -82,44 +83,51 @@ fn split_components(labels: &Plane<u32>, split: &Split, fill: bool) -> Plane<u32
         bounds.paint(&mut nuclei, &own);
         last += count;
     }
-    number_in_raster_order(&mut nuclei);
+    relabel_in_raster_order(&mut nuclei);
     nuclei
 }
 
-/// 8-connected components of `mask`, numbered from 1 in raster order.
+/// Labels the 8-connected components of `mask`, numbered from 1 in raster order of their first pixels.
 pub fn components(mask: &Plane<bool>) -> Plane<u32> {
     let mut labels = Plane::filled(mask.width, mask.height, 0);
     let mut next = 0;
     for start in 0..mask.data.len() {
         if mask.data[start] && labels.data[start] == 0 {
             next += 1;
-            flood(&mut labels, start, next, &AROUND_8, |i| mask.data[i]);
+            flood_fill(&mut labels, start, next, &NEIGHBOURS_8, |i| mask.data[i]);
         }
     }
     labels
 }
 
-/// The map with instances of fewer than `min_area_px` pixels removed; other ids stay.
+/// Removes instances of fewer than `min_area_px` pixels; other ids stay.
 pub fn without_small(labels: &Plane<u32>, min_area_px: usize) -> Plane<u32> {
     let mut area = vec![0; labels.data.iter().max().map_or(0, |&id| id as usize) + 1];
     labels.data.iter().for_each(|&id| area[id as usize] += 1);
     labels.map(|&id| if area[id as usize] < min_area_px { 0 } else { id })
 }
 
-/// The mask with every 4-connected background region that does not touch the image border filled.
+/// Fills every 4-connected background region that does not touch the image border.
 pub fn fill_holes(mask: &Plane<bool>) -> Plane<bool> {
     let mut filled = mask.clone();
     holes::fill(&mut filled, usize::MAX);
     filled
 }
 
-const AROUND_8: [(isize, isize); 8] = [(-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1)];
-/// Background is connected by sides only.
+/// Offsets (column, row) of the 8-neighbourhood, which connects foreground.
+const NEIGHBOURS_8: [(isize, isize); 8] = [(-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1)];
+/// Offsets (column, row) of the 4-neighbourhood, which connects background.
 #[cfg(test)]
-pub(crate) const AROUND_4: [(isize, isize); 4] = [(0, -1), (-1, 0), (1, 0), (0, 1)];
+pub(crate) const NEIGHBOURS_4: [(isize, isize); 4] = [(0, -1), (-1, 0), (1, 0), (0, 1)];
 
-/// Labels everything connected to `start` for which `inside` holds and no label is set; returns the number of pixels.
-pub(crate) fn flood(labels: &mut Plane<u32>, start: usize, id: u32, around: &[(isize, isize)], inside: impl Fn(usize) -> bool) -> usize {
+/// Labels with `id` all unlabelled pixels that satisfy `inside` and are connected to `start`; returns their number.
+pub(crate) fn flood_fill(
+    labels: &mut Plane<u32>,
+    start: usize,
+    id: u32,
+    neighbours: &[(isize, isize)],
+    inside: impl Fn(usize) -> bool,
+) -> usize {
     let (width, height) = (labels.width as isize, labels.height as isize);
     let mut stack = vec![start];
     let mut count = 0;
@@ -127,7 +135,7 @@ pub(crate) fn flood(labels: &mut Plane<u32>, start: usize, id: u32, around: &[(i
     while let Some(i) = stack.pop() {
         count += 1;
         let (x, y) = (i as isize % width, i as isize / width);
-        for (dx, dy) in around {
+        for (dx, dy) in neighbours {
             let (nx, ny) = (x + dx, y + dy);
             if nx < 0 || ny < 0 || nx >= width || ny >= height {
                 continue;
@@ -142,8 +150,8 @@ pub(crate) fn flood(labels: &mut Plane<u32>, start: usize, id: u32, around: &[(i
     count
 }
 
-/// Gives labels numbers from 1 in raster order of their first pixels.
-pub(crate) fn number_in_raster_order(labels: &mut Plane<u32>) {
+/// Renumbers labels from 1 in raster order of their first pixels.
+pub(crate) fn relabel_in_raster_order(labels: &mut Plane<u32>) {
     let mut number = vec![0; labels.data.iter().max().map_or(0, |&id| id as usize) + 1];
     let mut next = 0;
     for label in labels.data.iter_mut().filter(|label| **label > 0) {
@@ -156,17 +164,17 @@ pub(crate) fn number_in_raster_order(labels: &mut Plane<u32>) {
     }
 }
 
-/// A box of pixels, the last column and row not included; empty where it was never grown.
+/// Half-open bounding box of a label in pixels, `[first, end)` along each axis; empty for a label without pixels.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct BoundingBox {
     x: [usize; 2],
     y: [usize; 2],
 }
 
-/// The box of every label from 1 on.
-pub(crate) fn bounds(labels: &Plane<u32>) -> Vec<Bounds> {
+/// Returns the bounding boxes of labels 1, 2, …
+pub(crate) fn bounding_boxes(labels: &Plane<u32>) -> Vec<BoundingBox> {
     let count = labels.data.iter().max().map_or(0, |&id| id as usize);
-    let mut all = vec![Bounds { x: [usize::MAX, 0], y: [usize::MAX, 0] }; count];
+    let mut all = vec![BoundingBox { x: [usize::MAX, 0], y: [usize::MAX, 0] }; count];
     for y in 0..labels.height {
         for (x, &label) in labels.row(y).iter().enumerate().filter(|(_, label)| **label > 0) {
             let bounds = &mut all[label as usize - 1];
@@ -177,17 +185,19 @@ pub(crate) fn bounds(labels: &Plane<u32>) -> Vec<Bounds> {
     all
 }
 
-impl Bounds {
+impl BoundingBox {
+    /// Area in pixels.
     pub(crate) fn area(&self) -> usize {
         self.x[1].saturating_sub(self.x[0]) * self.y[1].saturating_sub(self.y[0])
     }
 
+    /// Crops the box to a mask of the labels that satisfy `inside`.
     pub(crate) fn crop(&self, labels: &Plane<u32>, inside: impl Fn(u32) -> bool) -> Plane<bool> {
         let rows = (self.y[0]..self.y[1]).flat_map(|y| &labels.row(y)[self.x[0]..self.x[1]]);
         Plane { width: self.x[1] - self.x[0], height: self.y[1] - self.y[0], data: rows.map(|&label| inside(label)).collect() }
     }
 
-    /// Writes every label but 0 into its place.
+    /// Copies the non-zero labels of a cropped map into `labels`.
     pub(crate) fn paint(&self, labels: &mut Plane<u32>, own: &Plane<u32>) {
         for y in 0..own.height {
             let row = &mut labels.row_mut(self.y[0] + y)[self.x[0]..self.x[1]];
@@ -206,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_filled_and_what_touches_the_border_is_not() {
+    fn a_ring_is_filled_and_a_background_region_at_the_border_is_not() {
         let ring = mask(&["#####.#", "#...#.#", "#.#.#..", "#####.#"]);
         let decoding = Decoding { min_area_px: 2, ..Decoding::default() };
         let labels = instances_of_mask(&ring, &decoding);
@@ -224,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_without_the_field_cuts_nothing_apart() {
+    fn decoding_without_the_entry_does_not_split() {
         let old = r#"{"threshold":0.5,"min_area_px":64,"fill_holes":true}"#;
         let decoding: Decoding = serde_json::from_str(old).unwrap();
         assert_eq!(decoding, Decoding::default());

@@ -1,49 +1,54 @@
-//! Exact Euclidean distances to the background, in integers (Meijster, Roerdink & Hesselink, 2000).
+//! Exact Euclidean distance transform in integers (Meijster, Roerdink, Hesselink, "A General Algorithm for Computing Distance Transforms in
+//! Linear Time", ISMM 2000): distances within columns first, then the lower envelope of parabolas within each row.
 
 use crate::plane::Plane;
 
-/// Distances are counted in sixteenths of a pixel.
+/// Unit of distances: sixteenths of a pixel.
 pub const UNITS: u32 = 16;
 
-/// The largest box that [`distances`] takes: distances in it fit in 16 bits.
+/// Largest area in pixels of a mask for [`distances`], because distances must fit in 16 bits.
 pub const LARGEST_BOX_PX: usize = 1 << 24;
 
-/// `floor(16 d)` for the Euclidean distance `d` of each pixel to the nearest one outside; what lies beyond the box is outside.
+/// Returns `floor(16 d)` for the Euclidean distance `d` in pixels from each pixel to the nearest background pixel. Pixels beyond the border
+/// count as background.
+///
+/// # Panics
+/// The mask is empty or larger than [`LARGEST_BOX_PX`].
 pub fn distances(inside: &Plane<bool>) -> Plane<u16> {
     assert!(inside.data.len() <= LARGEST_BOX_PX && !inside.data.is_empty(), "distances do not fit in 16 bits");
-    let mut up_down = inside.map(|&inside| u16::from(inside));
-    within_columns(&mut up_down);
+    let mut column_distance = inside.map(|&inside| u16::from(inside));
+    within_columns(&mut column_distance);
     let mut row = Row::default();
     let mut distance = Plane::filled(inside.width, inside.height, 0);
     for y in 0..inside.height {
         let mut from = 0;
-        // Behind the first background of the row on either side nothing is nearer than that.
+        // Runs of foreground are independent, because the background next to a run is nearer than anything beyond it.
         for equal in inside.row(y).chunk_by(|a, b| a == b) {
             let run = from..from + equal.len();
             from = run.end;
             if equal[0] {
-                row.distances(&up_down.row(y)[run.clone()], &mut distance.row_mut(y)[run]);
+                row.distances(&column_distance.row(y)[run.clone()], &mut distance.row_mut(y)[run]);
             }
         }
     }
     distance
 }
 
-/// Ones to distances to the next zero above or below, or to what lies beyond the first and the last row.
-fn within_columns(up_down: &mut Plane<u16>) {
-    let width = up_down.width;
-    for y in 1..up_down.height {
-        let (above, row) = up_down.data[(y - 1) * width..(y + 1) * width].split_at_mut(width);
+/// Replaces ones by the distance to the nearest zero above or below; rows beyond the first and the last are zeros.
+fn within_columns(distance: &mut Plane<u16>) {
+    let width = distance.width;
+    for y in 1..distance.height {
+        let (above, row) = distance.data[(y - 1) * width..(y + 1) * width].split_at_mut(width);
         row.iter_mut().zip(above).for_each(|(g, above)| *g = if *g > 0 { above.saturating_add(1) } else { 0 });
     }
-    up_down.row_mut(up_down.height - 1).iter_mut().for_each(|g| *g = (*g).min(1));
-    for y in (1..up_down.height).rev() {
-        let (row, below) = up_down.data[(y - 1) * width..(y + 1) * width].split_at_mut(width);
+    distance.row_mut(distance.height - 1).iter_mut().for_each(|g| *g = (*g).min(1));
+    for y in (1..distance.height).rev() {
+        let (row, below) = distance.data[(y - 1) * width..(y + 1) * width].split_at_mut(width);
         row.iter_mut().zip(below).for_each(|(g, below)| *g = (*g).min(below.saturating_add(1)));
     }
 }
 
-/// Pixels of a run for which all candidates are tried: their squares fit in 16 bits.
+/// Longest run that is computed by brute force; squared distances in such a run fit in 16 bits.
 const SHORT: usize = 126;
 
 /// `k²` for `k` from `-SHORT - 1` to `SHORT + 1`.
@@ -57,7 +62,7 @@ const SQUARES: [i16; 2 * SHORT + 3] = {
     squares
 };
 
-/// `floor(16 sqrt(d))` for every square of a distance in a short run: half of the run is the largest.
+/// `floor(16 sqrt(d))` for every squared distance `d` in a short run, whose largest distance is half of its length.
 const ROOTS: [u16; (SHORT / 2 + 1).pow(2) + 1] = {
     let (mut roots, mut i) = ([0; (SHORT / 2 + 1).pow(2) + 1], 0);
     while i < roots.len() {
@@ -67,33 +72,33 @@ const ROOTS: [u16; (SHORT / 2 + 1).pow(2) + 1] = {
     roots
 };
 
-/// One run of a row, with background on both sides.
+/// Workspace for one run of foreground pixels in a row, with background on both sides.
 #[derive(Default)]
 struct Row {
-    /// Squares of the distances of a short run.
+    /// Squared distances in a short run.
     nearest: Vec<i16>,
-    /// Distances within columns, with a column outside on both sides.
+    /// Distances within columns, `g(i)`, with a background column on both sides.
     g: Vec<i64>,
-    /// The lower envelope of the parabolas `(x - i)² + g(i)²`, and where each begins.
+    /// Lower envelope of the parabolas `(x - i)² + g(i)²`: index `i` and first position of each.
     envelope: Vec<(usize, usize)>,
 }
 
 impl Row {
-    fn distances(&mut self, up_down: &[u16], distance: &mut [u16]) {
-        if up_down.len() <= SHORT {
-            self.short(up_down, distance);
+    fn distances(&mut self, column_distance: &[u16], distance: &mut [u16]) {
+        if column_distance.len() <= SHORT {
+            self.short(column_distance, distance);
         } else {
-            self.long(up_down, distance);
+            self.long(column_distance, distance);
         }
     }
 
-    /// The least of all parabolas at every pixel.
-    fn short(&mut self, up_down: &[u16], distance: &mut [u16]) {
-        let n = up_down.len();
+    /// Computes the minimum over all parabolas at every pixel.
+    fn short(&mut self, column_distance: &[u16], distance: &mut [u16]) {
+        let n = column_distance.len();
         let from = |i: usize| &SQUARES[SHORT + 2 - i..][..n];
         self.nearest.clear();
         self.nearest.extend(from(0).iter().zip(from(n + 1)).map(|(left, right)| left.min(right)));
-        for (i, &g) in (1..).zip(up_down) {
+        for (i, &g) in (1..).zip(column_distance) {
             let g = g.min(n as u16 + 1) as i16;
             let high = g * g;
             self.nearest.iter_mut().zip(from(i)).for_each(|(nearest, along)| *nearest = (*nearest).min(along + high));
@@ -101,10 +106,11 @@ impl Row {
         distance.iter_mut().zip(&self.nearest).for_each(|(d, &nearest)| *d = ROOTS[nearest as usize]);
     }
 
-    fn long(&mut self, up_down: &[u16], distance: &mut [u16]) {
+    /// Builds the lower envelope from left to right and evaluates it from right to left.
+    fn long(&mut self, column_distance: &[u16], distance: &mut [u16]) {
         self.g.clear();
         self.g.push(0);
-        self.g.extend(up_down.iter().map(|&g| i64::from(g)));
+        self.g.extend(column_distance.iter().map(|&g| i64::from(g)));
         self.g.push(0);
         self.envelope.clear();
         self.envelope.push((0, 0));
@@ -126,12 +132,13 @@ impl Row {
         }
     }
 
+    /// Value of parabola `i` at position `x`: the squared distance.
     fn squared(&self, x: usize, i: usize) -> i64 {
         let along = x as i64 - i as i64;
         along * along + self.g[i] * self.g[i]
     }
 
-    /// The first position at which the parabola at `later` lies below that at `i`.
+    /// First position at which the parabola `later` lies below the parabola `i`.
     fn first_nearer(&self, i: usize, later: usize) -> usize {
         let (a, b) = (i as i64, later as i64);
         ((b * b - a * a + self.g[later] * self.g[later] - self.g[i] * self.g[i]).div_euclid(2 * (b - a)) + 1) as usize
@@ -144,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// By looking at every pixel of the box and at a frame of background around it.
+    /// Naive implementation: a search over all pixels and a frame of background around them.
     fn reference(inside: &Plane<bool>) -> Plane<u16> {
         let (width, height) = (inside.width as i64, inside.height as i64);
         let is_inside = |x: i64, y: i64| x >= 0 && y >= 0 && x < width && y < height && inside.at(x as usize, y as usize);
@@ -156,7 +163,7 @@ mod tests {
         Plane { width: inside.width, height: inside.height, data: data.collect() }
     }
 
-    /// One pixel of `dense` is outside.
+    /// A mask in which one pixel of `dense` is background.
     fn scattered(width: usize, height: usize, seed: u64, dense: u64) -> Plane<bool> {
         let mut state = seed | 1;
         let data = (0..width * height).map(|_| {
@@ -174,7 +181,7 @@ mod tests {
         }
 
         #[test]
-        fn short_runs_and_long_ones_are_measured_alike(width in 100usize..160, height in 1usize..9, seed in any::<u64>(), dense in 100u64..2000) {
+        fn short_and_long_runs_give_exact_distances(width in 100usize..160, height in 1usize..9, seed in any::<u64>(), dense in 100u64..2000) {
             let inside = scattered(width, height, seed, dense);
             prop_assert_eq!(distances(&inside), reference(&inside));
         }

@@ -1,20 +1,22 @@
-//! Holes of masks: 4-connected regions of background that do not reach the border. They are found by runs of background, not by
-//! pixels: most of a box around a nucleus is in a few long ones.
+//! Hole filling: a hole is a 4-connected background region that does not touch the border. The regions are found by union-find over runs of
+//! background pixels, because most of the background in the bounding box of a nucleus lies in a few long runs.
 
 use crate::plane::Plane;
 
-/// A run of background in a row, and what is known of its region where it is the region's root.
+/// Run of background pixels in a row. `area` and `reaches_border` describe the whole region if the run is its root.
 struct Run {
     y: usize,
+    /// First column.
     from: usize,
+    /// Column after the last.
     to: usize,
-    /// An earlier run of the same region, or itself.
+    /// Index of an earlier run of the same region; that of the run itself for the root.
     parent: usize,
     area: usize,
     reaches_border: bool,
 }
 
-/// Fills every hole of at most `limit` pixels; whether there was one.
+/// Fills every hole of at most `limit` pixels; returns whether there was one.
 pub fn fill(mask: &mut Plane<bool>, limit: usize) -> bool {
     let mut runs = runs(mask);
     let mut any = false;
@@ -29,7 +31,7 @@ pub fn fill(mask: &mut Plane<bool>, limit: usize) -> bool {
     any
 }
 
-/// All runs of background, joined to regions.
+/// Lists all background runs, joined to regions.
 fn runs(mask: &Plane<bool>) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut above = 0;
@@ -50,7 +52,7 @@ fn runs(mask: &Plane<bool>) -> Vec<Run> {
     runs
 }
 
-/// Joins the last row's runs, from `first` on, to those of the row above that lie over them.
+/// Joins the runs of the last row, from index `first` on, with the overlapping runs of the row above, from index `above` on.
 fn join_rows(runs: &mut [Run], mut above: usize, first: usize) {
     for now in first..runs.len() {
         while above < first && runs[above].to <= runs[now].from {
@@ -61,6 +63,7 @@ fn join_rows(runs: &mut [Run], mut above: usize, first: usize) {
     }
 }
 
+/// Joins the regions of two runs; the earlier root stays root.
 fn join(runs: &mut [Run], a: usize, b: usize) {
     let (a, b) = (root(runs, a), root(runs, b));
     let (to, from) = (a.min(b), a.max(b));
@@ -72,7 +75,7 @@ fn join(runs: &mut [Run], a: usize, b: usize) {
     }
 }
 
-/// The first run of a region; the way there becomes shorter.
+/// Returns the root of a run's region, with path halving.
 fn root(runs: &mut [Run], mut i: usize) -> usize {
     while runs[i].parent != i {
         runs[i].parent = runs[runs[i].parent].parent;
@@ -86,14 +89,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{AROUND_4, flood};
+    use crate::decode::{NEIGHBOURS_4, flood_fill};
 
-    /// Region by region, pixel by pixel.
+    /// Naive implementation: a flood fill from every background pixel.
     fn reference(mask: &Plane<bool>, limit: usize) -> Plane<bool> {
         let mut filled = mask.clone();
         for start in (0..mask.data.len()).filter(|&i| !mask.data[i]) {
             let mut region = Plane::filled(mask.width, mask.height, 0);
-            let area = flood(&mut region, start, 1, &AROUND_4, |i| !mask.data[i]);
+            let area = flood_fill(&mut region, start, 1, &NEIGHBOURS_4, |i| !mask.data[i]);
             let on_border = |i: usize| [0, mask.width - 1].contains(&(i % mask.width)) || [0, mask.height - 1].contains(&(i / mask.width));
             let is_open = (0..mask.data.len()).any(|i| region.data[i] > 0 && on_border(i));
             filled.data[start] = area <= limit && !is_open;
@@ -103,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holes_are_those_of_a_flood(width in 1usize..20, height in 1usize..20, seed in any::<u64>(), of in 2u64..6, limit in 0usize..12) {
+        fn the_result_is_that_of_a_flood_fill(width in 1usize..20, height in 1usize..20, seed in any::<u64>(), of in 2u64..6, limit in 0usize..12) {
             let mut state = seed | 1;
             let data = (0..width * height).map(|_| {
                 state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);

@@ -1,14 +1,15 @@
-//! What a model is, without tensors and without a runtime.
+//! Definition of a model: network graph, weights, model card and decoding of probabilities, without tensors and without a runtime.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`graph`] | the network as data: [`graph::Op`], [`graph::Graph`] and what can be read off it |
-//! | [`unet`], [`resnet`], [`mobilenet`] | the architectures, as functions that build a graph |
-//! | [`weights`] | named arrays and the strict safetensors file that holds them |
-//! | [`card`] | the model card that travels inside the ONNX file |
-//! | [`decode`] | probability map to instances: one meaning for training scores and slides |
-//! | [`colour`] | optical density, stains, colours of a training set |
-//! | [`split`], [`distance`] | touching nuclei cut apart; exact Euclidean distances |
+//! | [`graph`] | the network as data: operations, shapes, parameters, receptive field |
+//! | [`unet`], [`resnet`], [`mobilenet`] | architectures as functions that build a graph |
+//! | [`weights`] | named arrays and the strictly checked safetensors file that stores them |
+//! | [`card`] | the model card, which is stored in the ONNX file |
+//! | [`decode`] | instances from a probability map, with the same result in training scores and on slides |
+//! | [`split`], [`distance`] | splitting of touching nuclei; exact Euclidean distance transform |
+//! | [`colour`], [`stains`] | optical density, colour statistics of a training set; colour deconvolution |
+//! | [`plane`] | a single-channel image in memory |
 
 pub mod card;
 pub mod colour;

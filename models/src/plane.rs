@@ -1,25 +1,28 @@
-//! A single-channel picture in memory: probabilities, scribbles, labels.
+//! A single-channel image in memory, such as a probability map, a mask or a label map.
 
 use support::{Result, bail};
 
-/// `height` rows of `width` values, row-major.
+/// A single-channel image, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plane<T> {
-    /// Pixels in a row.
+    /// Pixels per row.
     pub width: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
     /// `width * height` values, row by row.
     pub data: Vec<T>,
 }
 
 impl<T: Clone> Plane<T> {
-    /// A plane with the same value everywhere.
+    /// Creates a plane with one value in every pixel.
     pub fn filled(width: usize, height: usize, value: T) -> Self {
         Self { width, height, data: vec![value; width * height] }
     }
 
-    /// A plane over existing values.
+    /// Wraps existing values.
+    ///
+    /// # Errors
+    /// The number of values is not `width * height`.
     pub fn new(width: usize, height: usize, data: Vec<T>) -> Result<Self> {
         if data.len() != width * height {
             bail!("a plane of {width} x {height} needs {} values, found {}", width * height, data.len());
@@ -27,30 +30,30 @@ impl<T: Clone> Plane<T> {
         Ok(Self { width, height, data })
     }
 
-    /// One row.
+    /// Returns row `y`.
     pub fn row(&self, y: usize) -> &[T] {
         &self.data[y * self.width..(y + 1) * self.width]
     }
 
-    /// One row, to write.
+    /// Returns row `y` for writing.
     pub fn row_mut(&mut self, y: usize) -> &mut [T] {
         &mut self.data[y * self.width..(y + 1) * self.width]
     }
 
-    /// The same picture with every value replaced.
+    /// Applies a function to every value.
     pub fn map<U>(&self, f: impl FnMut(&T) -> U) -> Plane<U> {
         Plane { width: self.width, height: self.height, data: self.data.iter().map(f).collect() }
     }
 }
 
 impl<T: Copy> Plane<T> {
-    /// The value at column `x` of row `y`.
+    /// Returns the value in column `x` of row `y`.
     pub fn at(&self, x: usize, y: usize) -> T {
         self.data[y * self.width + x]
     }
 }
 
-/// Index into `0..n` of position `i` under reflect-101 padding (`… 2 1 | 0 1 2 … n-1 | n-2 …`), for any `i`.
+/// Maps any position `i` into `0..n` by reflection without repeating the border pixel (reflect-101: `… 2 1 | 0 1 2 … n-1 | n-2 …`).
 pub fn reflect_101(i: isize, n: usize) -> usize {
     if n == 1 {
         return 0;
@@ -65,7 +68,7 @@ mod tests {
     use super::reflect_101;
 
     #[test]
-    fn reflection_does_not_repeat_the_border() {
+    fn reflection_does_not_repeat_the_border_pixel() {
         let seen: Vec<usize> = (-4..8).map(|i| reflect_101(i, 4)).collect();
         assert_eq!(seen, [2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]);
         assert_eq!(reflect_101(-7, 1), 0);

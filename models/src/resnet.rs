@@ -1,8 +1,8 @@
-//! Encoders: functions from an image to feature maps at strides 2, 4, 8, ….
+//! ResNet-34 encoder, with parameter names of torchvision behind `encoder.`.
 
 use crate::graph::Wire;
 
-/// ResNet-34 (He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1), names as in torchvision.
+/// ResNet-34 (He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1).
 ///
 /// Returns the feature maps at strides 2, 4, 8, 16, 32 with `width * (1, 1, 2, 4, 8)` channels; `width` is 64 in the paper.
 pub fn resnet34(image: Wire<'_>, width: usize) -> Vec<Wire<'_>> {
@@ -19,7 +19,7 @@ pub fn resnet34(image: Wire<'_>, width: usize) -> Vec<Wire<'_>> {
     features
 }
 
-/// Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes.
+/// Appends a residual block: two 3x3 convolutions and a shortcut, which is a 1x1 convolution if the shape changes.
 fn basic_block<'b>(x: Wire<'b>, name: &str, channels: usize, stride: usize) -> Wire<'b> {
     let y = x.conv(format!("{name}.conv1"), channels, 3, stride).norm(format!("{name}.bn1")).relu();
     let y = y.conv(format!("{name}.conv2"), channels, 3, 1).norm(format!("{name}.bn2"));

@@ -1,4 +1,4 @@
-//! U-Net (Ronneberger, Fischer, Brox, MICCAI 2015) on an encoder of choice, and the projection heads of the contrastive terms.
+//! U-Net (Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015) with a choice of encoders, and the projection heads of the contrastive loss.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,20 +6,20 @@ use crate::graph::{Builder, Graph};
 use crate::mobilenet::mobilenet_v2;
 use crate::resnet::resnet34;
 
-/// From an image to feature maps at five strides.
+/// Encoders of [`unet`]; each returns feature maps at the strides 2, 4, 8, 16 and 32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encoder {
-    /// [`resnet34`]: the paper's.
+    /// [`resnet34`], the encoder of the papers.
     #[default]
     #[serde(rename = "resnet34")]
     ResNet34,
-    /// [`mobilenet_v2`]: a tenth of the parameters.
+    /// [`mobilenet_v2`], with a tenth of the parameters.
     #[serde(rename = "mobilenet_v2")]
     MobileNetV2,
 }
 
 impl Encoder {
-    /// As configurations, `segmentation_models.pytorch` and torchvision call it.
+    /// Returns the name in configurations, `segmentation_models.pytorch` and torchvision.
     pub fn name(self) -> &'static str {
         match self {
             Self::ResNet34 => "resnet34",
@@ -27,7 +27,7 @@ impl Encoder {
         }
     }
 
-    /// A parameter that this encoder has and the others do not.
+    /// Returns the name of the first parameter, which no other encoder has.
     pub fn first_parameter(self) -> &'static str {
         match self {
             Self::ResNet34 => "encoder.conv1.weight",
@@ -36,19 +36,19 @@ impl Encoder {
     }
 }
 
-/// The shape of the segmentation network. The default is the paper's: 24.4 million parameters.
+/// Architecture of the segmentation network. The default is that of the papers, with 24.4 million parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UNetConfig {
-    /// What turns an image into feature maps. Files without it are older than the choice.
+    /// Encoder; ResNet-34 for files without this entry.
     pub encoder: Encoder,
-    /// 64 for the published encoder; other widths multiply its channels by `encoder_width / 64`. Must be even.
+    /// Width of the encoder: 64 for the published one, whose channels other widths multiply by `encoder_width / 64`. Must be even.
     pub encoder_width: usize,
     /// Channels of the five decoder blocks, deepest first.
     pub decoder_channels: [usize; 5],
-    /// Classes; background and nucleus.
+    /// Number of classes; 2, background and nucleus, in this project.
     pub classes: usize,
-    /// The head's kernel: 1 (ours, without bias) or 3 (`segmentation_models.pytorch`'s own, with bias).
+    /// Side of the kernel of the output convolution: 1 (this project, without bias) or 3 (`segmentation_models.pytorch`, with bias).
     pub head_kernel: usize,
 }
 
@@ -58,12 +58,12 @@ impl Default for UNetConfig {
     }
 }
 
-/// Names of the taps of [`unet`]: the outputs of the decoder blocks, deepest first.
+/// Names of the feature taps of [`unet`]: the outputs of the decoder blocks, deepest first.
 pub const BLOCK_TAPS: [&str; 5] = ["block1", "block2", "block3", "block4", "block5"];
 
-/// The segmentation network: image `B 3 H W` to logits `B classes H W`, taps after every decoder block.
+/// Builds the segmentation network: image `B 3 H W` to logits `B classes H W`, with a feature tap after every decoder block.
 ///
-/// Node names are those of `segmentation_models.pytorch`, so its checkpoints load.
+/// Node names are those of `segmentation_models.pytorch`, so that its checkpoints load.
 pub fn unet(config: &UNetConfig) -> Graph {
     let builder = Builder::new();
     let image = builder.input(3);
@@ -91,9 +91,9 @@ pub fn unet(config: &UNetConfig) -> Graph {
     builder.finish(logits, &taps)
 }
 
-/// A projection head: `B inputs H W` to `B outputs H W`, read by a contrastive term (ISBI 2022, section 2.2).
+/// Builds a projection head for the contrastive loss (ISBI 2022, section 2.2): `B inputs H W` to `B outputs H W`, used in training only.
 ///
-/// Two 1x1 convolutions, each with batch normalisation, named `projection.<name>.{0,1,3,4}`. Used in training only.
+/// Two 1x1 convolutions, each with batch normalisation, named `projection.<name>.{0,1,3,4}`.
 pub fn projection(name: &str, inputs: usize, hidden: usize, outputs: usize) -> Graph {
     let builder = Builder::new();
     let at = |layer: usize| format!("projection.{name}.{layer}");
@@ -108,11 +108,11 @@ mod tests {
     use crate::graph::{Feature, Role};
 
     #[test]
-    fn the_default_network_is_the_paper_s() {
+    fn the_default_network_has_the_size_of_the_published_one() {
         let graph = unet(&UNetConfig::default());
         let parameters = graph.parameters();
         let learned: usize = parameters.iter().filter(|p| p.role.is_learned()).map(super::super::graph::Parameter::count).sum();
-        // segmentation_models.pytorch 0.5: 24,436,369 with its 3x3 head for one class (145 parameters); ours has 32.
+        // segmentation_models.pytorch 0.5 has 24,436,369 with its 3x3 head for one class (145 parameters); the head here has 32.
         assert_eq!(learned, 24_436_369 - 145 + 32);
         assert_eq!(graph.stride(), 32);
         assert_eq!(graph.reach(), 544);
@@ -121,11 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn with_mobilenet_it_is_that_of_segmentation_models_pytorch() {
+    fn the_mobilenet_network_has_the_size_of_that_of_segmentation_models_pytorch() {
         let graph = unet(&UNetConfig { encoder: Encoder::MobileNetV2, ..UNetConfig::default() });
         let parameters = graph.parameters();
         let learned: usize = parameters.iter().filter(|p| p.role.is_learned()).map(super::super::graph::Parameter::count).sum();
-        // 6,628,945 with its 3x3 head for one class (145 parameters); 374 arrays with 62 counters and the head's bias.
+        // segmentation_models.pytorch 0.5 has 6,628,945 with its 3x3 head for one class (145 parameters); 374 arrays with 62 counters and the head's bias.
         assert_eq!(learned, 6_628_945 - 145 + 32);
         assert_eq!(parameters.len(), 374 - 62 - 1);
         assert_eq!((graph.stride(), graph.reach()), (32, 320));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_without_an_encoder_is_of_resnet() {
+    fn a_config_without_an_encoder_means_resnet34() {
         let config: UNetConfig = serde_json::from_str(r#"{"encoder_width":32}"#).unwrap();
         assert_eq!(config, UNetConfig { encoder_width: 32, ..UNetConfig::default() });
         let error = serde_json::from_str::<UNetConfig>(r#"{"encoder":"resnet50"}"#).unwrap_err().to_string();
@@ -147,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn taps_and_names_are_where_losses_and_checkpoints_look() {
+    fn feature_taps_and_parameters_have_the_expected_names_and_shapes() {
         let graph = unet(&UNetConfig::default());
         let shapes = graph.shapes(64, 96).unwrap();
-        assert_eq!(shapes[graph.tap("block3").unwrap().0], Feature { channels: 64, height: 16, width: 24 });
-        assert_eq!(shapes[graph.tap("block5").unwrap().0], Feature { channels: 16, height: 64, width: 96 });
+        assert_eq!(shapes[graph.feature_tap("block3").unwrap().0], Feature { channels: 64, height: 16, width: 24 });
+        assert_eq!(shapes[graph.feature_tap("block5").unwrap().0], Feature { channels: 16, height: 64, width: 96 });
         assert_eq!(shapes[graph.output.0], Feature { channels: 2, height: 64, width: 96 });
         let has = |name: &str| graph.parameters().iter().any(|p| p.name == name);
         for name in ["encoder.layer2.0.downsample.1.running_var", "decoder.blocks.0.conv1.0.weight", "segmentation_head.0.weight"] {
@@ -162,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn keeping_only_the_output_drops_what_nothing_reads() {
+    fn only_output_removes_nodes_without_readers() {
         let builder = Builder::new();
         let x = builder.input(3).conv("a", 4, 3, 1);
         let dead = x.conv("dead", 4, 3, 1);
         let graph = builder.finish(x.relu(), &[("dead", dead)]);
         let kept = graph.only_output();
         assert_eq!(kept.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["input", "a", "a.relu"]);
-        assert!(kept.taps.is_empty());
+        assert!(kept.feature_taps.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Batch normalisation after a convolution becomes part of it (Ioffe, Szegedy, "Batch Normalization", ICML 2015, algorithm 2).
+//! Folding of batch normalisation into the convolution before it (Ioffe, Szegedy, "Batch Normalization", ICML 2015, algorithm 2).
 //!
 //! gamma (w * x + b - mu) / sqrt(var + eps) + beta = (s w) * x + (s (b - mu) + beta) with s = gamma / sqrt(var + eps).
 
@@ -7,7 +7,7 @@ use models::weights::{Array, Weights};
 
 use super::{Model, bypass, uses};
 
-/// Folds every batch normalisation whose input is a convolution that nothing else reads; computed in f64, rounded once.
+/// Folds every batch normalisation whose input is a convolution with no other reader. Computes in f64 and rounds once.
 pub fn fold_batch_norm((mut graph, mut weights): Model) -> Model {
     while let Some((conv, norm)) = next(&graph) {
         fold(&graph, conv, norm, &mut weights);
@@ -21,6 +21,7 @@ pub fn fold_batch_norm((mut graph, mut weights): Model) -> Model {
     (graph, weights)
 }
 
+/// Finds the first convolution and normalisation that can be folded.
 fn next(graph: &Graph) -> Option<(NodeId, NodeId)> {
     let uses = uses(graph);
     graph.iter().find_map(|(id, node)| {
@@ -29,11 +30,12 @@ fn next(graph: &Graph) -> Option<(NodeId, NodeId)> {
     })
 }
 
+/// Rewrites the convolution's weights and bias and removes the normalisation's arrays.
 fn fold(graph: &Graph, conv: NodeId, norm: NodeId, weights: &mut Weights) {
     let (conv, norm) = (graph.node(conv), graph.node(norm));
-    let Op::BatchNorm { eps, .. } = norm.op else { unreachable!("{} is a batch normalisation", norm.name) };
-    let mut of_norm = |suffix: &str| weights.remove(&format!("{}.{suffix}", norm.name)).expect("a selected weight").data;
-    let [scale, shift, mean, var] = ["weight", "bias", "running_mean", "running_var"].map(&mut of_norm);
+    let Op::BatchNorm { eps, .. } = norm.op else { unreachable!("{} is not a batch normalisation", norm.name) };
+    let mut take = |suffix: &str| weights.remove(&format!("{}.{suffix}", norm.name)).expect("a selected weight").data;
+    let [scale, shift, mean, var] = ["weight", "bias", "running_mean", "running_var"].map(&mut take);
     let factor: Vec<f64> = scale.iter().zip(&var).map(|(&s, &v)| f64::from(s) / (f64::from(v) + eps).sqrt()).collect();
     let bias_name = format!("{}.bias", conv.name);
     let bias = weights.remove(&bias_name).map_or_else(|| vec![0.0; factor.len()], |array| array.data);

@@ -1,11 +1,12 @@
-//! Of two logits only their difference counts: sigmoid(z1 - z0). A last convolution computes it alone, with half the work.
+//! Reduction of two logits to one: the probability sigmoid(z1 - z0) depends on their difference only, which a convolution with one output
+//! channel computes with half the work.
 
 use models::graph::{Graph, Op};
 use models::weights::{Array, Weights};
 
 use super::{Model, uses};
 
-/// Replaces an output convolution with two channels by one with the single channel z1 - z0; other graphs are left alone.
+/// Replaces an output convolution with two channels by one with the single channel z1 - z0. Other graphs stay as they are.
 pub fn head_difference((mut graph, mut weights): Model) -> Model {
     if !ends_in_two_logits(&graph) {
         return (graph, weights);
@@ -27,10 +28,11 @@ fn ends_in_two_logits(graph: &Graph) -> bool {
     matches!(&graph.node(graph.output).op, Op::Conv(conv) if conv.outputs == 2)
 }
 
+/// Replaces an array with two output channels by the difference of the two, computed in f64 and rounded once.
 fn subtract(weights: &mut Weights, name: &str) {
     if let Some(Array { shape, data }) = weights.get_mut(name) {
-        let (zero, one) = data.split_at(data.len() / 2);
-        *data = one.iter().zip(zero).map(|(z1, z0)| (f64::from(*z1) - f64::from(*z0)) as f32).collect();
+        let (background, nucleus) = data.split_at(data.len() / 2);
+        *data = nucleus.iter().zip(background).map(|(z1, z0)| (f64::from(*z1) - f64::from(*z0)) as f32).collect();
         shape[0] = 1;
     }
 }

@@ -1,7 +1,8 @@
-//! What enters the network: the image as it is stored, u8 `B H W 3`.
+//! Image input: the network takes the image as it is stored, u8 `B H W 3`, and normalises it.
 //!
-//! The first convolution pads with zeros *after* normalisation, so the mean has to be subtracted in front of it: moved into its
-//! bias, borders would be wrong. The division by the standard deviation commutes with zero padding and goes into its weights.
+//! The first convolution pads with zeros *after* normalisation. The mean is therefore subtracted in front of the convolution, because
+//! folding it into the bias would give wrong values at the borders. The division by the standard deviation commutes with zero padding and is
+//! folded into the weights.
 
 use models::card::Normalisation;
 use models::graph::{Conv, Graph, NodeId, Op};
@@ -10,7 +11,7 @@ use onnx::names::INPUT;
 
 use super::{Model, uses};
 
-/// Replaces the input of features by an input of images, named as `infer` looks for it.
+/// Replaces the feature input by an image input with the name that `infer` expects.
 pub fn image_input((mut graph, mut weights): Model, normalisation: &Normalisation) -> Model {
     let input = graph.iter().find(|(_, node)| matches!(node.op, Op::Input { channels: 3 })).map(|(id, _)| id);
     let Some(input) = input else { return (graph, weights) };
@@ -25,7 +26,7 @@ pub fn image_input((mut graph, mut weights): Model, normalisation: &Normalisatio
     (graph, weights)
 }
 
-/// The convolution that is the input's only reader.
+/// Returns name and shape of the convolution that is the input's only reader.
 fn only_convolution(graph: &Graph, input: NodeId) -> Option<(String, Conv)> {
     if uses(graph)[input.0] != 1 {
         return None;
@@ -34,7 +35,7 @@ fn only_convolution(graph: &Graph, input: NodeId) -> Option<(String, Conv)> {
     if let Op::Conv(conv) = reader.op { Some((reader.name.clone(), conv)) } else { None }
 }
 
-/// Divides the weights of input channel c by 255 std[c], the factor by which its values are now larger.
+/// Divides the weights of input channel c by 255 std[c], because the values of that channel are now larger by this factor.
 fn scale_inputs(weights: &mut Weights, name: &str, conv: Conv, std: [f32; 3]) {
     let kernel = weights.get_mut(&format!("{name}.weight")).expect("a selected weight");
     for (i, plane) in kernel.data.chunks_mut(conv.kernel * conv.kernel).enumerate() {

@@ -1,4 +1,4 @@
-//! Passes: graph and weights to a graph and weights that compute the same, cheaper or with other ends. One file each.
+//! Graph passes: rewrites of a graph and its weights that keep the result but make it cheaper or change inputs and outputs. One file each.
 
 mod fold_batch_norm;
 mod head_difference;
@@ -21,22 +21,22 @@ use models::weights::Weights;
 /// A graph and the weights that its parameters name.
 pub type Model = (Graph, Weights);
 
-/// The network that ships: u8 image in, probability and quantised probability out.
+/// Runs the passes that every shipped network needs. Input: u8 image; outputs: probability and quantised probability.
 pub fn all(model: Model, normalisation: &Normalisation) -> Model {
     let model = fold_batch_norm(only_output(model));
     image_input(probability(head_difference(model)), normalisation)
 }
 
-/// How many inputs and outputs read each node's value.
+/// Number of readers of each node: inputs of other nodes, the graph's output and feature taps.
 fn uses(graph: &Graph) -> Vec<usize> {
     let mut uses = vec![0; graph.nodes.len()];
     graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|input| uses[input.0] += 1);
     uses[graph.output.0] += 1;
-    graph.taps.iter().for_each(|tap| uses[tap.node.0] += 1);
+    graph.feature_taps.iter().for_each(|tap| uses[tap.node.0] += 1);
     uses
 }
 
-/// The graph without a node whose value is now that of `instead`.
+/// Removes `node`; its readers read `instead`.
 fn bypass(graph: &mut Graph, node: NodeId, instead: NodeId) {
     let moved = |id: NodeId| {
         let id = if id == node { instead } else { id };
@@ -44,6 +44,6 @@ fn bypass(graph: &mut Graph, node: NodeId, instead: NodeId) {
     };
     graph.nodes.remove(node.0);
     graph.nodes.iter_mut().flat_map(|node| &mut node.inputs).for_each(|input| *input = moved(*input));
-    graph.taps.iter_mut().for_each(|tap| tap.node = moved(tap.node));
+    graph.feature_taps.iter_mut().for_each(|tap| tap.node = moved(tap.node));
     graph.output = moved(graph.output);
 }

@@ -1,5 +1,13 @@
-//! The ONNX file: opset 17, one node or a few per node of the graph, initializers named as the parameters, the same bytes on every run.
+//! ONNX encoding of a graph (opset 17). Each node of the graph becomes one or a few ONNX nodes; initializers have the names of the
+//! parameters. The same inputs give the same bytes.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `node` | ONNX nodes of each operation |
+//! | `ends` | ONNX nodes of image input and probability outputs |
+//! | `integer` | 8-bit arithmetic |
 
+mod ends;
 mod integer;
 mod node;
 
@@ -20,10 +28,10 @@ use support::Result;
 
 use node::Writer;
 
-/// Name of the input of graphs that take features, f32 `N C H W`; images enter as [`INPUT`].
+/// Name of the input of graphs that take features, f32 `N C H W`. Image inputs are named [`INPUT`].
 pub const FEATURES: &str = "input";
 
-/// The arithmetic of the inner layers. Input and output are the same for all.
+/// Arithmetic of the inner layers. Inputs and outputs have the same types in all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Arithmetic {
     /// 32-bit floats.
@@ -31,14 +39,14 @@ pub enum Arithmetic {
     F32,
     /// 16-bit floats.
     F16,
-    /// 8-bit integers, with the range of each node's values by name. Nodes that are not named stay in floats.
+    /// 8-bit integers, with the range of each node's values by the node's name. Nodes without a range stay in f32.
     Int8(BTreeMap<String, [f32; 2]>),
 }
 
-/// An ONNX file and how large its network is.
+/// An encoded ONNX file and the size of its network.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// The file, sealed.
+    /// Contents of the file, sealed.
     pub bytes: Vec<u8>,
     /// Number of ONNX nodes.
     pub nodes: usize,
@@ -46,10 +54,13 @@ pub struct Written {
     pub parameters: usize,
 }
 
-/// Writes a graph with its weights. Outputs: the values of [`Op::Probability`] and [`Op::Quantise`] under their nodes' names,
-/// or that of the graph's output where it is neither, and those of its taps (in f32 arithmetic only).
+/// Encodes a graph with its weights and `metadata`.
 ///
-/// `metadata` is stored in the order of its keys.
+/// ONNX outputs are the values of [`Op::Probability`] and [`Op::Quantise`] nodes, the graph's output if it is neither of them, and the
+/// feature taps (in f32 arithmetic only), each under the name of its node.
+///
+/// # Errors
+/// Shapes of the graph that do not fit.
 pub fn write(graph: &Graph, weights: &Weights, arithmetic: &Arithmetic, metadata: &BTreeMap<String, String>) -> Result<Written> {
     let stride = graph.stride();
     let shapes = graph.shapes(stride, stride)?;
@@ -80,11 +91,12 @@ pub fn write(graph: &Graph, weights: &Weights, arithmetic: &Arithmetic, metadata
     Ok(Written { bytes: seal(model.encode_to_vec()), nodes: count, parameters })
 }
 
-/// The name of the value that a node makes, in f32.
+/// Returns the ONNX name of a node's value in f32 arithmetic.
 pub fn value_name(graph: &Graph, id: NodeId) -> String {
     node::value_name(graph, id, &Arithmetic::F32)
 }
 
+/// Declarations of the graph's inputs, with named batch and image extents.
 fn inputs(graph: &Graph) -> Vec<ValueInfoProto> {
     let of = |op: &Op| match op {
         Op::Input { channels } => Some(value(FEATURES, FLOAT, &[named("N"), fixed(*channels), named("H"), named("W")])),
@@ -105,12 +117,13 @@ fn inputs(graph: &Graph) -> Vec<ValueInfoProto> {
     graph.nodes.iter().filter_map(|node| of(&node.op)).collect()
 }
 
+/// Declarations of the ONNX outputs. Extents that differ from the image's get names of their own.
 fn outputs(writer: &Writer<'_>) -> Vec<ValueInfoProto> {
     let graph = writer.graph;
-    let map = |id: NodeId, element| value(&graph.node(id).name, element, &[named("N"), named("H"), named("W")]);
+    let image_shaped = |id: NodeId, element| value(&graph.node(id).name, element, &[named("N"), named("H"), named("W")]);
     let of = |(id, op): (NodeId, &Op)| match op {
-        Op::Probability => Some(map(id, FLOAT)),
-        Op::Quantise => Some(map(id, UINT8)),
+        Op::Probability => Some(image_shaped(id, FLOAT)),
+        Op::Quantise => Some(image_shaped(id, UINT8)),
         Op::Input { .. }
         | Op::InputImage { .. }
         | Op::Conv(_)
@@ -122,20 +135,21 @@ fn outputs(writer: &Writer<'_>) -> Vec<ValueInfoProto> {
         | Op::Add
         | Op::MaxPool
         | Op::Upsample
-        | Op::Concat => (id == graph.output || graph.taps.iter().any(|tap| tap.node == id)).then(|| {
+        | Op::Concat => (id == graph.output || graph.feature_taps.iter().any(|tap| tap.node == id)).then(|| {
             let Feature { channels, height, .. } = writer.shapes[id.0];
             let extents = if height == graph.stride() {
                 ["H".to_owned(), "W".to_owned()]
             } else {
-                ["H", "W"].map(|e| format!("{e} of {}", writer.made(id)))
+                ["H", "W"].map(|e| format!("{e} of {}", writer.output_name(id)))
             };
             let [h, w] = extents.each_ref().map(|extent| named(extent));
-            value(&writer.made(id), FLOAT, &[named("N"), fixed(channels), h, w])
+            value(&writer.output_name(id), FLOAT, &[named("N"), fixed(channels), h, w])
         }),
     };
     graph.iter().filter_map(|(id, node)| of((id, &node.op))).collect()
 }
 
+/// Declares a tensor.
 fn value(name: &str, elem_type: i32, shape: &[DimensionProto]) -> ValueInfoProto {
     let tensor_type = TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim: shape.to_vec() }) };
     ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }

@@ -1,4 +1,4 @@
-//! Buffers of a session that stay from one batch to the next: no answer of an earlier one may be seen in a later one.
+//! Reuse of a session's buffers between batches: the result of a batch must not depend on earlier batches.
 
 use infer::runtime::{Device, has_intel_cpu};
 use infer::segmenter::{Model, Network, Options, Segmenter};
@@ -6,13 +6,13 @@ use models::decode::quantise;
 
 use crate::shipped::{exported, install_runtime};
 
-/// An image that no other number gives.
+/// Pseudo-random image bytes, different for each number.
 fn images(number: usize, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|i| ((i + 1) * (2 * number + 3) * 7919 / 64 % 256) as u8).collect()
 }
 
 #[test]
-fn a_batch_is_answered_whatever_came_before_it() {
+fn results_do_not_depend_on_earlier_batches() {
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
     let model = Model::open(&exported(folder.path(), &export::Options::default())).unwrap();
@@ -25,21 +25,21 @@ fn a_batch_is_answered_whatever_came_before_it() {
             eprintln!("NOT RUN on {device}: {error}");
             continue;
         }
-        let [kept, fresh] = sessions.each_mut().map(|session| session.as_mut().unwrap());
+        let [reusing, reference] = sessions.each_mut().map(|session| session.as_mut().unwrap());
         let shapes = [[1, 64, 96], [1, 64, 96], [2, 64, 96], [2, 64, 96], [1, 96, 64], [1, 64, 96]];
-        let mut answers: Vec<Vec<u8>> = Vec::new();
+        let mut results: Vec<Vec<u8>> = Vec::new();
         for (number, shape) in shapes.into_iter().enumerate() {
             let [batch, height, width] = shape;
             let images = images(number, batch * height * width * 3);
-            let answer = kept.quantised(&images, batch, height, width).unwrap();
-            // This way nothing is kept.
-            let expected = fresh.probabilities(&images, batch, height, width).unwrap();
-            assert!(answer.iter().copied().eq(expected.iter().map(|p| quantise(*p))), "{device}, batch {number}");
-            assert!(answers.iter().all(|earlier| *earlier != answer), "{device}: batch {number} is answered as an earlier one");
-            answers.push(answer);
+            let result = reusing.quantised(&images, batch, height, width).unwrap();
+            // `probabilities` does not reuse buffers.
+            let expected = reference.probabilities(&images, batch, height, width).unwrap();
+            assert!(result.iter().copied().eq(expected.iter().map(|p| quantise(*p))), "{device}, batch {number}");
+            assert!(results.iter().all(|earlier| *earlier != result), "{device}: batch {number} has the result of an earlier one");
+            results.push(result);
         }
-        assert!(kept.quantised(&[0; 32 * 32 * 3], 1, 32, 48).is_err());
-        let again = kept.quantised(&images(0, 64 * 96 * 3), 1, 64, 96).unwrap();
-        assert_eq!(again, answers[0], "{device}");
+        assert!(reusing.quantised(&[0; 32 * 32 * 3], 1, 32, 48).is_err());
+        let again = reusing.quantised(&images(0, 64 * 96 * 3), 1, 64, 96).unwrap();
+        assert_eq!(again, results[0], "{device}");
     }
 }

@@ -1,9 +1,10 @@
-//! Every form of a model computes the plain graph's probabilities, and says in its card how nearly.
+//! Forms of a model: each computes the probabilities of the plain graph within its tolerance, and the card records the difference.
 
 use std::path::{Path, PathBuf};
 
 use crate::reference::{formula_weights, unit_numbers};
 use crate::shipped::{checkpoint, exported, install_runtime, small};
+use export::tiles::TileImages;
 use export::{Options, form, pass};
 use infer::segmenter::{self, Model, Segmenter};
 use models::card::{ModelCard, Precision, Target};
@@ -11,7 +12,7 @@ use models::unet::{Encoder, UNetConfig, unet};
 use support::artifact;
 use support::console::Silent;
 
-/// A picture with dark discs: smooth, so that rounding is what differs.
+/// Writes an image with dark discs on smooth background, so that forms differ by rounding only.
 fn tile(folder: &Path) -> PathBuf {
     let path = folder.join("tile.png");
     let pixel = |x: u32, y: u32| {
@@ -22,7 +23,7 @@ fn tile(folder: &Path) -> PathBuf {
     path
 }
 
-/// A whole export, with all that is measured at it.
+/// Runs a whole export with all measurements.
 fn export_as(folder: &Path, precision: Precision) -> Model {
     let options = Options { tiles: vec![tile(folder)], precision, max_flipped: 0.05, ..Options::default() };
     let path = folder.join(format!("{precision}.onnx"));
@@ -30,12 +31,12 @@ fn export_as(folder: &Path, precision: Precision) -> Model {
     Model::open(&path).unwrap()
 }
 
-/// The bytes of one form, ranges taken from the tile.
+/// Encodes one form, calibrated on the tile.
 fn formed(config: &UNetConfig, card: &ModelCard, folder: &Path, target: Target, precision: Precision) -> Model {
     let run = segmenter::Options::default();
     let graph = unet(config);
     let plain = pass::all((graph.clone(), formula_weights(&graph)), &card.normalisation);
-    let sites = export::tiles::sites(&[tile(folder)], 4, 256).unwrap();
+    let sites = TileImages::new(vec![tile(folder)]).sites(4, 256).unwrap();
     let ranges = form::ranges(&plain, precision, &sites, &run).unwrap();
     let ((graph, weights), arithmetic) = form::lower(&plain, target, precision, ranges);
     let mut card = card.clone();
@@ -44,7 +45,7 @@ fn formed(config: &UNetConfig, card: &ModelCard, folder: &Path, target: Target, 
     Model::from_bytes(export::writer::write(&graph, &weights, &arithmetic, &metadata).unwrap().bytes).unwrap()
 }
 
-/// The bytes of the graph as training has it.
+/// Encodes the plain graph in f32.
 fn plain(config: &UNetConfig, card: &ModelCard) -> Model {
     let graph = unet(config);
     let (graph, weights) = pass::all((graph.clone(), formula_weights(&graph)), &card.normalisation);
@@ -52,9 +53,9 @@ fn plain(config: &UNetConfig, card: &ModelCard) -> Model {
     Model::from_bytes(export::writer::write(&graph, &weights, &export::writer::Arithmetic::F32, &metadata).unwrap().bytes).unwrap()
 }
 
-/// Tolerances: f32 differs by the order of sums; f16 has 11 bits, some forty layers deep; int8 has 8.
+/// f32 forms differ by the order of sums; f16 has 11 significant bits, rounded in some forty layers; int8 has 8.
 #[test]
-fn every_target_and_precision_gives_the_plain_graph_s_probabilities() {
+fn every_target_and_precision_gives_the_probabilities_of_the_plain_graph() {
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
     let card = Model::open(&exported(folder.path(), &Options::default())).unwrap().card;
@@ -83,11 +84,11 @@ fn every_form_agrees(config: &UNetConfig, card: &ModelCard, folder: &Path) {
 }
 
 #[test]
-fn an_8_bit_file_has_8_bit_weights_and_a_16_bit_file_is_half_as_large() {
+fn an_f16_file_has_half_and_an_int8_file_a_quarter_of_the_size() {
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
     let card = Model::open(&exported(folder.path(), &Options::default())).unwrap().card;
-    // Wide enough for weights to outweigh names and nodes.
+    // The network is wide enough that weights take most of the file.
     let wide = UNetConfig { encoder_width: 16, decoder_channels: [32, 16, 16, 8, 8], ..UNetConfig::default() };
     let size = |precision| formed(&wide, &card, folder.path(), Target::Cpu, precision).bytes.len() as f64;
     let [single, half, byte] = [Precision::F32, Precision::F16, Precision::Int8].map(size);
@@ -95,9 +96,9 @@ fn an_8_bit_file_has_8_bit_weights_and_a_16_bit_file_is_half_as_large() {
     assert!((0.2..0.4).contains(&(byte / single)), "{byte} of {single}");
 }
 
-/// What a whole export in 8 bits writes into the card is what golden tiles then allow, twice.
+/// The tolerance of an int8 model's golden tiles is twice the difference that export wrote into the card.
 #[test]
-fn an_8_bit_export_is_measured_and_verifies() {
+fn an_int8_export_records_its_parity_and_passes_verification() {
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
     let model = export_as(folder.path(), Precision::Int8);
@@ -107,7 +108,7 @@ fn an_8_bit_export_is_measured_and_verifies() {
 }
 
 #[test]
-fn losing_more_than_is_allowed_and_8_bits_without_images_are_errors() {
+fn too_many_flipped_pixels_and_int8_without_images_are_errors() {
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.onnx");
@@ -119,9 +120,9 @@ fn losing_more_than_is_allowed_and_8_bits_without_images_are_errors() {
     assert!(!path.exists());
 }
 
-/// A device that computes something else is found out by the tiles that the model carries.
+/// Changed weights stand for a device that computes wrong results.
 #[test]
-fn golden_tiles_find_other_weights() {
+fn golden_tiles_detect_changed_weights() {
     use onnx::proto::ModelProto;
     use prost::Message;
     install_runtime();
@@ -141,7 +142,7 @@ fn golden_tiles_find_other_weights() {
     assert!(error.to_string().contains("golden tiles move") && error.hint_text().is_some(), "{error:?}");
 }
 
-/// The network of the kept files, as this version writes it.
+/// Exports the network of `tests/data/models` with this version.
 fn exported_narrow(folder: &Path) -> PathBuf {
     let config = UNetConfig { encoder_width: 2, decoder_channels: [2; 5], ..UNetConfig::default() };
     let path = folder.join("narrow.onnx");
@@ -149,9 +150,9 @@ fn exported_narrow(folder: &Path) -> PathBuf {
     path
 }
 
-/// A file of the first format: no form, no golden tiles. It was written by version 0.1.0 and is never written again.
+/// The file was written by version 0.1.0; its format has no form and no golden tiles.
 #[test]
-fn a_file_of_format_version_1_still_verifies_and_runs() {
+fn a_file_of_format_version_1_passes_verification_and_runs() {
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/models/format-1.onnx");

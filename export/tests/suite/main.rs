@@ -1,4 +1,4 @@
-//! Tests of the whole crate, in one program: they share the naive evaluator and link once.
+//! Tests of the whole crate in one program, so that they share the reference interpreter and link once.
 
 mod buffers;
 #[cfg(target_os = "linux")]
@@ -6,9 +6,11 @@ mod footprint;
 mod forms;
 mod mutations;
 mod native;
+mod native_refusals;
 mod passes;
 mod programs;
 mod reference;
+mod refusals;
 mod shipped;
 mod signatures;
 #[cfg(target_os = "linux")]

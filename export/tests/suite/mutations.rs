@@ -1,22 +1,23 @@
-//! Damaged files by the ten thousand: none is taken, none panics, none hangs.
+//! Mutation tests: 20,000 damaged files of each kind are refused without a panic and without hanging.
 
 use std::time::{Duration, Instant};
 
-use export::weights::Checkpoint;
+use export::checkpoint::Checkpoint;
 use infer::segmenter::Model;
 use models::unet::UNetConfig;
 use models::weights::WeightsFile;
 
 use crate::shipped::checkpoint;
 
+/// Number of mutations per test.
 const COUNT: usize = 20_000;
-/// A file that takes so long hangs: a thousandth is usual.
-const HANGS: Duration = Duration::from_secs(10);
+/// Time after which opening a file counts as hanging; a thousandth of it is usual.
+const HANG_TIME: Duration = Duration::from_secs(10);
 
-/// Counted randomness: `splitmix64` (Steele, Lea, Flood 2014).
-struct Random(u64);
+/// Counter-based random numbers: `splitmix64` (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
+struct CounterRng(u64);
 
-impl Random {
+impl CounterRng {
     fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,8 +26,8 @@ impl Random {
     }
 }
 
-/// Bits flipped, bytes replaced, cut, repeated, inserted or swapped; now and then near the beginning, where headers are.
-fn mutated(bytes: &[u8], random: &mut Random) -> Vec<u8> {
+/// Flips bits, or replaces, cuts, repeats, inserts or swaps bytes; every second time in the first 4 KiB, because headers are there.
+fn mutated(bytes: &[u8], random: &mut CounterRng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(3) {
         let near = if random.below(2) == 0 { bytes.len().min(4096) } else { bytes.len() };
@@ -51,39 +52,39 @@ fn mutated(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// How many of the mutations of `bytes` that differ from it `open` takes.
-fn taken(bytes: &[u8], seed: u64, open: impl Fn(Vec<u8>) -> bool) -> usize {
-    let mut random = Random(seed);
+/// Counts the mutations that differ from `bytes` and that `open` accepts.
+fn accepted(bytes: &[u8], seed: u64, open: impl Fn(Vec<u8>) -> bool) -> usize {
+    let mut random = CounterRng(seed);
     (0..COUNT)
         .filter(|i| {
             let changed = mutated(bytes, &mut random);
             let differs = changed != bytes;
             let began = Instant::now();
-            let is_taken = open(changed);
-            assert!(began.elapsed() < HANGS, "mutation {i} took {:?}", began.elapsed());
-            differs && is_taken
+            let is_accepted = open(changed);
+            assert!(began.elapsed() < HANG_TIME, "mutation {i} took {:?}", began.elapsed());
+            differs && is_accepted
         })
         .count()
 }
 
 #[test]
-fn no_damaged_model_is_taken() {
+fn damaged_models_are_refused() {
     let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/format-1.onnx")).unwrap();
     Model::from_bytes(bytes.clone()).unwrap();
-    assert_eq!(taken(&bytes, 1, |bytes| Model::from_bytes(bytes).is_ok()), 0);
+    assert_eq!(accepted(&bytes, 1, |bytes| Model::from_bytes(bytes).is_ok()), 0);
 }
 
-/// A checkpoint of this project carries the digest of its contents; without it, it is none.
+/// A checkpoint of this project is accepted only with a matching digest of its contents.
 #[test]
-fn no_damaged_checkpoint_is_taken_for_another() {
+fn damaged_checkpoints_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = UNetConfig { encoder_width: 2, decoder_channels: [4, 3, 2, 2, 2], ..UNetConfig::default() };
     let bytes = std::fs::read(checkpoint(folder.path(), &config)).unwrap();
     let original = WeightsFile::from_bytes(&bytes).unwrap();
     let open = |bytes: Vec<u8>| {
         let Ok(file) = WeightsFile::from_bytes(&bytes) else { return false };
-        // White space in the header and the like change nothing that is read.
+        // Changes such as white space in the header do not change the parsed contents.
         file != original && Checkpoint::from_file(file, true).is_ok()
     };
-    assert_eq!(taken(&bytes, 2, open), 0);
+    assert_eq!(accepted(&bytes, 2, open), 0);
 }

@@ -1,8 +1,8 @@
-//! Passes leave the output as it was: on random graphs, weights and images, against a naive evaluation in f64.
+//! Graph passes keep the output: random graphs, weights and images are compared before and after a pass in the f64 reference interpreter.
 //!
-//! The tolerance is f32's: a pass rounds each weight once.
+//! The tolerance is that of f32, because a pass rounds each weight once.
 
-use crate::reference::{Map, evaluate, formula_weights, unit_numbers};
+use crate::reference::{FeatureMap, evaluate, formula_weights, unit_numbers};
 use export::pass;
 use export::writer::Arithmetic;
 use models::card::Normalisation;
@@ -11,7 +11,7 @@ use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights};
 use proptest::prelude::*;
 
-/// A graph of `steps` random layers over three channels that ends in two logits, with taps and parts that nothing reads.
+/// Builds a graph from random layers on three channels that ends in two logits, with feature taps and nodes that the output does not need.
 pub fn graph(steps: &[u8]) -> Graph {
     let builder = Builder::new();
     let input = builder.input(3);
@@ -32,13 +32,13 @@ fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
     match kind % 13 {
         0 => x.conv(name, 4, 3, 1).norm(format!("{name}.norm")).relu(),
         1 => x.conv_bias(name, 3, 5, 2).norm(format!("{name}.norm")),
-        2 => x.norm(name), // may follow what is no convolution
+        2 => x.norm(name), // its input may be no convolution
         3 => x.max_pool(),
         4 => x.upsample(),
         5 => x.plus(x.conv(name, x.channels(), 3, 1).norm(format!("{name}.norm"))),
         6 => x.concat(x.conv(name, 2, 1, 1)),
         7 => {
-            let shared = x.conv(name, 3, 3, 1); // read twice: not foldable
+            let shared = x.conv(name, 3, 3, 1); // has two readers, so it cannot be folded
             shared.norm(format!("{name}.norm")).plus(shared)
         }
         8 => x.upsample().conv_bias(name, 3, 3, 1),
@@ -57,22 +57,22 @@ fn layer<'b>(x: Wire<'b>, kind: u8, name: &str) -> Wire<'b> {
     }
 }
 
-fn image(graph: &Graph, scale: f64) -> Map {
+fn image(graph: &Graph, scale: f64) -> FeatureMap {
     let side = 2 * graph.stride();
-    Map::new(3, side, side, unit_numbers("image").take(3 * side * side).map(|u| ((u + 1.0) * scale).floor()).collect())
+    FeatureMap::new(3, side, side, unit_numbers("image").take(3 * side * side).map(|u| ((u + 1.0) * scale).floor()).collect())
 }
 
-/// `(v / 255 - mean) / std`, which an input of features has behind it.
-fn normalised(image: &Map, normalisation: &Normalisation) -> Map {
+/// Normalises an image for a feature input: `(v / 255 - mean) / std`.
+fn normalised(image: &FeatureMap, normalisation: &Normalisation) -> FeatureMap {
     let plane = image.shape.height * image.shape.width;
     let of = |(i, v): (usize, &f64)| {
         let c = i / plane;
         (v / 255.0 - f64::from(normalisation.mean[c])) / f64::from(normalisation.std[c])
     };
-    Map { shape: image.shape, data: image.data.iter().enumerate().map(of).collect() }
+    FeatureMap { shape: image.shape, data: image.data.iter().enumerate().map(of).collect() }
 }
 
-fn assert_close(a: &Map, b: &Map) {
+fn assert_close(a: &FeatureMap, b: &FeatureMap) {
     assert_eq!(a.shape, b.shape);
     let largest = a.data.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
     let worst = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -83,7 +83,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn only_what_the_output_reaches_is_kept(steps in prop::collection::vec(0u8..90, 0..6)) {
+    fn nodes_without_effect_on_the_output_are_removed(steps in prop::collection::vec(0u8..90, 0..6)) {
         let graph = graph(&steps);
         let mut weights = formula_weights(&graph);
         weights.insert("projection.r1.0.weight".into(), Array::new([1], vec![1.0]));
@@ -91,7 +91,7 @@ proptest! {
         let (kept, fewer) = pass::only_output((graph.clone(), weights.clone()));
         prop_assert_eq!(evaluate(&graph, &weights, &input), evaluate(&kept, &fewer, &input));
         let named = |weights: &Weights| weights.keys().any(|name| name.starts_with("dead") || name.starts_with("projection"));
-        prop_assert!(!named(&fewer) && kept.taps.is_empty());
+        prop_assert!(!named(&fewer) && kept.feature_taps.is_empty());
     }
 
     #[test]
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn the_difference_of_two_logits_gives_the_same_probability(steps in prop::collection::vec(0u8..90, 0..6)) {
+    fn one_logit_gives_the_probability_of_two(steps in prop::collection::vec(0u8..90, 0..6)) {
         let (graph, weights) = pass::only_output((graph(&steps), formula_weights(&graph(&steps))));
         let input = image(&graph, 1.0);
         let one = pass::head_difference((graph.clone(), weights.clone()));
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn enlarged_maps_need_not_exist(steps in prop::collection::vec(0u8..90, 0..5), phases: bool, folded: bool) {
+    fn fused_upsampling_and_convolution_keep_output_stride_and_reach(steps in prop::collection::vec(0u8..90, 0..5), phases: bool, folded: bool) {
         let steps: Vec<u8> = steps.into_iter().chain([9]).collect();
         let graph = graph(&steps).only_output();
         let weights = formula_weights(&graph);
@@ -132,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn an_image_enters_as_its_normalised_features(steps in prop::collection::vec(0u8..90, 0..6)) {
+    fn an_image_input_equals_an_input_of_normalised_features(steps in prop::collection::vec(0u8..90, 0..6)) {
         let graph = graph(&steps);
         let weights = formula_weights(&graph);
         let normalisation = Normalisation { mean: [0.485, 0.4, 0.3], std: [0.229, 0.3, 0.2] };
@@ -142,9 +142,9 @@ proptest! {
     }
 }
 
-/// The ONNX file means what the graph means, whatever passes have been run on it.
+/// Passes run before encoding or not.
 #[test]
-fn onnx_runtime_computes_what_random_graphs_say() {
+fn onnx_runtime_computes_the_reference_result_for_random_graphs() {
     infer::runtime::install(None, None).expect("ONNX Runtime is needed for this test; Python with pip fetches it");
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(steps in prop::collection::vec(0u8..90, 0..6), folded: bool, merged in 0..3_usize)| {
@@ -163,13 +163,13 @@ fn onnx_runtime_computes_what_random_graphs_say() {
         let tensor = ort::value::TensorRef::from_array_view((shape, features.as_slice())).unwrap();
         let outputs = session.run(ort::inputs![tensor]).unwrap();
         let found = outputs["probability"].try_extract_tensor::<f32>().unwrap().1;
-        let found = Map { shape: expected.shape, data: found.iter().map(|&p| f64::from(p)).collect() };
+        let found = FeatureMap { shape: expected.shape, data: found.iter().map(|&p| f64::from(p)).collect() };
         assert_close(&expected, &found);
     });
 }
 
 #[test]
-fn all_passes_together_leave_a_unet_with_nothing_to_fold() {
+fn all_passes_together_fold_every_normalisation_of_a_unet() {
     let config = UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() };
     let graph = unet(&config);
     let weights = formula_weights(&graph);

@@ -1,22 +1,23 @@
-//! A graph computed in f64 as its definitions read, and numbers that follow from a name. Slow; for small shapes.
+//! Reference interpreter: evaluates a graph in f64 directly from the definitions (slow, for small shapes), with pseudo-random numbers
+//! derived from a name.
 
-use models::graph::{Conv, Feature, Graph, Op, UpConv};
+use models::graph::{Conv, Depthwise, Feature, Graph, Op, UpConv};
 use models::weights::{Array, Weights};
 
 /// A feature map `C H W`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Map {
+pub struct FeatureMap {
     pub shape: Feature,
     pub data: Vec<f64>,
 }
 
-impl Map {
+impl FeatureMap {
     pub fn new(channels: usize, height: usize, width: usize, data: Vec<f64>) -> Self {
         assert_eq!(data.len(), channels * height * width);
         Self { shape: Feature { channels, height, width }, data }
     }
 
-    /// The value at a position; `None` outside.
+    /// Value at a position; `None` outside the feature map.
     fn at(&self, c: usize, y: isize, x: isize) -> Option<f64> {
         let Feature { height, width, .. } = self.shape;
         let inside = (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
@@ -31,51 +32,46 @@ impl Map {
     }
 }
 
-/// The value of the graph's output. An image input takes its bytes as `C H W` numbers 0..=255.
-pub fn evaluate(graph: &Graph, weights: &Weights, input: &Map) -> Map {
+/// Evaluates the graph's output. An image input takes the bytes as numbers 0..=255, `C H W`.
+pub fn evaluate(graph: &Graph, weights: &Weights, input: &FeatureMap) -> FeatureMap {
     let shapes = graph.shapes(input.shape.height, input.shape.width).unwrap();
-    let mut values: Vec<Map> = Vec::new();
+    let mut values: Vec<FeatureMap> = Vec::new();
     for (node, &shape) in graph.nodes.iter().zip(&shapes) {
         let of = |i: usize| &values[node.inputs[i].0];
         let weight = |suffix: &str, i: usize| f64::from(weights[&format!("{}.{suffix}", node.name)].data[i]);
         let value = match &node.op {
             Op::Input { .. } => input.clone(),
             Op::InputImage { mean, std } => {
-                Map::from_fn(shape, |c, y, x| (input.at(c, y, x).unwrap() / 255.0 - f64::from(mean[c])) / f64::from(std[c]))
+                FeatureMap::from_fn(shape, |c, y, x| (input.at(c, y, x).unwrap() / 255.0 - f64::from(mean[c])) / f64::from(std[c]))
             }
             Op::Conv(conv) => convolve(conv, of(0), shape, weight),
-            Op::Depthwise(conv) => Map::from_fn(shape, |c, y, x| {
-                let taps = (0..3).flat_map(|i| (0..3).map(move |j| (i, j)));
-                let stride = conv.stride as isize;
-                let products = taps.filter_map(|(i, j)| {
-                    let value = of(0).at(c, y * stride + i - 1, x * stride + j - 1)?;
-                    Some(value * weight("weight", 9 * c + (3 * i + j) as usize))
-                });
-                products.sum::<f64>() + if conv.bias { weight("bias", c) } else { 0.0 }
-            }),
+            Op::Depthwise(conv) => convolve_depthwise(conv, of(0), shape, weight),
             Op::UpConv(conv) => up_convolve(conv, of(0), shape, weight),
-            Op::BatchNorm { eps, .. } => Map::from_fn(shape, |c, y, x| {
+            Op::BatchNorm { eps, .. } => FeatureMap::from_fn(shape, |c, y, x| {
                 let unit = (of(0).at(c, y, x).unwrap() - weight("running_mean", c)) / (weight("running_var", c) + eps).sqrt();
                 weight("weight", c) * unit + weight("bias", c)
             }),
-            Op::Relu => Map::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap().max(0.0)),
-            Op::Relu6 => Map::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap().clamp(0.0, 6.0)),
-            Op::Add => Map::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap() + of(1).at(c, y, x).unwrap()),
-            Op::MaxPool => Map::from_fn(shape, |c, y, x| {
+            Op::Relu => FeatureMap::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap().max(0.0)),
+            Op::Relu6 => FeatureMap::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap().clamp(0.0, 6.0)),
+            Op::Add => FeatureMap::from_fn(shape, |c, y, x| of(0).at(c, y, x).unwrap() + of(1).at(c, y, x).unwrap()),
+            Op::MaxPool => FeatureMap::from_fn(shape, |c, y, x| {
                 let window = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (2 * y + dy, 2 * x + dx)));
                 window.filter_map(|(y, x)| of(0).at(c, y, x)).fold(f64::NEG_INFINITY, f64::max)
             }),
-            Op::Upsample => Map::from_fn(shape, |c, y, x| of(0).at(c, y / 2, x / 2).unwrap()),
+            Op::Upsample => FeatureMap::from_fn(shape, |c, y, x| of(0).at(c, y / 2, x / 2).unwrap()),
             Op::Concat => {
                 let first = of(0).shape.channels;
-                Map::from_fn(shape, |c, y, x| if c < first { of(0).at(c, y, x).unwrap() } else { of(1).at(c - first, y, x).unwrap() })
+                FeatureMap::from_fn(
+                    shape,
+                    |c, y, x| if c < first { of(0).at(c, y, x).unwrap() } else { of(1).at(c - first, y, x).unwrap() },
+                )
             }
             Op::Probability => {
                 let two = of(0).shape.channels == 2;
                 let logit = |y, x| of(0).at(usize::from(two), y, x).unwrap() - if two { of(0).at(0, y, x).unwrap() } else { 0.0 };
-                Map::from_fn(shape, |_, y, x| 1.0 / (1.0 + (-logit(y, x)).exp()))
+                FeatureMap::from_fn(shape, |_, y, x| 1.0 / (1.0 + (-logit(y, x)).exp()))
             }
-            Op::Quantise => Map::from_fn(shape, |c, y, x| (255.0 * of(0).at(c, y, x).unwrap()).round_ties_even()),
+            Op::Quantise => FeatureMap::from_fn(shape, |c, y, x| (255.0 * of(0).at(c, y, x).unwrap()).round_ties_even()),
         };
         assert_eq!(value.shape, shape, "{}", node.name);
         values.push(value);
@@ -83,9 +79,21 @@ pub fn evaluate(graph: &Graph, weights: &Weights, input: &Map) -> Map {
     values.swap_remove(graph.output.0)
 }
 
-fn convolve(conv: &Conv, input: &Map, shape: Feature, weight: impl Fn(&str, usize) -> f64) -> Map {
+fn convolve_depthwise(conv: &Depthwise, input: &FeatureMap, shape: Feature, weight: impl Fn(&str, usize) -> f64) -> FeatureMap {
+    let stride = conv.stride as isize;
+    FeatureMap::from_fn(shape, |c, y, x| {
+        let taps = (0..3).flat_map(|i| (0..3).map(move |j| (i, j)));
+        let products = taps.filter_map(|(i, j)| {
+            let value = input.at(c, y * stride + i - 1, x * stride + j - 1)?;
+            Some(value * weight("weight", 9 * c + (3 * i + j) as usize))
+        });
+        products.sum::<f64>() + if conv.bias { weight("bias", c) } else { 0.0 }
+    })
+}
+
+fn convolve(conv: &Conv, input: &FeatureMap, shape: Feature, weight: impl Fn(&str, usize) -> f64) -> FeatureMap {
     let k = conv.kernel as isize;
-    Map::from_fn(shape, |o, y, x| {
+    FeatureMap::from_fn(shape, |o, y, x| {
         let bias = if conv.bias { weight("bias", o) } else { 0.0 };
         let taps = (0..conv.inputs).flat_map(|c| (0..k).flat_map(move |i| (0..k).map(move |j| (c, i, j))));
         let products = taps.filter_map(|(c, i, j)| {
@@ -97,8 +105,8 @@ fn convolve(conv: &Conv, input: &Map, shape: Feature, weight: impl Fn(&str, usiz
     })
 }
 
-/// A transposed convolution as it is defined: each input pixel adds its multiple of the kernel to the output (kernel 4, stride 2, padding 1).
-fn up_convolve(conv: &UpConv, input: &Map, shape: Feature, weight: impl Fn(&str, usize) -> f64) -> Map {
+/// Transposed convolution by definition: each input pixel adds its multiple of the kernel to the output (kernel 4, stride 2, padding 1).
+fn up_convolve(conv: &UpConv, input: &FeatureMap, shape: Feature, weight: impl Fn(&str, usize) -> f64) -> FeatureMap {
     let mut data = vec![0.0; shape.channels * shape.height * shape.width];
     let Feature { height, width, .. } = input.shape;
     for (c, y, x) in (0..conv.inputs).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x)))) {
@@ -115,10 +123,10 @@ fn up_convolve(conv: &UpConv, input: &Map, shape: Feature, weight: impl Fn(&str,
         let plane = shape.height * shape.width;
         data.iter_mut().enumerate().for_each(|(i, v)| *v += weight("bias", i / plane));
     }
-    Map { shape, data }
+    FeatureMap { shape, data }
 }
 
-/// Numbers in -1..1 that follow from a name: `tests/data/golden/README.md`, "Numbers by formula", seed 1.
+/// Pseudo-random numbers in -1..1 derived from a name: `tests/data/golden/README.md`, "Numbers by formula", seed 1.
 pub fn unit_numbers(name: &str) -> impl Iterator<Item = f64> {
     let fnv = |key: u64, byte: u8| (key ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     let key = format!("1/{name}").bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
@@ -131,7 +139,7 @@ pub fn unit_numbers(name: &str) -> impl Iterator<Item = f64> {
     })
 }
 
-/// The weights of the golden vectors: the same README, point 4. Convolution biases, which it has none of, are .1 u.
+/// Weights of the golden vectors by the formula of `tests/data/golden/README.md`, point 4, extended by convolution biases of .1 u.
 pub fn formula_weights(graph: &Graph) -> Weights {
     let array = |name: &str, shape: &[usize]| {
         let of = |u: f64| match (shape, name.rsplit('.').next().unwrap()) {

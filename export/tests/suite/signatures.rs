@@ -1,4 +1,4 @@
-//! Whoever changes a signed model, its signature or its key is found out.
+//! Signatures: any change of a signed model, its signature or its key is detected.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use models::unet::{UNetConfig, unet};
 use models::weights::WeightsFile;
 use support::console::Silent;
 
-/// A tiny model without measurements, its keys and its signature.
+/// A small signed model with its keys, in a temporary folder.
 struct Signed {
     folder: tempfile::TempDir,
     model: PathBuf,
@@ -40,24 +40,24 @@ fn check(model: &Path, key: &Path) -> support::Result<Option<signature::Signed>>
 }
 
 #[test]
-fn a_signature_holds_and_its_comment_names_the_file() {
+fn a_valid_signature_is_accepted_and_its_comment_names_the_file() {
     let Signed { model, key, .. } = &signed();
     let held = check(model, key).unwrap().unwrap();
     assert!(held.comment.contains(&Model::open(model).unwrap().sha256), "{held:?}");
     assert_eq!(signature::check(&Model::open(model).unwrap(), model, None).unwrap(), None);
 }
 
-/// Twenty changed bytes of the model, and six ways of changing, swapping or losing what belongs to it.
+/// Twenty changed bytes of the model, and six other manipulations of model and signature.
 #[test]
-fn twenty_six_kinds_of_tampering_are_rejected_by_name() {
+fn tampering_with_model_or_signature_is_rejected_with_the_file_s_name() {
     let Signed { folder, model, key } = &signed();
     let at = |name: &str| folder.path().join(name);
     let good = fs::read(model).unwrap();
     let signature_file = signature::path_of(model);
     let good_signature = fs::read_to_string(&signature_file).unwrap();
-    let rejected = |what: &str| {
-        let error = check(model, key).expect_err(what);
-        assert!(error.to_string().contains("nuclei.onnx") && error.hint_text().is_some(), "{what}: {error:?}");
+    let rejected = |change: &str| {
+        let error = check(model, key).expect_err(change);
+        assert!(error.to_string().contains("nuclei.onnx") && error.hint_text().is_some(), "{change}: {error:?}");
         fs::write(model, &good).unwrap();
         fs::write(&signature_file, &good_signature).unwrap();
         error.to_string()
@@ -87,7 +87,7 @@ fn twenty_six_kinds_of_tampering_are_rejected_by_name() {
 
 #[cfg(unix)]
 #[test]
-fn only_its_owner_can_read_a_secret_key() {
+fn only_the_owner_can_read_a_secret_key() {
     use std::os::unix::fs::PermissionsExt;
     let Signed { folder, key, .. } = &signed();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -99,14 +99,14 @@ fn only_its_owner_can_read_a_secret_key() {
 fn keys_are_checked_and_never_overwritten() {
     let Signed { folder, model, key } = &signed();
     let again = keys::generate(&folder.path().join("lab"), &Password::None).unwrap_err();
-    assert!(again.to_string().contains("there already"), "{again}");
+    assert!(again.to_string().contains("exists already"), "{again}");
     let error = keys::sign(model, key, &Password::None).unwrap_err();
     assert!(error.to_string().contains("lab.pub") && error.hint_text().is_some(), "{error:?}");
     let error = check(model, &folder.path().join("lab.key")).unwrap_err();
     assert!(error.to_string().contains("not a public key"), "{error}");
 }
 
-/// Takes about a gibibyte and some seconds: that is what protects the key.
+/// Takes about 1 GiB of memory and some seconds, because the key derivation is deliberately expensive.
 #[test]
 fn an_encrypted_key_needs_its_password() {
     let Signed { folder, model, .. } = &signed();

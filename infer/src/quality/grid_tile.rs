@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use models::colour::{ColourStatistics, ColourSum, of_cell};
+use models::colour::{ColourStatistics, ColourSum, of_grid_tile};
 
 use super::Strip;
 
@@ -44,7 +44,7 @@ pub fn mean_entropy(probabilities: &[u8]) -> f64 {
 /// Measures some columns of a strip.
 pub(super) fn figures(strip: &Strip, width: usize, columns: Range<usize>, trained_on: Option<&ColourStatistics>) -> Figures {
     let (mut entropy, mut stained) = (0, ColourSum::default());
-    let mut grey: Vec<Vec<i64>> = Vec::with_capacity(models::colour::CELL);
+    let mut grey: Vec<Vec<i64>> = Vec::with_capacity(models::colour::GRID_TILE);
     let rows = strip.probabilities.chunks_exact(width).zip(strip.colours.chunks_exact(3 * width));
     for (probabilities, colours) in rows {
         entropy += probabilities[columns.clone()].iter().map(|&v| ENTROPY[usize::from(v)]).sum::<u64>();
@@ -56,7 +56,7 @@ pub(super) fn figures(strip: &Strip, width: usize, columns: Range<usize>, traine
     Figures {
         entropy: entropy as f64 / f64::from(1 << 20) / pixels.max(1) as f64,
         focus: focus(&grey),
-        stain: trained_on.and_then(|trained_on| Some(trained_on.distance(of_cell(&stained, pixels)?))),
+        stain: trained_on.and_then(|trained_on| Some(trained_on.distance(of_grid_tile(&stained, pixels)?))),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`cell`] | what is measured in a cell of [`CELL`] x [`CELL`] pixels: entropy, focus, colour |
+//! | [`cell`] | what is measured in a cell of [`GRID_TILE`] x [`GRID_TILE`] pixels: entropy, focus, colour |
 //! | [`light`] | thresholds, and cells to a light |
 //!
 //! Cells are those of [`crate::tissue`], counted from the corner of the slide: nothing depends on how a run is cut.
@@ -10,7 +10,7 @@
 pub mod grid_tile;
 pub mod status;
 
-use models::colour::{CELL, ColourStatistics};
+use models::colour::{ColourStatistics, GRID_TILE};
 use rayon::prelude::*;
 use support::Result;
 use support::artifact::AtomicFile;
@@ -19,7 +19,7 @@ use crate::output::pyramid::PyramidWriter;
 use grid_tile::{Figures, figures};
 use status::{Counts, Facts};
 
-/// Whole rows of an image from a row that is a multiple of [`CELL`] on; [`CELL`] of them, or fewer at the image's end.
+/// Whole rows of an image from a row that is a multiple of [`GRID_TILE`] on; [`GRID_TILE`] of them, or fewer at the image's end.
 pub struct Strip {
     /// First row.
     pub y: usize,
@@ -48,7 +48,7 @@ impl Quality {
     /// Judges a row of cells; `analysed`: which of them are looked at.
     pub fn add(&mut self, strip: &Strip, analysed: &[bool]) {
         let cells = analysed.par_iter().enumerate().map(|(column, &analysed)| {
-            let columns = column * CELL..((column + 1) * CELL).min(self.width);
+            let columns = column * GRID_TILE..((column + 1) * GRID_TILE).min(self.width);
             analysed.then(|| figures(strip, self.width, columns, self.trained_on.as_ref()))
         });
         for figures in cells.collect::<Vec<Option<Figures>>>() {
@@ -59,8 +59,8 @@ impl Quality {
 
     /// Writes the map, one pixel a cell: entropy, focus, distance of colour, as [`Figures::bytes`] tells; `um_per_pixel` is that of the image.
     pub fn finish(self, file: AtomicFile, um_per_pixel: Option<[f64; 2]>) -> Result<(AtomicFile, Facts)> {
-        let columns = self.width.div_ceil(CELL);
-        let sides = um_per_pixel.map(|um| um.map(|um| um * CELL as f64));
+        let columns = self.width.div_ceil(GRID_TILE);
+        let sides = um_per_pixel.map(|um| um.map(|um| um * GRID_TILE as f64));
         let mut writer = PyramidWriter::new(file, columns, self.map.len() / 3 / columns, 3, sides)?;
         writer.push(&self.map)?;
         Ok((writer.finish()?, self.counts.facts(self.trained_on.is_some())))

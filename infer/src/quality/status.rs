@@ -181,7 +181,7 @@ impl Counts {
         let (entropy, focus) = (self.entropy.figure(self.entropy_limits), self.focus.figure(FOCUS));
         let stain = stain_is_known.then(|| self.stain.figure(STAIN));
         let light = entropy.light.max(focus.light).max(stain.map_or(QcStatus::Green, |stain| stain.light));
-        Facts { light, slide_limits: SLIDE, cell_px: models::colour::CELL, cells: self.all, entropy, focus, stain }
+        Facts { light, slide_limits: SLIDE, cell_px: models::colour::GRID_TILE, cells: self.all, entropy, focus, stain }
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use models::colour::CELL;
+use models::colour::GRID_TILE;
 use support::Result;
 
 use super::plan::Plan;
@@ -24,7 +24,7 @@ impl Plan<'_> {
         for band in bands {
             let mut rows = band.rows.as_slice();
             while !rows.is_empty() {
-                let whole = CELL.min(height - y) * width;
+                let whole = GRID_TILE.min(height - y) * width;
                 let (now, later) = rows.split_at((whole - waiting.len()).min(rows.len()));
                 waiting.extend_from_slice(now);
                 rows = later;
@@ -62,7 +62,7 @@ fn stretches(analysed: &[bool], width: usize) -> Vec<Range<usize>> {
     let mut stretches = Vec::new();
     let mut first = 0;
     for cells in analysed.chunk_by(|a, b| a == b) {
-        let (start, end) = (first * CELL, ((first + cells.len()) * CELL).min(width));
+        let (start, end) = (first * GRID_TILE, ((first + cells.len()) * GRID_TILE).min(width));
         if cells[0] {
             stretches.extend((start..end).step_by(COLUMNS).map(|x| x..(x + COLUMNS).min(end)));
         }

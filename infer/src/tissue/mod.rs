@@ -10,7 +10,7 @@ pub mod detect;
 pub mod given;
 pub mod region;
 
-pub use models::colour::CELL;
+pub use models::colour::GRID_TILE;
 
 /// The cells that are analysed. In all others the probability is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Tissue {
 impl Tissue {
     /// All of an image, or nothing of it.
     pub fn uniform(image: [usize; 2], analysed: bool) -> Self {
-        let [columns, rows] = image.map(|side| side.div_ceil(CELL));
+        let [columns, rows] = image.map(|side| side.div_ceil(GRID_TILE));
         Self { image, columns, cells: vec![analysed; columns * rows] }
     }
 
@@ -45,13 +45,13 @@ impl Tissue {
     /// Sets probabilities to 0 where nothing is analysed; `rows` are whole rows from row `y` of the image on.
     pub fn clear(&self, y: usize, rows: &mut [u8]) {
         for (y, row) in (y..).zip(rows.chunks_exact_mut(self.image[0])) {
-            row.chunks_mut(CELL).zip(self.row(y)).filter(|(_, analysed)| !**analysed).for_each(|(pixels, _)| pixels.fill(0));
+            row.chunks_mut(GRID_TILE).zip(self.row(y)).filter(|(_, analysed)| !**analysed).for_each(|(pixels, _)| pixels.fill(0));
         }
     }
 
     /// Which cells of the row of cells at row `y` of the image are analysed.
     pub fn row(&self, y: usize) -> &[bool] {
-        &self.cells[y / CELL * self.columns..][..self.columns]
+        &self.cells[y / GRID_TILE * self.columns..][..self.columns]
     }
 
     /// Every cell next to an analysed one is analysed too.
@@ -59,15 +59,15 @@ impl Tissue {
     pub fn widened(&self) -> Self {
         let mut wide = self.clone();
         for (i, _) in self.cells.iter().enumerate().filter(|(_, analysed)| **analysed) {
-            let (x, y) = (i % self.columns * CELL, i / self.columns * CELL);
-            wide.add(x.saturating_sub(1)..x + CELL + 1, y.saturating_sub(1)..y + CELL + 1);
+            let (x, y) = (i % self.columns * GRID_TILE, i / self.columns * GRID_TILE);
+            wide.add(x.saturating_sub(1)..x + GRID_TILE + 1, y.saturating_sub(1)..y + GRID_TILE + 1);
         }
         wide
     }
 
     /// Pixels that are analysed.
     pub fn area_px(&self) -> u64 {
-        let side = |cell: usize, axis: usize| (self.image[axis] - cell * CELL).min(CELL) as u64;
+        let side = |cell: usize, axis: usize| (self.image[axis] - cell * GRID_TILE).min(GRID_TILE) as u64;
         let analysed = self.cells.iter().enumerate().filter(|(_, analysed)| **analysed);
         analysed.map(|(i, _)| side(i % self.columns, 0) * side(i / self.columns, 1)).sum()
     }
@@ -81,7 +81,7 @@ impl Tissue {
     fn touched(&self, x: std::ops::Range<usize>, y: std::ops::Range<usize>) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
         let cells = |range: std::ops::Range<usize>, side: usize| {
             let (start, end) = (range.start.min(side), range.end.min(side));
-            if start < end { start / CELL..end.div_ceil(CELL) } else { 0..0 }
+            if start < end { start / GRID_TILE..end.div_ceil(GRID_TILE) } else { 0..0 }
         };
         (cells(x, self.image[0]), cells(y, self.image[1]))
     }

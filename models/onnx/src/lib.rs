@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`proto`] | wire types, with the field numbers of `onnx.proto3` |
 //! | [`build`] | tensors, attributes and nodes from Rust values |
+//! | [`golden`] | golden tiles: images with expected probabilities |
 //! | [`names`] | names of the input and outputs of every model |
-//! | [`seal`] | the SHA-256 at the end of a model file |
+//! | [`seal`] | SHA-256 of a model file as its last metadata entry |
 
 pub mod build;
+pub mod golden;
 pub mod names;
 pub mod proto;
 pub mod seal;

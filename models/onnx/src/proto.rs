@@ -1,6 +1,6 @@
-//! The part of the ONNX format that is written by `export` and checked here. Field numbers are those of `onnx.proto3`.
+//! Wire types of the part of ONNX that `export` writes and `infer` reads. Field numbers are those of `onnx.proto3`.
 //!
-//! Fields that no model of this project has are declared where their presence is a reason to refuse a file.
+//! Some fields that no model of this project has are declared as undecoded bytes, because a file with such a field is refused.
 
 use prost::Message;
 
@@ -26,7 +26,7 @@ pub struct ModelProto {
     /// Program that wrote the file.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Its version.
+    /// Version of that program.
     #[prost(string, tag = "3")]
     pub producer_version: String,
     /// The network.
@@ -35,7 +35,7 @@ pub struct ModelProto {
     /// Versions of the operator sets.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
-    /// Free text by key.
+    /// Texts by key.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
     /// Training graphs, undecoded: refused.
@@ -46,7 +46,7 @@ pub struct ModelProto {
     pub functions: Vec<Vec<u8>>,
 }
 
-/// The metadata of a model file without its graph, which is skipped.
+/// Metadata of a model file. Decoding this type skips the graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelMetadata {
     /// Version of the file format.
@@ -55,15 +55,15 @@ pub struct ModelMetadata {
     /// Program that wrote the file.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Free text by key.
+    /// Texts by key.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
 }
 
-/// Nodes, weights, inputs and outputs.
+/// A network: nodes, weights, inputs and outputs.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
-    /// In topological order.
+    /// Nodes in topological order.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<NodeProto>,
     /// Name.
@@ -86,10 +86,10 @@ pub struct GraphProto {
 /// One operation.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
-    /// Names of the values it reads; empty for an optional input that is not given.
+    /// Names of the input values; empty for an omitted optional input.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the values it makes.
+    /// Names of the output values.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
     /// Name.
@@ -136,7 +136,7 @@ pub struct AttributeProto {
     /// Graphs, undecoded: refused.
     #[prost(bytes = "vec", repeated, tag = "11")]
     pub graphs: Vec<Vec<u8>>,
-    /// Which of the values counts: [`attribute_type`].
+    /// Type of the value, one of [`attribute_type`].
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -168,10 +168,10 @@ pub struct TensorProto {
     /// Values, row-major, little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
-    /// Where in another file the values are: refused.
+    /// Position of the values in another file: refused.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
-    /// 1 if the values are in another file: refused.
+    /// Location of the values; 1 (another file) is refused.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
@@ -187,7 +187,7 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
-/// The type of a value; only tensors occur here.
+/// Type of a value; this project uses tensors only.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     /// Element type and shape.
@@ -195,7 +195,7 @@ pub struct TypeProto {
     pub tensor_type: Option<TensorTypeProto>,
 }
 
-/// The type of a tensor.
+/// Type of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorTypeProto {
     /// Element type.
@@ -206,7 +206,7 @@ pub struct TensorTypeProto {
     pub shape: Option<TensorShapeProto>,
 }
 
-/// The shape of a tensor.
+/// Shape of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorShapeProto {
     /// Extents, outermost first.
@@ -214,13 +214,13 @@ pub struct TensorShapeProto {
     pub dim: Vec<DimensionProto>,
 }
 
-/// One extent: a number or a name.
+/// An extent: a number or a name.
 #[derive(Clone, PartialEq, Message)]
 pub struct DimensionProto {
-    /// The number.
+    /// Fixed extent.
     #[prost(int64, optional, tag = "1")]
     pub dim_value: Option<i64>,
-    /// The name of an extent that may vary.
+    /// Name of a variable extent.
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
 }
@@ -236,7 +236,7 @@ pub struct OperatorSetIdProto {
     pub version: i64,
 }
 
-/// A key and its text.
+/// A metadata entry.
 #[derive(Clone, PartialEq, Message)]
 pub struct StringStringEntryProto {
     /// Key.

@@ -1,7 +1,7 @@
-//! The seal of a model file: a last metadata entry with the SHA-256 of everything before it.
+//! Seal of a model file: the last metadata entry, which holds the SHA-256 of all bytes before it.
 //!
-//! ONNX Runtime takes a third of all damaged files for good ones and computes something else; with the seal no changed byte passes.
-//! The seal does not protect against intent, because whoever can write the file can seal it.
+//! ONNX Runtime loads a third of all damaged files without an error and computes wrong results; the seal detects any changed byte. The seal
+//! does not protect against intent, because anyone who can write the file can seal it; signatures do.
 
 use prost::Message;
 use support::artifact;
@@ -12,16 +12,17 @@ use crate::proto::StringStringEntryProto;
 
 /// Metadata key of the seal.
 pub const SEAL_KEY: &str = "contents_sha256";
-/// Wire key that starts each entry of [`ModelProto::metadata_props`]: field 14, length-delimited.
+/// Protobuf tag of the entries of [`ModelProto::metadata_props`]: field 14, length-delimited.
 const METADATA_TAG: u8 = 14 << 3 | 2;
 
-/// `contents` with the seal after it: still an ONNX file, one metadata entry longer.
+/// Appends the seal to the bytes of an ONNX file. The result is an ONNX file with one more metadata entry.
 pub fn seal(mut contents: Vec<u8>) -> Vec<u8> {
     let entry = seal_entry(&artifact::sha256(&contents));
     contents.extend_from_slice(&entry);
     contents
 }
 
+/// Encodes the metadata entry with its tag.
 fn seal_entry(sha256: &str) -> Vec<u8> {
     let entry = StringStringEntryProto { key: SEAL_KEY.into(), value: sha256.into() };
     let mut bytes = vec![METADATA_TAG];
@@ -29,7 +30,7 @@ fn seal_entry(sha256: &str) -> Vec<u8> {
     bytes
 }
 
-/// The contents and the SHA-256 that the seal says they have; `None` if the file does not end in a seal.
+/// Splits a file into its contents and the SHA-256 that the seal states (not verified here); `None` if the file does not end in a seal.
 pub fn unsealed(bytes: &[u8]) -> Option<(&[u8], &str)> {
     const HEX: usize = 64;
     let head = seal_entry(&"0".repeat(HEX));
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seal_is_an_entry_of_the_metadata_and_guards_every_byte() {
+    fn the_seal_is_a_metadata_entry_and_detects_every_flipped_bit() {
         let sealed = seal(ModelProto { ir_version: 8, ..ModelProto::default() }.encode_to_vec());
         let metadata = ModelProto::decode(sealed.as_slice()).unwrap().metadata_props;
         assert_eq!(metadata.len(), 1);

@@ -1,38 +1,39 @@
-//! How a network is written for what runs it. All forms compute the same network; the card says how nearly.
+//! Form of a model file: target runtime and arithmetic. All forms compute the same network; the card records the difference in probabilities.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Parity;
 use support::{Error, Result, bail};
 
 /// The form of a model file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Form {
-    /// What it was written for; it runs elsewhere too.
+    /// Runtime that the file was written for; the file runs on the others too.
     pub target: Target,
     /// Arithmetic of the convolutions.
     pub precision: Precision,
-    /// How far its probabilities are from the plain graph's in f32; `None` where no image was at hand at export.
+    /// Difference to the plain graph in f32; `None` if there were no images at export.
     pub parity: Option<Parity>,
-    /// How far they are from those of the program that trained it, on the image that its checkpoint carries.
+    /// Difference to the training program on the checkpoint's parity reference; `None` if nothing was measured or there was no reference.
     pub training_parity: Option<Parity>,
 }
 
-/// What runs a model. The forms differ in how a convolution of an enlarged map is written.
+/// Target runtime. Targets differ in the encoding of convolutions of upsampled feature maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// ONNX Runtime's own kernels: as the graph reads.
+    /// ONNX Runtime's own CPU kernels: four small convolutions if there are many channels, otherwise the graph as it is.
     #[default]
     Cpu,
     /// `OpenVINO`: transposed convolutions.
     OpenVino,
-    /// CUDA and cuDNN: as the graph reads.
+    /// CUDA and cuDNN: the graph as it is.
     Cuda,
-    /// `TensorRT`: transposed convolutions.
+    /// `TensorRT`: the graph as it is.
     TensorRt,
 }
 
@@ -40,7 +41,7 @@ impl Target {
     /// Every target.
     pub const ALL: [Target; 4] = [Target::Cpu, Target::OpenVino, Target::Cuda, Target::TensorRt];
 
-    /// As it is typed.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Target::Cpu => "cpu",
@@ -60,7 +61,7 @@ pub enum Precision {
     F32,
     /// 16-bit floats between f32 input and output: half the file, for GPUs.
     F16,
-    /// 8-bit integers, weights by output channel, values by map: several times faster on CPUs with VNNI.
+    /// 8-bit integers with one scale per output channel of the weights and per feature map: faster in ONNX Runtime on CPUs with VNNI.
     Int8,
 }
 
@@ -68,7 +69,7 @@ impl Precision {
     /// Every precision.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Int8];
 
-    /// As it is typed.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -76,20 +77,6 @@ impl Precision {
             Precision::Int8 => "int8",
         }
     }
-}
-
-/// Two ways of computing one model, compared pixel by pixel.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Parity {
-    /// Pixels that were compared.
-    pub pixels: usize,
-    /// Largest difference of a probability.
-    pub max_change: f64,
-    /// Mean difference of a probability.
-    pub mean_change: f64,
-    /// Share of pixels that are nucleus in one and background in the other.
-    pub flipped_share: f64,
 }
 
 impl FromStr for Target {

@@ -1,4 +1,4 @@
-//! The model card: what a model is, what it was trained on and how it is to be used. It travels inside the ONNX file.
+//! The model card: description, training data, use and measurements of a model, stored as JSON in the metadata of the ONNX file.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,69 +7,71 @@ use crate::decode::Decoding;
 use support::{Context, Result, bail};
 
 mod form;
+mod parity;
 
-pub use form::{Form, Parity, Precision, Target};
+pub use form::{Form, Precision, Target};
+pub use parity::Parity;
 
-/// The version of the card's format that this program writes; it reads all from 1 to this one.
+/// Version of the card's format that this program writes. Versions from 1 to this one can be read.
 pub const FORMAT_VERSION: u32 = 2;
-/// The metadata key of the ONNX file under which the card stands, as JSON.
+/// Metadata key of the card in an ONNX file.
 pub const METADATA_KEY: &str = "model_card";
 
-/// Everything that is needed to run a model rightly.
+/// Model card: all facts that are needed to run a model correctly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelCard {
-    /// [`FORMAT_VERSION`] of the program that wrote it.
+    /// [`FORMAT_VERSION`] of the program that wrote the card.
     pub format_version: u32,
-    /// The model's name.
+    /// Name of the model.
     pub name: String,
-    /// The model's own version, as its makers count; `None` where they do not.
+    /// Version of the model, as its makers count; `None` if they do not.
     #[serde(default)]
     pub version: Option<String>,
-    /// What class 0, 1, ... are called and how they are drawn.
+    /// Names and colours of class 0, 1, …
     pub classes: Vec<Class>,
-    /// The scale of the training images; `None` where it was not given: then slides are read at their own scale.
+    /// Scale of the training images; `None` if unknown, and slides are then read at their own scale.
     pub microns_per_pixel: Option<f64>,
-    /// What the images show and how their bytes are to be read.
+    /// Contents of the images and meaning of their bytes.
     #[serde(default)]
     pub images: Images,
-    /// How u8 values become the network's input.
+    /// Normalisation of u8 values to the network's input.
     pub normalisation: Normalisation,
-    /// Heights and widths are multiples of this.
+    /// Stride in pixels; heights and widths of tiles are multiples of it.
     pub stride: usize,
-    /// Pixels around a tile that its values can depend on: the halo of `--halo exact`.
+    /// Theoretical receptive field: pixels around a tile that its values can depend on, the halo of `--halo exact`.
     pub reach_px: usize,
-    /// The measured halo, which is the default; `None` where no image was at hand at export.
+    /// Measured halo, which is the default; `None` if there were no images at export.
     pub effective_reach: Option<EffectiveReach>,
-    /// How probabilities become nuclei.
+    /// Conversion of probabilities into nuclei.
     pub decoding: Decoding,
-    /// How the network was written for what runs it, and how far that moved its results.
+    /// Target runtime and arithmetic, and the difference to the plain graph.
     #[serde(default)]
     pub form: Form,
-    /// Where the weights come from.
+    /// Origin of the weights.
     pub training: Training,
-    /// The licence of the weights.
+    /// Licence of the weights.
     pub licence: String,
-    /// What the model is for, and what not.
+    /// Purposes that the model is meant for, and those it is not.
     pub intended_use: String,
-    /// Where it is known to fail or was never tried.
+    /// Images on which the model is known to fail or was never tried.
     #[serde(default)]
     pub limits: Option<String>,
     /// Program and version that wrote the file.
     pub written_by: String,
 }
 
-/// A class and its colour.
+/// A class of pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Class {
-    /// As it is called in outputs.
+    /// Name in outputs.
     pub name: String,
-    /// Red, green, blue.
+    /// Display colour: red, green, blue.
     pub colour: [u8; 3],
 }
 
-/// What a model's images are like. The network takes u8 values from 0 to 255, red first, 8 bits a channel.
+/// Properties of a model's images. The network takes 8 bits per channel, red first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Images {
@@ -79,7 +81,7 @@ pub struct Images {
     pub stain: Option<String>,
     /// Order of the channels; this project writes `RGB` only.
     pub channel_order: String,
-    /// What is done with a slide's colour profile; this project ignores profiles, in training and on slides.
+    /// Treatment of colour profiles; this project ignores them in training and on slides.
     pub icc_profile: String,
 }
 
@@ -89,7 +91,7 @@ impl Default for Images {
     }
 }
 
-/// `(v / 255 - mean) / std` per channel, red first.
+/// Normalisation `(v / 255 - mean) / std` of each channel, red first.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
@@ -100,31 +102,31 @@ pub struct Normalisation {
 }
 
 impl Normalisation {
-    /// The statistics of `ImageNet`, with which pretrained encoders were trained.
+    /// Statistics of `ImageNet`, which pretrained encoders were trained with.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 }
 
-/// The smallest halo at which tiles agree with the whole image, measured on real tiles.
+/// Effective receptive field: the smallest halo with which tiles agree with the whole image, measured on real tiles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EffectiveReach {
-    /// Pixels, a multiple of the stride.
+    /// Halo in pixels, a multiple of the stride.
     pub px: usize,
-    /// The largest change of a probability that is promised for any tile, 1 / 255; what was measured is at most half of it.
+    /// Largest expected change of a probability in any tile, 1 / 255; the measured change is at most half of this.
     pub tolerance: f64,
-    /// The largest change seen at `px`.
+    /// Largest measured change of a probability at `px`.
     pub max_change: f64,
-    /// The share of mask pixels that differ at `px`.
+    /// Fraction of mask pixels that differ at `px`.
     pub flipped_share: f64,
-    /// What was seen at every halo that was tried, smallest first.
+    /// Measurements at all tested halos, ascending.
     pub curve: Vec<HaloFigures>,
-    /// Number of tiles, and their side in pixels.
+    /// Number of measured tiles.
     pub tiles: usize,
-    /// Side of the cores that were compared.
+    /// Side of the compared cores in pixels.
     pub core_px: usize,
 }
 
-/// The largest probability change and the share of flipped mask pixels at one halo.
+/// Difference to the whole image with one halo.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HaloFigures {
@@ -132,31 +134,31 @@ pub struct HaloFigures {
     pub px: usize,
     /// Largest change of a probability.
     pub max_change: f64,
-    /// Share of mask pixels that differ.
+    /// Fraction of mask pixels that differ.
     pub flipped_share: f64,
 }
 
-/// A summary of the run that made the weights.
+/// Summary of the training run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
     /// The run's configuration as TOML.
     pub config: String,
-    /// Optimiser steps.
+    /// Number of optimiser steps.
     pub iterations: u64,
-    /// Training images.
+    /// Number of training images.
     pub images: usize,
-    /// Share of training pixels that were labelled.
+    /// Fraction of training pixels that were labelled.
     pub labelled_share: f64,
-    /// What the colours of the training images are like; `None` in older checkpoints, and where no image is stained.
+    /// Colours of the training images; `None` in older checkpoints and if no image is stained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub colours: Option<ColourStatistics>,
-    /// Where the encoder's weights came from; `None`: from scratch.
+    /// Origin of the encoder's pretrained weights; `None` for training from scratch.
     pub encoder_weights: Option<String>,
     /// SHA-256 of `config`; empty in cards of version 1.
     #[serde(default)]
     pub config_sha256: String,
-    /// Named scores, and what they were measured on.
+    /// Scores with the data that they were measured on.
     pub metrics: Vec<Metric>,
     /// SHA-256 of the checkpoint.
     pub checkpoint_sha256: String,
@@ -166,19 +168,22 @@ pub struct Training {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
-    /// `iou`, `mdice`, ...
+    /// Name, such as `iou` or `mdice`.
     pub name: String,
-    /// Its value.
+    /// Value.
     pub value: f64,
-    /// Its 95 % interval (bootstrap over images), where it was computed.
+    /// 95 % confidence interval (bootstrap over images); `None` if not computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
-    /// The data it was measured on.
+    /// Data set that the score was measured on.
     pub measured_on: String,
 }
 
 impl ModelCard {
-    /// Parses the JSON text of a card; a newer format is refused by number before its fields are looked at.
+    /// Parses the JSON text of a card.
+    ///
+    /// # Errors
+    /// Another format version (checked before all other fields), or text that is no card.
     pub fn from_json(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -191,12 +196,12 @@ impl ModelCard {
         serde_json::from_str(text).doing(|| "parsing the model card")
     }
 
-    /// The card as JSON, fields in declaration order.
+    /// Writes the card as JSON with fields in declaration order.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a card has no map with non-string keys")
     }
 
-    /// The halo used unless the user asks for another.
+    /// Returns the default halo in pixels: the measured one, or else the exact one.
     pub fn default_halo_px(&self) -> usize {
         self.effective_reach.as_ref().map_or(self.reach_px, |reach| reach.px)
     }
@@ -207,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_format_version_is_refused_by_number() {
+    fn an_unknown_format_version_is_refused_before_other_fields_are_parsed() {
         let error = ModelCard::from_json(r#"{"format_version": 9, "anything": 1}"#).unwrap_err();
         assert!(error.to_string().contains("version 9") && error.hint_text().is_some(), "{error}");
     }

@@ -1,20 +1,20 @@
-//! What can be counted on a graph: shapes, parameters, multiplications.
+//! Shapes, parameters and multiply-accumulate operations of a graph.
 
 use super::{Graph, Op};
 use support::{Result, bail};
 
-/// Channels, height and width of a feature map.
+/// Shape of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feature {
-    /// Channels.
+    /// Number of channels.
     pub channels: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// Columns.
+    /// Number of columns.
     pub width: usize,
 }
 
-/// What a parameter is for; the optimiser updates weights and biases, batch normalisation its own statistics.
+/// Role of a parameter. The optimiser updates learned parameters; batch normalisation updates its running statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Learned: convolution weight.
@@ -25,39 +25,39 @@ pub enum Role {
     Scale,
     /// Learned: shift of a batch normalisation.
     Shift,
-    /// Followed: running mean.
+    /// Running statistic: mean.
     RunningMean,
-    /// Followed: running variance.
+    /// Running statistic: variance.
     RunningVar,
 }
 
 impl Role {
-    /// Whether the optimiser changes it.
+    /// Reports whether the optimiser updates the parameter.
     pub fn is_learned(self) -> bool {
         matches!(self, Role::Weight | Role::Bias | Role::Scale | Role::Shift)
     }
 }
 
-/// A named array that a graph needs.
+/// Name, shape and role of an array that a graph needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Full name, as in the checkpoint.
+    /// Full name in a checkpoint.
     pub name: String,
     /// Extents, outermost first.
     pub shape: Vec<usize>,
-    /// What it is for.
+    /// Role in training.
     pub role: Role,
 }
 
 impl Parameter {
-    /// Number of values.
+    /// Returns the number of values.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
 impl Graph {
-    /// Every parameter, in the order of the nodes.
+    /// Lists all parameters in the order of the nodes.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut all = Vec::new();
         for node in &self.nodes {
@@ -103,7 +103,10 @@ impl Graph {
         all
     }
 
-    /// The shape of every node's value for an input of `height` x `width`; both must be multiples of [`Graph::stride`].
+    /// Computes the shape of every node's value for an input of `height` x `width` pixels.
+    ///
+    /// # Errors
+    /// Extents that are not multiples of [`Graph::stride`], or inputs of a sum or concatenation whose shapes do not fit.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Feature>> {
         let stride = self.stride();
         if height == 0 || width == 0 || !height.is_multiple_of(stride) || !width.is_multiple_of(stride) {
@@ -138,7 +141,10 @@ impl Graph {
         Ok(shapes)
     }
 
-    /// Multiply-accumulate operations of the convolutions for one image of `height` x `width`.
+    /// Counts the multiply-accumulate operations of all convolutions for one image of `height` x `width` pixels.
+    ///
+    /// # Errors
+    /// Those of [`Graph::shapes`].
     pub fn macs(&self, height: usize, width: usize) -> Result<u64> {
         let shapes = self.shapes(height, width)?;
         let each = self.nodes.iter().zip(&shapes).map(|(node, shape)| match &node.op {

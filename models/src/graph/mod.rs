@@ -1,4 +1,4 @@
-//! The network as data. Execution, ONNX writing, receptive field, parameter names and printing are interpreters of a [`Graph`].
+//! The network as data. Training, the inference engine, ONNX encoding, shapes and receptive field are interpreters of a [`Graph`].
 
 mod builder;
 mod measure;
@@ -7,100 +7,100 @@ mod reach;
 pub use builder::{Builder, Wire};
 pub use measure::{Feature, Parameter, Role};
 
-/// What a node computes. Feature maps are `B C H W`; every interpreter is one `match` without `_`.
+/// Operation of a node. Feature maps are `B C H W`. Interpreters match without `_`, so that a new operation cannot be forgotten in one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// Where an image enters, as floating-point features.
+    /// Network input as floating-point features.
     Input {
-        /// Channels of the input.
+        /// Number of channels.
         channels: usize,
     },
-    /// Where an image enters as it is stored: u8, `B H W C`, 0..=255; leaves as f32 `B C H W`, `(v / 255 - mean) / std`.
+    /// Network input as an image, u8 `B H W C`, converted to f32 `B C H W`: `(v / 255 - mean) / std`.
     InputImage {
-        /// Mean of each channel, of values in 0..=1.
+        /// Mean of each channel, for values in 0..=1.
         mean: [f32; 3],
-        /// Standard deviation of each channel.
+        /// Standard deviation of each channel, for values in 0..=1.
         std: [f32; 3],
     },
     /// Convolution, zero padding of `kernel / 2`. Parameters `weight` (`out in k k`) and, with `bias`, `bias` (`out`).
     Conv(Conv),
-    /// 3x3 convolution of each channel by itself, zero padding of 1. Parameters `weight` (`C 1 3 3`) and, with `bias`, `bias` (`C`).
+    /// 3x3 depthwise convolution, zero padding of 1. Parameters `weight` (`C 1 3 3`) and, with `bias`, `bias` (`C`).
     Depthwise(Depthwise),
-    /// 3x3 convolution of the map enlarged by [`Op::Upsample`], in one: made by the exporter, not trained.
+    /// Fusion of [`Op::Upsample`] and the 3x3 convolution after it; made by the exporter, not trained.
     UpConv(UpConv),
-    /// Batch normalisation: `weight`, `bias`, `running_mean`, `running_var`, each `C`.
+    /// Batch normalisation. Parameters `weight`, `bias`, `running_mean`, `running_var`, each `C`.
     BatchNorm {
-        /// Channels in and out.
+        /// Number of channels.
         channels: usize,
-        /// Added to the variance.
+        /// Constant that is added to the variance.
         eps: f64,
     },
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
-    /// Sum of two maps of one shape.
+    /// Sum of two feature maps of the same shape.
     Add,
-    /// Maximum over 3x3 windows, stride 2, padding 1 (never counted).
+    /// Max pooling over 3x3 windows, stride 2; padding of 1 that is never the maximum.
     MaxPool,
-    /// Each pixel becomes 2x2.
+    /// Nearest-neighbour upsampling by 2.
     Upsample,
-    /// Channels of the first input, then of the second.
+    /// Concatenation of the channels of two feature maps of the same height and width.
     Concat,
-    /// Probability of class 1 of 2: `sigmoid(z1 - z0)`, `B 1 H W`; of a single channel `sigmoid(z)`.
+    /// Probability of class 1 from two logits, `sigmoid(z1 - z0)`, or from one, `sigmoid(z)`; `B 1 H W`.
     Probability,
-    /// `round(255 p)` as u8 (ties to even), same shape.
+    /// Quantised probability: `round(255 p)` as u8, ties to even; same shape.
     Quantise,
 }
 
-/// A square convolution.
+/// A convolution with a square kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv {
-    /// Channels in.
+    /// Input channels.
     pub inputs: usize,
-    /// Channels out.
+    /// Output channels.
     pub outputs: usize,
-    /// Kernel side, odd; padding is `kernel / 2`.
+    /// Side of the kernel, odd; padding is `kernel / 2`.
     pub kernel: usize,
-    /// 1 or 2.
+    /// Stride, 1 or 2.
     pub stride: usize,
-    /// Whether a bias is added.
+    /// Adds a bias.
     pub bias: bool,
 }
 
-/// A 3x3 convolution of each channel by itself.
+/// A 3x3 depthwise convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depthwise {
-    /// Channels in and out.
+    /// Input and output channels.
     pub channels: usize,
-    /// 1 or 2.
+    /// Stride, 1 or 2.
     pub stride: usize,
-    /// Whether a bias is added.
+    /// Adds a bias.
     pub bias: bool,
 }
 
-/// A 3x3 convolution, stride 1, zero padding 1, of a map whose pixels are first made 2x2.
+/// Nearest-neighbour upsampling by 2, then a 3x3 convolution with stride 1 and zero padding 1.
 ///
-/// It equals a transposed convolution of the small map with kernel 4, stride 2, padding 1, borders included. Parameters `weight`
+/// The result equals a transposed convolution of the input with kernel 4, stride 2 and padding 1, borders included. Parameters `weight`
 /// (`in out 4 4`) and, with `bias`, `bias` (`out`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpConv {
-    /// Channels in.
+    /// Input channels.
     pub inputs: usize,
-    /// Channels out.
+    /// Output channels.
     pub outputs: usize,
-    /// Whether a bias is added.
+    /// Adds a bias.
     pub bias: bool,
-    /// How it is written for a runtime.
+    /// ONNX encoding.
     pub form: UpConvForm,
 }
 
-/// The two ways of computing an [`UpConv`] without the enlarged map.
+/// ONNX encodings of an [`UpConv`]; neither computes the upsampled feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpConvForm {
     /// One transposed convolution.
     Transposed,
-    /// Four 2x2 convolutions of the small map, one for each parity of row and column, woven together.
+    /// Four 2x2 convolutions of the input, one for each parity of output row and column, whose results are interleaved.
     Phases,
 }
 
@@ -108,54 +108,55 @@ pub enum UpConvForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
 
-/// One operation. `name` is also the prefix of its parameters, its ONNX name and its name in error messages.
+/// An operation with its name and inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Unique in the graph; parameters are `name.weight` etc., as in `segmentation_models.pytorch`.
+    /// Name, unique in the graph, as in `segmentation_models.pytorch`. The name is also the prefix of the parameters (`name.weight`) and the
+    /// ONNX name.
     pub name: String,
-    /// What it computes.
+    /// Operation.
     pub op: Op,
-    /// What it computes it from; all earlier in [`Graph::nodes`].
+    /// Input nodes; all precede this node in [`Graph::nodes`].
     pub inputs: Vec<NodeId>,
 }
 
-/// A feature map that a loss reads beside the output.
+/// A feature map that a loss reads in addition to the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureTap {
-    /// How losses and configurations call it (`block3`).
+    /// Name in configurations (`block3`).
     pub name: String,
-    /// Where it comes from.
+    /// Node that computes the feature map.
     pub node: NodeId,
 }
 
-/// Nodes in an order in which each follows its inputs, one output, and the taps.
+/// A network: nodes in topological order, one output, and the feature taps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
-    /// In topological order.
+    /// Nodes in topological order.
     pub nodes: Vec<Node>,
-    /// The node whose value is the result.
+    /// Node whose value is the output.
     pub output: NodeId,
-    /// Named feature maps, for losses; export does not keep them.
-    pub taps: Vec<FeatureTap>,
+    /// Feature maps that losses read; export removes them.
+    pub feature_taps: Vec<FeatureTap>,
 }
 
 impl Graph {
-    /// The node with this id.
+    /// Returns the node with this id.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
 
-    /// All nodes with their ids, inputs before users.
+    /// Iterates over all nodes with their ids in topological order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().map(|(i, node)| (NodeId(i), node))
     }
 
-    /// The node of the tap with this name.
-    pub fn tap(&self, name: &str) -> Option<NodeId> {
-        self.taps.iter().find(|tap| tap.name == name).map(|tap| tap.node)
+    /// Returns the node of the feature tap with this name.
+    pub fn feature_tap(&self, name: &str) -> Option<NodeId> {
+        self.feature_taps.iter().find(|tap| tap.name == name).map(|tap| tap.node)
     }
 
-    /// The graph without what `output` does not need; taps go with it.
+    /// Returns the graph without the nodes that the output does not depend on, and without feature taps.
     #[must_use]
     pub fn only_output(&self) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
@@ -171,6 +172,6 @@ impl Graph {
             new_id[id.0] = NodeId(nodes.len());
             nodes.push(Node { inputs: node.inputs.iter().map(|input| new_id[input.0]).collect(), ..node.clone() });
         }
-        Graph { nodes, output: new_id[self.output.0], taps: Vec::new() }
+        Graph { nodes, output: new_id[self.output.0], feature_taps: Vec::new() }
     }
 }

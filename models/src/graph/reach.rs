@@ -1,8 +1,8 @@
-//! How far a pixel's value depends on its surroundings, and on which grid tiles must lie.
+//! Stride and theoretical receptive field of a graph, which determine the grid of tiles and their exact halo.
 
 use super::{Graph, Op};
 
-/// Rows (or columns) of a feature map, both ends included.
+/// Range of rows (or columns) of a feature map, both ends included.
 #[derive(Clone, Copy)]
 struct Span {
     low: i64,
@@ -10,13 +10,15 @@ struct Span {
 }
 
 impl Span {
+    /// Smallest span that contains both.
     fn with(self, other: Option<Span>) -> Span {
         other.map_or(self, |o| Span { low: self.low.min(o.low), high: self.high.max(o.high) })
     }
 }
 
 impl Graph {
-    /// The factor by which the smallest feature map is smaller than the input: tiles and padded images lie on this grid.
+    /// Returns the total stride: the ratio of the input's extents to those of the smallest feature map. Tiles and padded images have extents
+    /// that are multiples of the stride.
     pub fn stride(&self) -> usize {
         let mut scale: Vec<usize> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -33,10 +35,11 @@ impl Graph {
         scale.into_iter().max().unwrap_or(1)
     }
 
-    /// Pixels around a stride-aligned block of the output that its values can depend on, rounded up to the stride.
+    /// Returns the exact halo: the number of pixels around a stride-aligned block of the output that its values can depend on, rounded up to
+    /// a multiple of the stride.
     ///
-    /// A tile with this halo gives the whole image's values in its core. Found by walking spans of rows backwards
-    /// through the graph (Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", 2019).
+    /// A tile with this halo has the values of the whole image in its core. The number is computed by propagating a span of rows backwards
+    /// through the graph (Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
     pub fn reach(&self) -> usize {
         let stride = self.stride() as i64;
         let mut needed: Vec<Option<Span>> = vec![None; self.nodes.len()];
@@ -64,6 +67,7 @@ impl Graph {
     }
 }
 
+/// Input rows that a convolution or pooling needs for the output rows `low..=high`.
 fn window(low: i64, high: i64, kernel: i64, stride: i64) -> Span {
     let padding = kernel / 2;
     Span { low: low * stride - padding, high: high * stride - padding + kernel - 1 }

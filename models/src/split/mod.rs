@@ -1,31 +1,31 @@
-//! One component of a mask to nuclei: touching nuclei are cut apart where the mask has a neck.
+//! Splitting of touching nuclei: a watershed on the distance map cuts each component of a mask at its necks.
 //!
-//! Every pixel gets its Euclidean distance to the background, exactly (Meijster, Roerdink & Hesselink, 2000). The distance map is
-//! flooded from its peaks downwards (watershed by union-find); where two floods meet, the height is the half-width of the neck
-//! between two nuclei. They become one when the neck is nearly as wide as the narrower of the two, and stay apart otherwise.
-//! All arithmetic is on integers, and nothing depends on where the component lies.
+//! The exact Euclidean distance map is flooded from its peaks downwards, in a union-find forest of basins. The distance at which two basins
+//! meet is the half-width of the neck between two nuclei. The basins merge if the neck is nearly as wide as the narrower of the two nuclei,
+//! and stay separate otherwise. All arithmetic is on integers, and the result does not depend on the position of the component.
 
-mod floods;
+mod basins;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{Bounds, bounds, number_in_raster_order};
+use crate::decode::{BoundingBox, bounding_boxes, relabel_in_raster_order};
 use crate::distance::{LARGEST_BOX_PX, distances};
 use crate::holes;
 use crate::plane::Plane;
-use floods::{Floods, Rule};
+use basins::{Basins, MergeRule};
 
-/// When two floods stay apart. Lengths are in pixels at the model's scale; the defaults are measured (docs/lab/splitting.md).
+/// Conditions for a split, all of which must hold. Lengths are in pixels at the model's scale; the defaults are measured
+/// (docs/lab/splitting.md).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Split {
-    /// The neck is at most this share of the width of the narrower nucleus.
+    /// Largest width of the neck as a fraction of the width of the narrower nucleus.
     pub neck: f64,
-    /// Half of the neck is narrower than half of that nucleus by at least this much.
+    /// Smallest difference between the half-widths of the narrower nucleus and of the neck.
     pub depth_px: f64,
-    /// Half of a nucleus' width, at its widest place, is at least this much.
+    /// Smallest half-width of the narrower nucleus at its widest place.
     pub radius_px: f64,
-    /// Holes of at most so many pixels are filled before the cut, if holes are filled at all: others may lie between nuclei.
+    /// Largest area in pixels of holes that are filled before the split, if holes are filled at all; larger ones may lie between nuclei.
     pub hole_px: usize,
 }
 
@@ -35,65 +35,67 @@ impl Default for Split {
     }
 }
 
-/// The nuclei of one component, given as its bounding box: numbers from 1 in raster order of their first pixels, 0 elsewhere.
+/// Splits one component, given as the mask of its bounding box, into nuclei numbered from 1 in raster order of their first pixels; 0 is
+/// background. Every nucleus is 8-connected.
 ///
-/// With `fill`, small holes are filled before the cut and all holes of each nucleus after it; what lies in such a hole becomes part
-/// of the nucleus around it. Every nucleus is 8-connected. A component stays whole where its box has more than
-/// [`LARGEST_BOX_PX`] pixels, so that working memory is bounded.
+/// With `fill`, small holes are filled before the split and all holes of each nucleus after the split; a nucleus inside such a hole becomes
+/// part of the nucleus around it. A component whose bounding box has more than [`LARGEST_BOX_PX`] pixels is not split, so that working memory
+/// is bounded.
 pub fn nuclei(mut component: Plane<bool>, split: &Split, fill: bool) -> Plane<u32> {
-    let is_cut = component.data.len() <= LARGEST_BOX_PX;
+    let is_split = component.data.len() <= LARGEST_BOX_PX;
     if fill {
-        holes::fill(&mut component, if is_cut { split.hole_px } else { usize::MAX });
+        holes::fill(&mut component, if is_split { split.hole_px } else { usize::MAX });
     }
-    match (is_cut, fill) {
+    match (is_split, fill) {
         (true, true) => fill_parts(parts(&component, split)),
         (true, false) => parts(&component, split),
         (false, _) => component.map(|&inside| u32::from(inside)),
     }
 }
 
-/// Fills the holes of every part. The larger box goes last: a part in the hole of another one becomes part of it.
+/// Fills the holes of every part. Parts are painted by ascending area of their bounding boxes, so that a part inside a hole becomes part of
+/// the one around it.
 fn fill_parts(mut labels: Plane<u32>) -> Plane<u32> {
-    let parts = bounds(&labels).into_iter().zip(1..);
+    let parts = bounding_boxes(&labels).into_iter().zip(1..);
     let filled = parts.filter_map(|(bounds, part)| {
         let mut mask = bounds.crop(&labels, |label| label == part);
         holes::fill(&mut mask, usize::MAX).then_some((bounds, part, mask))
     });
-    let mut filled: Vec<(Bounds, u32, Plane<bool>)> = filled.collect();
+    let mut filled: Vec<(BoundingBox, u32, Plane<bool>)> = filled.collect();
     filled.sort_by_key(|(bounds, ..)| bounds.area());
     for (bounds, part, mask) in &filled {
         bounds.paint(&mut labels, &mask.map(|&inside| u32::from(inside) * part));
     }
     if !filled.is_empty() {
-        number_in_raster_order(&mut labels);
+        relabel_in_raster_order(&mut labels);
     }
     labels
 }
 
-/// Cuts a component along its necks.
+/// Splits a component at its necks.
 fn parts(component: &Plane<bool>, split: &Split) -> Plane<u32> {
-    let rule = Rule::of(split);
+    let rule = MergeRule::new(split);
     let distance = distances(component);
-    let mut floods = Floods::default();
+    let mut basins = Basins::default();
     let mut labels = Plane::filled(component.width, component.height, 0);
     for pixel in descending(&distance) {
         let pixel = pixel as usize;
         let height = distance.data[pixel];
-        let (around, count) = floods.around(&labels, &distance, pixel);
-        for (i, &own) in around[..count].iter().enumerate() {
-            around[i + 1..count].iter().for_each(|&other| floods.meet(own, other, height, &rule));
+        let (neighbours, count) = basins.neighbours(&labels, &distance, pixel);
+        for (i, &own) in neighbours[..count].iter().enumerate() {
+            neighbours[i + 1..count].iter().for_each(|&other| basins.meet(own, other, height, &rule));
         }
-        labels.data[pixel] = if count > 0 { around[0] } else { floods.start(height) };
+        labels.data[pixel] = if count > 0 { neighbours[0] } else { basins.start(height) };
     }
-    labels.data.iter_mut().for_each(|label| *label = floods.find(*label));
-    number_in_raster_order(&mut labels);
+    labels.data.iter_mut().for_each(|label| *label = basins.find(*label));
+    relabel_in_raster_order(&mut labels);
     labels
 }
 
-/// Indices of all pixels with a distance, the greatest distance first, in raster order where it is the same.
+/// Lists the indices of all foreground pixels by descending distance, in raster order among equal distances (counting sort).
 fn descending(distance: &Plane<u16>) -> Vec<u32> {
     let levels = distance.data.iter().max().map_or(0, |&most| usize::from(most)) + 1;
-    // Where the next pixel of each level goes, counted from the highest level down.
+    // Position in `order` of the next pixel of each level, counted from the highest level down.
     let mut place = vec![0; levels];
     distance.data.iter().for_each(|&d| place[usize::from(d)] += 1);
     let mut before = 0;
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn touching_discs_are_cut_at_the_neck_and_single_shapes_stay_whole() {
+    fn touching_discs_are_split_at_the_neck_and_single_shapes_stay_whole() {
         let pair = discs(40, 22, &[(10, 10, 9), (28, 10, 9)]);
         let nuclei = instances_of_mask(&pair, &Decoding::splitting());
         assert_eq!(instances_of_mask(&pair, &Decoding::default()).data.into_iter().max(), Some(1));
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_of_nuclei_keeps_its_lumen_and_a_nucleus_with_a_hole_loses_it() {
+    fn the_lumen_of_a_ring_of_nuclei_stays_open_and_a_hole_in_a_nucleus_is_filled() {
         let around: Vec<(i64, i64, i64)> =
             [(40, 15), (62, 25), (66, 48), (49, 65), (26, 63), (13, 43), (19, 22)].map(|(x, y)| (x, y, 12)).to_vec();
         let gland = discs(82, 82, &around);

@@ -1,12 +1,16 @@
-//! The header of a safetensors file, checked before it is believed.
+//! Checks on the header of a safetensors file before the file is parsed.
 
 use support::{Context, Result, bail};
 
-/// The largest header that is parsed; 251 tensors of this project's network need 30 KiB.
+/// Largest accepted header; the 251 tensors of this project's default network need 30 KiB.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
+/// Largest accepted number of entries.
 const MAX_TENSORS: usize = 4096;
 
-/// Bounds the work before any JSON is parsed, and refuses keys that stand twice (the last would win silently).
+/// Checks length, number of entries and uniqueness of keys. JSON parsers silently take the last of two equal keys.
+///
+/// # Errors
+/// A header that is too long, truncated, no JSON, or has too many or repeated keys.
 pub fn check(bytes: &[u8]) -> Result<()> {
     let Some(head) = bytes.first_chunk::<8>() else {
         bail!("expected at least 8 bytes, found {}", bytes.len());
@@ -25,7 +29,7 @@ pub fn check(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The keys of a JSON object, each allowed once.
+/// Keys of a JSON object, each of which may occur once.
 struct Entries(std::collections::BTreeSet<String>);
 
 impl<'de> serde::Deserialize<'de> for Entries {
@@ -40,7 +44,7 @@ impl<'de> serde::Deserialize<'de> for Entries {
                 let mut keys = std::collections::BTreeSet::new();
                 while let Some((key, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
                     if !keys.insert(key.clone()) {
-                        return Err(serde::de::Error::custom(format!("the key {key:?} stands twice")));
+                        return Err(serde::de::Error::custom(format!("the key {key:?} occurs twice")));
                     }
                 }
                 Ok(Entries(keys))

@@ -1,4 +1,4 @@
-//! Named arrays, and the safetensors file that holds them: bounded, fully checked, written in one fixed order.
+//! Named arrays and the safetensors file that stores them: bounded, fully checked, and with the same bytes for the same contents.
 
 mod header;
 
@@ -10,8 +10,9 @@ use safetensors::{Dtype, SafeTensors};
 use crate::graph::Graph;
 use support::{Context, Error, Result, artifact, bail};
 
-/// The largest weights file that is read.
+/// Largest accepted size of a weights file.
 pub const MAX_BYTES: u64 = 4 << 30;
+
 /// A dense f32 array.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
@@ -22,7 +23,10 @@ pub struct Array {
 }
 
 impl Array {
-    /// An array over existing values; their number must fit the shape.
+    /// Wraps existing values.
+    ///
+    /// # Panics
+    /// The number of values does not fit the shape.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
         let shape = shape.into();
         assert_eq!(shape.iter().product::<usize>(), data.len(), "values for shape {shape:?}");
@@ -30,22 +34,25 @@ impl Array {
     }
 }
 
-/// Arrays by name, in the order of their names.
+/// Arrays by name, in alphabetical order.
 pub type Weights = BTreeMap<String, Array>;
 
-/// What a safetensors file of this project holds.
+/// Contents of a safetensors file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WeightsFile {
-    /// The arrays.
+    /// Arrays by name.
     pub arrays: Weights,
-    /// Free text by key: the configuration of the run, the format.
+    /// Text by key, such as the format and the configuration of the run.
     pub metadata: BTreeMap<String, String>,
-    /// Whether the file carried a digest of its contents, which then matched. Files of other programs carry none.
+    /// True if the file carried a digest of its contents and the digest matched. Files of other programs carry none.
     pub verified: bool,
 }
 
 impl WeightsFile {
-    /// Reads a file; every error names it.
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Those of [`WeightsFile::from_bytes`], or a `PyTorch` archive; every error names the file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = artifact::read(path, MAX_BYTES)?;
         if bytes.starts_with(b"PK\x03\x04") {
@@ -56,7 +63,10 @@ impl WeightsFile {
             .hint(|| "a safetensors file is expected; if it was copied, copy it again and compare sha256")
     }
 
-    /// Parses a file held in memory. 16- and 64-bit floats are converted, integers (`num_batches_tracked`) are left out.
+    /// Parses a file in memory. 16- and 64-bit floats are converted to f32; integer arrays (`num_batches_tracked`) are skipped.
+    ///
+    /// # Errors
+    /// Bytes that are no safetensors file, or contents that do not match their digest.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         header::check(bytes)?;
         let (_, header) = SafeTensors::read_metadata(bytes)?;
@@ -79,7 +89,7 @@ impl WeightsFile {
         Ok(file)
     }
 
-    /// The file's bytes: the same for the same contents on any machine. A digest over names, shapes, values and metadata is added.
+    /// Encodes the file, with the same bytes for the same contents on any machine. A digest over names, shapes, values and metadata is added.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut metadata = self.metadata.clone();
         metadata.insert(DIGEST_KEY.into(), self.digest());
@@ -91,6 +101,7 @@ impl WeightsFile {
         artifact::write(path, &self.to_bytes()?)
     }
 
+    /// SHA-256 over metadata, names, shapes and values; texts are preceded by their length.
     fn digest(&self) -> String {
         let mut bytes = Vec::new();
         let mut text = |s: &str| {
@@ -113,8 +124,10 @@ impl WeightsFile {
     }
 }
 
+/// Metadata key of the digest.
 const DIGEST_KEY: &str = "contents_sha256";
 
+/// Converts little-endian floats to f32; `None` for other element types.
 fn to_f32(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     match dtype {
         Dtype::F32 => Some(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
@@ -125,7 +138,7 @@ fn to_f32(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     }
 }
 
-/// IEEE 754 binary16 to binary32, exact.
+/// Converts IEEE 754 binary16 to binary32, exactly.
 fn f16_to_f32(half: u16) -> f32 {
     let sign = if half >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(half >> 10 & 31), f32::from(half & 1023));
@@ -137,7 +150,8 @@ fn f16_to_f32(half: u16) -> f32 {
     }
 }
 
-/// The `safetensors` crate keeps metadata in a hash map, whose order changes between runs; the format itself is a length, JSON and data.
+/// Encodes a safetensors file: length of the header, JSON header, data. The `safetensors` crate is not used, because it keeps metadata in a
+/// hash map, whose order changes between runs.
 fn write_safetensors(arrays: &Weights, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     #[derive(serde::Serialize)]
     struct Entry<'a> {
@@ -162,7 +176,10 @@ fn write_safetensors(arrays: &Weights, metadata: &BTreeMap<String, String>) -> R
     Ok(bytes)
 }
 
-/// The arrays that `graph` needs, taken from `weights`; every missing name and wrong shape stands in one error.
+/// Selects the arrays that `graph` needs from `weights`.
+///
+/// # Errors
+/// Missing arrays and other shapes, all listed in one error.
 pub fn select(graph: &Graph, weights: &Weights) -> Result<Weights> {
     let mut selected = Weights::new();
     let mut faults = Vec::new();
@@ -192,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_the_bytes_are_always_the_same() {
+    fn files_round_trip_and_equal_contents_give_equal_bytes() {
         let bytes = example().to_bytes().unwrap();
         assert_eq!(WeightsFile::from_bytes(&bytes).unwrap(), example());
         assert_eq!(bytes, example().to_bytes().unwrap());
     }
 
     #[test]
-    fn no_changed_byte_and_no_prefix_is_accepted() {
+    fn changed_bytes_and_prefixes_are_refused() {
         let bytes = example().to_bytes().unwrap();
         let good = WeightsFile::from_bytes(&bytes).unwrap();
         for end in 0..bytes.len() {
@@ -209,14 +226,14 @@ mod tests {
             for bit in 0..8 {
                 let mut changed = bytes.clone();
                 changed[i] ^= 1 << bit;
-                // What passes as verified is what was written: only white space in the header may differ.
+                // A file that passes verification has the original contents: only white space in the header may differ.
                 assert!(WeightsFile::from_bytes(&changed).map_or(true, |file| !file.verified || file == good), "byte {i} bit {bit}");
             }
         }
     }
 
     #[test]
-    fn every_half_converts_as_in_the_half_crate_s_documentation() {
+    fn halves_convert_exactly() {
         assert_eq!(f16_to_f32(0x3c00), 1.0);
         assert_eq!(f16_to_f32(0xc000), -2.0);
         assert_eq!(f16_to_f32(0x0001), 5.960_464_5e-8);

@@ -1,4 +1,4 @@
-//! Files that must not lie: read whole and bounded, hashed, and written so that a final name never holds half a file.
+//! Durable files: bounded reads, SHA-256, and atomic writes, so that a file under its final name is always complete.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -8,7 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{Context, Error, Result, bail};
 
-/// Reads a file of at most `limit` bytes into memory; the error names the file, its size and the limit.
+/// Reads a file of at most `limit` bytes into memory.
+///
+/// # Errors
+/// A file that cannot be read, a folder, or a file that is larger than `limit`; the error names the file, its size and the limit.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let doing = || format!("reading {}", path.display());
     let file = File::open(path).doing(doing)?;
@@ -27,12 +30,12 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Lower-case hexadecimal SHA-256.
+/// Computes the SHA-256 of bytes, in lower-case hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of a file of any size, streamed.
+/// Computes the SHA-256 of a file of any size, read in blocks of 1 MiB.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
     let doing = || format!("hashing {}", path.display());
     sha256_of_open_file(&File::open(path).doing(doing)?).doing(doing)
@@ -74,14 +77,17 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Replaces `path` by `bytes`, or leaves the old file: temporary in the same folder, fsync, rename, fsync of the folder.
+/// Writes a file atomically: temporary file in the same folder, fsync, rename, fsync of the folder.
+///
+/// # Errors
+/// The file cannot be written; an old file of this name is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(|error| file.failed(error))?;
     file.commit()
 }
 
-/// The same for a secret: on Unix only the file's owner can read it, from its first byte on.
+/// Writes a secret file like [`write`]; on Unix only the owner can read the file, from the first byte on.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.is_secret = true;
@@ -89,25 +95,27 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// Names of files that are not whole yet.
+/// Prefix of the names of unfinished files.
 const PREFIX: &str = ".partial-";
+/// Suffix of the names of unfinished files.
 const SUFFIX: &str = ".tmp";
 
-/// Whether a file is named as an [`AtomicFile`] that has not been committed; a killed program leaves such files.
+/// Reports whether a path has the name of an [`AtomicFile`] that was not committed; a killed program leaves such files.
 pub fn is_unfinished(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
 }
 
-/// A file that gets its final name only by [`AtomicFile::commit`]; dropped before that, it leaves no trace.
+/// A file that gets its final name in [`AtomicFile::commit`]. Dropping the value before that deletes the temporary file.
 ///
-/// Seekable, so that container formats can write their index last.
+/// The file is seekable, so that container formats can write their index last.
 ///
 /// The first failed write is kept: every later write repeats the error, and [`AtomicFile::check`] and [`AtomicFile::commit`] return it,
 /// because some encoders write their last bytes in `Drop` and lose the error.
 pub struct AtomicFile {
     temporary: tempfile::NamedTempFile,
+    /// Final name.
     path: PathBuf,
-    /// Whether it stays readable by its owner alone, as temporary files are.
+    /// Keeps the permissions of a temporary file, which only its owner can read.
     is_secret: bool,
     /// Kind and text of the first write or seek that failed.
     failure: Option<(ErrorKind, String)>,
@@ -116,7 +124,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts a file that will be called `path`; the folder is made if need be.
+    /// Creates the temporary file for the final name `path`, and the folder if needed.
     pub fn create(path: &Path) -> Result<Self> {
         let folder = folder_of(path);
         fs::create_dir_all(&folder).map_err(|error| write_error(path, error))?;
@@ -166,17 +174,17 @@ impl AtomicFile {
         }
     }
 
-    /// The final name.
+    /// Returns the final name.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The name until [`AtomicFile::commit`], for libraries that open files by name; whatever they write there is committed too.
+    /// Returns the name until [`AtomicFile::commit`], for libraries that open files by name; bytes that they write there are committed too.
     pub fn temporary_path(&self) -> &Path {
         self.temporary.path()
     }
 
-    /// Gives the file its final name, durably.
+    /// Flushes the file to disk and renames it to its final name.
     pub fn commit(self) -> Result<()> {
         self.check()?;
         let Self { temporary, path, is_secret, .. } = self;
@@ -189,13 +197,13 @@ impl AtomicFile {
         File::open(folder_of(&path)).and_then(|folder| folder.sync_all()).map_err(fail)
     }
 
-    /// The first error of this file's writes, or else `error` of an encoder, told as a failure to write this file: encoders hide the kind
-    /// of an error, on which the hint depends.
+    /// Returns the first error of this file's writes or, if there is none, `error` of an encoder as a failure to write this file. Encoders
+    /// hide the kind of an error, on which the hint depends.
     pub fn failed_in_encoder(&self, error: impl Into<Error>) -> Error {
         self.check().err().unwrap_or_else(|| error.into().during(format!("writing {}", self.path.display())))
     }
 
-    /// `error`, told as a failure to write this file.
+    /// Wraps an I/O error as a failure to write this file.
     pub fn failed(&self, error: std::io::Error) -> Error {
         write_error(&self.path, error)
     }
@@ -225,7 +233,10 @@ impl std::io::Seek for AtomicFile {
     }
 }
 
-/// Makes a folder and its parents; the error names it.
+/// Creates a folder and its parents.
+///
+/// # Errors
+/// The folder cannot be created; the error names it.
 pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| write_error(path, error))
 }
@@ -237,7 +248,7 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Temporary files are private to the user; what a user asked for gets what `umask` gives.
+/// Sets the permissions that new files have under the current `umask`, because temporary files are private to the user.
 #[cfg(unix)]
 fn set_usual_permissions(file: &File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -262,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dropped_file_leaves_the_old_one_and_no_trace() {
+    fn a_dropped_file_leaves_the_old_one_and_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         write(&path, b"old").unwrap();
@@ -304,12 +315,12 @@ mod tests {
     }
 
     #[test]
-    fn sha256_of_the_standard_s_example() {
+    fn sha256_matches_the_example_of_the_standard() {
         assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]
-    fn writing_where_a_file_stands_in_the_way_says_so() {
+    fn the_error_names_the_path_if_a_file_is_in_the_place_of_its_folder() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), b"").unwrap();
         let error = write(&folder.path().join("file/a.bin"), b"x").unwrap_err().to_string();

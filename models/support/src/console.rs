@@ -1,4 +1,5 @@
-//! The one place that knows a terminal. Only `main` functions use it; libraries report through [`Progress`] and `tracing`.
+//! Terminal output: progress, logging and errors. Only `main` functions use this module; libraries report through [`Progress`] and
+//! `tracing`.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -9,17 +10,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{Error, Result};
 
-/// How a long piece of work reports what it has done.
+/// Receiver of progress reports from long tasks.
 pub trait Progress: Send + Sync {
-    /// A task of `total` steps begins; `unit` names a step ("it", "tiles").
+    /// Begins a task of `total` steps; `unit` names a step ("it", "tiles").
     fn begin(&self, task: &str, total: u64, unit: &str);
-    /// `done` steps of the current task are done; `note` says what is worth seeing now (loss terms, rates).
+    /// Reports that `done` steps of the current task are done; `note` is shown with them (loss terms, rates).
     fn at(&self, done: u64, note: &str);
-    /// The current task has ended.
+    /// Ends the current task.
     fn end(&self);
 }
 
-/// Reports to nobody.
+/// A receiver that discards all reports.
 pub struct Silent;
 
 impl Progress for Silent {
@@ -28,27 +29,31 @@ impl Progress for Silent {
     fn end(&self) {}
 }
 
-/// A bar on a terminal, a plain line every few seconds otherwise; both on stderr.
+/// A receiver that shows a progress bar if stderr is a terminal, and prints plain lines otherwise.
 pub struct Console {
-    plain_every: Duration,
+    /// Shortest time between two plain lines.
+    line_interval: Duration,
     state: Mutex<State>,
 }
 
+/// The current task.
 #[derive(Default)]
 struct State {
+    /// Progress bar; `None` if stderr is not a terminal.
     bar: Option<ProgressBar>,
     task: String,
     unit: String,
     total: u64,
     done: u64,
     began: Option<Instant>,
+    /// Time of the last plain line.
     printed: Option<Instant>,
 }
 
 impl Console {
-    /// A console reporter that prints plain lines at most every 10 s when stderr is not a terminal.
+    /// Creates a receiver that prints plain lines at most every 10 s.
     pub fn new() -> Self {
-        Self { plain_every: Duration::from_secs(10), state: Mutex::default() }
+        Self { line_interval: Duration::from_secs(10), state: Mutex::default() }
     }
 }
 
@@ -74,7 +79,7 @@ impl Progress for Console {
         if let Some(bar) = &state.bar {
             bar.set_position(done);
             bar.set_message(note.to_owned());
-        } else if done >= state.total || state.printed.is_none_or(|at| at.elapsed() > self.plain_every) {
+        } else if done >= state.total || state.printed.is_none_or(|at| at.elapsed() > self.line_interval) {
             eprintln!("{}", plain_line(&state, note));
             state.printed = Some(Instant::now());
         }
@@ -87,13 +92,14 @@ impl Progress for Console {
     }
 }
 
+/// Formats a plain line: task, steps, elapsed and remaining seconds, note.
 fn plain_line(state: &State, note: &str) -> String {
     let elapsed = state.began.map_or(0.0, |at| at.elapsed().as_secs_f64());
     let eta = if state.done == 0 { f64::NAN } else { elapsed / state.done as f64 * state.total.saturating_sub(state.done) as f64 };
     format!("{} {}/{} {} [{elapsed:.0} s < {eta:.0} s] {note}", state.task, state.done, state.total, state.unit)
 }
 
-/// Sends `tracing` events to stderr: warnings always, information unless `quiet`, more with each `verbose`.
+/// Sends `tracing` events to stderr: warnings always, information unless `quiet`, debug messages and traces for `verbose` 1 and 2.
 pub fn start_logging(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "warn",
@@ -113,7 +119,7 @@ pub fn start_logging(verbose: u8, quiet: bool) {
         .try_init();
 }
 
-/// The exit code of a program: 0, or 1 after printing the error and its hint.
+/// Returns the exit code of a program: 0, or 1 after printing the error and its hint.
 pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,7 +130,7 @@ pub fn exit(result: Result<()>) -> ExitCode {
     }
 }
 
-/// Prints `error: ...` and, where there is one, `hint: ...` on stderr.
+/// Prints `error: …` and, if the error has a hint, `hint: …` to stderr.
 pub fn print_error(error: &Error) {
     eprintln!("error: {error}");
     if let Some(hint) = error.hint_text() {

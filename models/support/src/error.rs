@@ -79,7 +79,7 @@ impl Error {
     }
 }
 
-/// `outermost: ...: innermost`, without the hint.
+/// Formats the messages as `outermost: …: innermost`, without the hint.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.messages.join(": "))
@@ -149,7 +149,7 @@ fn disk_hint(error: &io::Error) -> Option<&'static str> {
 
 /// Adds what was being done, a hint or a kind to the error of a result.
 pub trait Context<T> {
-    /// Puts `doing` before the error's message.
+    /// Adds the operation that failed before the error's message.
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
     /// Adds a hint to the error.
     fn hint<S: Into<String>>(self, hint: impl FnOnce() -> S) -> Result<T>;

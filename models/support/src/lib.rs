@@ -1,4 +1,4 @@
-//! Parts that every crate of the workspace uses and that know nothing of networks, images or slides.
+//! Parts that every crate of the workspace uses, independent of networks, images and slides.
 //!
 //! | module | contents |
 //! |---|---|

@@ -40,7 +40,7 @@ fn restain(image: &mut RgbImage, changes: [(f64, f64); 3]) {
 /// V are the stain vectors and A the rows of the deconvolution matrix, whose product with densities gives concentrations.
 fn mixing(changes: [(f64, f64); 3]) -> ([[f32; 3]; 3], [f32; 3]) {
     let of = |c: usize| STAINS.vectors.map(|vector| vector[c]);
-    let row = |c: usize, from: usize| -> f64 { (0..3).map(|i| of(c)[i] * changes[i].0 * STAINS.amounts[i][from]).sum() };
+    let row = |c: usize, from: usize| -> f64 { (0..3).map(|i| of(c)[i] * changes[i].0 * STAINS.unmixing[i][from]).sum() };
     let mixing = std::array::from_fn(|c| std::array::from_fn(|from| row(c, from) as f32));
     (mixing, std::array::from_fn(|c| dot(of(c), changes.map(|(_, shift)| shift)) as f32))
 }
@@ -85,7 +85,7 @@ mod tests {
             let mut image = RgbImage::new(1, 1, colour([0.8, 0.4, 0.0]).to_vec()).unwrap();
             jitter(&mut image, &mut CounterRng::new(3, "stain", 0, 0, i));
             let density: [f64; 3] = std::array::from_fn(|c| -((f64::from(image.data[c]) + 1.0) / 256.0).ln());
-            let [h, e, residual] = STAINS.amounts.map(|amount| dot(amount, density));
+            let [h, e, residual] = STAINS.unmixing.map(|amount| dot(amount, density));
             assert!((0.54..1.06).contains(&h) && (0.24..0.56).contains(&e) && residual.abs() < 0.07, "{h} {e} {residual}");
         }
     }

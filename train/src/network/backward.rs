@@ -80,7 +80,7 @@ impl Network {
             pass.accumulate(self.graph.output, self.kernels.import_feature(gradient)?)?;
         }
         for (name, gradient) in tap_gradients {
-            let Some(id) = self.graph.tap(name) else { bail!("the network has no tap {name:?}") };
+            let Some(id) = self.graph.feature_tap(name) else { bail!("the network has no tap {name:?}") };
             pass.accumulate(id, self.kernels.import_feature(gradient)?)?;
         }
         for (id, node) in self.graph.iter().rev() {

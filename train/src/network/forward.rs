@@ -98,7 +98,7 @@ impl Network {
 
     /// Returns the activation at a feature tap, `B C H W`.
     pub fn feature_tap(&self, tape: &Tape, name: &str) -> Result<Tensor> {
-        let Some(id) = self.graph.tap(name) else { bail!("the network has no tap {name:?}") };
+        let Some(id) = self.graph.feature_tap(name) else { bail!("the network has no tap {name:?}") };
         self.kernels.export_feature(tape.value(id))
     }
 

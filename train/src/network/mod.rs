@@ -69,8 +69,10 @@ impl Network {
 
     /// Returns the number of channels of a feature tap, or an error that lists the taps if there is none of this name.
     pub fn feature_tap_channels(&self, name: &str) -> support::Result<usize> {
-        let names = || self.graph.taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
-        let Some(id) = self.graph.tap(name) else { support::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names()) };
+        let names = || self.graph.feature_taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>().join(", ");
+        let Some(id) = self.graph.feature_tap(name) else {
+            support::bail!("the network has no tap {name:?}"; hint: "its taps are {}", names())
+        };
         Ok(self.channels[id.0])
     }
 

@@ -32,7 +32,7 @@ impl Schedule {
         let n = graph.nodes.len();
         let mut readers = vec![0; n];
         graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|input| readers[input.0] += 1);
-        let stays = |id: NodeId| id == graph.output || graph.taps.iter().any(|tap| tap.node == id);
+        let stays = |id: NodeId| id == graph.output || graph.feature_taps.iter().any(|tap| tap.node == id);
         let has_one_reader = |id: NodeId| readers[id.0] == 1 && !stays(id);
         let mut schedule = Self { steps: vec![FusedStep::Unfused; n], last_use: vec![usize::MAX; n], last_gradient_use: vec![None; n] };
         for (id, node) in graph.iter() {

@@ -106,7 +106,7 @@ fn values_that_go_on_the_way_back_change_no_gradient() {
             let mut tape = network.forward(&image, Mode::Train).unwrap();
             let gradient = network.output(&tape).unwrap();
             let taps: Vec<(&str, Tensor)> =
-                graph.taps.iter().map(|tap| (tap.name.as_str(), network.feature_tap(&tape, &tap.name).unwrap())).collect();
+                graph.feature_taps.iter().map(|tap| (tap.name.as_str(), network.feature_tap(&tape, &tap.name).unwrap())).collect();
             let kept = network.backward(&tape, Some(&gradient), &taps, true).unwrap();
             let released = network.backward_and_release(&mut tape, Some(&gradient), &taps, true).unwrap();
             assert_eq!(f64s(&kept.image.unwrap()), f64s(&released.image.unwrap()), "{name}");

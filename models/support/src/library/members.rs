@@ -1,4 +1,4 @@
-//! The files of each library: which pinned wheel carries them, where, and their SHA-256.
+//! Files of each native library: pinned wheel, path in the wheel, SHA-256.
 
 use crate::wheel::{self, Wheel};
 
@@ -7,23 +7,23 @@ use super::Library;
 /// A file in a wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its wheel.
+    /// Wheel that contains the file.
     pub wheel: &'static Wheel,
-    /// Its place there.
+    /// Path in the wheel.
     pub path: &'static str,
-    /// Its hash.
+    /// SHA-256 of the file.
     pub sha256: &'static str,
 }
 
 impl Member {
-    /// Its name without folders.
+    /// Returns the file's name without folders.
     pub fn file(&self) -> &'static str {
         self.path.rsplit('/').next().unwrap_or(self.path)
     }
 }
 
 impl Library {
-    /// The library itself, then what it needs beside it.
+    /// Lists the files of a library: the library itself, then the libraries that it needs in the same folder.
     pub fn members(self) -> &'static [Member] {
         match self {
             Library::OnnxRuntime => &ONNX_RUNTIME,
@@ -74,7 +74,7 @@ const OPENVINO: [Member; 5] = [
     },
 ];
 
-/// After the provider, what others need comes before them: in this order they are loaded.
+/// The provider comes first; each other library comes after those that it needs, because they are loaded in this order.
 const CUDA: [Member; 18] = [
     Member {
         wheel: &wheel::ONNXRUNTIME_GPU,
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_a_library_have_names_of_their_own() {
+    fn file_names_of_a_library_are_unique() {
         for library in Library::ALL {
             let mut names: Vec<&str> = library.members().iter().map(Member::file).collect();
             let count = names.len();

@@ -1,7 +1,7 @@
-//! Native libraries that are loaded at run time: their files, and the place where each is found.
+//! Native libraries that are loaded at run time: their files, and the search for each.
 //!
-//! Nothing native is linked. A library is looked for in this order: a flag, an environment variable, `lib/` beside the program, the
-//! cache that `infer runtime install` fills.
+//! No native library is linked. The search order is: command-line option, environment variable, `lib/` beside the program, the cache that
+//! `infer runtime install` fills.
 
 mod members;
 mod pinned;
@@ -21,17 +21,17 @@ pub enum Library {
     OnnxRuntime,
     /// `OpenSlide`, at least 4.0.1.
     OpenSlide,
-    /// Intel's `OpenVINO` as a plugin of ONNX Runtime, its own libraries beside it. Installed when asked for.
+    /// Intel's `OpenVINO` as a plugin of ONNX Runtime, with its own libraries in the same folder. Optional.
     OpenVino,
-    /// ONNX Runtime's provider for NVIDIA GPUs, its ONNX Runtime, CUDA and cuDNN beside it. Installed when asked for.
+    /// ONNX Runtime's provider for NVIDIA GPUs, with an ONNX Runtime, CUDA and cuDNN in the same folder. Optional.
     Cuda,
 }
 
 impl Library {
-    /// Every library, in the order in which they are listed.
+    /// All libraries, in the order of lists.
     pub const ALL: [Library; 4] = [Library::OnnxRuntime, Library::OpenSlide, Library::OpenVino, Library::Cuda];
 
-    /// What people call it.
+    /// Returns the library's name for people.
     pub fn name(self) -> &'static str {
         match self {
             Library::OnnxRuntime => "ONNX Runtime",
@@ -41,7 +41,7 @@ impl Library {
         }
     }
 
-    /// Environment variables that may hold its path, the first one that is set wins. `ORT_DYLIB_PATH` is what other programs read.
+    /// Lists the environment variables for the library's path; the first one that is set wins. Other programs read `ORT_DYLIB_PATH` too.
     pub fn variables(self) -> &'static [&'static str] {
         match self {
             Library::OnnxRuntime => &["NUCLEI_ONNXRUNTIME", "ORT_DYLIB_PATH"],
@@ -51,7 +51,8 @@ impl Library {
         }
     }
 
-    /// Its folder in one of libraries: what is for GPUs has an ONNX Runtime of its own, of the same name.
+    /// Returns the library's folder within a folder of libraries. CUDA has a subfolder, because its ONNX Runtime has the same file name as
+    /// that for CPUs.
     pub fn folder(self, libraries: &Path) -> PathBuf {
         match self {
             Library::Cuda => libraries.join("cuda"),
@@ -59,7 +60,7 @@ impl Library {
         }
     }
 
-    /// The option of `infer runtime install` that fetches it, with a space before it; empty where it is installed anyway.
+    /// Option of `infer runtime install` that fetches the library, with a space before it; empty for libraries that are always installed.
     pub fn install_option(self) -> &'static str {
         match self {
             Library::OnnxRuntime | Library::OpenSlide => "",
@@ -68,7 +69,7 @@ impl Library {
         }
     }
 
-    /// Whether a file of this name is the library: `libonnxruntime.so.1.31.1`, not `libonnxruntime_providers_shared.so`.
+    /// Reports whether a file name is that of the library: `libonnxruntime.so.1.31.1`, not `libonnxruntime_providers_shared.so`.
     fn has_name(self, file: &str) -> bool {
         let stem = match self {
             Library::OnnxRuntime => "onnxruntime",
@@ -84,16 +85,16 @@ impl Library {
     }
 }
 
-/// What named a library's path.
+/// Origin of a library's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The command line.
+    /// Command-line option.
     Flag,
-    /// This environment variable.
+    /// Environment variable of this name.
     Variable(&'static str),
     /// `lib/` beside the program.
     BesideProgram,
-    /// The cache that `infer runtime install` fills.
+    /// Cache that `infer runtime install` fills.
     Cache,
 }
 
@@ -108,21 +109,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// A library's file and what named it.
+/// A library's path and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The library.
+    /// Path of the library.
     pub path: PathBuf,
-    /// What named it.
+    /// Origin of the path.
     pub place: Place,
 }
 
-/// Finds a library; `asked` is the flag's value, a file or a folder that holds it.
+/// Searches for a library; `requested` is the value of the command-line option, a file or a folder that contains it.
 ///
 /// # Errors
-/// What a flag or variable names must exist: nothing else is tried then. Nowhere: the error lists the places and says what to type.
-pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
-    if let Some(path) = asked {
+/// A path from the command line or a variable that does not exist (other places are not tried then), or a library that is in none of the
+/// places; the error lists the places and the command that installs the library.
+pub fn locate(library: Library, requested: Option<&Path>) -> Result<Found> {
+    if let Some(path) = requested {
         return Ok(Found { path: file_at(library, path, Place::Flag)?, place: Place::Flag });
     }
     for &name in library.variables() {
@@ -135,7 +137,7 @@ pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
     let cache = wheel::cache_folder().ok().map(|folder| folder.join("lib"));
     for (folder, place) in [(&beside, Place::BesideProgram), (&cache, Place::Cache)] {
         let Some(folder) = folder else { continue };
-        // Where there is a GPU, the ONNX Runtime that can use it.
+        // On a machine with a GPU, the ONNX Runtime that can use the GPU comes first.
         let for_gpu = (library == Library::OnnxRuntime && has_nvidia()).then(|| Library::Cuda.folder(folder));
         if let Some(path) = for_gpu.into_iter().chain([library.folder(folder)]).find_map(|folder| pinned_or_other(library, &folder)) {
             return Ok(Found { path, place });
@@ -149,11 +151,12 @@ pub fn locate(library: Library, asked: Option<&Path>) -> Result<Found> {
     )
 }
 
-/// Reports whether the NVIDIA driver is installed: the system's own, or that of Windows under its Linux.
+/// Reports whether the NVIDIA driver is installed: on Linux itself, or on Windows for its Subsystem for Linux.
 pub fn has_nvidia() -> bool {
     ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|file| Path::new(file).exists())
 }
 
+/// Resolves a path from the command line or a variable to an absolute file.
 fn file_at(library: Library, path: &Path, place: Place) -> Result<PathBuf> {
     let found = if path.is_dir() { in_folder(library, path) } else { path.is_file().then(|| path.to_owned()) };
     match found {
@@ -164,19 +167,20 @@ fn file_at(library: Library, path: &Path, place: Place) -> Result<PathBuf> {
     }
 }
 
-/// The pinned file of a library in a folder; where it is not there, what [`in_folder`] finds, which [`pinned`] does not let pass.
+/// Finds the pinned file of a library in a folder, or else the file of [`in_folder`], which [`pinned`] then refuses.
 fn pinned_or_other(library: Library, folder: &Path) -> Option<PathBuf> {
     let pinned = folder.join(library.members()[0].file());
     if pinned.is_file() { Some(pinned) } else { in_folder(library, folder) }
 }
 
-/// The library in a folder; of several the one with the highest version.
+/// Finds the library in a folder; among several files the one with the highest version.
 fn in_folder(library: Library, folder: &Path) -> Option<PathBuf> {
     let names = std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let best = names.filter(|name| library.has_name(name)).max_by_key(|name| (version_in(name), name.clone()))?;
     Some(folder.join(best))
 }
 
+/// Returns the numbers between the dots of a file name.
 fn version_in(name: &str) -> Vec<u64> {
     name.split('.').filter_map(|part| part.parse().ok()).collect()
 }
@@ -186,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_libraries_are_told_from_their_neighbours() {
+    fn library_names_are_distinguished_from_similar_names() {
         for name in ["libonnxruntime.so", "libonnxruntime.so.1.31.1", "libonnxruntime.1.31.1.dylib", "onnxruntime.dll"] {
             assert!(Library::OnnxRuntime.has_name(name), "{name}");
         }
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gives_its_highest_version() {
+    fn the_highest_version_in_a_folder_is_found() {
         let folder = tempfile::tempdir().unwrap();
         for version in ["1.9.0", "1.31.1", "1.28.1"] {
             std::fs::write(folder.path().join(format!("libonnxruntime.so.{version}")), b"").unwrap();
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_flag_names_must_exist() {
+    fn a_requested_path_must_exist() {
         let error = locate(Library::OpenSlide, Some(Path::new("no/such/folder"))).unwrap_err().to_string();
         assert!(error.contains("no/such/folder") && error.contains("command line"), "{error}");
     }

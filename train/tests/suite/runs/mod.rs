@@ -119,7 +119,7 @@ fn training_learns_and_leaves_every_file() {
     assert!(arrays(&out, "best.safetensors").keys().all(|name| !name.starts_with("projection") && !name.starts_with("optimizer")));
     let file = WeightsFile::read(&out.join("best.safetensors")).unwrap();
     let training: Training = serde_json::from_str(&file.metadata["training"]).unwrap();
-    assert_eq!(training.colours.unwrap().cells, training.images, "small images are a cell each");
+    assert_eq!(training.colours.unwrap().grid_tiles, training.images, "small images are a grid tile each");
     let log = std::fs::read_to_string(out.join("log.csv")).unwrap();
     assert_eq!(log.lines().count(), 401);
     assert!(log.lines().nth(400).unwrap().contains("r1 "), "{log}");

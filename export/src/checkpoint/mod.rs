@@ -1,39 +1,41 @@
-//! Opens a checkpoint: the network it is for, its weights, and what is known about their training.
+//! Checkpoints: the network, its weights, and the facts about the training that belong on the model card.
+
+mod architecture;
 
 use std::path::Path;
 
 use models::card::{Class, Training};
 use models::decode::Decoding;
 use models::graph::Graph;
-use models::unet::{Encoder, UNetConfig, unet};
-use models::weights::{Array, Weights, WeightsFile, select};
+use models::unet::{UNetConfig, unet};
+use models::weights::{Weights, WeightsFile, select};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use support::{Context, Error, Result, artifact, bail};
+use support::{Context, Result, artifact, bail};
 
-/// The value of the metadata key `format` of this project's own checkpoints.
+/// Value of the metadata key `format` in this project's own checkpoints.
 pub const FORMAT: &str = "nuclei-checkpoint-1";
 
-/// A network with its weights, and what the checkpoint says about it.
+/// A network with its weights and training summary.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The network; its output is logits of two classes.
     pub graph: Graph,
-    /// What the graph needs, nothing else.
+    /// Exactly the parameters that the graph needs.
     pub weights: Weights,
-    /// How the weights were trained; default for checkpoints of other programs.
+    /// Training summary; empty for checkpoints of other programs.
     pub training: Training,
-    /// What the run says about the model.
-    pub about: About,
-    /// What the trained network says of an image.
+    /// Entries of the model card that the run's configuration sets.
+    pub info: ModelInfo,
+    /// Probabilities of the training program for one image, to compare the exported network with.
     pub parity_reference: Option<ParityReference>,
 }
 
-/// An image, `H W 3`, and the probabilities that the program which trained the network computed for it; the arrays `witness.image` and
+/// An image, `H W 3`, and the probabilities that the training program computed for it; stored as the arrays `witness.image` and
 /// `witness.probability` of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParityReference {
-    /// `height * width * 3` bytes.
+    /// `height * width * 3` bytes, RGB.
     pub image: Vec<u8>,
     /// `height * width` probabilities.
     pub probability: Vec<f32>,
@@ -44,8 +46,8 @@ pub struct ParityReference {
 }
 
 impl ParityReference {
-    /// `None` where a checkpoint has none, or not of this shape.
-    fn of(arrays: &Weights) -> Option<Self> {
+    /// Returns `None` if an array is missing or the two shapes do not fit.
+    fn from_arrays(arrays: &Weights) -> Option<Self> {
         let (image, probability) = (arrays.get("witness.image")?, arrays.get("witness.probability")?);
         let &[height, width] = probability.shape.as_slice() else { return None };
         let bytes = image.data.iter().map(|&v| v.clamp(0.0, 255.0) as u8).collect();
@@ -53,26 +55,29 @@ impl ParityReference {
     }
 }
 
-/// What a run says about the model it trains; the metadata key `model`, as JSON. Everything may be left out.
+/// Entries of the model card that the run's configuration sets, all optional: the metadata key `model` of a checkpoint, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct About {
-    /// The model's name.
+pub struct ModelInfo {
+    /// Name of the model.
     pub name: Option<String>,
-    /// The scale of the training images.
+    /// Scale of the training images.
     pub microns_per_pixel: Option<f64>,
     /// Names and colours of the classes.
     pub classes: Option<Vec<Class>>,
-    /// How probabilities become nuclei.
+    /// Conversion of probabilities into nuclei.
     pub decoding: Option<Decoding>,
-    /// The licence of the weights.
+    /// Licence of the weights.
     pub licence: Option<String>,
-    /// What the model is for, and what not.
+    /// Purposes that the model is meant for, and those it is not.
     pub intended_use: Option<String>,
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint of this project or a state dict of `segmentation_models.pytorch`, as safetensors; every error names the file.
+    /// Reads a checkpoint of this project, or a state dict of `segmentation_models.pytorch` saved as safetensors.
+    ///
+    /// # Errors
+    /// See [`Checkpoint::from_file`]; every error names the file.
     pub fn open(path: &Path, force: bool) -> Result<Self> {
         let file = WeightsFile::read(path)?;
         let doing = || format!("opening the checkpoint {}", path.display());
@@ -81,30 +86,35 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The same of a file held in memory. NaN and infinite weights are refused unless `force`.
+    /// Builds the network of a parsed file and takes its weights; the architecture comes from the metadata key `unet` or, without it, from
+    /// the shapes of the arrays.
+    ///
+    /// # Errors
+    /// Another checkpoint format, an own checkpoint without a digest of its contents, an implausible network, missing weights or other
+    /// shapes (all of them in one error), and, unless `force` is set, weights that are NaN or infinite.
     pub fn from_file(file: WeightsFile, force: bool) -> Result<Self> {
         check_format(&file)?;
         let mut training: Training = json(&file, "training")?.unwrap_or_default();
         if let Some(config) = file.metadata.get("config") {
             training.config.clone_from(config);
         }
-        let about = json(&file, "model")?.unwrap_or_default();
+        let info = json(&file, "model")?.unwrap_or_default();
         let given: Option<UNetConfig> = json(&file, "unet")?;
-        let parity_reference = ParityReference::of(&file.arrays);
+        let parity_reference = ParityReference::from_arrays(&file.arrays);
         let mut weights = file.arrays;
         let config = match given {
             Some(config) => config,
-            None => infer_config(&weights)?,
+            None => architecture::from_shapes(&weights)?,
         };
-        let config = one_logit_to_two(config, &mut weights);
-        check_config(&config)?;
+        let config = architecture::one_logit_to_two(config, &mut weights);
+        architecture::check(&config)?;
         let graph = unet(&config).only_output();
         let weights = select(&graph, &weights)
             .hint(|| "a U-Net with a ResNet-34 or MobileNetV2 encoder, without attention, is expected; names are those of segmentation_models.pytorch")?;
         if !force {
             check_finite(&weights)?;
         }
-        Ok(Self { graph, weights, training, about, parity_reference })
+        Ok(Self { graph, weights, training, info, parity_reference })
     }
 }
 
@@ -120,61 +130,10 @@ fn check_format(file: &WeightsFile) -> Result<()> {
     }
 }
 
+/// Parses a metadata entry; `None` if the file does not have it.
 fn json<T: DeserializeOwned>(file: &WeightsFile, key: &str) -> Result<Option<T>> {
     let parse = |text: &String| serde_json::from_str(text).doing(|| format!("parsing the metadata {key:?}"));
     file.metadata.get(key).map(parse).transpose()
-}
-
-/// Reads the network's shape off the shapes of a state dict.
-fn infer_config(weights: &Weights) -> Result<UNetConfig> {
-    let extent = |name: String, axis: usize| match weights.get(&name).map(|array| array.shape.as_slice()) {
-        Some(shape) if shape.len() == 4 => Ok(shape[axis]),
-        Some(shape) => Err(Error::new(format!("{name}: expected four extents, found {shape:?}"))),
-        None => Err(Error::new(format!("{name}: missing, and the file does not say which network it is for"))
-            .hint("a safetensors file of a segmentation_models.pytorch U-Net with the encoder resnet34 or mobilenet_v2 is expected")),
-    };
-    // The channels of the first convolution of a published encoder.
-    let (encoder, first) =
-        if weights.contains_key(Encoder::MobileNetV2.first_parameter()) { (Encoder::MobileNetV2, 32) } else { (Encoder::ResNet34, 64) };
-    let mut config = UNetConfig {
-        encoder,
-        encoder_width: extent(encoder.first_parameter().into(), 0)? * 64 / first,
-        classes: extent("segmentation_head.0.weight".into(), 0)?,
-        head_kernel: extent("segmentation_head.0.weight".into(), 2)?,
-        ..UNetConfig::default()
-    };
-    for (i, channels) in config.decoder_channels.iter_mut().enumerate() {
-        *channels = extent(format!("decoder.blocks.{i}.conv1.0.weight"), 0)?;
-    }
-    Ok(config)
-}
-
-/// A network with one logit z has the probability sigmoid(z): that of two logits 0 and z.
-fn one_logit_to_two(mut config: UNetConfig, weights: &mut Weights) -> UNetConfig {
-    if config.classes == 1 {
-        config.classes = 2;
-        for suffix in ["weight", "bias"] {
-            if let Some(Array { shape, data }) = weights.get_mut(&format!("segmentation_head.0.{suffix}"))
-                && shape.first() == Some(&1)
-            {
-                shape[0] = 2;
-                data.splice(0..0, vec![0.0; data.len()]);
-            }
-        }
-    }
-    config
-}
-
-fn check_config(config: &UNetConfig) -> Result<()> {
-    let UNetConfig { encoder: _, encoder_width, decoder_channels, classes, head_kernel } = config;
-    let plausible = |n: &usize| (1..=4096).contains(n);
-    if !plausible(encoder_width) || !decoder_channels.iter().all(plausible) || head_kernel % 2 == 0 || *head_kernel > 15 {
-        bail!("the network's shape is not plausible: {config:?}");
-    }
-    if *classes != 2 {
-        bail!("the network tells {classes} classes apart, expected 2: background and nucleus");
-    }
-    Ok(())
 }
 
 fn check_finite(weights: &Weights) -> Result<()> {
@@ -194,6 +153,7 @@ fn check_finite(weights: &Weights) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use models::graph::Parameter;
+    use models::weights::Array;
 
     use super::*;
 
@@ -212,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_state_dict_tells_its_network() {
+    fn the_shapes_of_a_state_dict_determine_the_network() {
         let mut arrays = zeros(&tiny());
         arrays.insert("projection.r1.0.weight".into(), Array::new([1], vec![f32::NAN]));
         let checkpoint = Checkpoint::from_file(file(arrays, &[]), false).unwrap();
@@ -230,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mismatch_stands_in_one_error() {
+    fn one_error_lists_every_mismatch() {
         let mut arrays = zeros(&tiny());
         arrays.remove("encoder.bn1.running_var");
         arrays.insert("encoder.layer1.0.conv1.weight".into(), Array::new([1], vec![0.0]));
@@ -240,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_are_no_numbers_are_refused_unless_forced() {
+    fn non_finite_weights_are_refused_unless_forced() {
         let mut arrays = zeros(&tiny());
         arrays.get_mut("encoder.bn1.weight").unwrap().data[1] = f32::INFINITY;
         let error = Checkpoint::from_file(file(arrays.clone(), &[]), false).unwrap_err().to_string();
@@ -249,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn own_checkpoints_need_their_digest_and_their_format() {
+    fn own_checkpoints_need_a_digest_and_a_known_format() {
         let open = |metadata: &[(&str, &str)]| Checkpoint::from_file(file(zeros(&tiny()), metadata), false).unwrap_err().to_string();
         assert!(open(&[("format", FORMAT)]).contains("no sha256"));
         assert!(open(&[("format", "nuclei-checkpoint-9")]).contains("nuclei-checkpoint-9"));
