@@ -14,21 +14,21 @@ use support::{Error, Result};
 use super::table::{Field, fields, row};
 use super::{Frame, Nucleus};
 
-/// Nuclei of a row group: some megabytes of memory.
-const GROUP: usize = 1 << 16;
+/// Number of nuclei per row group, which take about 12 MB of memory.
+const ROW_GROUP: usize = 1 << 16;
 
-/// Writes nuclei as they come.
+/// Streaming writer of a Parquet file.
 pub struct ParquetWriter {
     file: SerializedFileWriter<AtomicFile>,
     path: std::path::PathBuf,
     frame: Frame,
-    /// Values of each column that are not written yet.
-    waiting: Vec<Vec<f64>>,
+    /// Values of each column of the current row group.
+    buffered: Vec<Vec<f64>>,
     types: Vec<Type>,
 }
 
 impl ParquetWriter {
-    /// Starts a file.
+    /// Creates a file with the schema of [`fields`].
     pub fn new(file: AtomicFile, frame: Frame) -> Result<Self> {
         let path = file.path().to_owned();
         let fields = fields(&frame);
@@ -40,20 +40,20 @@ impl ParquetWriter {
         let schema = Schema::group_type_builder("nuclei").with_fields(columns).build()?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).map_err(|error| failed(&path, error))?;
-        Ok(Self { file, path, frame, waiting: vec![Vec::new(); types.len()], types })
+        Ok(Self { file, path, frame, buffered: vec![Vec::new(); types.len()], types })
     }
 
     /// Adds a nucleus.
     pub fn add(&mut self, nucleus: &Nucleus) -> Result<()> {
-        for (column, value) in self.waiting.iter_mut().zip(row(nucleus, &self.frame)) {
+        for (column, value) in self.buffered.iter_mut().zip(row(nucleus, &self.frame)) {
             column.push(value);
         }
-        if self.waiting[0].len() == GROUP { self.end_group() } else { Ok(()) }
+        if self.buffered[0].len() == ROW_GROUP { self.end_group() } else { Ok(()) }
     }
 
-    /// Ends the file.
+    /// Finishes the file.
     pub fn finish(mut self) -> Result<AtomicFile> {
-        if !self.waiting[0].is_empty() {
+        if !self.buffered[0].is_empty() {
             self.end_group()?;
         }
         let path = self.path;
@@ -62,10 +62,11 @@ impl ParquetWriter {
         Ok(file)
     }
 
+    /// Writes the buffered values as a row group.
     fn end_group(&mut self) -> Result<()> {
         let mut write = || -> parquet::errors::Result<()> {
             let mut group = self.file.next_row_group()?;
-            for (values, &kind) in self.waiting.iter_mut().zip(&self.types) {
+            for (values, &kind) in self.buffered.iter_mut().zip(&self.types) {
                 write_column(&mut group, kind, values)?;
                 values.clear();
             }
@@ -75,6 +76,7 @@ impl ParquetWriter {
     }
 }
 
+/// Returns the physical type of a column.
 fn physical(field: Field) -> Type {
     match field {
         Field::Count => Type::INT64,
@@ -85,7 +87,7 @@ fn physical(field: Field) -> Type {
 }
 
 fn write_column<W: Write + Send>(group: &mut SerializedRowGroupWriter<'_, W>, kind: Type, values: &[f64]) -> parquet::errors::Result<()> {
-    let Some(mut column) = group.next_column()? else { unreachable!("there is a column for each field") };
+    let Some(mut column) = group.next_column()? else { unreachable!("every field has a column") };
     match kind {
         Type::INT64 => {
             let values: Vec<i64> = values.iter().map(|&v| v as i64).collect();

@@ -10,7 +10,7 @@ use super::Tissue;
 
 /// Size limit of a GeoJSON file in bytes.
 const LIMIT: u64 = 256 << 20;
-/// Distance in rows between the scan lines that find grid squares inside of a polygon.
+/// Distance in rows between the scan lines that find grid tiles inside of a polygon.
 const SCAN_STEP: usize = 16;
 
 /// A vertex in level-0 pixels.
@@ -61,7 +61,7 @@ impl Region {
         Ok(Self { polygons })
     }
 
-    /// Marks every grid square of an image that the region touches.
+    /// Marks every grid tile of an image that the region touches.
     ///
     /// `image` is columns and rows at the model's scale, `slide_from_model` the level-0 pixels per model pixel along x and y.
     pub fn tissue(&self, image: [usize; 2], slide_from_model: [f64; 2]) -> Tissue {

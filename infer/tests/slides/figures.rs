@@ -98,7 +98,7 @@ fn five_million_nuclei_in_less_than_a_gigabyte() {
 #[test]
 #[ignore = "ten minutes and some gigabytes of disk; by itself, for it looks at the memory of the process"]
 fn memory_is_flat_in_the_size_of_the_slide() {
-    infer::memory::give_back_large_blocks();
+    infer::memory::return_large_blocks();
     let picture = tissue(&mut Random(31), 1024, 1024);
     for repeats in [4, 8, 16, 32] {
         let folder = tempfile::tempdir().unwrap();

@@ -59,24 +59,28 @@ fn a_blurred_and_a_recoloured_slide_are_flagged_and_the_original_is_not() {
 
     let original = judge(&picture, &known);
     let stain = original.stain.unwrap();
-    assert_eq!((original.light, original.cells.green), (QcStatus::Green, 24), "{original:?}");
+    assert_eq!((original.status, original.tiles.green), (QcStatus::Green, 24), "{original:?}");
     assert!(stain.mean.unwrap() < 2.0 && original.entropy.mean.unwrap() < 0.2);
 
     let pixels = image::RgbImage::from_raw(700, 500, picture.data.clone()).unwrap();
     let blurred = Rgb { data: image::imageops::blur(&pixels, 2.5).into_raw(), ..picture };
     let found = judge(&blurred, &known);
-    assert!(found.light > QcStatus::Green && found.focus.light == found.light, "{found:?}");
+    assert!(found.status > QcStatus::Green && found.focus.status == found.status, "{found:?}");
 
     let picture = tissue(&mut Random(17), 700, 500);
     let green = map(&picture, |[r, g, b]| [g, b, r]);
     let found = judge(&green, &known);
-    assert_eq!((found.light, found.stain.unwrap().light, found.focus.light), (QcStatus::Red, QcStatus::Red, QcStatus::Green), "{found:?}");
+    assert_eq!(
+        (found.status, found.stain.unwrap().status, found.focus.status),
+        (QcStatus::Red, QcStatus::Red, QcStatus::Green),
+        "{found:?}"
+    );
     let options = Options { out: folder.path().to_owned(), ..Options::default() };
     let used_to_doubt = Model { golden: vec![half_uncertain()], ..model_of(&known) };
     let used_to_doubt = segment(&folder.path().join("a.tif"), &used_to_doubt, &mut [Box::new(Sure)], &options, &Silent).unwrap().quality;
-    assert!((used_to_doubt.entropy.limits.amber - 0.75).abs() < 1e-4 && used_to_doubt.entropy.light == QcStatus::Green);
+    assert!((used_to_doubt.entropy.limits.amber - 0.75).abs() < 1e-4 && used_to_doubt.entropy.status == QcStatus::Green);
     let unknown = judge(&green, &card(Some(0.5)));
-    assert_eq!((unknown.light, unknown.stain), (QcStatus::Green, None));
+    assert_eq!((unknown.status, unknown.stain), (QcStatus::Green, None));
     let text = std::fs::read_to_string(folder.path().join("a/summary.json")).unwrap();
     assert!(text.contains("\"light\": \"green\"") && text.contains("\"stain\": null"));
 }
@@ -98,7 +102,7 @@ fn the_map_has_a_pixel_for_each_cell_and_zeros_where_nothing_was_analysed() {
     let entropies: Vec<bool> = (0..6).map(|x| cells.at(x, 1)[0] > 0).collect();
     assert_eq!(entropies, [true, true, true, true, false, false]);
     let judged = cells.data.as_chunks::<3>().0.iter().filter(|cell| cell[0] > 0).count() as u64;
-    let counts = summary.quality.cells;
+    let counts = summary.quality.tiles;
     assert_eq!(counts.green + counts.amber + counts.red, judged);
     assert!(cells.data.as_chunks::<3>().0.iter().all(|cell| cell[2] == 0), "the card does not tell the colours");
 }

@@ -1,7 +1,7 @@
 //! Where a slide is looked at does not depend on how it is cut, and nothing is found elsewhere.
 
 use infer::segment::{Halo, Options, Regions};
-use infer::tissue::CELL;
+use infer::tissue::GRID_TILE;
 use slides::Rgb;
 
 use crate::picture::{card, run, save_tiff, tissue};
@@ -53,10 +53,13 @@ fn a_given_region_bounds_what_is_found() {
     std::fs::write(&regions, serde_json::json!({ "type": "Polygon", "coordinates": [corner] }).to_string()).unwrap();
     let options = Options { out: folder.path().join("out"), tile: Some(96), regions: Regions::Given(regions), ..Options::default() };
     let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
-    assert_eq!((summary.areas.analysed_px, summary.areas.regions.as_str()), ((CELL * CELL) as u64, "region.geojson"));
+    assert_eq!((summary.areas.analysed_px, summary.areas.regions.as_str()), ((GRID_TILE * GRID_TILE) as u64, "region.geojson"));
     let mask = image::open(out.join("mask.tif")).unwrap().into_luma8();
-    let found: Vec<_> =
-        mask.enumerate_pixels().filter(|(.., value)| value[0] > 0).map(|(x, y, _)| (x as usize / CELL, y as usize / CELL)).collect();
+    let found: Vec<_> = mask
+        .enumerate_pixels()
+        .filter(|(.., value)| value[0] > 0)
+        .map(|(x, y, _)| (x as usize / GRID_TILE, y as usize / GRID_TILE))
+        .collect();
     assert!(!found.is_empty() && found.iter().all(|&cell| cell == (1, 1)));
     let missing = Options { regions: Regions::Given(folder.path().join("none.png")), ..options };
     let error = run(&path, &card(Some(0.5)), 1, &missing).unwrap_err();

@@ -70,7 +70,7 @@ fn windows_with_the_reach_as_halo_give_the_whole_image() {
         // Joined to whole bands, as these are short, or each by itself.
         let groups = |band: Vec<usize>| if round % 4 == 3 { band.iter().map(|i| *i..i + 1).collect() } else { grid.groups(&band) };
         for (i, group) in bands.flat_map(groups).enumerate() {
-            let window = grid.joined(&group);
+            let window = grid.merged(&group);
             let (w, h) = (window.x.length, window.y.length);
             let rows = (window.y.read..window.y.read + h).flat_map(|y| {
                 let at = (y * width + window.x.read) * 3;
