@@ -16,7 +16,7 @@ use crate::quality::grid_tile;
 use crate::runtime::{Device, Precision};
 use crate::segmenter::Network;
 
-/// The metadata key of the ONNX file under which golden tiles stand, as JSON.
+/// Metadata key of the golden tiles in the ONNX file, as JSON.
 pub const METADATA_KEY: &str = "golden_tiles";
 /// More pixels than any golden tile has.
 const MAX_PIXELS: usize = 1 << 22;

@@ -11,7 +11,7 @@
 //! | [`tile`], [`pipeline`], [`timing`] | windows of a slide, their pipeline through the network, time of each stage |
 //! | [`tissue`] | the analysed part of a slide |
 //! | [`model`] | model file: read once, checked, hashed |
-//! | [`segmenter`], [`bound`] | session that computes probabilities of images, and its reused buffers |
+//! | [`segmenter`], `session`, [`bound`] | network that computes probabilities of images; ONNX Runtime session with reused buffers |
 //! | [`instances`], [`output`] | extraction of nuclei from probabilities, output files |
 //! | [`memory`] | setting of the system's allocator |
 //! | [`quality`] | comparison of a slide with the images that the model was made for |
@@ -37,6 +37,7 @@ pub mod quality;
 pub mod runtime;
 pub mod segment;
 pub mod segmenter;
+mod session;
 pub mod signature;
 pub mod speed;
 pub mod tile;

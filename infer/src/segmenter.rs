@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use engine::Engine;
 use models::card::ModelCard;
-use onnx::names::{INPUT, PROBABILITY, QUANTISED};
-use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
-use ort::value::{PrimitiveTensorElementType, TensorRef};
-use support::{Context, Error, ErrorKind, Result, bail};
+#[cfg(doc)]
+use support::ErrorKind;
+use support::{Context, Result, bail};
 
-use crate::bound::Bound;
 pub use crate::model::Model;
-use crate::runtime::{self, Device, Precision, Waiting};
+use crate::runtime::{self, Device, Precision};
+use crate::session::RuntimeSession;
+pub use crate::session::session;
 use crate::tile::Windows;
 
 /// A network on u8 images whose height and width are multiples of the card's stride.
@@ -54,14 +53,8 @@ pub struct Segmenter {
 
 /// Implementation of the network.
 enum Backend {
-    Session(Box<Hosted>),
+    Session(Box<RuntimeSession>),
     Native(Box<Engine>),
-}
-
-/// Session of ONNX Runtime with its buffers for batches of the last shape.
-struct Hosted {
-    session: Session,
-    bound: Option<Bound>,
 }
 
 impl Segmenter {
@@ -75,9 +68,7 @@ impl Segmenter {
             check_precision(options.precision)?;
             Backend::Native(Box::new(Engine::new(Arc::new(model.program()?), options.threads)?))
         } else {
-            let session = session(&model.bytes, options)?;
-            check_names(&session)?;
-            Backend::Session(Box::new(Hosted { session, bound: None }))
+            Backend::Session(Box::new(RuntimeSession::new(&model.bytes, options)?))
         };
         tracing::info!("{} runs on {device} in {}", model.card.name, options.precision.name());
         Ok(Self { backend, card: model.card.clone(), device })
@@ -117,38 +108,13 @@ impl Segmenter {
         check_shape(self.card.stride, images.len(), shape)?;
         match &mut self.backend {
             Backend::Native(native) => check_count(native.probabilities(images, shape), shape),
-            Backend::Session(hosted) => {
-                let _waiting = waiting(self.device);
-                run(&mut hosted.session, &self.card, PROBABILITY, images, shape).map_err(with_kind)
-            }
+            Backend::Session(session) => session.probabilities(self.device, images, shape).doing(|| running(&self.card, shape)),
         }
     }
 }
 
-impl Hosted {
-    /// Runs the session on bound buffers, which are reused while batches have one shape, as those of a slide have.
-    fn quantised(&mut self, device: Device, images: &[u8], shape: [usize; 3]) -> Result<Vec<u8>> {
-        if self.bound.as_ref().is_none_or(|bound| bound.shape() != shape) {
-            self.bound = None; // freed first, because two sets of buffers may not fit into the device's memory
-            self.bound = Some(Bound::new(&self.session, device, shape)?);
-        }
-        let bound = self.bound.as_mut().expect("it is bound above");
-        bound.run(&mut self.session, images)
-    }
-}
-
-/// Reports waiting for `TensorRT`, which builds an engine for minutes when it first gets images of a new shape.
-fn waiting(device: Device) -> Option<Waiting> {
-    (device == Device::TensorRt).then(|| Waiting::for_work("TensorRT builds its engine"))
-}
-
-/// Phrases by which ONNX Runtime and its providers report that the memory of the device is full; they have no error code for this.
-const MEMORY_PHRASES: [&str; 4] = ["out of memory", "failed to allocate memory", "cuda failure 2:", "outofmemory"];
-
-/// Sets the kind of an error of ONNX Runtime.
-fn with_kind(error: Error) -> Error {
-    let text = error.to_string().to_lowercase();
-    if MEMORY_PHRASES.iter().any(|phrase| text.contains(phrase)) { error.of_kind(ErrorKind::OutOfMemory) } else { error }
+fn running(card: &ModelCard, [batch, height, width]: [usize; 3]) -> String {
+    format!("running {} on {batch} x {height} x {width} pixels", card.name)
 }
 
 /// Checks that there is one value per pixel.
@@ -159,30 +125,13 @@ fn check_count<T>(values: Vec<T>, shape: [usize; 3]) -> Result<Vec<T>> {
     Ok(values)
 }
 
-fn run<T>(session: &mut Session, card: &ModelCard, output: &str, images: &[u8], shape: [usize; 3]) -> Result<Vec<T>>
-where
-    T: PrimitiveTensorElementType + Clone,
-{
-    let [batch, height, width] = shape;
-    let input = TensorRef::from_array_view(([batch, height, width, 3], images))?;
-    let only = RunOptions::new()?.with_outputs(OutputSelector::no_default().with(output));
-    let outputs = session
-        .run_with_options(ort::inputs![INPUT => input], &only)
-        .doing(|| format!("running {} on {batch} x {height} x {width} pixels", card.name))?;
-    extract(&outputs, output, batch * height * width)
-}
-
 impl Network for Segmenter {
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>> {
         let shape = [batch, height, width];
         check_shape(self.card.stride, images.len(), shape)?;
         match &mut self.backend {
             Backend::Native(native) => check_count(native.quantised(images, shape), shape),
-            Backend::Session(hosted) => {
-                let _waiting = waiting(self.device);
-                let doing = || format!("running {} on {batch} x {height} x {width} pixels", self.card.name);
-                hosted.quantised(self.device, images, shape).map_err(with_kind).doing(doing)
-            }
+            Backend::Session(session) => session.quantised(self.device, images, shape).doing(|| running(&self.card, shape)),
         }
     }
 
@@ -194,42 +143,12 @@ impl Network for Segmenter {
     }
 }
 
-/// Creates a session from the bytes of any ONNX model, with the options of a [`Segmenter`] but without its checks.
-pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
-    let environment = runtime::environment(options.runtime.as_deref())?;
-    let (_, version) = runtime::loaded().expect("the environment loads it");
-    let threads = match options.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        threads => threads,
-    };
-    let builder = Session::builder(&environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads)?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(options.spin)?;
-    let mut builder = options.device.register(builder, &environment, threads, options.precision, bytes)?;
-    let _waiting = waiting(options.device.resolve());
-    builder.commit_from_memory(bytes).map_err(Error::from).doing(|| format!("creating a session with ONNX Runtime {version}"))
-}
-
 /// Checks that the arithmetic is f32, the only one of the project's own kernels.
 fn check_precision(precision: Precision) -> Result<()> {
     match precision {
         Precision::F32 => Ok(()),
         Precision::Bf16 => bail!("the device native computes in f32 only"; hint: "bf16 is for the device openvino"),
     }
-}
-
-fn check_names(session: &Session) -> Result<()> {
-    let inputs: Vec<&str> = session.inputs().iter().map(ort::value::Outlet::name).collect();
-    let outputs: Vec<&str> = session.outputs().iter().map(ort::value::Outlet::name).collect();
-    if inputs != [INPUT] || !outputs.contains(&PROBABILITY) || !outputs.contains(&QUANTISED) {
-        bail!(
-            "the model has the inputs {inputs:?} and outputs {outputs:?}, expected {INPUT:?} and {PROBABILITY:?}, {QUANTISED:?}";
-            hint: "export the checkpoint again with this version of the program"
-        );
-    }
-    Ok(())
 }
 
 fn check_shape(stride: usize, bytes: usize, shape: [usize; 3]) -> Result<()> {
@@ -244,31 +163,9 @@ fn check_shape(stride: usize, bytes: usize, shape: [usize; 3]) -> Result<()> {
     Ok(())
 }
 
-fn extract<T>(outputs: &SessionOutputs, name: &str, count: usize) -> Result<Vec<T>>
-where
-    T: PrimitiveTensorElementType + Clone,
-{
-    let Some(value) = outputs.get(name) else { bail!("the model has no output {name:?}") };
-    let (shape, values) = value.try_extract_tensor::<T>().doing(|| format!("reading the output {name:?}"))?;
-    if values.len() != count {
-        bail!("the output {name:?} has the shape {shape:?}, expected {count} values");
-    }
-    Ok(values.to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_about_full_memory_have_their_kind() {
-        for full in
-            ["CUDA failure 2: out of memory ; GPU=0", "Failed to allocate memory for requested buffer of size 8", "TensorRT: OutOfMemory"]
-        {
-            assert_eq!(with_kind(Error::new(full)).kind(), ErrorKind::OutOfMemory, "{full}");
-        }
-        assert_eq!(with_kind(Error::new("a kernel failed")).kind(), ErrorKind::Other);
-    }
 
     #[test]
     fn shapes_of_images_are_checked() {

@@ -112,7 +112,7 @@ impl Files {
         self.written.iter().filter_map(name).collect()
     }
 
-    /// Renames all files to their final names and then writes the summary. An older summary is removed before, so that it never stands beside
+    /// Renames all files to their final names and then writes the summary. An older summary is removed before, so that no summary exists beside
     /// newer files.
     pub fn commit(self, summary: &Summary) -> Result<()> {
         let path = self.folder.join(SUMMARY);

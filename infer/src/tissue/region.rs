@@ -99,7 +99,7 @@ fn is_inside(ring: &[Vertex], [x, y]: [f64; 2]) -> bool {
     crossings.count() % 2 == 1
 }
 
-/// Adds the squares under the boundary, and those of which every 16th row has a pixel inside (even-odd rule).
+/// Adds the grid tiles under the boundary, and the tiles with a pixel inside of the polygon in every 16th row (even-odd rule).
 fn add_polygon(tissue: &mut Tissue, rings: &[Vec<Vertex>], image: [usize; 2]) {
     let sides: Vec<(Vertex, Vertex)> = rings.iter().flat_map(|ring| ring.windows(2).map(|side| (side[0], side[1]))).collect();
     sides.iter().for_each(|side| add_side(tissue, side, image));

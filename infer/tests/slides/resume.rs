@@ -1,4 +1,4 @@
-//! Stopped, killed, sharded: the files are those of one run from beginning to end.
+//! Resuming and shards: the files of stopped, killed and sharded runs equal those of one run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ use crate::random::Random;
 const FILES: [&str; 8] =
     ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png", "quality.tif", "labels.ome.tif"];
 
-/// Counts windows, raises `stop` at one of them, and takes its time.
+/// Network that counts windows, raises `stop` at window `stop_at`, and sleeps for `pause` per batch.
 struct Watched {
     windows: Arc<AtomicUsize>,
     stop_at: usize,
