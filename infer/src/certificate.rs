@@ -1,4 +1,4 @@
-//! What was tried on this machine and how it came out, as a dated file that results can cite.
+//! Certificate of a verification: the checks and their results on this machine, as a dated file that reports can cite.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -12,37 +12,37 @@ use crate::segmenter::Model;
 use crate::signature::Signed;
 use crate::verify::Report;
 
-/// A verification that was passed.
+/// Record of a verification that passed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Certificate {
-    /// When, UTC.
+    /// Date and time in UTC, RFC 3339.
     pub date: String,
-    /// The model's name on its card.
+    /// Name on the model card.
     pub model: String,
-    /// SHA-256 of its file.
+    /// SHA-256 of the model file.
     pub sha256: String,
-    /// The signed comment, where a key was given.
+    /// Signed comment, if a signature was checked.
     pub signed: Option<String>,
-    /// What ran it.
+    /// Device that ran the model.
     pub device: String,
-    /// The arithmetic of the file, and of the session.
+    /// Arithmetic of the file, and of the session.
     pub precision: [&'static str; 2],
-    /// Whose kernels, with their version or instruction set.
+    /// Kernels, with version or instruction set.
     pub kernels: String,
-    /// This program.
+    /// Name and version of this program.
     pub program: String,
     /// Operating system and processor.
     pub machine: String,
-    /// How the golden tiles came out; `None` where the model carries none: then only noise was tried.
+    /// Result of the golden tiles; `None` if the model has none and only noise images were checked.
     pub golden: Option<Outcome>,
-    /// What was allowed.
+    /// Tolerance for the golden tiles.
     pub tolerance: Option<Tolerance>,
-    /// Seconds for 256 x 256 pixels.
+    /// Seconds for an image of 256 x 256 pixels.
     pub seconds: f64,
 }
 
 impl Certificate {
-    /// The certificate of a report.
+    /// Returns the certificate of a report.
     pub fn new(model: &Model, report: &Report, precision: Precision, signed: Option<&Signed>) -> Self {
         Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -60,7 +60,7 @@ impl Certificate {
         }
     }
 
-    /// Writes it as JSON, atomically.
+    /// Writes the certificate as JSON, atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         artifact::write(path, serde_json::to_string_pretty(self)?.as_bytes())
     }

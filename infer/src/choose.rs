@@ -1,7 +1,7 @@
-//! `--device auto`: the fastest device that is here and computes what the model was made for.
+//! `--device auto`: the fastest device that is present and reproduces the model's golden tiles.
 //!
-//! Speed without proof is worth nothing, so devices other than ONNX Runtime on the CPU are taken only where the model carries golden tiles
-//! and they come out right. Where ONNX Runtime is not installed, kernels of our own run what they can.
+//! Devices other than ONNX Runtime on the CPU are taken only if the model has golden tiles and the device reproduces them. Without ONNX
+//! Runtime, the project's own kernels run the models that they support.
 
 use support::Result;
 
@@ -10,72 +10,72 @@ use crate::runtime::{self, Device, Library, Precision};
 use crate::segmenter::{Model, Options, Segmenter};
 use crate::verify::on_golden_tiles;
 
-/// A session that has shown what it can.
+/// Session on the chosen device.
 pub struct Chosen {
-    /// The session.
+    /// Session.
     pub segmenter: Segmenter,
-    /// With these options more of its kind are made; never [`Device::Auto`].
+    /// Options for further sessions of the same kind; the device is never [`Device::Auto`].
     pub options: Options,
-    /// How the golden tiles came out; `None` where the model carries none.
+    /// Result of the golden tiles; `None` if the model has none.
     pub golden: Option<(Outcome, Tolerance)>,
 }
 
-/// Makes a session on the device that is asked for, or on the best for [`Device::Auto`], and runs the model's golden tiles on it.
+/// Creates a session on the given device, or on the best device for [`Device::Auto`], and checks the model's golden tiles on it.
 ///
 /// # Errors
-/// A device that is asked for and is not there, or that computes something else; for `auto`, no device that works.
+/// A device that is absent or does not reproduce the golden tiles; for `auto`, no device that works.
 pub fn open(model: &Model, options: &Options, precision: Option<Precision>) -> Result<Chosen> {
     if options.device != Device::Auto {
-        return proven(model, Options { precision: precision.unwrap_or_default(), ..options.clone() });
+        return open_proven(model, Options { precision: precision.unwrap_or_default(), ..options.clone() });
     }
     let has_runtime = runtime::locate(Library::OnnxRuntime, options.runtime.as_deref()).is_ok();
-    let here = Here {
+    let machine = Machine {
         nvidia: has_runtime && runtime::has_nvidia(),
         amx: runtime::has_amx(),
         openvino: runtime::locate(Library::OpenVino, None).is_ok(),
     };
-    for (device, fastest) in faster_than_cpu(model, here) {
-        let precision = precision.filter(|_| device != Device::Native).unwrap_or(fastest);
-        match proven(model, Options { device, precision, ..options.clone() }) {
+    for (device, best_precision) in candidates(model, machine) {
+        let precision = precision.filter(|_| device != Device::Native).unwrap_or(best_precision);
+        match open_proven(model, Options { device, precision, ..options.clone() }) {
             Ok(chosen) => return Ok(chosen),
             Err(error) => tracing::info!("auto: {device} is not used: {error}"),
         }
     }
     if precision == Some(Precision::Bf16) {
-        tracing::warn!("auto: kernels of CPUs without AMX compute in f32");
+        tracing::warn!("auto: kernels for CPUs without AMX compute in f32");
     }
-    let last = |device| proven(model, Options { device, precision: Precision::F32, ..options.clone() });
+    let fallback = |device| open_proven(model, Options { device, precision: Precision::F32, ..options.clone() });
     if has_runtime || options.runtime.is_some() {
-        return last(Device::Cpu);
+        return fallback(Device::Cpu);
     }
-    // Nothing is left to choose from: what has not been proven runs too.
-    last(Device::Native).or_else(|why| {
-        tracing::info!("auto: native is not used: {why}");
-        last(Device::Cpu)
+    // Without ONNX Runtime, the native device is taken even if the model has no golden tiles.
+    fallback(Device::Native).or_else(|error| {
+        tracing::info!("auto: native is not used: {error}");
+        fallback(Device::Cpu)
     })
 }
 
-/// What a machine has.
+/// Hardware and libraries of the machine.
 #[derive(Clone, Copy)]
-struct Here {
+struct Machine {
     nvidia: bool,
     amx: bool,
     openvino: bool,
 }
 
-/// What is tried before ONNX Runtime on the CPU, fastest first, with the arithmetic it is fastest in.
+/// Returns the devices to try before ONNX Runtime on the CPU, fastest first, each with its fastest arithmetic.
 ///
-/// `OpenVINO` gains by bf16 on AMX alone.
-fn faster_than_cpu(model: &Model, here: Here) -> Vec<(Device, Precision)> {
+/// `OpenVINO` is faster than the native device only in bf16 on CPUs with AMX.
+fn candidates(model: &Model, machine: Machine) -> Vec<(Device, Precision)> {
     let gpus = [(Device::TensorRt, Precision::F32), (Device::Cuda, Precision::F32)];
-    let openvino = (here.amx && here.openvino).then_some((Device::OpenVino, Precision::Bf16));
-    let can_be_proven = !model.golden.is_empty();
-    let all = gpus.into_iter().filter(|_| here.nvidia).chain(openvino).chain([(Device::Native, Precision::F32)]);
-    all.filter(|_| can_be_proven).collect()
+    let openvino = (machine.amx && machine.openvino).then_some((Device::OpenVino, Precision::Bf16));
+    let has_golden_tiles = !model.golden.is_empty();
+    let all = gpus.into_iter().filter(|_| machine.nvidia).chain(openvino).chain([(Device::Native, Precision::F32)]);
+    all.filter(|_| has_golden_tiles).collect()
 }
 
-/// Makes a session with these options, which name a device, if the model's golden tiles come out right on it.
-pub(crate) fn proven(model: &Model, options: Options) -> Result<Chosen> {
+/// Creates a session on the device of `options` and checks the model's golden tiles on it.
+pub(crate) fn open_proven(model: &Model, options: Options) -> Result<Chosen> {
     let mut segmenter = Segmenter::new(model, &options)?;
     let golden = on_golden_tiles(model, &mut segmenter, options.precision)?;
     Ok(Chosen { segmenter, options, golden })
@@ -99,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_tried_that_cannot_be_proven_or_does_not_gain() {
-        let tried = |tiles, amx, openvino| faster_than_cpu(&model(tiles), Here { nvidia: false, amx, openvino });
+    fn candidates_need_golden_tiles_and_openvino_needs_amx() {
+        let tried = |tiles, amx, openvino| candidates(&model(tiles), Machine { nvidia: false, amx, openvino });
         let openvino = |tiles, amx, there| tried(tiles, amx, there).contains(&(Device::OpenVino, Precision::Bf16));
         assert!(openvino(1, true, true));
         assert!(!openvino(0, true, true) && !openvino(1, false, true) && !openvino(1, true, false));

@@ -1,4 +1,4 @@
-//! Many slides in one table: the summaries under an output folder.
+//! Cohort table: the summaries of all slides in an output folder.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,17 +9,17 @@ use support::{Context, Result, artifact, bail};
 use crate::output::summary::Status;
 use crate::output::{SUMMARY, Summary};
 
-/// The table's file, in the folder that it is of.
+/// File name of the table in the output folder.
 pub const FILE: &str = "cohort.csv";
-/// The largest summary that is read.
-const LIMIT: u64 = 64 << 20;
+/// Size limit of a summary.
+const MAX_SUMMARY_BYTES: u64 = 64 << 20;
 
-/// Slides of a folder, by name.
+/// Slides of an output folder, sorted by name.
 #[derive(Debug)]
 pub struct Cohort {
-    /// Slides that are done, with the names of their folders.
+    /// Finished slides, with the names of their folders.
     pub done: Vec<(String, Summary)>,
-    /// Folders without a summary: runs that did not come to their end.
+    /// Folders without a summary, of unfinished runs.
     pub unfinished: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ impl Cohort {
     /// Reads `out/*/summary.json`.
     ///
     /// # Errors
-    /// A folder without slides, a summary that is none.
+    /// A folder without slides, or a file that is not a summary of this version.
     pub fn read(out: &Path) -> Result<Self> {
         let mut names: Vec<String> = Vec::new();
         for entry in std::fs::read_dir(out).doing(|| format!("looking for slides in {}", out.display()))? {
@@ -42,10 +42,10 @@ impl Cohort {
         for name in names {
             let path = out.join(&name).join(SUMMARY);
             if path.is_file() {
-                let text = artifact::read(&path, LIMIT)?;
+                let text = artifact::read(&path, MAX_SUMMARY_BYTES)?;
                 let summary = serde_json::from_slice(&text)
                     .doing(|| format!("reading {}", path.display()))
-                    .hint(|| "summaries of `infer segment` of this version are expected: run it again")?;
+                    .hint(|| "expected a summary by this version of `infer segment`: run it again")?;
                 cohort.done.push((name, summary));
             } else {
                 cohort.unfinished.push(name);
@@ -57,7 +57,7 @@ impl Cohort {
         Ok(cohort)
     }
 
-    /// One line a slide.
+    /// Returns a CSV table with one line per slide.
     pub fn to_csv(&self) -> Result<Vec<u8>> {
         let mut csv = csv::Writer::from_writer(Vec::new());
         csv.write_record([
@@ -106,7 +106,7 @@ impl Cohort {
         Ok(csv.into_inner()?)
     }
 
-    /// A short table for people.
+    /// Returns a short Markdown table, with a line of totals.
     pub fn to_markdown(&self) -> String {
         let mut text =
             String::from("| slide | status | nuclei | per mm² | analysed mm² | lost | s per mm² |\n|---|---|---|---|---|---|---|\n");
@@ -123,7 +123,7 @@ impl Cohort {
         let all: Vec<&Summary> = self.done.iter().map(|(_, summary)| summary).collect();
         let mm2 = all.iter().map(|summary| summary.areas.analysed_mm2).sum::<Option<f64>>();
         let seconds: f64 = all.iter().map(|summary| summary.timings.wall_seconds).sum();
-        let pixels = |pick: fn(&Summary) -> f64| all.iter().map(|summary| pick(summary)).sum::<f64>();
+        let pixels = |value: fn(&Summary) -> f64| all.iter().map(|summary| value(summary)).sum::<f64>();
         let lost = pixels(|s| s.areas.lost_share * s.areas.analysed_px as f64) / pixels(|s| s.areas.analysed_px as f64).max(1.0);
         let count = all.iter().map(|summary| summary.nuclei.count).sum();
         line(&format!("**{} slides**", all.len()), "", count, mm2, lost, mm2.filter(|&mm2| mm2 > 0.0).map(|mm2| seconds / mm2));
@@ -133,7 +133,7 @@ impl Cohort {
         text
     }
 
-    /// What makes the slides no cohort.
+    /// Returns warnings about unfinished slides and different models.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if !self.unfinished.is_empty() {
@@ -141,7 +141,7 @@ impl Cohort {
         }
         let models: BTreeSet<&str> = self.done.iter().map(|(_, summary)| summary.model.sha256.as_str()).collect();
         if models.len() > 1 {
-            warnings.push(format!("made by {} different models: their figures are not comparable", models.len()));
+            warnings.push(format!("segmented by {} different models: their numbers are not comparable", models.len()));
         }
         warnings
     }

@@ -30,7 +30,7 @@ use crate::segmenter::{Network, Options};
 use crate::signature::{self, Signed};
 use crate::walk::Walk;
 
-/// Opens a slide with the first reader that knows its format: plain images, tiled TIFF and SVS, and by OpenSlide the others.
+/// Opens a slide with the first reader that knows its format: plain images, tiled TIFF and SVS; other formats by OpenSlide.
 ///
 /// # Errors
 /// A file that no reader knows, or OpenSlide that is needed and not installed.
@@ -38,7 +38,7 @@ pub fn open_slide(path: impl AsRef<Path>) -> Result<Box<dyn Slide>> {
     slides::open(path.as_ref(), None)
 }
 
-/// A model on its way to a [`Finder`]: device, threads and trusted key are still open.
+/// Builder of a [`Finder`]: a model whose device, threads and trusted key can still be chosen.
 pub struct FinderBuilder {
     model: Model,
     path: Option<PathBuf>,
@@ -117,7 +117,6 @@ impl Finder {
     ///
     /// # Errors
     /// A file that cannot be read, is damaged, or was not written by `export onnx`.
-    #[expect(clippy::new_ret_no_self, reason = "the builder comes first")]
     pub fn open(path: impl AsRef<Path>) -> Result<FinderBuilder> {
         let path = path.as_ref();
         Ok(FinderBuilder { path: Some(path.to_owned()), ..Self::of(Model::open(path)?) })

@@ -1,7 +1,7 @@
 //! Golden tiles: real images inside a model file with the probabilities that they must give.
 //!
-//! Kernels differ between processors, drivers and versions, and some are wrong. A model that carries its own expectations can be tried
-//! where it is going to be used, on what it was made for.
+//! Kernels differ between processors, drivers and versions, and some are wrong. Golden tiles check a model on the device that will run it, on
+//! images like those that it was trained for.
 
 use models::card::{self, ModelCard, Parity};
 use models::decode::instances;
@@ -15,30 +15,30 @@ use crate::segmenter::Network;
 
 pub use onnx::golden::{GoldenTile, METADATA_KEY};
 
-/// How the golden tiles came out.
+/// Result of a model's golden tiles on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Number of tiles.
     pub tiles: usize,
-    /// Difference to what is expected.
+    /// Difference between the probabilities and the expected ones.
     #[serde(flatten)]
     pub difference: Parity,
-    /// Nuclei that are expected, and how many of them were found (intersection over union above one half).
+    /// Number of expected nuclei.
     pub nuclei: usize,
-    /// See `nuclei`.
+    /// Number of expected nuclei that were found, with an intersection over union above 0.5.
     pub nuclei_found: usize,
 }
 
-/// What a device may differ by.
+/// Limits of the difference on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tolerance {
     /// Largest difference of a probability.
     pub max_change: f64,
-    /// Share of pixels that are nucleus in one and background in the other.
+    /// Largest fraction of pixels that are nucleus in one and background in the other.
     pub flipped_share: f64,
 }
 
-/// Runs the tiles on a network and compares; `None` where the model has none.
+/// Runs golden tiles on a network and compares the results with the expected ones; `None` without tiles.
 pub fn run(tiles: &[GoldenTile], card: &ModelCard, network: &mut dyn Network) -> Result<Option<Outcome>> {
     let mut seen = Vec::new();
     let mut expected = Vec::new();
@@ -65,7 +65,7 @@ pub fn run(tiles: &[GoldenTile], card: &ModelCard, network: &mut dyn Network) ->
     }))
 }
 
-/// Mean entropy in bits of what the tiles' probabilities are to be; `None` where there are no tiles.
+/// Returns the mean entropy in bits of the expected probabilities; `None` without tiles.
 pub fn mean_entropy(tiles: &[GoldenTile]) -> Result<Option<f64>> {
     let mut all = Vec::new();
     for tile in tiles {
@@ -74,9 +74,9 @@ pub fn mean_entropy(tiles: &[GoldenTile]) -> Result<Option<f64>> {
     Ok((!tiles.is_empty()).then(|| grid_tile::mean_entropy(&all)))
 }
 
-/// What is allowed: by the arithmetic of the file, of the session, and by the device.
+/// Returns the tolerance by the arithmetic of the file, the arithmetic of the session, and the device.
 ///
-/// Integers differ by as much as was measured at export, twice: other processors round elsewhere.
+/// For 8-bit models, the tolerance is based on twice the difference that was measured at export, because processors round differently.
 pub fn tolerance(card: &ModelCard, device: Device, precision: Precision) -> Tolerance {
     let exported = card.form.parity.map_or((0.0, 0.0), |parity| (parity.max_change, parity.flipped_share));
     let (max_change, flipped_share) = match (card.form.precision, precision, device) {
@@ -90,7 +90,10 @@ pub fn tolerance(card: &ModelCard, device: Device, precision: Precision) -> Tole
 }
 
 impl Tolerance {
-    /// An error that names what is beyond it.
+    /// Checks that a result is within the tolerance.
+    ///
+    /// # Errors
+    /// An error of the kind `Refused` that names both limits.
     pub fn check(&self, outcome: &Outcome, device: Device) -> Result<()> {
         let Parity { max_change, flipped_share, .. } = outcome.difference;
         if max_change > self.max_change || flipped_share > self.flipped_share {
@@ -105,7 +108,7 @@ impl Tolerance {
     }
 }
 
-/// How many instances of `expected` have one in `seen` that shares more than half of their union.
+/// Counts the instances of `expected` that have an instance in `seen` with an intersection over union above 0.5.
 fn found(expected: &Plane<u32>, seen: &Plane<u32>) -> usize {
     let mut shared = std::collections::BTreeMap::<(u32, u32), usize>::new();
     let mut areas = [std::collections::BTreeMap::<u32, usize>::new(), std::collections::BTreeMap::new()];

@@ -5,21 +5,21 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`finder`], [`walk`] | the front door: a model that is ready, one pass over a slide |
-//! | [`segment`] | the whole way of `infer segment`: a slide in, a folder of results out |
+//! | [`finder`], [`walk`] | entry points of the library: a model ready to run, one pass over a slide |
+//! | [`segment`] | segmentation of slides to folders of results, as `infer segment` does it |
 //! | [`cohort`] | many slides in one table |
-//! | [`tile`], [`pipeline`], [`timing`] | windows of a slide, their way through the network, seconds by stage |
+//! | [`tile`], [`pipeline`], [`timing`] | windows of a slide, their pipeline through the network, time of each stage |
 //! | [`tissue`] | the analysed part of a slide |
-//! | [`model`] | the `.onnx` file: read once, checked, hashed |
-//! | [`segmenter`], [`bound`] | a session that turns images into probabilities, and its reused buffers |
-//! | [`instances`], [`output`] | probabilities to nuclei, nuclei to files |
-//! | [`memory`] | settings of the system's allocator |
+//! | [`model`] | model file: read once, checked, hashed |
+//! | [`segmenter`], `session`, [`bound`] | network that computes probabilities of images; ONNX Runtime session with reused buffers |
+//! | [`instances`], [`output`] | extraction of nuclei from probabilities, output files |
+//! | [`memory`] | setting of the system's allocator |
 //! | [`quality`] | comparison of a slide with the images that the model was made for |
 //! | [`speed`] | rate of each stage on this machine |
-//! | [`choose`] | the device that `auto` stands for |
+//! | [`choose`] | choice of the device for `auto` |
 //! | [`verify`], [`golden`], [`certificate`] | proof that a model gives sound results on this machine |
 //! | [`signature`] | signatures of model files |
-//! | [`runtime`] | native libraries: found, installed, loaded; devices |
+//! | [`runtime`] | search, installation and loading of native libraries; devices |
 //! | [`watcher`] | inner values of a network, for the exporter |
 
 pub mod bound;
@@ -36,8 +36,8 @@ pub mod pipeline;
 pub mod quality;
 pub mod runtime;
 pub mod segment;
-pub mod segment_cli;
 pub mod segmenter;
+mod session;
 pub mod signature;
 pub mod speed;
 pub mod tile;

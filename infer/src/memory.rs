@@ -1,17 +1,17 @@
-//! How the process holds memory.
+//! Setting of the system's memory allocator.
 
-/// Blocks of at least so many bytes are taken from the system one by one.
+/// Least size of a block that is mapped from the system on its own.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const LARGE: i32 = 1 << 20;
+const LARGE_BLOCK_BYTES: i32 = 1 << 20;
 
-/// Has large blocks (windows, maps, bands) given back to the system as soon as they are freed.
+/// Makes glibc return large blocks (windows, feature maps, bands) to the system as soon as they are freed.
 ///
-/// glibc puts blocks of up to 32 MB into its heaps once one of that size has been freed, and their gaps stay: some 30 MB for every
-/// 1000 columns of a slide. To be called once, before threads start; does nothing where there is another allocator.
-pub fn give_back_large_blocks() {
+/// By default, glibc moves blocks of up to 32 MB to its heaps once a block of that size was freed, and the heaps keep their gaps: about
+/// 30 MB per 1000 columns of a slide. Call this function once, before threads start. With other allocators it does nothing.
+pub fn return_large_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt reads its two numbers; no other thread runs yet.
+    // SAFETY: mallopt takes two integers by value, and no other thread runs yet.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
     }
 }

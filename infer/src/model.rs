@@ -1,8 +1,8 @@
-//! The `.onnx` file: read once into memory, checked byte for byte, its card parsed. Sessions are built from these very bytes.
+//! Model file (`.onnx`): read once into memory, checked byte for byte. Sessions are built from the bytes that were checked.
 //!
-//! The last bytes of a file are its **seal**: a metadata entry with the SHA-256 of everything before it. ONNX Runtime takes a third
-//! of all damaged files for good ones and computes something else; with the seal no changed byte passes. It does not protect
-//! against intent: whoever can write the file can seal it.
+//! The last bytes of a file are its **seal**: a metadata entry with the SHA-256 of all bytes before it. ONNX Runtime loads a third of all
+//! damaged files without an error and computes other results; the seal detects every changed byte. It does not protect against intent,
+//! because whoever can write the file can seal it; signatures do.
 
 use std::fmt;
 use std::path::Path;
@@ -17,9 +17,9 @@ use crate::golden::{self, GoldenTile};
 use onnx::proto::{AttributeProto, GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
 use onnx::seal::unsealed;
 
-/// The largest model file that is read.
+/// Size limit of a model file.
 pub const MAX_BYTES: u64 = 1 << 30;
-/// The operators that models of this project are made of; nothing else is run.
+/// Operators of this project's models; a file with any other operator is refused.
 pub const OPERATORS: [&str; 21] = [
     "Add",
     "BatchNormalization",
@@ -44,33 +44,36 @@ pub const OPERATORS: [&str; 21] = [
     "Unsqueeze",
 ];
 
-/// A model file in memory, with what it says about itself.
+/// Checked model file in memory, with its metadata.
 #[derive(Clone)]
 pub struct Model {
-    /// The whole file.
+    /// Contents of the file.
     pub bytes: Vec<u8>,
-    /// SHA-256 of the whole file: the model's identity in outputs.
+    /// SHA-256 of the file, which identifies the model in outputs.
     pub sha256: String,
-    /// What the model is and how it is used.
+    /// Model card.
     pub card: ModelCard,
-    /// Images with what must come of them; none in files of card version 1.
+    /// Golden tiles; none in files of card version 1.
     pub golden: Vec<GoldenTile>,
 }
 
 impl Model {
-    /// Reads and checks a file; every error names it.
+    /// Reads and checks a file; see [`Model::from_bytes`].
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_bytes(artifact::read(path, MAX_BYTES)?).doing(|| format!("opening the model {}", path.display()))
     }
 
-    /// Checks a file held in memory: seal, card, operators, nothing outside the file.
+    /// Checks a file in memory.
+    ///
+    /// # Errors
+    /// A wrong or missing seal, no model card, an operator outside of [`OPERATORS`], or weights in another file.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
         match unsealed(&bytes) {
             Some((contents, seal)) if artifact::sha256(contents) != seal => {
                 bail!(Damaged; "the file is damaged: its contents do not match their sha256"; hint: "copy it again, or export it again")
             }
             Some(_) => {}
-            None => return Err(why_unsealed(&bytes)),
+            None => return Err(explain_missing_seal(&bytes)),
         }
         let proto = ModelProto::decode(bytes.as_slice()).doing(|| "parsing ONNX")?;
         let card = ModelCard::from_json(card_text(&proto.metadata_props)?)?;
@@ -85,7 +88,7 @@ impl Model {
 }
 
 impl Model {
-    /// The class of the nuclei. Classes are background and nucleus; a card that names one class names the nucleus.
+    /// Returns the class of the nuclei: the second class of the card, after background, or the only one.
     ///
     /// # Errors
     /// A card without classes.
@@ -99,7 +102,7 @@ impl Model {
     /// Prepares the network for the project's own kernels and the best instruction set of this machine.
     ///
     /// # Errors
-    /// A model with operations that have no kernel here; the error names the first.
+    /// A model with operations that have no kernel; the error names the first.
     pub fn program(&self) -> Result<Program> {
         self.program_for(Isa::best())
     }
@@ -115,15 +118,15 @@ impl Model {
     }
 }
 
-/// Without the bytes, of which there are millions.
+/// The bytes are left out, because there are millions.
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("sha256", &self.sha256).field("card", &self.card).finish_non_exhaustive()
     }
 }
 
-/// Tells a file of another kind, of another program and a cut one apart.
-fn why_unsealed(bytes: &[u8]) -> support::Error {
+/// Returns the error for a file without a seal: another format, an ONNX model of another program, or a damaged model.
+fn explain_missing_seal(bytes: &[u8]) -> support::Error {
     use ErrorKind::{Damaged, Unsupported};
     let again = "if it was copied or downloaded, do that again and compare sha256; else export the checkpoint again";
     match ModelMetadata::decode(bytes) {
@@ -142,6 +145,7 @@ fn why_unsealed(bytes: &[u8]) -> support::Error {
     }
 }
 
+/// Parses the golden tiles in the metadata.
 fn golden_tiles(metadata: &[StringStringEntryProto]) -> Result<Vec<GoldenTile>> {
     let mut found = metadata.iter().filter(|entry| entry.key == golden::METADATA_KEY);
     match (found.next(), found.next()) {
@@ -151,6 +155,7 @@ fn golden_tiles(metadata: &[StringStringEntryProto]) -> Result<Vec<GoldenTile>> 
     }
 }
 
+/// Returns the JSON text of the only model card in the metadata.
 fn card_text(metadata: &[StringStringEntryProto]) -> Result<&str> {
     let mut cards = metadata.iter().filter(|entry| entry.key == METADATA_KEY);
     match (cards.next(), cards.next()) {
@@ -160,7 +165,7 @@ fn card_text(metadata: &[StringStringEntryProto]) -> Result<&str> {
     }
 }
 
-/// Refuses what reaches outside the file and what this project's models are not made of.
+/// Checks that the graph refers to nothing outside the file and consists of this project's operators.
 fn check_graph(graph: &GraphProto) -> Result<()> {
     for tensor in &graph.initializer {
         if tensor.data_location != 0 || !tensor.external_data.is_empty() {
@@ -189,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_other_kinds_are_told_apart() {
+    fn files_of_other_kinds_have_distinct_errors() {
         let error = |bytes: &[u8]| Model::from_bytes(bytes.to_vec()).unwrap_err().to_string();
         assert!(error(b"").contains("not an ONNX model"), "{}", error(b""));
         assert!(error(b"\x89PNG\r\n\x1a\n").contains("not a whole one"), "{}", error(b"\x89PNG\r\n\x1a\n"));

@@ -1,67 +1,70 @@
-//! Windows over an image: what the network reads and what each window contributes.
+//! Tile grid: windows over an image, each with the pixels that the network reads and the core that is kept.
 //!
-//! The image is padded at the right and at the bottom to a multiple of the network's stride. Windows lie inside the padded image.
-//! Where a window ends at the border of the padded image, the network's own zero padding is that of the whole image; elsewhere the
-//! core keeps a halo away from the window's edge. What else windows have to keep to, the network says: [`Windows`].
+//! The image is padded at the right and at the bottom to a multiple of the network's stride, and windows lie inside the padded image.
+//! At the border of the padded image, the zero padding of the network is that of the whole image; elsewhere a halo separates the core from
+//! the edge of the window. Further constraints come from the network: [`Windows`].
 
 use std::ops::Range;
 
 use support::{Result, bail};
 
-/// One window along one axis, in pixels of the image.
+/// Extent of a window along one axis, in pixels of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// First pixel that the network reads.
     pub read: usize,
-    /// Pixels that it reads.
+    /// Number of pixels that the network reads, a multiple of the stride.
     pub length: usize,
-    /// First pixel that the window contributes.
+    /// First pixel of the core.
     pub core: usize,
-    /// Pixels that it contributes.
+    /// Number of pixels of the core.
     pub core_length: usize,
 }
 
-/// A window: what is read and what is kept of the answer.
+/// Rectangle that the network reads, with its core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Along x.
+    /// Columns.
     pub x: Span,
-    /// Along y.
+    /// Rows.
     pub y: Span,
 }
 
-/// What a network asks of its windows.
+/// Constraints of a network on its windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Windows {
-    /// All have one size: runtimes plan their memory, or build an engine, for it.
+    /// All windows have one size, because runtimes plan their memory, or build an engine, for one shape.
     #[default]
     OneSize,
-    /// Nothing, and a long one takes no more memory than a short one: neighbours in a band are read and computed as one, and none reads
-    /// more than it needs.
+    /// Windows may have any length, because memory does not grow with the length. Neighbours in a band are merged to one window, and no
+    /// window reads more than it needs.
     Long,
 }
 
-/// All windows of an image.
+/// Grid of the windows of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileGrid {
     /// Columns and rows of the image.
     pub image: [usize; 2],
-    /// What the network asks for.
+    /// Constraints of the network.
     pub windows: Windows,
-    /// The halo that is kept, a multiple of the stride.
+    /// Halo in pixels, a multiple of the stride.
     pub halo: usize,
     columns: Vec<Span>,
     rows: Vec<Span>,
 }
 
-/// Columns of the cores of windows that may be joined: how finely they follow what is looked at.
-const CORE: usize = 512;
-/// Columns of joined windows at most: kernels begin and end seldom, and pixels of a window take some 50 MB.
-const LONGEST: usize = 8192;
+/// Columns of the core of a window that can be merged with neighbours: the granularity at which inactive parts of a band are left out.
+const LONG_CORE_COLUMNS: usize = 512;
+/// Maximum number of columns of a merged window, whose pixels take about 50 MB.
+const MAX_LONG_COLUMNS: usize = 8192;
 
 impl TileGrid {
-    /// Windows of side `tile` at most (smaller where the padded image is) with `halo` pixels around each core; both are rounded up
-    /// to multiples of `stride`.
+    /// Creates a grid of windows with sides of at most `tile` pixels and `halo` pixels around each core; both are rounded up to multiples of
+    /// `stride`. `image` is columns and rows.
+    ///
+    /// # Errors
+    /// Tiles without a core inside the halo.
     pub fn new(image: [usize; 2], stride: usize, tile: usize, halo: usize, windows: Windows) -> Result<Self> {
         assert!(stride > 0 && image[0] > 0 && image[1] > 0, "a stride and an image without pixels: {stride}, {image:?}");
         let (tile, halo) = (tile.max(1).next_multiple_of(stride), halo.next_multiple_of(stride));
@@ -70,17 +73,17 @@ impl TileGrid {
             bail!("tiles of {tile} px leave no core inside a halo of {halo} px, expected at least {} px", 2 * halo + stride; hint: "choose larger tiles with --tile or a smaller halo with --halo");
         }
         let length = match windows {
-            Windows::Long if padded[0] > tile => tile.min(2 * halo + CORE.next_multiple_of(stride)),
+            Windows::Long if padded[0] > tile => tile.min(2 * halo + LONG_CORE_COLUMNS.next_multiple_of(stride)),
             Windows::Long | Windows::OneSize => tile,
         };
         let spans = |axis: usize, tile: usize| spans(image[axis], padded[axis], tile, halo, windows);
         Ok(Self { image, windows, halo, columns: spans(0, length), rows: spans(1, tile) })
     }
 
-    /// The side of tiles that costs little beside the cores and fits in the memory of usual machines.
+    /// Returns the default side of windows: a compromise between the overhead of halos and memory.
     ///
-    /// Windows of one size compute `(T / (T - 2 h))²` pixels for each that they keep: 1.31 at 1024 px with a halo of 64, 1.22 at 2048 with
-    /// 96. Long ones compute `T / (T - 2 h)` and a little more: 1.13 at 2048 px with a halo of 96, 1.8 at 3072 with 544.
+    /// Windows of one size compute `(T / (T - 2 h))²` pixels per pixel kept, with side T and halo h: 1.31 at 1024 px with a halo of 64, 1.22
+    /// at 2048 px with 96. Long windows compute slightly more than `T / (T - 2 h)`: 1.13 at 2048 px with a halo of 96, 1.8 at 3072 px with 544.
     pub fn default_tile(halo: usize, windows: Windows) -> usize {
         match windows {
             Windows::OneSize if halo <= 64 => 1024,
@@ -89,77 +92,78 @@ impl TileGrid {
         }
     }
 
-    /// Number of windows.
+    /// Returns the number of windows.
     pub fn len(&self) -> usize {
         self.columns.len() * self.rows.len()
     }
 
-    /// Whether there is no window; never, since images have pixels.
+    /// Returns false, because every image has pixels.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Columns and rows of the first window, which is the largest; multiples of the stride.
+    /// Returns columns and rows of the first window, which is the largest.
     pub fn window_size(&self) -> [usize; 2] {
         [self.columns[0].length, self.rows[0].length]
     }
 
-    /// Window `index` in raster order.
+    /// Returns window `index` in raster order.
     pub fn window(&self, index: usize) -> Window {
         Window { x: self.columns[index % self.columns.len()], y: self.rows[index / self.columns.len()] }
     }
 
-    /// Windows `of` a band, ascending, as groups of neighbours that are read and computed as one.
-    pub fn groups(&self, of: &[usize]) -> Vec<Range<usize>> {
+    /// Groups windows of one band, given by ascending indices, to neighbours that are read and computed as one window.
+    pub fn groups(&self, indices: &[usize]) -> Vec<Range<usize>> {
         let mut groups: Vec<Range<usize>> = Vec::new();
-        for neighbours in of.chunk_by(|a, b| self.windows == Windows::Long && a + 1 == *b) {
+        for neighbours in indices.chunk_by(|a, b| self.windows == Windows::Long && a + 1 == *b) {
             let (first, end) = (neighbours[0], neighbours[0] + neighbours.len());
-            let columns = |of: Range<usize>| self.joined(&of).x.length;
-            let fits = |parts: usize| (0..parts).all(|i| columns(part(first..end, i, parts)) <= LONGEST);
+            let columns = |indices: Range<usize>| self.merged(&indices).x.length;
+            let fits = |parts: usize| (0..parts).all(|i| columns(part(first..end, i, parts)) <= MAX_LONG_COLUMNS);
             let parts = (1..neighbours.len()).find(|&parts| fits(parts)).unwrap_or(neighbours.len());
             groups.extend((0..parts).map(|i| part(first..end, i, parts)));
         }
         groups
     }
 
-    /// Neighbouring windows of a band as one.
-    pub fn joined(&self, group: &Range<usize>) -> Window {
+    /// Returns neighbouring windows of a band as one window.
+    pub fn merged(&self, group: &Range<usize>) -> Window {
         let (first, last) = (self.window(group.start), self.window(group.end - 1));
         let [end, core_end] = [last.x.read + last.x.length, last.x.core + last.x.core_length];
         let x = Span { read: first.x.read, length: end - first.x.read, core: first.x.core, core_length: core_end - first.x.core };
         Window { x, y: first.y }
     }
 
-    /// Windows in a row of windows.
+    /// Returns the number of windows per band.
     pub fn columns(&self) -> usize {
         self.columns.len()
     }
 
-    /// Rows of windows; the cores of each make a band of full image width.
+    /// Returns the rows of every band; the cores of a band cover the full width of the image.
     pub fn bands(&self) -> &[Span] {
         &self.rows
     }
 
-    /// Pixels read for one pixel of the image, where all of it is looked at.
+    /// Returns the number of pixels read per pixel of the image, if the whole image is analysed.
     pub fn overlap(&self) -> f64 {
         let columns: Vec<usize> = (0..self.columns.len()).collect();
-        let columns: usize = self.groups(&columns).iter().map(|group| self.joined(group).x.length).sum();
+        let columns: usize = self.groups(&columns).iter().map(|group| self.merged(group).x.length).sum();
         let rows: usize = self.rows.iter().map(|span| span.length).sum();
         (columns * rows) as f64 / (self.image[0] * self.image[1]) as f64
     }
 }
 
-/// Part `index` of `count` about equal ones.
+/// Returns part `index` of `count` parts of about equal length.
 fn part(range: Range<usize>, index: usize, count: usize) -> Range<usize> {
     range.start + index * range.len() / count..range.start + (index + 1) * range.len() / count
 }
 
+/// Returns the windows along one axis.
 fn spans(image: usize, padded: usize, tile: usize, halo: usize, windows: Windows) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut core = 0;
     while core < image {
         let inner = core.saturating_sub(halo);
-        // Where all have one size, the last one begins earlier than it needs to.
+        // If all windows have one size, the last window begins earlier than its halo requires.
         let read = if windows == Windows::OneSize { inner.min(padded.saturating_sub(tile)) } else { inner };
         let length = tile.min(padded - read);
         let end = if read + length == padded { image } else { (read + length - halo).min(image) };
@@ -177,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cores_partition_windows_lie_inside_and_halos_are_kept(
+        fn cores_partition_the_image_and_windows_keep_their_halos_inside_it(
             width in 1usize..700, height in 1usize..300, stride in prop::sample::select(vec![1usize, 2, 8, 32]), tiles in 1usize..12, halos in 0usize..5,
             long: bool,
         ) {
@@ -209,43 +213,43 @@ mod tests {
     }
 
     #[test]
-    fn the_last_windows_read_no_more_than_they_need() {
+    fn long_windows_overlap_less_than_windows_of_one_size() {
         let overlap = |windows| TileGrid::new([3072, 3072], 32, 1024, 96, windows).unwrap().overlap();
         assert!((overlap(Windows::OneSize) - (4.0_f64 / 3.0).powi(2)).abs() < 1e-9);
-        // Four rows, and one window in each.
+        // There are four bands with one merged window each.
         assert!((overlap(Windows::Long) - (1.0 + 3.0 * 192.0 / 3072.0_f64)).abs() < 1e-9);
     }
 
     #[test]
-    fn neighbours_are_joined_up_to_a_length() {
+    fn neighbours_are_merged_up_to_the_maximum_length() {
         let grid = TileGrid::new([40_000, 5000], 32, 2048, 96, Windows::Long).unwrap();
         let all: Vec<usize> = (0..grid.columns()).collect();
         let groups = grid.groups(&all);
         assert!(groups.iter().flat_map(Clone::clone).eq(all.iter().copied()));
         let mut core = 0;
         for group in &groups {
-            let x = grid.joined(group).x;
+            let x = grid.merged(group).x;
             assert!(x.core == core && (6500..=8192).contains(&x.length), "{x:?}");
             assert!(x.read == 0 || x.core - x.read == 96);
             core += x.core_length;
         }
         assert_eq!(core, 40_000);
         assert!((1.08..1.12).contains(&grid.overlap()), "{}", grid.overlap());
-        // What is not looked at divides, and so do the ends of bands, which never come together.
+        // Inactive windows separate groups. Windows 4 and 7 are not neighbours.
         assert_eq!(grid.groups(&[3, 4, 7, 9, 10]), [3..5, 7..8, 9..11]);
         let fixed = TileGrid::new([40_000, 5000], 32, 2048, 96, Windows::OneSize).unwrap();
         assert_eq!(fixed.groups(&[3, 4]), [3..4, 4..5]);
     }
 
     #[test]
-    fn a_small_image_is_one_window() {
+    fn an_image_smaller_than_a_tile_is_one_window() {
         let grid = TileGrid::new([100, 33], 32, 1024, 544, Windows::OneSize).unwrap();
         assert_eq!((grid.len(), grid.window_size()), (1, [128, 64]));
         assert_eq!(grid.window(0).x, Span { read: 0, length: 128, core: 0, core_length: 100 });
     }
 
     #[test]
-    fn a_tile_without_a_core_is_refused_with_the_size_that_works() {
+    fn a_tile_without_a_core_is_an_error_that_names_the_least_size() {
         let error = TileGrid::new([5000, 5000], 32, 1024, 544, Windows::OneSize).unwrap_err();
         assert!(error.to_string().contains("at least 1120 px") && error.hint_text().unwrap().contains("--tile"), "{error}");
     }

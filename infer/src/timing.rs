@@ -1,15 +1,15 @@
-//! Where time goes: seconds that each stage was busy, summed over its threads.
+//! Time that each stage of a run works, summed over its threads.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// A clock that many threads add to.
+/// Clock of one stage, which many threads add to.
 #[derive(Default)]
-pub struct Stage(AtomicU64);
+pub struct StageClock(AtomicU64);
 
-impl Stage {
-    /// Does `work` and adds the time it took.
+impl StageClock {
+    /// Runs `work` and adds its duration.
     pub fn time<T>(&self, work: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let result = work();
@@ -17,39 +17,39 @@ impl Stage {
         result
     }
 
-    /// Seconds so far.
+    /// Returns the sum in seconds.
     pub fn seconds(&self) -> f64 {
         self.0.load(Ordering::Relaxed) as f64 / 1e9
     }
 }
 
-/// The stages of a slide.
+/// Clocks of the stages of a slide.
 #[derive(Default)]
 pub struct StageTimings {
-    /// Hashing the slide file.
-    pub hash: Stage,
-    /// Reading, decoding and resampling windows.
-    pub read: Stage,
-    /// Making the slide small, for tissue and overlay.
-    pub small: Stage,
-    /// The network.
-    pub network: Stage,
-    /// Putting cores into bands.
-    pub stitch: Stage,
-    /// Pixels of bands read again for colours, and cells judged.
-    pub pixels: Stage,
-    /// Components, boundaries, filling.
-    pub instances: Stage,
-    /// Measuring and writing nuclei and the mask.
-    pub nuclei: Stage,
-    /// Writing the probability map.
-    pub probability: Stage,
-    /// Storing bands for a later run.
-    pub store: Stage,
+    /// Hashing of the slide file.
+    pub hash: StageClock,
+    /// Reading, decoding and resampling of windows.
+    pub read: StageClock,
+    /// Reading the overview, for tissue and overlay.
+    pub small: StageClock,
+    /// Network.
+    pub network: StageClock,
+    /// Stitching of cores to bands.
+    pub stitch: StageClock,
+    /// Reading the pixels of strips again for colours, and measuring the quality of grid tiles.
+    pub pixels: StageClock,
+    /// Extraction of instances: components, boundaries, filling.
+    pub instances: StageClock,
+    /// Measuring and writing of nuclei and of the mask.
+    pub nuclei: StageClock,
+    /// Writing of the probability map.
+    pub probability: StageClock,
+    /// Storing of bands for `resume`.
+    pub store: StageClock,
 }
 
 impl StageTimings {
-    /// Seconds by stage.
+    /// Returns the seconds of each stage, rounded to milliseconds.
     pub fn seconds(&self) -> BTreeMap<String, f64> {
         let stages = [
             ("hash", &self.hash),

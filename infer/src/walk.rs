@@ -28,7 +28,7 @@ impl<'a> Walk<'a> {
         Self { finder, slide, options, inside: None, progress: &Silent }
     }
 
-    /// Visits only nuclei whose centroid lies in `region`; no more of the slide is analysed than the region touches.
+    /// Visits only nuclei whose centroid lies in `region`; only grid tiles that the region touches are analysed.
     #[must_use]
     pub fn inside(mut self, region: &'a Region) -> Self {
         self.options.regions = Regions::Inside(region.clone());

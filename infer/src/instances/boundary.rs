@@ -1,46 +1,46 @@
-//! The boundary of a component as rings, from its runs; filling.
+//! Boundaries of components as rings, computed from runs; filling of holes.
 //!
-//! The vertical sides of runs are the edges: left sides are walked upwards, right sides downwards, so that pixels lie on the right
-//! hand of the walk as it is seen on the screen. On the line between two rows, edge ends sorted by column pair up, and each pair is
-//! joined by a horizontal side. Where two pixels touch at a corner only, left sides sort before right ones: this keeps the
-//! component in one piece, and the corner, which would be passed twice, is cut a quarter of a pixel away on both sides, so that
+//! The vertical sides of runs are the edges. Left sides point upwards and right sides downwards, so that the component lies on the right of
+//! its boundary as seen on the screen. On the line between two rows, edge ends are sorted by column and paired, and each pair is joined by
+//! a horizontal side. Where two pixels touch only at a corner, left sides sort before right sides, which keeps the component in one piece
+//! (8-connectivity). The shared corner would occur twice in the ring; it is replaced by two vertices a quarter of a pixel away, so that
 //! rings never touch themselves.
 
 use super::runs::{Run, rows};
 
-/// Vertices in quarters of a pixel from the corner of the image, without repeating the first; only true corners.
+/// Corners of a closed boundary, in quarters of a pixel from the corner of the image; the first corner is not repeated.
 pub type Ring = Vec<[i64; 2]>;
 
-/// Quarters in a pixel.
+/// Units of a [`Ring`] per pixel.
 pub const QUARTERS: i64 = 4;
 
-/// Rings of a component's sorted runs: the outer boundary first, clockwise on the screen; then holes, the other way round.
+/// Returns the rings of a component's sorted runs: the outer boundary, clockwise on the screen, then holes, counterclockwise.
 pub fn rings(runs: &[Run]) -> Vec<Ring> {
     let links = Links::of(runs);
     links.loops().iter().map(|edges| links.ring(edges)).collect()
 }
 
-/// The runs with all holes filled: what the outer boundary encloses.
-pub fn filled(runs: &[Run]) -> Vec<Run> {
+/// Returns sorted runs with all holes filled: the pixels that the outer boundary encloses.
+pub fn fill_holes(runs: &[Run]) -> Vec<Run> {
     let links = Links::of(runs);
     let mut outer = vec![false; links.next.len()];
     links.walk(0, |edge| outer[edge] = true);
-    let mut filled = Vec::with_capacity(runs.len());
+    let mut fill_holes = Vec::with_capacity(runs.len());
     let sides: Vec<(u32, u32)> = (0..outer.len()).filter(|&edge| outer[edge]).map(|edge| (runs[edge / 2].y, links.x(edge))).collect();
-    filled.extend(sides.chunks_exact(2).map(|pair| Run { y: pair[0].0, x0: pair[0].1, x1: pair[1].1 }));
-    filled
+    fill_holes.extend(sides.chunks_exact(2).map(|pair| Run { y: pair[0].0, x0: pair[0].1, x1: pair[1].1 }));
+    fill_holes
 }
 
-/// Edge `2 i` is the left side of run `i`, edge `2 i + 1` its right side.
+/// Linked edges of a component: edge `2 i` is the left side of run `i`, edge `2 i + 1` its right side.
 struct Links<'a> {
     runs: &'a [Run],
-    /// The edge that follows each edge.
+    /// Successor of each edge on its ring.
     next: Vec<usize>,
-    /// Whether an edge begins, or ends, where pixels touch at a corner only.
+    /// True if an edge begins, or ends, at a corner where two pixels touch.
     pinched: Vec<[bool; 2]>,
 }
 
-/// The end of an edge on the line between two rows.
+/// End of an edge on the line between two rows.
 #[derive(Clone, Copy)]
 struct End {
     x: u32,
@@ -50,8 +50,8 @@ struct End {
 }
 
 impl End {
-    /// Whether the walk arrives at the line by this edge.
-    fn arrives(&self) -> bool {
+    /// Reports whether the edge points to the line.
+    fn is_incoming(&self) -> bool {
         self.is_right == self.is_above
     }
 }
@@ -67,30 +67,30 @@ impl<'a> Links<'a> {
                 sides.map(move |(edge, x)| End { x, is_right: edge % 2 == 1, is_above, edge })
             };
             ends.extend(below(false));
-            links.join(&mut ends);
+            links.link_line(&mut ends);
             ends.extend(below(true));
             first += row.len();
         }
-        links.join(&mut ends);
+        links.link_line(&mut ends);
         links
     }
 
-    /// Pairs the ends on one line, and empties the list.
-    fn join(&mut self, ends: &mut Vec<End>) {
+    /// Links the ends on one line in pairs, and empties the list.
+    fn link_line(&mut self, ends: &mut Vec<End>) {
         ends.sort_unstable_by_key(|end| (end.x, end.is_right));
         for pair in ends.chunks_exact(2) {
-            let (from, to) = if pair[0].arrives() { (pair[0], pair[1]) } else { (pair[1], pair[0]) };
+            let (from, to) = if pair[0].is_incoming() { (pair[0], pair[1]) } else { (pair[1], pair[0]) };
             self.next[from.edge] = to.edge;
         }
         for pair in ends.windows(2).skip(1).step_by(2).filter(|pair| pair[0].x == pair[1].x) {
             for end in pair {
-                self.pinched[end.edge][usize::from(end.arrives())] = true;
+                self.pinched[end.edge][usize::from(end.is_incoming())] = true;
             }
         }
         ends.clear();
     }
 
-    /// The edges of every closed walk; the first holds the left side of the first run, so it is the outer boundary.
+    /// Returns the edges of every ring. The first ring contains the left side of the first run, so it is the outer boundary.
     fn loops(&self) -> Vec<Vec<usize>> {
         let mut seen = vec![false; self.next.len()];
         let mut loops = Vec::new();
@@ -107,6 +107,7 @@ impl<'a> Links<'a> {
         loops
     }
 
+    /// Visits the edges of a ring.
     fn walk(&self, start: usize, mut visit: impl FnMut(usize)) {
         let mut edge = start;
         loop {
@@ -118,12 +119,13 @@ impl<'a> Links<'a> {
         }
     }
 
+    /// Returns the column of an edge.
     fn x(&self, edge: usize) -> u32 {
         let run = &self.runs[edge / 2];
         if edge.is_multiple_of(2) { run.x0 } else { run.x1 }
     }
 
-    /// Vertices of a closed walk: two at every horizontal side, four quarters cut off at pinched ends.
+    /// Returns the corners of a ring: two for every horizontal side, moved by a quarter of a pixel at shared corners.
     fn ring(&self, edges: &[usize]) -> Ring {
         let mut ring = Ring::new();
         for (i, &edge) in edges.iter().enumerate() {
@@ -158,7 +160,7 @@ mod tests {
         let mut runs = Vec::new();
         for (y, row) in rows.iter().enumerate() {
             let values: Vec<u8> = row.bytes().map(|byte| u8::from(byte == b'#')).collect();
-            super::super::runs::of_row(y as u32, &values, 1, |run| runs.push(run));
+            super::super::runs::runs_of_row(y as u32, &values, 1, |run| runs.push(run));
         }
         runs
     }
@@ -169,16 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn a_corner_that_is_passed_twice_is_cut_on_both_sides() {
+    fn a_shared_corner_is_replaced_by_two_diagonals() {
         let expected = vec![[0, 0], [4, 0], [4, 3], [5, 4], [8, 4], [8, 8], [4, 8], [4, 5], [3, 4], [0, 4]];
         assert_eq!(rings(&runs(&["#.", ".#"])), [expected]);
     }
 
     #[test]
-    fn a_ring_has_a_hole_and_filling_closes_it() {
+    fn filling_removes_a_hole() {
         let ring = runs(&["####", "#..#", "#.##", "###."]);
         assert_eq!(rings(&ring).len(), 2);
         let expected = runs(&["####", "####", "####", "###."]);
-        assert_eq!(filled(&ring), expected);
+        assert_eq!(fill_holes(&ring), expected);
     }
 }

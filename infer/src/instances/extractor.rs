@@ -1,135 +1,146 @@
-//! The stream: rows of quantised probabilities in, finished nuclei out.
+//! Streaming extractor: rows of quantised probabilities in, finished nuclei out.
 
 use std::collections::BTreeMap;
 
 use models::decode::Decoding;
 
 use super::Instance;
-use super::nuclei::Nuclei;
+use super::nuclei::ComponentDecoder;
 use super::open::OpenComponents;
-use super::runs::{contains, of_row};
+use super::runs::{contains, runs_of_row};
 
-/// What a band of rows finished.
+/// Instances that some rows finished.
 #[derive(Debug, Default)]
 pub struct FinishedInstances {
-    /// Nuclei, ids ascending.
+    /// Nuclei in ascending order of their ids.
     pub instances: Vec<Instance>,
-    /// No later nucleus has a pixel above this row.
+    /// First row in which a later nucleus can have a pixel.
     pub settled_rows: u32,
-    /// Rows taken so far.
+    /// Number of rows received so far.
     pub rows_taken: u32,
 }
 
-/// Finds the nuclei of one image, row by row.
+/// Extractor of the nuclei of one image.
 pub struct Extractor {
     width: usize,
     height: u32,
     level: u8,
-    nuclei: Nuclei,
+    decoder: ComponentDecoder,
     open: OpenComponents,
-    /// Finished components that an open one may enclose, by their number.
+    /// Finished components that an open component may still enclose, by their number.
     pending: BTreeMap<u64, Pending>,
-    components_finished: u64,
-    instances_found: u64,
+    finished_components: u64,
+    emitted_instances: u64,
     row: u32,
 }
 
+/// Finished component whose nuclei may lie in a hole of an open component; such nuclei are dropped when the hole is filled.
 struct Pending {
-    /// Its nuclei, at least one.
+    /// Nuclei of the component, at least one.
     instances: Vec<Instance>,
-    /// Open components that may enclose them.
+    /// Number of open components that may enclose the component.
     enclosing: usize,
 }
 
 impl Extractor {
-    /// For an image of `width * height` pixels.
+    /// Returns an extractor for an image of `width` columns and `height` rows.
     pub fn new(width: usize, height: usize, decoding: &Decoding) -> Self {
         Self {
             width,
             height: height as u32,
             level: decoding.first_foreground_level(),
-            nuclei: Nuclei { decoding: decoding.clone(), width: width as u32, height: height as u32 },
+            decoder: ComponentDecoder { decoding: decoding.clone(), width: width as u32, height: height as u32 },
             open: OpenComponents::new(decoding.split.is_some()),
             pending: BTreeMap::new(),
-            components_finished: 0,
-            instances_found: 0,
+            finished_components: 0,
+            emitted_instances: 0,
             row: 0,
         }
     }
 
-    /// Columns of the image.
+    /// Returns the number of columns of the image.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Takes the next rows, `n * width` values `round(255 p)`, and the colours of their pixels, three bytes each.
+    /// Receives the next rows: quantised probabilities `[row][column]` and their RGB pixels `[row][column][3]`.
+    ///
+    /// # Panics
+    /// If the rows are not whole, or the number of pixels differs.
     pub fn push(&mut self, rows: &[u8], colours: &[u8]) -> FinishedInstances {
-        assert_eq!((rows.len() % self.width, colours.len()), (0, 3 * rows.len()), "rows are taken whole, with their colours");
-        let mut found = Vec::new();
+        assert_eq!((rows.len() % self.width, colours.len()), (0, 3 * rows.len()), "rows are whole and have their pixels");
+        let mut finished = Vec::new();
         let mut runs = Vec::new();
         for (row, colours) in rows.chunks_exact(self.width).zip(colours.chunks_exact(3 * self.width)) {
             runs.clear();
-            of_row(self.row, row, self.level, |run| runs.push(run));
+            runs_of_row(self.row, row, self.level, |run| runs.push(run));
             self.open.push_row(&runs, row, colours);
-            self.finish_row(&mut found);
+            self.finish_row(&mut finished);
             self.row += 1;
         }
-        FinishedInstances { instances: found, settled_rows: self.settled_rows(), rows_taken: self.row }
+        FinishedInstances { instances: finished, settled_rows: self.settled_rows(), rows_taken: self.row }
     }
 
-    /// Ends the image.
+    /// Finishes the components of the last row.
+    ///
+    /// # Panics
+    /// If rows of the image are missing.
     pub fn finish(mut self) -> FinishedInstances {
         assert_eq!(self.row, self.height, "the image ends after its last row");
-        let mut found = Vec::new();
+        let mut finished = Vec::new();
         self.open.push_row(&[], &[], &[]);
-        self.finish_row(&mut found);
+        self.finish_row(&mut finished);
         assert!(self.pending.is_empty(), "no component is open, so none can enclose another");
-        FinishedInstances { instances: found, settled_rows: self.height, rows_taken: self.height }
+        FinishedInstances { instances: finished, settled_rows: self.height, rows_taken: self.height }
     }
 
-    /// A pending component begins below an open one that may enclose it, so the open ones tell.
+    /// Returns the first row of all open components. Pending components begin below an open component, so their rows do not count.
     fn settled_rows(&self) -> u32 {
         self.open.top().unwrap_or(self.row)
     }
 
-    fn finish_row(&mut self, found: &mut Vec<Instance>) {
+    /// Decodes the components that the last row finished; emits their nuclei or keeps them pending.
+    fn finish_row(&mut self, finished: &mut Vec<Instance>) {
         for (component, enclosing) in self.open.finish_row() {
-            self.components_finished += 1;
-            let waiting = component.waiting.clone();
-            let instances = self.nuclei.of(component);
-            self.release(&waiting, &instances, found);
-            if !self.nuclei.decoding.fill_holes || enclosing.is_empty() {
-                self.emit(instances, found);
+            self.finished_components += 1;
+            let pending_inside = component.pending_inside.clone();
+            let instances = self.decoder.decode(component);
+            self.release(&pending_inside, &instances, finished);
+            if !self.decoder.decoding.fill_holes || enclosing.is_empty() {
+                self.emit(instances, finished);
             } else if !instances.is_empty() {
-                let number = self.components_finished;
+                let number = self.finished_components;
                 for &slot in &enclosing {
-                    self.open.component(slot).waiting.push(number);
+                    self.open.component(slot).pending_inside.push(number);
                 }
                 self.pending.insert(number, Pending { instances, enclosing: enclosing.len() });
             }
         }
     }
 
-    /// One component that might have enclosed those that wait has ended: its nuclei are `around`.
-    fn release(&mut self, waiting: &[u64], around: &[Instance], found: &mut Vec<Instance>) {
-        for number in waiting {
+    /// Resolves pending components once a component that could enclose them is finished, whose nuclei are `candidates`.
+    ///
+    /// Enclosed pending components are dropped; components that no open component can enclose any more are emitted.
+    fn release(&mut self, pending_inside: &[u64], candidates: &[Instance], finished: &mut Vec<Instance>) {
+        for number in pending_inside {
             let Some(pending) = self.pending.get_mut(number) else { continue };
             let first = pending.instances[0].runs[0];
             pending.enclosing -= 1;
-            if around.iter().any(|around| contains(&around.runs, first.x0, first.y)) {
+            if candidates.iter().any(|candidates| contains(&candidates.runs, first.x0, first.y)) {
                 self.pending.remove(number);
             } else if pending.enclosing == 0 {
-                let free = self.pending.remove(number).expect("it was found above");
-                self.emit(free.instances, found);
+                let released = self.pending.remove(number).expect("it was looked up above");
+                self.emit(released.instances, finished);
             }
         }
     }
 
-    fn emit(&mut self, instances: Vec<Instance>, found: &mut Vec<Instance>) {
+    /// Numbers instances and appends them to `finished`.
+    fn emit(&mut self, instances: Vec<Instance>, finished: &mut Vec<Instance>) {
         for mut instance in instances {
-            self.instances_found += 1;
-            instance.id = self.instances_found;
-            found.push(instance);
+            self.emitted_instances += 1;
+            instance.id = self.emitted_instances;
+            finished.push(instance);
         }
     }
 }

@@ -1,12 +1,14 @@
-//! Probability rows in, nuclei out: what [`models::decode`] defines, streamed, with memory for open nuclei only.
+//! Streaming extraction of instances: rows of probabilities in, nuclei out, with memory for open components only.
 //!
-//! | module | what |
+//! The result equals [`models::decode`] on the whole image.
+//!
+//! | module | contents |
 //! |---|---|
-//! | [`runs`] | rows as runs of foreground; the runs of one component |
-//! | [`open`] | components that the current row may still grow: 8-connected, merged as they meet |
-//! | [`boundary`] | the boundary of a component as rings; filling |
-//! | [`nuclei`] | a finished component to its nuclei: filling, cutting |
-//! | [`shape`] | area, axes, hull |
+//! | [`runs`] | run-length encoding of foreground; lookup in sorted runs |
+//! | [`open`] | open components, which the current row may still extend; 8-connected, merged by union-find |
+//! | [`boundary`] | boundaries of components as rings; filling of holes |
+//! | [`nuclei`] | decoding of a finished component to nuclei: filling, splitting |
+//! | [`shape`] | shape measurements: area, axes, convex hull |
 //! | [`extractor`] | the stream: rows in, finished nuclei out |
 
 pub mod boundary;
@@ -22,32 +24,32 @@ pub use runs::Run;
 use boundary::Ring;
 use models::colour::ColourSum;
 
-/// One finished nucleus at the model's scale. Its order among others depends on the image only, never on how it was cut.
+/// Finished nucleus at the model's scale. The order of instances depends on the image only, not on windows and shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
-    /// From 1, in the order in which nuclei are finished from top to bottom.
+    /// Number from 1, in the order in which nuclei are finished from top to bottom.
     pub id: u64,
-    /// Its pixels, holes filled if the model card says so, row by row.
+    /// Pixels as sorted runs; holes are filled if the model card says so.
     pub runs: Vec<Run>,
-    /// Its outer boundary first, then holes (none where holes are filled), in quarters of a pixel.
+    /// Outer boundary, then holes (none if holes are filled), in quarters of a pixel.
     pub rings: Vec<Ring>,
-    /// Pixels above the threshold, before filling.
+    /// Number of pixels above the threshold, before filling.
     pub foreground_px: u64,
-    /// Sum of their quantised probabilities, `round(255 p)`.
+    /// Sum of the quantised probabilities `round(255 p)` of the pixels above the threshold.
     pub probability_sum: u64,
-    /// Sum of their colours.
+    /// Sum of the colours of the pixels above the threshold.
     pub colour: ColourSum,
-    /// Whether it reaches the border of the image.
+    /// True if a pixel lies at the border of the image.
     pub touches_border: bool,
 }
 
 impl Instance {
-    /// Mean probability of the pixels above the threshold; 0 for what lies in a filled hole altogether.
+    /// Returns the mean probability of the pixels above the threshold; 0 for a nucleus that consists of a filled hole.
     pub fn mean_probability(&self) -> f64 {
         self.probability_sum as f64 / self.foreground_px.max(1) as f64 / 255.0
     }
 
-    /// Pixels, filled.
+    /// Returns the number of pixels, filled holes included.
     pub fn area_px(&self) -> u64 {
         self.runs.iter().map(Run::length).sum()
     }

@@ -1,4 +1,4 @@
-//! The nuclei of a finished component: holes filled, touching ones cut apart, boundaries drawn.
+//! Decoding of a finished component to nuclei: filling of holes, splitting of touching nuclei, boundaries.
 
 use models::colour::ColourSum;
 use models::decode::Decoding;
@@ -6,30 +6,30 @@ use models::plane::Plane;
 use models::split::{self, Split};
 
 use super::Instance;
-use super::boundary::{Ring, filled, rings};
+use super::boundary::{Ring, fill_holes, rings};
 use super::open::Component;
 use super::runs::Run;
 
-/// What is summed over the pixels of a nucleus that are above the threshold.
+/// Sums over the pixels of a nucleus above the threshold.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     probability: u64,
     colour: ColourSum,
 }
 
-/// How components become nuclei.
-pub struct Nuclei {
-    /// The model card's parameters.
+/// Decoder of components.
+pub struct ComponentDecoder {
+    /// Parameters of the model card.
     pub decoding: Decoding,
-    /// Columns of the image.
+    /// Number of columns of the image.
     pub width: u32,
-    /// Rows of the image.
+    /// Number of rows of the image.
     pub height: u32,
 }
 
-impl Nuclei {
-    /// The nuclei of a component in raster order of their first pixels, without ids; none: it is too small.
-    pub fn of(&self, component: Component) -> Vec<Instance> {
+impl ComponentDecoder {
+    /// Returns the nuclei of a component in raster order of their first pixels, with id 0; none if the component is below the least area.
+    pub fn decode(&self, component: Component) -> Vec<Instance> {
         let foreground_px: u64 = component.runs.iter().map(Run::length).sum();
         if foreground_px < self.decoding.min_area_px as u64 {
             return Vec::new();
@@ -38,24 +38,25 @@ impl Nuclei {
             (Some(split), Some(values)) => {
                 let corner = [component.left, component.top];
                 let size = [component.right - component.left, component.last_row + 1 - component.top];
-                self.cut(&component.runs, &values, corner, size, split)
+                self.split_apart(&component.runs, &values, corner, size, split)
             }
-            _ => vec![self.whole(component.runs, Sums { probability: component.probability_sum, colour: component.colour })],
+            _ => vec![self.without_split(component.runs, Sums { probability: component.probability_sum, colour: component.colour })],
         }
     }
 
-    fn whole(&self, mut runs: Vec<Run>, sums: Sums) -> Instance {
+    /// Returns a component as one nucleus.
+    fn without_split(&self, mut runs: Vec<Run>, sums: Sums) -> Instance {
         runs.sort_unstable();
         let mut boundary: Vec<Ring> = rings(&runs);
         if self.decoding.fill_holes && boundary.len() > 1 {
-            runs = filled(&runs);
+            runs = fill_holes(&runs);
             boundary = rings(&runs);
         }
         self.instance(runs, boundary, sums)
     }
 
-    /// `corner` and `size` are those of the component's box.
-    fn cut(&self, runs: &[Run], values: &[[u8; 4]], corner: [u32; 2], size: [u32; 2], split: &Split) -> Vec<Instance> {
+    /// Splits a component with the bounding box `corner`, `size`; `values` are [`Component::values`].
+    fn split_apart(&self, runs: &[Run], values: &[[u8; 4]], corner: [u32; 2], size: [u32; 2], split: &Split) -> Vec<Instance> {
         let [width, height] = size.map(|side| side as usize);
         let mut mask = Plane::filled(width, height, false);
         for run in runs {
@@ -82,6 +83,7 @@ impl Nuclei {
             .collect()
     }
 
+    /// Assembles an instance without an id.
     fn instance(&self, runs: Vec<Run>, rings: Vec<Ring>, sums: Sums) -> Instance {
         let Sums { probability: probability_sum, colour } = sums;
         let at_border = |run: &Run| run.y == 0 || run.y + 1 == self.height || run.x0 == 0 || run.x1 == self.width;
@@ -90,12 +92,12 @@ impl Nuclei {
     }
 }
 
-/// The columns of a run, counted from `left`.
+/// Returns the columns of a run, relative to `left`.
 fn span(run: &Run, left: u32) -> std::ops::Range<usize> {
     (run.x0 - left) as usize..(run.x1 - left) as usize
 }
 
-/// Sorted runs of every label up to `count`; those of 0 stay empty.
+/// Returns the sorted runs of every label up to `count`; those of label 0 are empty.
 fn runs_by_label(labels: &Plane<u32>, count: usize, corner: [u32; 2]) -> Vec<Vec<Run>> {
     let mut all = vec![Vec::new(); count + 1];
     for y in 0..labels.height {

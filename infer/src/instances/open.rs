@@ -1,20 +1,20 @@
-//! Components that the current row may still grow.
+//! Open components: connected components (8-connectivity) that the next row may still extend.
 
 use models::colour::ColourSum;
 use models::distance::LARGEST_BOX_PX;
 
 use super::runs::Run;
 
-/// A component as far as it has been seen.
+/// Connected component, as far as rows have been received.
 #[derive(Debug, Default)]
 pub struct Component {
-    /// Its runs, in no order.
+    /// Runs, unsorted.
     pub runs: Vec<Run>,
-    /// Quantised probability, red, green and blue of the pixels, run after run; `None`: it will not be cut apart.
+    /// Quantised probability, red, green and blue of every pixel, in the order of `runs`; `None` if the component will not be split.
     pub values: Option<Vec<[u8; 4]>>,
-    /// Sum of their colours.
+    /// Sum of the colours of the pixels.
     pub colour: ColourSum,
-    /// Sum of quantised probabilities.
+    /// Sum of the quantised probabilities of the pixels.
     pub probability_sum: u64,
     /// First row.
     pub top: u32,
@@ -22,13 +22,14 @@ pub struct Component {
     pub left: u32,
     /// Column after the last.
     pub right: u32,
-    /// The last row that has a run of it.
+    /// Last row.
     pub last_row: u32,
-    /// Finished components that may lie in a hole of this one, by their number.
-    pub waiting: Vec<u64>,
+    /// Numbers of finished components that may lie in a hole of this component.
+    pub pending_inside: Vec<u64>,
 }
 
 impl Component {
+    /// Adds a run with its probabilities and RGB pixels.
     fn add(&mut self, run: Run, values: &[u8], colours: &[u8]) {
         if self.runs.is_empty() {
             (self.top, self.left, self.right) = (run.y, run.x0, run.x1);
@@ -42,16 +43,17 @@ impl Component {
         if let Some(all) = &mut self.values {
             all.extend(values.iter().zip(colours.as_chunks::<3>().0).map(|(&value, &[r, g, b])| [value, r, g, b]));
         }
-        self.forget_values_where_too_large();
+        self.drop_values_if_too_large();
     }
 
-    /// What is too large to be cut apart needs no values: memory for a slide that is all foreground stays small.
-    fn forget_values_where_too_large(&mut self) {
+    /// Drops the values of a component that is too large to be split, so that a slide that is all foreground takes little memory.
+    fn drop_values_if_too_large(&mut self) {
         if u64::from(self.right - self.left) * u64::from(self.last_row + 1 - self.top) > LARGEST_BOX_PX as u64 {
             self.values = None;
         }
     }
 
+    /// Merges another component into this one.
     fn absorb(&mut self, mut other: Self) {
         if other.runs.len() > self.runs.len() {
             std::mem::swap(self, &mut other);
@@ -61,27 +63,27 @@ impl Component {
             own.append(&mut others);
             own
         });
-        self.waiting.append(&mut other.waiting);
+        self.pending_inside.append(&mut other.pending_inside);
         self.probability_sum += other.probability_sum;
         self.colour += other.colour;
         self.top = self.top.min(other.top);
         self.left = self.left.min(other.left);
         self.right = self.right.max(other.right);
         self.last_row = self.last_row.max(other.last_row);
-        self.forget_values_where_too_large();
+        self.drop_values_if_too_large();
     }
 }
 
-/// A run of the row before and the slot of its component.
+/// Run with the slot of its component.
 type Labelled = (Run, usize);
 
-/// All open components, by slots that merged components forward and finished ones give back.
+/// All open components: a union-find structure over reusable slots.
 #[derive(Debug, Default)]
 pub struct OpenComponents {
-    /// Whether components keep their values.
+    /// True to collect [`Component::values`].
     keep_values: bool,
     slots: Vec<Option<Component>>,
-    /// Where a merged slot went; itself otherwise.
+    /// Parent of each slot in the union-find forest; a root is its own parent.
     parent: Vec<usize>,
     free: Vec<usize>,
     merged: Vec<usize>,
@@ -90,7 +92,7 @@ pub struct OpenComponents {
 }
 
 impl OpenComponents {
-    /// No component yet; `keep_values`: see [`Component::values`].
+    /// Returns an empty set; `keep_values` collects [`Component::values`].
     pub fn new(keep_values: bool) -> Self {
         Self { keep_values, ..Self::default() }
     }
@@ -100,7 +102,7 @@ impl OpenComponents {
         self.current.clear();
         let mut first = 0;
         for &run in runs {
-            // Runs above that end left of this one's diagonal neighbour cannot touch later ones either.
+            // A run above that ends left of this run's diagonal neighbour cannot touch later runs either.
             while first < self.previous.len() && self.previous[first].0.x1 < run.x0 {
                 first += 1;
             }
@@ -113,72 +115,80 @@ impl OpenComponents {
         }
     }
 
-    /// Ends the row that was pushed last: the components that it did not continue, in order of their first pixel, each with the
-    /// slots of open components that may enclose it.
+    /// Ends the row that was pushed last.
+    ///
+    /// Returns the components that the row did not extend, in order of their first pixel, each with the slots of the open components that may
+    /// enclose it.
     pub fn finish_row(&mut self) -> Vec<(Component, Vec<usize>)> {
         let mut finished = self.finished_slots();
         finished.sort_by_cached_key(|&slot| self.component(slot).runs.iter().min().copied());
-        let mut straddling = if finished.is_empty() { Vec::new() } else { self.straddling() };
-        straddling.retain(|(slot, ..)| !finished.contains(slot));
-        let enclosing: Vec<Vec<usize>> = finished.iter().map(|&slot| self.enclosing(slot, &straddling)).collect();
-        let components: Vec<Component> = finished.iter().map(|&slot| self.slots[slot].take().expect("finished once")).collect();
+        let mut split_in_row = if finished.is_empty() { Vec::new() } else { self.split_in_row() };
+        split_in_row.retain(|(slot, ..)| !finished.contains(slot));
+        let enclosing: Vec<Vec<usize>> = finished.iter().map(|&slot| self.enclosing(slot, &split_in_row)).collect();
+        let components: Vec<Component> =
+            finished.iter().map(|&slot| self.slots[slot].take().expect("a component is finished once")).collect();
         self.end_row(&finished);
         components.into_iter().zip(enclosing).collect()
     }
 
-    /// The component in a slot.
+    /// Returns the component in a slot.
+    ///
+    /// # Panics
+    /// If the slot is free or merged.
     pub fn component(&mut self, slot: usize) -> &mut Component {
-        self.slots[slot].as_mut().expect("open components keep their slots")
+        self.slots[slot].as_mut().expect("the slot of an open component")
     }
 
-    /// The first row that an open component has.
+    /// Returns the first row of all open components; `None` if there are none.
     pub fn top(&self) -> Option<u32> {
         self.slots.iter().flatten().map(|component| component.top).min()
     }
 
+    /// Returns the slots of the components of the previous row that the current row does not extend.
     fn finished_slots(&mut self) -> Vec<usize> {
-        let mut alive: Vec<usize> = (0..self.current.len()).map(|i| self.find(self.current[i].1)).collect();
-        alive.sort_unstable();
-        let mut slots: Vec<usize> = (0..self.previous.len()).map(|i| self.find(self.previous[i].1)).collect();
+        let mut continued: Vec<usize> = (0..self.current.len()).map(|i| self.find_root(self.current[i].1)).collect();
+        continued.sort_unstable();
+        let mut slots: Vec<usize> = (0..self.previous.len()).map(|i| self.find_root(self.previous[i].1)).collect();
         slots.sort_unstable();
         slots.dedup();
-        slots.retain(|slot| alive.binary_search(slot).is_err());
+        slots.retain(|slot| continued.binary_search(slot).is_err());
         slots
     }
 
-    /// Components with more than one run in the row before: their slot, first and last column there.
-    fn straddling(&mut self) -> Vec<(usize, u32, u32)> {
+    /// Returns the components with more than one run in the previous row: slot, first column and end column in that row.
+    fn split_in_row(&mut self) -> Vec<(usize, u32, u32)> {
         let mut runs: Vec<(usize, u32, u32)> = self.previous.iter().map(|(run, slot)| (*slot, run.x0, run.x1)).collect();
         for (slot, ..) in &mut runs {
-            *slot = self.find(*slot);
+            *slot = self.find_root(*slot);
         }
         runs.sort_unstable();
         let groups = runs.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
         groups.map(|group| (group[0].0, group[0].1, group[group.len() - 1].2)).collect()
     }
 
-    /// Open components around `slot`: an enclosing one has runs left and right of its last row, and a larger box.
-    fn enclosing(&mut self, slot: usize, straddling: &[(usize, u32, u32)]) -> Vec<usize> {
+    /// Returns the open components that may enclose `slot`: with runs left and right of its last run, and a larger bounding box.
+    fn enclosing(&mut self, slot: usize, split_in_row: &[(usize, u32, u32)]) -> Vec<usize> {
         let inner = self.component(slot);
         let (top, left, right) = (inner.top, inner.left, inner.right);
         let Some(last_run) = inner.runs.iter().max().copied() else { return Vec::new() };
-        let beside = straddling.iter().filter(|&&(_, first, last)| first < last_run.x0 && last > last_run.x1);
+        let beside = split_in_row.iter().filter(|&&(_, first, last)| first < last_run.x0 && last > last_run.x1);
         let outside = |outer: &Component| outer.top < top && outer.left < left && outer.right > right;
         beside.map(|&(outer, ..)| outer).filter(|&outer| self.slots[outer].as_ref().is_some_and(outside)).collect()
     }
 
-    /// Forgets the row before, and gives back the slots that nothing refers to any more.
+    /// Makes the current row the previous one, and frees slots without references.
     fn end_row(&mut self, finished: &[usize]) {
         for i in 0..self.current.len() {
-            self.current[i].1 = self.find(self.current[i].1);
+            self.current[i].1 = self.find_root(self.current[i].1);
         }
         std::mem::swap(&mut self.previous, &mut self.current);
         self.free.append(&mut self.merged);
         self.free.extend(finished);
     }
 
+    /// Merges the component of `other` into `slot`, or takes `other` if there is no slot yet; returns the root.
     fn merge(&mut self, slot: Option<usize>, other: usize) -> usize {
-        let other = self.find(other);
+        let other = self.find_root(other);
         let Some(slot) = slot.filter(|&slot| slot != other) else { return other };
         let absorbed = self.slots[other].take().expect("roots hold components");
         self.component(slot).absorb(absorbed);
@@ -198,7 +208,8 @@ impl OpenComponents {
         slot
     }
 
-    fn find(&mut self, mut slot: usize) -> usize {
+    /// Returns the root of a slot, with path halving.
+    fn find_root(&mut self, mut slot: usize) -> usize {
         while self.parent[slot] != slot {
             self.parent[slot] = self.parent[self.parent[slot]];
             slot = self.parent[slot];

@@ -1,29 +1,29 @@
-//! What is measured of a nucleus, in units of its pixels' sides.
+//! Shape measurements of a nucleus, in the unit of its pixels' sides.
 
 use super::Instance;
 use super::boundary::{QUARTERS, Ring};
 
-/// Measurements; lengths and areas in the unit of the pixel sides they were made with.
+/// Shape of a nucleus; lengths and areas are in the unit of the pixel sides given to [`Shape::of`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// Area of its pixels, filled.
+    /// Area of the pixels, filled holes included.
     pub area: f64,
-    /// Length of the lines through the midpoints of boundary sides, holes included: corners count √½ for two halves.
+    /// Length of the polygon through the midpoints of boundary sides, holes included: a corner counts √½ instead of two half sides.
     pub perimeter: f64,
-    /// Mean position of its pixels' area, from the corner of the image.
+    /// Centre of mass of the pixels, from the corner of the image.
     pub centroid: [f64; 2],
-    /// Long axis of the ellipse with the same second moments.
+    /// Major axis of the ellipse with the same second moments.
     pub major_axis: f64,
-    /// Short axis of that ellipse.
+    /// Minor axis of the same ellipse.
     pub minor_axis: f64,
     /// `sqrt(1 - (minor / major)²)`: 0 for a disc.
     pub eccentricity: f64,
-    /// Area over the area of the convex hull.
+    /// Area divided by the area of the convex hull.
     pub solidity: f64,
 }
 
 impl Shape {
-    /// Measures an instance whose pixels have sides `pixel` along x and y.
+    /// Measures an instance whose pixels have the sides `pixel` along x and y.
     pub fn of(instance: &Instance, pixel: [f64; 2]) -> Self {
         let moments = Moments::of(instance);
         let area = moments.count * pixel[0] * pixel[1];
@@ -41,7 +41,7 @@ impl Shape {
     }
 }
 
-/// Area, mean and central second moments in pixels; each pixel is a unit square, which adds 1/12 to its own second moments.
+/// Area, mean and central second moments in pixels; a pixel is a unit square, whose own second moments are 1/12.
 struct Moments {
     count: f64,
     mean: [f64; 2],
@@ -53,7 +53,7 @@ struct Moments {
 impl Moments {
     fn of(instance: &Instance) -> Self {
         let first = instance.runs[0];
-        // Sums about a pixel of the nucleus itself stay small, whatever the size of the slide.
+        // Coordinates are relative to a pixel of the nucleus, so that sums stay small on a slide of any size.
         let (mut n, mut sx, mut sy, mut sxx, mut syy, mut sxy) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
         for run in &instance.runs {
             let count = run.length() as f64;
@@ -67,12 +67,12 @@ impl Moments {
             sxy += count * x * y;
         }
         let (mx, my) = (sx / n, sy / n);
-        let own = 1.0 / 12.0;
+        let pixel_moment = 1.0 / 12.0;
         let mean = [mx + first.x0 as f64, my + first.y as f64];
-        Self { count: n, mean, xx: sxx / n - mx * mx + own, yy: syy / n - my * my + own, xy: sxy / n - mx * my }
+        Self { count: n, mean, xx: sxx / n - mx * mx + pixel_moment, yy: syy / n - my * my + pixel_moment, xy: sxy / n - mx * my }
     }
 
-    /// `4 sqrt(eigenvalue)` of the covariance, the larger first.
+    /// Returns the axes of the ellipse, `4 sqrt(eigenvalue)` of the covariance, the larger first.
     fn axes(&self, pixel: [f64; 2]) -> (f64, f64) {
         let (xx, yy, xy) = (self.xx * pixel[0] * pixel[0], self.yy * pixel[1] * pixel[1], self.xy * pixel[0] * pixel[1]);
         let (mean, spread) = (f64::midpoint(xx, yy), ((xx - yy) / 2.0).hypot(xy));
@@ -80,7 +80,7 @@ impl Moments {
     }
 }
 
-/// A side of `n` pixels has `n - 1` straight steps between midpoints; each corner is one step over half a side of both kinds.
+/// Returns the perimeter of a ring: a side of `n` pixels has `n - 1` steps between midpoints, and each corner is one diagonal step.
 fn perimeter(ring: &Ring, pixel: [f64; 2]) -> f64 {
     let corner = pixel[0].hypot(pixel[1]) / 2.0;
     let mut length = 0.0;
@@ -91,21 +91,21 @@ fn perimeter(ring: &Ring, pixel: [f64; 2]) -> f64 {
             let axis = usize::from(step[0] == 0.0);
             length += (step[axis] - 1.0) * pixel[axis] + corner;
         } else {
-            // The cut of a pinched corner: the quarters it took from both sides come back, and it is no corner of its own.
+            // A shared corner was replaced by a diagonal: the quarters that it took from both sides are added back, without a corner.
             length += step[0] * pixel[0] + step[1] * pixel[1];
         }
     }
     length
 }
 
-/// Area of the convex hull of a ring (Andrew's monotone chain, 1979).
+/// Returns the area of the convex hull of a ring (Andrew's monotone chain, 1979).
 fn hull_area(ring: &Ring, pixel: [f64; 2]) -> f64 {
-    let mut points = ring.clone();
-    points.sort_unstable();
-    let chain = |points: &mut dyn Iterator<Item = [i64; 2]>| {
+    let mut vertices = ring.clone();
+    vertices.sort_unstable();
+    let chain = |vertices: &mut dyn Iterator<Item = [i64; 2]>| {
         let mut hull: Vec<[i64; 2]> = Vec::new();
-        for point in points {
-            while hull.len() > 1 && turn(hull[hull.len() - 2], hull[hull.len() - 1], point) <= 0 {
+        for point in vertices {
+            while hull.len() > 1 && orientation(hull[hull.len() - 2], hull[hull.len() - 1], point) <= 0 {
                 hull.pop();
             }
             hull.push(point);
@@ -113,16 +113,18 @@ fn hull_area(ring: &Ring, pixel: [f64; 2]) -> f64 {
         hull.pop();
         hull
     };
-    let mut hull = chain(&mut points.iter().copied());
-    hull.extend(chain(&mut points.iter().rev().copied()));
+    let mut hull = chain(&mut vertices.iter().copied());
+    hull.extend(chain(&mut vertices.iter().rev().copied()));
     let twice: i64 = (0..hull.len()).map(|i| cross(hull[i], hull[(i + 1) % hull.len()])).sum();
     twice.abs() as f64 / 2.0 / (QUARTERS * QUARTERS) as f64 * pixel[0] * pixel[1]
 }
 
+/// Returns the cross product of two vectors.
 fn cross(a: [i64; 2], b: [i64; 2]) -> i64 {
     a[0] * b[1] - a[1] * b[0]
 }
 
-fn turn(a: [i64; 2], b: [i64; 2], c: [i64; 2]) -> i64 {
+/// Returns a positive number if `a`, `b`, `c` turn counterclockwise in axes with y upwards, 0 if they are collinear.
+fn orientation(a: [i64; 2], b: [i64; 2], c: [i64; 2]) -> i64 {
     (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 }

@@ -1,4 +1,4 @@
-//! The GeoJSON files of a slide: one, or one for each square of it.
+//! GeoJSON files of a slide: one for all nuclei, or one per square shard.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,29 +10,29 @@ use support::artifact::AtomicFile;
 use super::geojson::Collection;
 use super::{Files, Frame, Nucleus};
 
-/// The most files that a slide may be cut into: each is open while its squares are passed.
-pub const MOST_SHARDS: u64 = 4096;
+/// Maximum number of shards of a slide; the files of a row of shards are open at the same time.
+pub const MAX_SHARDS: u64 = 4096;
 
-/// How nuclei are written as GeoJSON.
+/// Options of GeoJSON outlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Outlines {
-    /// Side in level-0 pixels of the squares that have a file each; `None`: one file for all.
+    /// Side of a shard in level-0 pixels; by default, one file for all nuclei.
     pub shard_px: Option<u32>,
-    /// Corners of rings may be left out that lie so many pixels (at the model's scale) from the lines between others; 0: rings are exact.
+    /// Tolerance of simplified outlines in pixels at the model's scale; 0 for exact outlines.
     pub simplify_px: f64,
 }
 
-/// Writes features to the file of the square in which their centroid lies.
+/// Writer of features to the shard that contains their centroid.
 pub struct Collections {
     side: Option<f64>,
     folder: PathBuf,
-    /// By row and column; with one file for all only 0, 0.
+    /// Open files by row and column of their shard; (0, 0) without shards.
     open: BTreeMap<(u64, u64), Collection>,
     done: Vec<AtomicFile>,
 }
 
 impl Collections {
-    /// Starts the one file, or none yet.
+    /// Creates the file of all nuclei; files of shards are created with their first feature.
     pub fn new(files: &Files, outlines: &Outlines) -> Result<Self> {
         let mut open = BTreeMap::new();
         if outlines.shard_px.is_none() {
@@ -41,7 +41,7 @@ impl Collections {
         Ok(Self { side: outlines.shard_px.map(f64::from), folder: files.folder().to_owned(), open, done: Vec::new() })
     }
 
-    /// Adds a feature.
+    /// Adds the feature of a nucleus.
     pub fn add(&mut self, nucleus: &Nucleus, feature: &str) -> Result<()> {
         let Some(side) = self.side else {
             return self.open.get_mut(&(0, 0)).map_or(Ok(()), |collection| collection.add(feature));
@@ -55,7 +55,7 @@ impl Collections {
         self.open.get_mut(&(row, column)).map_or(Ok(()), |collection| collection.add(feature))
     }
 
-    /// No later nucleus has a pixel above row `row` of the image: files of squares above it are ended.
+    /// Finishes the files of shards above image row `row`, because no later nucleus has a pixel there.
     pub fn settle(&mut self, row: usize, frame: &Frame) -> Result<()> {
         let Some(side) = self.side else { return Ok(()) };
         let [_, y] = frame.slide_from_model([0.0, row as f64]);
@@ -68,7 +68,7 @@ impl Collections {
         Ok(())
     }
 
-    /// Ends all files, those above first.
+    /// Finishes all files and returns them from top to bottom.
     pub fn finish(mut self) -> Result<Vec<AtomicFile>> {
         for collection in self.open.into_values() {
             self.done.push(collection.finish()?);

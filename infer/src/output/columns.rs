@@ -15,21 +15,21 @@ use super::shared_file::SharedFile;
 use super::table::{Field, fields, row};
 use super::{Frame, Nucleus};
 
-/// Nuclei of a row group: some megabytes of memory.
-const GROUP: usize = 1 << 16;
+/// Number of nuclei per row group, which take about 12 MB of memory.
+const ROW_GROUP: usize = 1 << 16;
 
-/// Writes nuclei as they come.
+/// Streaming writer of a Parquet file.
 pub struct ParquetWriter {
     file: SharedFile,
     writer: SerializedFileWriter<SharedFile>,
     frame: Frame,
-    /// Values of each column that are not written yet.
-    waiting: Vec<Vec<f64>>,
+    /// Values of each column of the current row group.
+    buffered: Vec<Vec<f64>>,
     types: Vec<Type>,
 }
 
 impl ParquetWriter {
-    /// Starts a file.
+    /// Creates a file with the schema of [`fields`].
     pub fn new(file: AtomicFile, frame: Frame) -> Result<Self> {
         let file = SharedFile::new(file);
         let fields = fields(&frame);
@@ -42,30 +42,31 @@ impl ParquetWriter {
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let writer = SerializedFileWriter::new(file.clone(), Arc::new(schema), Arc::new(properties));
         let writer = writer.map_err(|error| file.failed(error))?;
-        Ok(Self { file, writer, frame, waiting: vec![Vec::new(); types.len()], types })
+        Ok(Self { file, writer, frame, buffered: vec![Vec::new(); types.len()], types })
     }
 
     /// Adds a nucleus.
     pub fn add(&mut self, nucleus: &Nucleus) -> Result<()> {
-        for (column, value) in self.waiting.iter_mut().zip(row(nucleus, &self.frame)) {
+        for (column, value) in self.buffered.iter_mut().zip(row(nucleus, &self.frame)) {
             column.push(value);
         }
-        if self.waiting[0].len() == GROUP { self.end_group() } else { Ok(()) }
+        if self.buffered[0].len() == ROW_GROUP { self.end_group() } else { Ok(()) }
     }
 
-    /// Ends the file.
+    /// Finishes the file.
     pub fn finish(mut self) -> Result<AtomicFile> {
-        if !self.waiting[0].is_empty() {
+        if !self.buffered[0].is_empty() {
             self.end_group()?;
         }
         self.writer.close().map_err(|error| self.file.failed(error))?;
         self.file.into_file()
     }
 
+    /// Writes the buffered values as a row group.
     fn end_group(&mut self) -> Result<()> {
         let mut write = || -> parquet::errors::Result<()> {
             let mut group = self.writer.next_row_group()?;
-            for (values, &kind) in self.waiting.iter_mut().zip(&self.types) {
+            for (values, &kind) in self.buffered.iter_mut().zip(&self.types) {
                 write_column(&mut group, kind, values)?;
                 values.clear();
             }
@@ -75,6 +76,7 @@ impl ParquetWriter {
     }
 }
 
+/// Returns the physical type of a column.
 fn physical(field: Field) -> Type {
     match field {
         Field::Count => Type::INT64,
@@ -85,7 +87,7 @@ fn physical(field: Field) -> Type {
 }
 
 fn write_column<W: Write + Send>(group: &mut SerializedRowGroupWriter<'_, W>, kind: Type, values: &[f64]) -> parquet::errors::Result<()> {
-    let Some(mut column) = group.next_column()? else { unreachable!("there is a column for each field") };
+    let Some(mut column) = group.next_column()? else { unreachable!("every field has a column") };
     match kind {
         Type::INT64 => {
             let values: Vec<i64> = values.iter().map(|&v| v as i64).collect();

@@ -1,4 +1,4 @@
-//! `nuclei.geojson.gz`: a `FeatureCollection` as QuPath takes it by drag and drop.
+//! `nuclei.geojson.gz`: a `FeatureCollection` that QuPath imports by drag and drop.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -13,33 +13,33 @@ use uuid::Uuid;
 
 use super::Nucleus;
 
-/// The name space of nucleus ids: the version-5 UUID of this project's name under the DNS name space of RFC 9562.
+/// Returns the name space of nucleus ids: the version-5 UUID of this project's name in the DNS name space of RFC 9562.
 fn name_space() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"nucleus.scribbles-to-slides")
 }
 
-/// Nuclei as features.
+/// Formatter of nuclei as GeoJSON features.
 pub struct Features {
-    /// Hashes of slide and model, which every id depends on.
+    /// SHA-256 of slide and model, on which every id depends.
     source: String,
     classification: String,
     unit: &'static str,
 }
 
-/// A file of features that are written as they come.
+/// Streaming writer of a feature collection.
 pub struct Collection {
     gzip: GzEncoder<AtomicFile>,
     features: u64,
 }
 
 impl Features {
-    /// Of a slide and a model; `unit` is `µm` or `px`.
+    /// Returns the formatter for a slide and a model; `unit` is `µm` or `px`.
     pub fn new(slide_sha256: &str, model_sha256: &str, class: &Class, unit: &'static str) -> Self {
         let classification = json!({ "name": class.name, "color": class.colour }).to_string();
         Self { source: format!("{slide_sha256} {model_sha256} "), classification, unit }
     }
 
-    /// A nucleus as a feature, and its id, which depends on its exact rings; `drawn` are those of the feature, if others.
+    /// Returns a nucleus as a feature, with its id, which depends on the exact rings; `drawn` replaces the rings in the feature.
     pub fn feature(&self, nucleus: &Nucleus, drawn: Option<&[Vec<[f64; 2]>]>) -> (Uuid, String) {
         let geometry = polygon(&nucleus.rings);
         let id = Uuid::new_v5(&name_space(), format!("{}{geometry}", self.source).as_bytes());
@@ -67,35 +67,35 @@ impl Features {
 }
 
 impl Collection {
-    /// Starts a file.
+    /// Creates a file.
     pub fn new(file: AtomicFile) -> Result<Self> {
         // A gzip header without time or name makes the bytes depend on the content only.
         let mut collection = Self { gzip: GzEncoder::new(file, Compression::new(3)), features: 0 };
-        collection.put("{\"type\":\"FeatureCollection\",\"features\":[")?;
+        collection.write("{\"type\":\"FeatureCollection\",\"features\":[")?;
         Ok(collection)
     }
 
     /// Adds a feature.
     pub fn add(&mut self, feature: &str) -> Result<()> {
-        self.put(if self.features == 0 { "\n" } else { ",\n" })?;
+        self.write(if self.features == 0 { "\n" } else { ",\n" })?;
         self.features += 1;
-        self.put(feature)
+        self.write(feature)
     }
 
-    /// Ends the file.
+    /// Finishes the file.
     pub fn finish(mut self) -> Result<AtomicFile> {
-        self.put("\n]}\n")?;
+        self.write("\n]}\n")?;
         self.gzip.try_finish().map_err(|error| self.gzip.get_ref().failed(error))?;
         let path = self.gzip.get_ref().path().to_owned();
         self.gzip.finish().map_err(|error| support::Error::from(error).during(format!("writing {}", path.display())))
     }
 
-    fn put(&mut self, text: &str) -> Result<()> {
+    fn write(&mut self, text: &str) -> Result<()> {
         self.gzip.write_all(text.as_bytes()).map_err(|error| self.gzip.get_ref().failed(error))
     }
 }
 
-/// A GeoJSON polygon: rings closed, level-0 pixels with two decimals.
+/// Returns a GeoJSON polygon of closed rings, in level-0 pixels with two decimals.
 fn polygon(rings: &[Vec<[f64; 2]>]) -> String {
     let mut text = String::from("{\"type\":\"Polygon\",\"coordinates\":[");
     for (i, ring) in rings.iter().enumerate() {
@@ -113,7 +113,7 @@ fn polygon(rings: &[Vec<[f64; 2]>]) -> String {
     text
 }
 
-/// Two decimals at most; no trailing zeros and no `-0`.
+/// Appends a number with at most two decimals, without trailing zeros and without `-0`.
 fn push_number(text: &mut String, value: f64) {
     let hundredths = (value * 100.0).round() as i64;
     let (sign, whole, rest) = (if hundredths < 0 { "-" } else { "" }, hundredths.abs() / 100, hundredths.abs() % 100);
@@ -124,7 +124,7 @@ fn push_number(text: &mut String, value: f64) {
     };
 }
 
-/// Four decimals; what is not a number is the text `NaN`, as QuPath writes it.
+/// Returns a number with four decimals; NaN becomes the text `NaN`, as QuPath writes it.
 fn number(value: f64) -> serde_json::Value {
     if value.is_finite() { json!((value * 1e4).round() / 1e4) } else { json!("NaN") }
 }

@@ -1,4 +1,4 @@
-//! `mask.tif`: 255 where a nucleus is, 0 elsewhere; rows are written once no later nucleus can change them.
+//! `mask.tif`: 255 in nuclei, 0 elsewhere. A row is written once no later nucleus can change it.
 
 use support::Result;
 use support::artifact::AtomicFile;
@@ -7,7 +7,7 @@ use super::pyramid::PyramidWriter;
 use super::unsettled::Unsettled;
 use crate::instances::Run;
 
-/// Writes rows as they are settled.
+/// Streaming writer of the mask.
 pub struct MaskWriter {
     pyramid: PyramidWriter,
     height: usize,
@@ -15,7 +15,7 @@ pub struct MaskWriter {
 }
 
 impl MaskWriter {
-    /// A mask of `width * height` pixels into `pyramid`.
+    /// Returns the writer of a mask of `width` columns and `height` rows into `pyramid`.
     pub fn new(pyramid: PyramidWriter, width: usize, height: usize) -> Self {
         Self { pyramid, height, rows: Unsettled::new(width) }
     }
@@ -25,7 +25,7 @@ impl MaskWriter {
         self.rows.add(runs, 255);
     }
 
-    /// Rows above `row` will not change any more.
+    /// Writes the rows above `row`, which no later nucleus changes.
     pub fn settle(&mut self, row: usize) -> Result<()> {
         while let Some(rows) = self.rows.next_before(row) {
             self.pyramid.push(&rows)?;
@@ -33,7 +33,7 @@ impl MaskWriter {
         Ok(())
     }
 
-    /// Ends the file.
+    /// Writes the remaining rows and finishes the file.
     pub fn finish(mut self) -> Result<AtomicFile> {
         self.settle(self.height)?;
         self.pyramid.finish()

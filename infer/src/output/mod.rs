@@ -1,19 +1,19 @@
-//! What a slide leaves behind: `OUT/SLIDE/` and the files in it.
+//! Output files of a slide, in the folder `OUT/SLIDE/`.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`nucleus`] | a nucleus in the slide's coordinates and units |
-//! | [`geojson`], [`collections`], [`simplify`] | `nuclei.geojson.gz` for QuPath, in one file or many, rings exact or thinned |
+//! | [`nucleus`] | nucleus in the slide's coordinates and units |
+//! | [`geojson`], [`collections`], [`simplify`] | `nuclei.geojson.gz` for QuPath, in one file or in shards, with exact or simplified outlines |
 //! | [`table`] | `nuclei.csv` |
-//! | [`columns`], [`annotation_store`] | on demand: `nuclei.parquet`; `nuclei.db`, an SQLite database for TIAToolbox |
-//! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written row of tiles by row of tiles |
-//! | [`unsettled`] | rows that a later nucleus may still change |
-//! | [`labels`], [`overlay`], [`ome`] | `labels.png`, `overlay.png`; on demand `labels.ome.tif` |
-//! | [`writers`] | all files of nuclei, fed from one stream |
-//! | `shared_file` | files whose encoders do not return them |
+//! | [`columns`], [`annotation_store`] | optional: `nuclei.parquet`; `nuclei.db` for TIAToolbox, a database file by [`sqlite`] |
+//! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written by rows of tiles |
+//! | [`unsettled`] | rows that later nuclei may still change |
+//! | [`labels`], [`overlay`], [`ome`] | `labels.png`, `overlay.png`; optional `labels.ome.tif` |
+//! | [`writers`] | all files of nuclei, written from one stream |
 //! | [`summary`] | `summary.json`: provenance, areas, counts, timings |
+//! | `shared_file` | files whose encoders do not return them |
 //!
-//! Every file is written under a temporary name; [`Files::commit`] gives the final names when all are whole, the summary last.
+//! Every file is written under a temporary name. [`Files::commit`] renames the files when all are complete, the summary last.
 
 pub mod annotation_store;
 pub mod collections;
@@ -42,19 +42,19 @@ pub use collections::Outlines;
 pub use nucleus::{Frame, Nucleus};
 pub use summary::Summary;
 
-/// A file of nuclei that is written on demand.
+/// Optional output file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
-    /// The table as `nuclei.parquet`.
+    /// `nuclei.parquet`: the table of nuclei.
     Parquet,
-    /// An `AnnotationStore` of TIAToolbox, `nuclei.db`.
+    /// `nuclei.db`: an `AnnotationStore` of TIAToolbox.
     AnnotationStore,
-    /// 32-bit labels as an OME-TIFF pyramid, `labels.ome.tif`.
+    /// `labels.ome.tif`: 32-bit labels as an OME-TIFF pyramid.
     Labels,
 }
 
 impl Extra {
-    /// The file's name.
+    /// Returns the file name.
     pub fn file(self) -> &'static str {
         match self {
             Self::Parquet => "nuclei.parquet",
@@ -64,55 +64,56 @@ impl Extra {
     }
 }
 
-/// Files of one slide that are whole but do not have their final names yet.
+/// Complete files of one slide that still have temporary names.
 pub struct Files {
     folder: PathBuf,
     written: Vec<AtomicFile>,
 }
 
+/// Removes temporary files of a killed run.
 fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if artifact::is_unfinished(&path) {
-            std::fs::remove_file(&path).doing(|| format!("removing what a stopped run left, {}", path.display()))?;
+            std::fs::remove_file(&path).doing(|| format!("removing an unfinished file of an earlier run, {}", path.display()))?;
         }
     }
     Ok(())
 }
 
-/// The name of the file that says that a slide is done.
+/// Name of the summary, whose existence marks a finished slide.
 pub const SUMMARY: &str = "summary.json";
 
 impl Files {
-    /// Outputs for the folder `folder`, which is made if need be; what a killed run left unfinished there is removed.
+    /// Creates `folder` if it is absent, and removes temporary files of a killed run from it.
     pub fn new(folder: &Path) -> Result<Self> {
         artifact::create_folder(folder)?;
         remove_unfinished(folder)?;
         Ok(Self { folder: folder.to_owned(), written: Vec::new() })
     }
 
-    /// Where they are.
+    /// Returns the folder of the files.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Starts a file of the folder.
+    /// Creates a file in the folder.
     pub fn create(&self, name: &str) -> Result<AtomicFile> {
         AtomicFile::create(&self.folder.join(name))
     }
 
-    /// Takes a file that is whole.
+    /// Adds a complete file.
     pub fn add(&mut self, file: AtomicFile) {
         self.written.push(file);
     }
 
-    /// Names of the files taken so far.
+    /// Returns the names of the complete files.
     pub fn names(&self) -> Vec<String> {
         let name = |file: &AtomicFile| file.path().file_name().map(|name| name.to_string_lossy().into_owned());
         self.written.iter().filter_map(name).collect()
     }
 
-    /// Gives all files their final names and writes the summary last; an older summary goes first, so that it never vouches for
+    /// Renames all files to their final names and then writes the summary. An older summary is removed before, so that no summary exists beside
     /// newer files.
     pub fn commit(self, summary: &Summary) -> Result<()> {
         self.written.iter().try_for_each(AtomicFile::check)?;

@@ -1,4 +1,4 @@
-//! `labels.ome.tif`: the number of the nucleus in every pixel, 32-bit, as an OME-TIFF pyramid, for slides of any size.
+//! `labels.ome.tif`: the number of the nucleus at every pixel, as a 32-bit OME-TIFF pyramid, for slides of any size.
 
 use support::Result;
 use support::artifact::AtomicFile;
@@ -7,7 +7,7 @@ use super::pyramid::PyramidWriter;
 use super::unsettled::Unsettled;
 use crate::instances::Instance;
 
-/// Writes rows as they are settled.
+/// Streaming writer of 32-bit labels.
 pub struct OmeLabels {
     pyramid: PyramidWriter,
     height: usize,
@@ -15,7 +15,7 @@ pub struct OmeLabels {
 }
 
 impl OmeLabels {
-    /// Labels of an image of `width * height` pixels with sides of `um_per_pixel`.
+    /// Returns the writer of an image of `width` columns and `height` rows, with pixel sides of `um_per_pixel`.
     pub fn new(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
         Ok(Self { pyramid: PyramidWriter::of_labels(file, width, height, um_per_pixel)?, height, rows: Unsettled::new(width) })
     }
@@ -25,7 +25,7 @@ impl OmeLabels {
         self.rows.add(&instance.runs, instance.id as u32);
     }
 
-    /// Rows above `row` will not change any more.
+    /// Writes the rows above `row`, which no later nucleus changes.
     pub fn settle(&mut self, row: usize) -> Result<()> {
         while let Some(rows) = self.rows.next_before(row) {
             self.pyramid.push(&rows.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<u8>>())?;
@@ -33,14 +33,14 @@ impl OmeLabels {
         Ok(())
     }
 
-    /// Ends the file.
+    /// Writes the remaining rows and finishes the file.
     pub fn finish(mut self) -> Result<AtomicFile> {
         self.settle(self.height)?;
         self.pyramid.finish()
     }
 }
 
-/// The description that makes a TIFF file an OME-TIFF file (schema 2016-06): one plane of u32, pixel sides in µm.
+/// Returns the OME-XML description of one plane of u32 with pixel sides in µm (schema 2016-06).
 pub(super) fn description(width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> String {
     let sides = um_per_pixel.map_or_else(String::new, |[x, y]| format!(" PhysicalSizeX=\"{x}\" PhysicalSizeY=\"{y}\""));
     format!(

@@ -1,7 +1,7 @@
-//! Tiled pyramidal BigTIFF, lossless, written from top to bottom while rows arrive.
+//! Streaming writer of tiled pyramidal BigTIFF files, lossless, from top to bottom.
 //!
-//! Levels stand in the top-level chain of directories, the finest first; reduced ones carry `NewSubfileType` 1 and are means of
-//! 2 x 2 pixels. This is the form that OpenSlide, QuPath, libvips and tifffile read.
+//! Levels are in the top-level chain of directories, the finest first. Reduced levels have `NewSubfileType` 1 and are means of 2 x 2 pixels.
+//! OpenSlide, QuPath, libvips and tifffile read this layout.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 
@@ -12,57 +12,59 @@ use support::artifact::AtomicFile;
 use super::ome::description;
 use super::tiles::{Coding, halved, rational, tile};
 
-/// Side of tiles.
+/// Side of a tile in pixels.
 pub const TILE: usize = 512;
 
-/// Writes a pyramid of `samples` bytes a pixel (1: grey, 3: RGB).
+/// Writer of a pyramid of `samples` bytes per pixel (1: grey, 3: RGB, 4: labels).
 pub struct PyramidWriter {
     file: BufWriter<AtomicFile>,
     position: u64,
-    /// Bytes of a pixel.
+    /// Number of bytes per pixel.
     samples: usize,
-    /// Whether a pixel is one number, which is never mixed with others.
+    /// True if a pixel is one number, which is never averaged.
     is_labels: bool,
     coding: Coding,
     um_per_pixel: Option<[f64; 2]>,
-    /// Pixels per cm of level 0 along x and y.
+    /// Resolution of level 0 in pixels per cm, along x and y.
     per_cm: Option<[f64; 2]>,
     levels: Vec<Level>,
 }
 
-/// Tag, type, number of values, and the values or where they stand.
+/// Directory entry: tag, type, number of values, and the value or the offset of the values.
 type Field = (u16, u16, u64, u64);
 
+/// State of one level of the pyramid.
 struct Level {
     width: usize,
     height: usize,
-    rows_taken: usize,
-    /// Rows that do not make a row of tiles yet.
+    rows_received: usize,
+    /// Rows of the current row of tiles.
     rows: Vec<u8>,
-    /// An even row that waits for the odd one below it, to be halved.
-    waiting: Option<Vec<u8>>,
+    /// Even row that is kept until the odd row below it arrives, for the next level.
+    even_row: Option<Vec<u8>>,
+    /// Offset and length in bytes of every tile.
     tiles: Vec<(u64, u64)>,
 }
 
 impl PyramidWriter {
-    /// Starts a file of `width * height` pixels with sides of `um_per_pixel`.
+    /// Creates a file of `width` columns and `height` rows with pixel sides of `um_per_pixel`.
     pub fn new(file: AtomicFile, width: usize, height: usize, samples: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
         let coding = Coding::Differences { samples };
         Ok(Self { coding, ..Self::start(file, [width, height], samples, false, um_per_pixel)? })
     }
 
-    /// The same with grey pixels of few values.
+    /// Creates a file of grey pixels with few different values.
     pub fn of_mask(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
         Ok(Self { coding: Coding::Runs, ..Self::start(file, [width, height], 1, false, um_per_pixel)? })
     }
 
-    /// The same with RGB pixels in JPEG tiles, as scanners write them: not lossless.
+    /// Creates a file of RGB pixels in JPEG tiles, as scanners write them; not lossless.
     pub fn of_jpeg(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
         Ok(Self { coding: Coding::Jpeg, ..Self::start(file, [width, height], 3, false, um_per_pixel)? })
     }
 
-    /// Starts an OME-TIFF file of one little-endian u32 a pixel. Reduced levels stand in `SubIFDs`, as OME-TIFF has them, and are the upper left
-    /// ones of 2 x 2 pixels.
+    /// Creates an OME-TIFF file of one little-endian u32 per pixel. Reduced levels are in `SubIFDs`, as OME-TIFF requires, and are the upper
+    /// left pixels of 2 x 2 pixels.
     pub fn of_labels(file: AtomicFile, width: usize, height: usize, um_per_pixel: Option<[f64; 2]>) -> Result<Self> {
         Self::start(file, [width, height], 4, true, um_per_pixel)
     }
@@ -73,7 +75,7 @@ impl PyramidWriter {
         let (mut w, mut h) = (width, height);
         loop {
             let rows = Vec::with_capacity(w * samples * h.min(TILE));
-            levels.push(Level { width: w, height: h, rows_taken: 0, rows, waiting: None, tiles: Vec::new() });
+            levels.push(Level { width: w, height: h, rows_received: 0, rows, even_row: None, tiles: Vec::new() });
             if w <= TILE && h <= TILE {
                 break;
             }
@@ -82,13 +84,13 @@ impl PyramidWriter {
         let per_cm = um_per_pixel.map(|um| um.map(|um| 1e4 / um));
         let mut writer =
             Self { file: BufWriter::new(file), position: 0, samples, is_labels, coding: Coding::Deflate, um_per_pixel, per_cm, levels };
-        // Little endian, BigTIFF, offsets of 8 bytes; where the first directory is follows at the end.
-        writer.put(&[b'I', b'I', 43, 0, 8, 0, 0, 0])?;
-        writer.put(&0u64.to_le_bytes())?;
+        // Header: little endian, BigTIFF, offsets of 8 bytes. The offset of the first directory is written at the end.
+        writer.write(&[b'I', b'I', 43, 0, 8, 0, 0, 0])?;
+        writer.write(&0u64.to_le_bytes())?;
         Ok(writer)
     }
 
-    /// Takes the next rows, `n * width * samples` bytes.
+    /// Receives the next rows, `[row][column][sample]`.
     pub fn push(&mut self, rows: &[u8]) -> Result<()> {
         for row in rows.chunks_exact(self.levels[0].width * self.samples) {
             self.push_row(0, row)?;
@@ -96,18 +98,21 @@ impl PyramidWriter {
         Ok(())
     }
 
-    /// Ends the file, which must have got all its rows.
+    /// Finishes the file.
+    ///
+    /// # Panics
+    /// If rows are missing.
     pub fn finish(mut self) -> Result<AtomicFile> {
-        assert_eq!(self.levels[0].rows_taken, self.levels[0].height, "a picture ends after its last row");
+        assert_eq!(self.levels[0].rows_received, self.levels[0].height, "all rows are received before the file is finished");
         let first = if self.is_labels { self.nest()? } else { self.chain()? };
         let path = self.file.get_ref().path().to_owned();
-        let told = |error: std::io::Error| support::Error::from(error).during(format!("writing {}", path.display()));
-        let mut file = self.file.into_inner().map_err(|error| told(error.into_error()))?;
+        let with_path = |error: std::io::Error| support::Error::from(error).during(format!("writing {}", path.display()));
+        let mut file = self.file.into_inner().map_err(|error| with_path(error.into_error()))?;
         file.seek(SeekFrom::Start(8)).and_then(|_| file.write_all(&first.to_le_bytes())).map_err(|error| file.failed(error))?;
         Ok(file)
     }
 
-    /// Writes the directories of all levels one after another; where the first is.
+    /// Writes the directories of all levels as a chain; returns the offset of the first.
     fn chain(&mut self) -> Result<u64> {
         let directories: Vec<Vec<u8>> = (0..self.levels.len()).map(|level| self.directory(level, Vec::new())).collect::<Result<_>>()?;
         let mut at = self.position;
@@ -116,57 +121,59 @@ impl PyramidWriter {
             at += directory.len() as u64 + 8;
             let next = if i + 1 < directories.len() { at } else { 0 };
             directory.extend(next.to_le_bytes());
-            self.put(&directory)?;
+            self.write(&directory)?;
         }
         Ok(first)
     }
 
-    /// Writes the directories of reduced levels, then that of the first level, which names them.
+    /// Writes the directories of reduced levels and then the directory of the first level, which refers to them; returns its offset.
     fn nest(&mut self) -> Result<u64> {
         const IFD8: u16 = 18;
         let mut reduced = Vec::new();
         for level in 1..self.levels.len() {
             let directory = self.directory(level, Vec::new())?;
             reduced.push(self.position);
-            self.put(&[directory, vec![0; 8]].concat())?;
+            self.write(&[directory, vec![0; 8]].concat())?;
         }
         let text = description(self.levels[0].width, self.levels[0].height, self.um_per_pixel) + "\0";
-        let mut own = vec![(270, 2, text.len() as u64, self.position)];
-        self.put(text.as_bytes())?;
+        let mut fields = vec![(270, 2, text.len() as u64, self.position)];
+        self.write(text.as_bytes())?;
         if !reduced.is_empty() {
-            own.push((330, IFD8, reduced.len() as u64, self.list(&reduced)?));
+            fields.push((330, IFD8, reduced.len() as u64, self.list(&reduced)?));
         }
-        let directory = self.directory(0, own)?;
+        let directory = self.directory(0, fields)?;
         let first = self.position;
-        self.put(&[directory, vec![0; 8]].concat())?;
+        self.write(&[directory, vec![0; 8]].concat())?;
         Ok(first)
     }
 
+    /// Adds a row to a level, and every second row to the next level, halved.
     fn push_row(&mut self, level: usize, row: &[u8]) -> Result<()> {
         let last = level + 1 == self.levels.len();
-        let this = &mut self.levels[level];
-        this.rows.extend_from_slice(row);
-        this.rows_taken += 1;
-        let at_end = this.rows_taken == this.height;
-        if this.rows.len() == TILE * row.len() || at_end {
+        let current = &mut self.levels[level];
+        current.rows.extend_from_slice(row);
+        current.rows_received += 1;
+        let at_end = current.rows_received == current.height;
+        if current.rows.len() == TILE * row.len() || at_end {
             self.write_tiles(level)?;
         }
         if last {
             return Ok(());
         }
-        let this = &mut self.levels[level];
-        let Some(above) = this.waiting.take() else {
+        let current = &mut self.levels[level];
+        let Some(above) = current.even_row.take() else {
             if at_end {
                 let halved = self.halved(row, row);
                 return self.push_row(level + 1, &halved);
             }
-            this.waiting = Some(row.to_vec());
+            current.even_row = Some(row.to_vec());
             return Ok(());
         };
         let halved = self.halved(&above, row);
         self.push_row(level + 1, &halved)
     }
 
+    /// Returns the row of the next level from two rows.
     fn halved(&self, above: &[u8], below: &[u8]) -> Vec<u8> {
         if self.is_labels {
             return above.chunks_exact(self.samples).step_by(2).flatten().copied().collect();
@@ -174,7 +181,7 @@ impl PyramidWriter {
         halved(above, below, self.samples)
     }
 
-    /// Compresses the waiting rows of a level as one row of tiles; the border is repeated into what no pixel fills.
+    /// Compresses the rows of a level as one row of tiles; tiles beyond the border repeat its pixels.
     fn write_tiles(&mut self, level: usize) -> Result<()> {
         let (width, samples, coding) = (self.levels[level].width, self.samples, self.coding);
         let mut rows = std::mem::take(&mut self.levels[level].rows);
@@ -182,14 +189,14 @@ impl PyramidWriter {
             (0..width.div_ceil(TILE)).into_par_iter().map(|column| coding.compress(&tile(&rows, width, samples, column))).collect();
         for bytes in tiles {
             self.levels[level].tiles.push((self.position, bytes.len() as u64));
-            self.put(&bytes)?;
+            self.write(&bytes)?;
         }
         rows.clear();
         self.levels[level].rows = rows;
         Ok(())
     }
 
-    /// The fields of a level's directory, after writing the lists that do not fit into it.
+    /// Returns the directory of a level with `further` entries, after writing the lists that do not fit into entries.
     fn directory(&mut self, level: usize, further: Vec<Field>) -> Result<Vec<u8>> {
         const SHORT: u16 = 3;
         const LONG: u16 = 4;
@@ -222,7 +229,7 @@ impl PyramidWriter {
             fields.extend([(282, 5, 1, x), (283, 5, 1, y), (296, SHORT, 1, 3)]);
         }
         if self.coding == Coding::Jpeg {
-            fields.push((530, SHORT, 2, 1 | 1 << 16)); // every pixel has its own colour
+            fields.push((530, SHORT, 2, 1 | 1 << 16)); // no chroma subsampling
         }
         fields.extend(further);
         fields.sort_by_key(|field| field.0);
@@ -236,17 +243,17 @@ impl PyramidWriter {
         Ok(directory)
     }
 
-    /// A list of offsets as the value of a field: itself if it is one, else where it was written.
+    /// Returns the value field of a list of offsets: the only value, or the offset at which the list is written.
     fn list(&mut self, values: &[u64]) -> Result<u64> {
         if let [value] = values {
             return Ok(*value);
         }
         let at = self.position;
-        self.put(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
+        self.write(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
         Ok(at)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.position += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|error| self.file.get_ref().failed(error))
     }

@@ -1,52 +1,52 @@
-//! `summary.json`: what was done to which slide by which model, and what came of it.
+//! `summary.json`: slide, model, options, areas, counts, quality and timings of a finished slide.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::golden::Outcome;
-use crate::quality::status::Facts;
+use crate::quality::status::QualityFacts;
 use slides::scaled::Scale;
 use slides::{LostTile, Mpp};
 
-/// Slides that lost a larger share of their area are incomplete.
-pub const COMPLETE_WITHIN: f64 = 0.05;
+/// Fraction of the analysed area above which lost tiles make a slide incomplete.
+pub const MAX_LOST_FRACTION: f64 = 0.05;
 
-/// The content of `summary.json`.
+/// Contents of `summary.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// Whether the result can stand for the slide.
+    /// Completeness of the result.
     pub status: Status,
-    /// Everything that the files beside this one depend on, as a hash: a run of the same key would write the same.
+    /// SHA-256 of everything that the outputs depend on; a run with the same key writes the same files.
     pub key: String,
-    /// Program and version.
+    /// Name and version of the program.
     pub written_by: String,
-    /// The model.
+    /// Model.
     pub model: ModelFacts,
-    /// The slide.
+    /// Slide.
     pub slide: SlideFacts,
-    /// At what scale it was read.
+    /// Scale at which the slide was read.
     pub scale: ScaleFacts,
-    /// How it was cut.
+    /// Tile grid.
     pub tiles: TileFacts,
-    /// What ran the network.
+    /// Device and number of workers.
     pub run: RunFacts,
-    /// What was looked at and what was lost.
+    /// Analysed, skipped and lost areas.
     pub areas: Areas,
-    /// What was found.
+    /// Counts of nuclei.
     pub nuclei: NucleusFacts,
-    /// Whether the slide is what the model was made for.
-    pub quality: Facts,
-    /// How long it took.
+    /// Comparison of the slide with the images that the model was made for.
+    pub quality: QualityFacts,
+    /// Durations and speed.
     pub timings: Timings,
-    /// What the user should know.
+    /// Remarks for the user.
     pub notes: Vec<String>,
-    /// Files beside this one.
+    /// Names of the other output files.
     pub outputs: Vec<String>,
 }
 
 impl Summary {
-    /// One slide in a line for a person.
+    /// Returns one line of text about the slide.
     pub fn line(&self) -> String {
         let density = self.nuclei.per_mm2.map_or_else(String::new, |density| format!(", {density:.0} per mm²"));
         let lost = &self.areas;
@@ -67,147 +67,147 @@ impl Summary {
     }
 }
 
-/// Whether the result can stand for the slide.
+/// Completeness of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// At most 5 % of the area could not be read.
+    /// At most 5 % of the analysed area could not be read.
     Complete,
-    /// More of it could not be read.
+    /// More than 5 % of the analysed area could not be read.
     Incomplete,
 }
 
-/// The model.
+/// Model of a result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelFacts {
-    /// Its name on the card.
+    /// Name on the model card.
     pub name: String,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// µm per pixel of its training images.
+    /// Microns per pixel of the training images.
     pub microns_per_pixel: Option<f64>,
 }
 
-/// The slide.
+/// Slide of a result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SlideFacts {
-    /// The file's name without its folder.
+    /// File name without the folder.
     pub file: String,
     /// SHA-256 of the slide as it was read; of one of several files, see [`crate::slide::Contents::sha256`].
     pub sha256: String,
-    /// What read it: `image`, `tiff` or `openslide`.
+    /// Reader: `image`, `tiff` or `openslide`.
     pub reader: String,
     /// Columns and rows of level 0.
     pub size_px: [u64; 2],
 }
 
-/// At what scale the slide was read.
+/// Scale at which a slide was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScaleFacts {
-    /// The slide's own scale and where it was found.
+    /// Scale of the slide, and the property that contains it.
     pub slide: Option<Mpp>,
     /// Level, factors, size, effective scale.
     #[serde(flatten)]
     pub read_at: Scale,
-    /// Added to positions in the files gives level-0 pixels.
+    /// Origin of the positions in the files, in level-0 pixels.
     pub origin_px: [f64; 2],
 }
 
-/// How the image was cut.
+/// Tile grid of a slide.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TileFacts {
-    /// Columns and rows of every window; own kernels take neighbours of a band as one.
+    /// Columns and rows of a window; on the native device, neighbours of a band are merged.
     pub window_px: [usize; 2],
-    /// Pixels around each core.
+    /// Halo around each core.
     pub halo_px: usize,
-    /// Whether the halo covers all that a value can depend on, so that tiles cannot show.
+    /// True if the halo covers the reach of the network, so that results do not depend on the grid.
     pub halo_is_exact: bool,
     /// Number of windows.
     pub windows: usize,
     /// Windows without tissue, which were not computed.
     pub windows_skipped: usize,
-    /// Pixels computed for one pixel of the image.
+    /// Number of pixels computed per pixel of the image.
     pub overlap: f64,
 }
 
-/// What ran the network.
+/// Device and workers of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunFacts {
-    /// Device and runtime, as the caller named them.
+    /// Description of device and runtime by the caller.
     pub device: String,
-    /// Windows at once.
+    /// Number of windows per batch.
     pub batch: usize,
-    /// Networks that ran side by side.
+    /// Number of networks that ran side by side.
     pub networks: usize,
-    /// Threads that read.
+    /// Number of threads that read windows.
     pub readers: usize,
-    /// What was known of the model before it ran.
+    /// Checks of the model before the run.
     #[serde(flatten, default)]
     pub proof: Proof,
 }
 
-/// What was known of a model on this device before it ran.
+/// Checks that a model passed on this device before the run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Proof {
-    /// How its golden tiles came out; `None`: it carries none.
+    /// Result of the golden tiles; `None` if the model has none.
     #[serde(default)]
     pub golden: Option<Outcome>,
-    /// What the signer wrote; `None`: no key was asked for.
+    /// Comment of the signer; `None` if no signature was checked.
     #[serde(default)]
     pub signed: Option<String>,
 }
 
-/// What was looked at and what was lost.
+/// Analysed, skipped and lost areas of a slide.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Areas {
-    /// Where was looked: `all`, `tissue found` or the name of the file that told it.
+    /// Analysed part: `all`, `tissue found`, or the name of the file that defines it.
     pub regions: String,
-    /// Pixels at the model's scale in cells that were analysed.
+    /// Number of pixels at the model's scale in analysed grid tiles.
     pub analysed_px: u64,
-    /// The same in mm², where the scale is known.
+    /// Analysed area in mm²; `None` if the scale is unknown.
     pub analysed_mm2: Option<f64>,
-    /// Pixels in cells without tissue.
+    /// Number of pixels in grid tiles without tissue.
     pub skipped_px: u64,
-    /// The same in mm².
+    /// Skipped area in mm².
     pub skipped_mm2: Option<f64>,
-    /// Lost pixels at the level that was read.
+    /// Number of lost pixels at the level that was read.
     pub lost_px: u64,
-    /// The same in mm².
+    /// Lost area in mm².
     pub lost_mm2: Option<f64>,
-    /// Lost share of what was to be analysed.
+    /// Lost fraction of the analysed area.
     pub lost_share: f64,
-    /// The tiles that could not be decoded.
+    /// Tiles that could not be decoded.
     pub lost_tiles: Vec<LostTile>,
 }
 
-/// What was found.
+/// Counts of the nuclei of a slide.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct NucleusFacts {
-    /// Nuclei.
+    /// Number of nuclei.
     pub count: u64,
-    /// Nuclei on a mm² of the analysed area, where the scale is known.
+    /// Nuclei per mm² of the analysed area; `None` if the scale is unknown.
     pub per_mm2: Option<f64>,
-    /// Nuclei that reach the border of the image.
+    /// Number of nuclei that reach the border of the image.
     pub touching_border: u64,
-    /// Mean area in µm², or in level-0 pixels where the scale is not known.
+    /// Mean area in µm², or in level-0 pixels if the scale is unknown.
     pub mean_area: Option<f64>,
 }
 
-/// How long it took.
+/// Durations and speed of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timings {
-    /// From opening the slide to the last file.
+    /// Time from opening the slide to the last file.
     pub wall_seconds: f64,
-    /// Seconds that each stage was busy, summed over its threads.
+    /// Working time of each stage, summed over its threads.
     pub busy_seconds: BTreeMap<String, f64>,
-    /// From the first window to the last nucleus.
+    /// Time from the first window to the last nucleus.
     pub pipeline_seconds: f64,
-    /// Share of that time in which the threads of each stage were busy.
+    /// Fraction of `pipeline_seconds` in which the threads of each stage worked.
     pub busy_share: BTreeMap<String, f64>,
-    /// The stage with the largest share.
+    /// Stage with the largest fraction.
     pub limited_by: String,
-    /// Megapixels at the model's scale a second.
+    /// Megapixels at the model's scale per second.
     pub megapixels_per_second: f64,
-    /// Seconds for a mm², where the scale is known.
+    /// Seconds per mm²; `None` if the scale is unknown.
     pub seconds_per_mm2: Option<f64>,
 }

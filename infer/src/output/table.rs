@@ -1,4 +1,4 @@
-//! `nuclei.csv`: one nucleus a line; and the columns that every table of nuclei has.
+//! `nuclei.csv`: one line per nucleus; and the columns of all tables of nuclei.
 
 use std::io::BufWriter;
 
@@ -8,20 +8,20 @@ use support::artifact::AtomicFile;
 use super::shared_file::SharedFile;
 use super::{Frame, Nucleus};
 
-/// What a column holds.
+/// Kind of the values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// A whole number.
+    /// Integer.
     Count,
-    /// A position in level-0 pixels.
+    /// Position in level-0 pixels.
     Position,
-    /// A length or an area.
+    /// Length or area.
     Length,
-    /// A mean of bytes.
+    /// Mean of a colour channel, 0 to 255.
     Colour,
-    /// A number between 0 and 1, or an optical density.
+    /// Number from 0 to 1, or an optical density.
     Share,
-    /// Yes or no.
+    /// Truth value, 0 or 1.
     Truth,
 }
 
@@ -36,7 +36,7 @@ impl Field {
     }
 }
 
-/// Names and kinds of the columns; lengths are in µm, or in level-0 pixels (`px`) where the scale is not known.
+/// Returns names and kinds of the columns; lengths are in µm, or in level-0 pixels (`px`) if the scale is unknown.
 pub fn fields(frame: &Frame) -> Vec<(String, Field)> {
     let unit = if frame.microns_per_pixel.is_some() { "um" } else { "px" };
     let positions = ["centroid_x_px", "centroid_y_px", "left_px", "top_px", "right_px", "bottom_px"];
@@ -53,7 +53,7 @@ pub fn fields(frame: &Frame) -> Vec<(String, Field)> {
     fields
 }
 
-/// The values of a nucleus, one for each of [`fields`].
+/// Returns the values of a nucleus, in the order of [`fields`].
 pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 22] {
     let shape = &nucleus.shape;
     let um = frame.microns_per_pixel.unwrap_or([1.0; 2]);
@@ -85,7 +85,7 @@ pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 22] {
     ]
 }
 
-/// Writes lines as nuclei come.
+/// Streaming writer of the CSV file.
 pub struct TableWriter {
     file: SharedFile,
     csv: csv::Writer<BufWriter<SharedFile>>,
@@ -94,7 +94,7 @@ pub struct TableWriter {
 }
 
 impl TableWriter {
-    /// Starts a file with its line of names.
+    /// Creates a file with the header line.
     pub fn new(file: AtomicFile, frame: Frame) -> Result<Self> {
         let file = SharedFile::new(file);
         let csv = csv::Writer::from_writer(BufWriter::new(file.clone()));
@@ -111,7 +111,7 @@ impl TableWriter {
         self.line(&line)
     }
 
-    /// Ends the file.
+    /// Finishes the file.
     pub fn finish(mut self) -> Result<AtomicFile> {
         self.csv.flush().map_err(|error| self.file.failed(error))?;
         drop(self.csv);

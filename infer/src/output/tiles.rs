@@ -1,4 +1,4 @@
-//! Rows of pixels to the compressed tiles of a pyramid and to rows of the level below.
+//! Compression of pyramid tiles, and reduction of rows to the next level.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use zlib_rs::{DeflateConfig, ReturnCode, Strategy};
 
 use super::pyramid::TILE;
 
-/// The rounded means of 2 x 2 pixels; an odd last column stands for its missing neighbour.
+/// Returns the rounded means of 2 x 2 pixels of two rows; an odd last column is repeated.
 pub fn halved(above: &[u8], below: &[u8], samples: usize) -> Vec<u8> {
     let width = above.len() / samples;
     let mut row = Vec::with_capacity(width.div_ceil(2) * samples);
@@ -23,7 +23,7 @@ pub fn halved(above: &[u8], below: &[u8], samples: usize) -> Vec<u8> {
     row
 }
 
-/// One tile of a row of tiles.
+/// Cuts the tile at `column` from a row of tiles; pixels beyond the border repeat the border.
 pub fn tile(rows: &[u8], width: usize, samples: usize, column: usize) -> Vec<u8> {
     let (bytes, height) = (width * samples, rows.len() / (width * samples));
     let (from, to) = (column * TILE * samples, ((column + 1) * TILE).min(width) * samples);
@@ -38,44 +38,44 @@ pub fn tile(rows: &[u8], width: usize, samples: usize, column: usize) -> Vec<u8>
     tile
 }
 
-/// How tiles are compressed.
+/// Compression of tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// Deflate of repeated stretches of bytes: lossless.
+    /// Deflate with string matching; lossless.
     Deflate,
-    /// Deflate of runs of one value, for pictures of few colours: lossless, smaller and three times as fast there.
+    /// Deflate restricted to runs of one value, for images of few values; lossless, smaller and three times as fast for such images.
     Runs,
-    /// The same of differences to the pixel on the left (predictor 2), for pictures of samples of eight bits.
+    /// Deflate, restricted to runs, of the differences to the left pixel (predictor 2), for 8-bit samples; lossless.
     Differences {
-        /// Samples of a pixel.
+        /// Number of samples per pixel.
         samples: usize,
     },
-    /// JPEG of RGB pixels at a scanner's quality, colours at full resolution.
+    /// JPEG of RGB pixels at the quality of scanners, without chroma subsampling.
     Jpeg,
 }
 
 impl Coding {
-    /// The quality that scanners save at, more or less.
+    /// Typical quality of scanners.
     const JPEG_QUALITY: u8 = 80;
 
-    /// One tile of `TILE * TILE` pixels.
+    /// Compresses one tile of `TILE * TILE` pixels.
     pub fn compress(self, bytes: &[u8]) -> Vec<u8> {
         let mut coded = Vec::new();
         match self {
             Self::Deflate => {
                 let mut encoder = flate2::write::ZlibEncoder::new(&mut coded, Compression::new(3));
-                encoder.write_all(bytes).and_then(|()| encoder.try_finish()).expect("writing into memory does not fail");
+                encoder.write_all(bytes).and_then(|()| encoder.try_finish()).expect("writing to memory does not fail");
             }
             Self::Runs => coded = runs(bytes),
             Self::Differences { samples } => coded = runs(&differences(bytes, TILE, samples)),
             Self::Jpeg => JpegEncoder::new_with_quality(&mut coded, Self::JPEG_QUALITY)
                 .encode(bytes, TILE as u32, TILE as u32, ExtendedColorType::Rgb8)
-                .expect("a tile of RGB can be coded"),
+                .expect("an RGB tile can be encoded"),
         }
         coded
     }
 
-    /// The value of the field `Compression`.
+    /// Returns the value of the tag `Compression`.
     pub fn tag(self) -> u64 {
         match self {
             Self::Deflate | Self::Runs | Self::Differences { .. } => 8,
@@ -83,7 +83,7 @@ impl Coding {
         }
     }
 
-    /// The value of the field `PhotometricInterpretation` for so many samples a pixel.
+    /// Returns the value of the tag `PhotometricInterpretation` for a number of samples per pixel.
     pub fn photometric(self, samples: u64) -> u64 {
         match self {
             Self::Jpeg => 6,
@@ -92,7 +92,7 @@ impl Coding {
         }
     }
 
-    /// The value of the field `Predictor`.
+    /// Returns the value of the tag `Predictor`.
     pub fn predictor(self) -> u64 {
         match self {
             Self::Differences { .. } => 2,
@@ -101,28 +101,28 @@ impl Coding {
     }
 }
 
-/// A zlib stream in which only runs of one byte are made shorter, apart from what Huffman's code does.
+/// Compresses bytes to a zlib stream with run-length matches and Huffman coding only.
 pub fn runs(bytes: &[u8]) -> Vec<u8> {
     let mut coded = vec![0; zlib_rs::compress_bound(bytes.len())];
     let config = DeflateConfig { strategy: Strategy::Rle, ..DeflateConfig::default() };
     let (written, code) = zlib_rs::compress_slice(&mut coded, bytes, config);
-    assert_eq!(code, ReturnCode::Ok, "there is room for the worst case");
+    assert_eq!(code, ReturnCode::Ok, "the buffer has room for the worst case");
     let len = written.len();
     coded.truncate(len);
     coded
 }
 
-/// Rows of `width` pixels as differences of each sample to that of the pixel on the left.
+/// Returns rows of `width` pixels as differences of each sample to the sample of the left pixel.
 pub fn differences(bytes: &[u8], width: usize, samples: usize) -> Vec<u8> {
-    let mut of = bytes.to_vec();
-    for (to, row) in of.chunks_mut(width * samples).zip(bytes.chunks(width * samples)) {
+    let mut result = bytes.to_vec();
+    for (to, row) in result.chunks_mut(width * samples).zip(bytes.chunks(width * samples)) {
         let next = row[samples..].iter().zip(row);
         to[samples..].iter_mut().zip(next).for_each(|(to, (own, left))| *to = own.wrapping_sub(*left));
     }
-    of
+    result
 }
 
-/// `value` as numerator and denominator, in the eight bytes of a field.
+/// Returns a TIFF rational, numerator and denominator, as the eight bytes of an entry.
 pub fn rational(value: f64) -> u64 {
     let denominator = 10_000u64;
     let numerator = ((value * denominator as f64).round() as u64).min(u64::from(u32::MAX));

@@ -1,27 +1,30 @@
-//! Rows that a later nucleus may still change.
+//! Rows of an output image that later nuclei may still change.
 
 use std::collections::VecDeque;
 
 use crate::instances::Run;
 
-/// Rows given out at once.
-const ROWS: usize = 64;
+/// Maximum number of rows returned at once.
+const ROWS_PER_READ: usize = 64;
 
-/// Runs of rows that are not settled yet, each with a value; 0 elsewhere.
+/// Runs of rows that are not written yet, each with the value of its pixels; other pixels are 0.
 pub struct Unsettled<T> {
     width: usize,
-    /// The row of the first entry of `rows`.
+    /// Image row of the first entry of `rows`.
     first: usize,
     rows: VecDeque<Vec<(u32, u32, T)>>,
 }
 
 impl<T: Copy + Default> Unsettled<T> {
-    /// Rows of `width` pixels.
+    /// Returns an empty buffer for rows of `width` pixels.
     pub fn new(width: usize) -> Self {
         Self { width, first: 0, rows: VecDeque::new() }
     }
 
-    /// Adds the pixels of a nucleus; none of them lies in a row that was given out.
+    /// Adds the pixels of a nucleus.
+    ///
+    /// # Panics
+    /// If a pixel lies in a row that was already returned.
     pub fn add(&mut self, runs: &[Run], value: T) {
         for run in runs {
             let at = run.y as usize - self.first;
@@ -32,9 +35,9 @@ impl<T: Copy + Default> Unsettled<T> {
         }
     }
 
-    /// The next rows before `end`, a few at a time; `None`: there are no more.
+    /// Removes and returns the next rows before `end`, at most 64 at once; `None` if there are no more.
     pub fn next_before(&mut self, end: usize) -> Option<Vec<T>> {
-        let count = end.saturating_sub(self.first).min(ROWS);
+        let count = end.saturating_sub(self.first).min(ROWS_PER_READ);
         if count == 0 {
             return None;
         }

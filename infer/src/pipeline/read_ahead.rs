@@ -1,13 +1,13 @@
-//! How far readers may run ahead of what is finished.
+//! Bound on the number of bands that readers may be ahead of the last finished band.
 
 use std::sync::{Condvar, Mutex};
 
 use support::Result;
 
-/// Bands that may be open at once.
+/// Maximum number of bands that are read or computed at the same time.
 const BANDS_AHEAD: usize = 2;
 
-/// Holds readers back, and lets all go when something has failed.
+/// Limit that blocks readers until earlier bands are finished, and releases them all after a failure.
 #[derive(Default)]
 pub(super) struct ReadAheadLimit {
     state: Mutex<ReadAheadState>,
@@ -21,27 +21,27 @@ struct ReadAheadState {
 }
 
 impl ReadAheadLimit {
-    /// Waits until windows of band `band` may be read; false: they need not be, the work has failed.
+    /// Waits until windows of the `band`-th band of the job may be read; returns false if the run has failed.
     pub fn wait_for(&self, band: usize) -> bool {
-        let state = self.state.lock().expect("no panic at the gate");
+        let state = self.state.lock().expect("no panic while the limit is locked");
         let state = self.changed.wait_while(state, |state| !state.closed && band >= state.bands_done + BANDS_AHEAD);
-        !state.expect("no panic at the gate").closed
+        !state.expect("no panic while the limit is locked").closed
     }
 
-    /// The next band may be read.
+    /// Records that one more band is finished.
     pub fn finish_band(&self) {
-        self.state.lock().expect("no panic at the gate").bands_done += 1;
+        self.state.lock().expect("no panic while the limit is locked").bands_done += 1;
         self.changed.notify_all();
     }
 
-    /// Does `work`, and closes the gate if it fails or panics.
-    pub fn closed_on_failure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Runs `work`; releases all readers if `work` fails or panics.
+    pub fn close_on_failure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         struct Guard<'a>(Option<&'a ReadAheadLimit>);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
-                let Some(gate) = self.0 else { return };
-                gate.state.lock().expect("no panic at the gate").closed = true;
-                gate.changed.notify_all();
+                let Some(limit) = self.0 else { return };
+                limit.state.lock().expect("no panic while the limit is locked").closed = true;
+                limit.changed.notify_all();
             }
         }
         let mut guard = Guard(Some(self));

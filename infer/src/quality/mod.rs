@@ -1,11 +1,13 @@
-//! How far a slide is what the model was made for: a map of cells, and one light for the slide. It flags; nothing is left out.
+//! Quality control: comparison of a slide with the images that the model was made for, as a map of grid tiles and one status per slide.
 //!
-//! | module | what |
+//! Nothing is left out of the results because of its quality.
+//!
+//! | module | contents |
 //! |---|---|
-//! | [`cell`] | what is measured in a cell of [`GRID_TILE`] x [`GRID_TILE`] pixels: entropy, focus, colour |
-//! | [`light`] | thresholds, and cells to a light |
+//! | [`grid_tile`] | measures of a grid tile: entropy, focus, stain distance |
+//! | [`status`] | limits of the measures, status of grid tiles and of the slide |
 //!
-//! Cells are those of [`crate::tissue`], counted from the corner of the slide: nothing depends on how a run is cut.
+//! Grid tiles are those of [`crate::tissue`], aligned to the corner of the slide, so that the measures do not depend on windows and shards.
 
 pub mod grid_tile;
 pub mod status;
@@ -16,53 +18,55 @@ use support::Result;
 use support::artifact::AtomicFile;
 
 use crate::output::pyramid::PyramidWriter;
-use grid_tile::{Figures, figures};
-use status::{Counts, Facts};
+use grid_tile::{Measures, measure};
+use status::{QualityFacts, Tally};
 
-/// Whole rows of an image from a row that is a multiple of [`GRID_TILE`] on; [`GRID_TILE`] of them, or fewer at the image's end.
-pub struct Strip {
-    /// First row.
+/// One row of grid tiles with its pixels: [`GRID_TILE`] image rows of full width, or fewer at the lower border.
+pub struct PixelStrip {
+    /// First row in the image, a multiple of [`GRID_TILE`].
     pub y: usize,
-    /// `rows * width` values `round(255 p)`.
+    /// Quantised probabilities `round(255 p)`, `[row][column]`.
     pub probabilities: Vec<u8>,
-    /// Their pixels, three bytes each; 0 where nothing is analysed.
+    /// RGB pixels `[row][column][3]`; 0 outside of analysed tiles.
     pub colours: Vec<u8>,
 }
 
-/// The cells of a slide, judged from top to bottom.
+/// Quality of a slide, measured strip by strip from top to bottom.
 pub struct Quality {
     width: usize,
     trained_on: Option<ColourStatistics>,
-    counts: Counts,
-    /// Three bytes for each cell so far.
+    tally: Tally,
+    /// Pixels of the quality map, [`Measures::bytes`] of each tile.
     map: Vec<u8>,
 }
 
 impl Quality {
-    /// For an image of `width` columns; `trained_on`: what the model card says of the training images' colours; `expected_entropy`: the mean
-    /// entropy of the model's golden tiles in bits.
+    /// Returns an empty tally for an image of `width` columns.
+    ///
+    /// `trained_on` is the colour statistics of the training images on the model card, `expected_entropy` the mean entropy of the model's
+    /// golden tiles in bits.
     pub fn new(width: usize, trained_on: Option<ColourStatistics>, expected_entropy: Option<f64>) -> Self {
-        Self { width, trained_on, counts: Counts::new(expected_entropy), map: Vec::new() }
+        Self { width, trained_on, tally: Tally::new(expected_entropy), map: Vec::new() }
     }
 
-    /// Judges a row of cells; `analysed`: which of them are looked at.
-    pub fn add(&mut self, strip: &Strip, analysed: &[bool]) {
-        let cells = analysed.par_iter().enumerate().map(|(column, &analysed)| {
+    /// Measures the tiles of a strip for which `analysed` is true.
+    pub fn add(&mut self, strip: &PixelStrip, analysed: &[bool]) {
+        let tiles = analysed.par_iter().enumerate().map(|(column, &analysed)| {
             let columns = column * GRID_TILE..((column + 1) * GRID_TILE).min(self.width);
-            analysed.then(|| figures(strip, self.width, columns, self.trained_on.as_ref()))
+            analysed.then(|| measure(strip, self.width, columns, self.trained_on.as_ref()))
         });
-        for figures in cells.collect::<Vec<Option<Figures>>>() {
-            figures.iter().for_each(|figures| self.counts.add(figures));
-            self.map.extend(figures.map_or([0; 3], |figures| figures.bytes()));
+        for measures in tiles.collect::<Vec<Option<Measures>>>() {
+            measures.iter().for_each(|measures| self.tally.add(measures));
+            self.map.extend(measures.map_or([0; 3], |measures| measures.bytes()));
         }
     }
 
-    /// Writes the map, one pixel a cell: entropy, focus, distance of colour, as [`Figures::bytes`] tells; `um_per_pixel` is that of the image.
-    pub fn finish(self, file: AtomicFile, um_per_pixel: Option<[f64; 2]>) -> Result<(AtomicFile, Facts)> {
+    /// Writes the quality map, one pixel per grid tile, with the channels of [`Measures::bytes`]; `um_per_pixel` is the scale of the image.
+    pub fn finish(self, file: AtomicFile, um_per_pixel: Option<[f64; 2]>) -> Result<(AtomicFile, QualityFacts)> {
         let columns = self.width.div_ceil(GRID_TILE);
-        let sides = um_per_pixel.map(|um| um.map(|um| um * GRID_TILE as f64));
-        let mut writer = PyramidWriter::new(file, columns, self.map.len() / 3 / columns, 3, sides)?;
+        let tile_um = um_per_pixel.map(|um| um.map(|um| um * GRID_TILE as f64));
+        let mut writer = PyramidWriter::new(file, columns, self.map.len() / 3 / columns, 3, tile_um)?;
         writer.push(&self.map)?;
-        Ok((writer.finish()?, self.counts.facts(self.trained_on.is_some())))
+        Ok((writer.finish()?, self.tally.facts(self.trained_on.is_some())))
     }
 }

@@ -1,47 +1,51 @@
-//! Cells to a light.
+//! Limits of the quality measures, and the status of grid tiles and of the slide.
 
 use serde::{Deserialize, Serialize};
 
-use super::grid_tile::Figures;
+use super::grid_tile::Measures;
 
-/// From what value on a cell is amber, and red.
+/// Values of a measure from which on a grid tile is amber, and red.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Amber from here on.
+    /// First amber value.
     pub amber: f64,
-    /// Red from here on.
+    /// First red value.
     pub red: f64,
 }
 
-/// Mean entropy in bits above that of the model's golden tiles, upwards: how sure a model is, its training decides.
+/// Upper limits of the mean entropy in bits, relative to the model's mean on its golden tiles, because well-trained models differ in
+/// confidence.
 pub const ENTROPY: Limits = Limits { amber: 0.25, red: 0.45 };
-/// The mean entropy that is expected of a model without golden tiles.
-pub const USUAL_ENTROPY: f64 = 0.15;
-/// Focus, downwards. On H&E at 0.5 µm per pixel 99 % of cells in focus lie above 0.07; blurred by a Gaussian of 1.5 px half lie below 0.03.
+/// Expected mean entropy in bits of a model without golden tiles.
+pub const DEFAULT_ENTROPY: f64 = 0.15;
+/// Lower limits of focus. On H&E at 0.5 µm per pixel, 99 % of tiles in focus lie above 0.07; half of the tiles blurred by a Gaussian with a
+/// standard deviation of 1.5 px lie below 0.03.
 pub const FOCUS: Limits = Limits { amber: 0.06, red: 0.02 };
-/// Distance of the colour in deviations, upwards.
+/// Upper limits of the stain distance in standard deviations.
 pub const STAIN: Limits = Limits { amber: 3.0, red: 5.0 };
-/// The share of judged cells that are amber or red from which on the slide is amber, and the share of red ones from which on it is red.
+/// Limits of a slide: the fraction of amber and red tiles from which on the slide is amber, and of red tiles from which on it is red.
 pub const SLIDE: Limits = Limits { amber: 0.2, red: 0.2 };
 
-/// How good something looks.
+/// Quality status of a grid tile or of a slide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QcStatus {
     /// As expected.
     Green,
-    /// To be looked at.
+    /// A person should review it.
     Amber,
-    /// Not to be trusted without a look.
+    /// Not trustworthy without review.
     Red,
 }
 
 impl Limits {
+    /// Returns the limits relative to `value`.
     fn above(self, value: f64) -> Self {
         Self { amber: value + self.amber, red: value + self.red }
     }
 
-    fn upwards(self, value: f64) -> QcStatus {
+    /// Returns the status for upper limits.
+    fn status_above(self, value: f64) -> QcStatus {
         if value >= self.red {
             QcStatus::Red
         } else if value >= self.amber {
@@ -51,36 +55,38 @@ impl Limits {
         }
     }
 
-    fn downwards(self, value: f64) -> QcStatus {
-        Limits { amber: -self.amber, red: -self.red }.upwards(-value)
+    /// Returns the status for lower limits.
+    fn status_below(self, value: f64) -> QcStatus {
+        Limits { amber: -self.amber, red: -self.red }.status_above(-value)
     }
 }
 
-/// Cells of each light.
+/// Number of grid tiles of each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cells {
-    /// As expected.
+pub struct StatusCounts {
+    /// Green tiles.
     pub green: u64,
-    /// To be looked at.
+    /// Amber tiles.
     pub amber: u64,
-    /// Not to be trusted without a look.
+    /// Red tiles.
     pub red: u64,
 }
 
-impl Cells {
-    fn add(&mut self, light: QcStatus) {
-        *match light {
+impl StatusCounts {
+    fn add(&mut self, status: QcStatus) {
+        *match status {
             QcStatus::Green => &mut self.green,
             QcStatus::Amber => &mut self.amber,
             QcStatus::Red => &mut self.red,
         } += 1;
     }
 
-    fn light(&self) -> QcStatus {
-        let share = |cells: u64| cells as f64 / (self.green + self.amber + self.red).max(1) as f64;
-        if share(self.red) >= SLIDE.red {
+    /// Returns the status of a slide with these tiles.
+    fn status(&self) -> QcStatus {
+        let fraction = |tiles: u64| tiles as f64 / (self.green + self.amber + self.red).max(1) as f64;
+        if fraction(self.red) >= SLIDE.red {
             QcStatus::Red
-        } else if share(self.amber + self.red) >= SLIDE.amber {
+        } else if fraction(self.amber + self.red) >= SLIDE.amber {
             QcStatus::Amber
         } else {
             QcStatus::Green
@@ -88,100 +94,115 @@ impl Cells {
     }
 }
 
-/// Cells of each light by one figure, and its mean.
+/// Grid tiles by one measure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// The light of the slide by this figure alone.
-    pub light: QcStatus,
-    /// Cells for which it is known.
-    pub cells: Cells,
-    /// Its mean over them; `None`: there are none.
+pub struct MeasureFacts {
+    /// Status of the slide by this measure alone.
+    #[serde(rename = "light")]
+    pub status: QcStatus,
+    /// Tiles for which the measure is known.
+    #[serde(rename = "cells")]
+    pub tiles: StatusCounts,
+    /// Mean over these tiles; `None` without tiles.
     pub mean: Option<f64>,
-    /// The limits of a cell.
+    /// Limits of a tile.
     pub limits: Limits,
 }
 
-/// What the summary says of quality.
+/// Quality of a slide in the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
-    /// The worst light of the figures.
-    pub light: QcStatus,
-    /// Shares of cells that make the slide amber (amber and red cells) and red (red cells).
+pub struct QualityFacts {
+    /// Worst status of the measures.
+    #[serde(rename = "light")]
+    pub status: QcStatus,
+    /// Fractions of tiles from which on the slide is amber (amber and red tiles) and red (red tiles).
     pub slide_limits: Limits,
-    /// Side of a cell in pixels at the model's scale.
-    pub cell_px: usize,
-    /// Cells by the worst of their figures.
-    pub cells: Cells,
+    /// Side of a grid tile in pixels at the model's scale.
+    #[serde(rename = "cell_px")]
+    pub tile_px: usize,
+    /// Tiles by the worst of their measures.
+    #[serde(rename = "cells")]
+    pub tiles: StatusCounts,
     /// Mean entropy of the probabilities in bits.
-    pub entropy: Figure,
+    pub entropy: MeasureFacts,
     /// Variance of the Laplacian over the variance of grey values.
-    pub focus: Figure,
-    /// Deviations from the training images' colours; `None`: unknown, the model card does not tell them.
-    pub stain: Option<Figure>,
+    pub focus: MeasureFacts,
+    /// Stain distance to the training images in standard deviations; `None` without colour statistics on the model card.
+    pub stain: Option<MeasureFacts>,
 }
 
-impl Facts {
-    /// What is not green, in words; empty where all is.
+impl QualityFacts {
+    /// Returns the measures that are not green, with their status; empty if all are green.
     pub fn doubts(&self) -> String {
-        let figures = [("entropy", Some(&self.entropy)), ("focus", Some(&self.focus)), ("colour", self.stain.as_ref())];
-        let doubts = figures.into_iter().filter_map(|(name, figure)| figure.map(|figure| (name, figure.light)));
-        let words = doubts.filter(|(_, light)| *light != QcStatus::Green);
-        words.map(|(name, light)| format!("{name} {}", if light == QcStatus::Red { "red" } else { "amber" })).collect::<Vec<_>>().join(", ")
+        let named = [("entropy", Some(&self.entropy)), ("focus", Some(&self.focus)), ("colour", self.stain.as_ref())];
+        let statuses = named.into_iter().filter_map(|(name, measure)| measure.map(|measure| (name, measure.status)));
+        let words = statuses.filter(|(_, status)| *status != QcStatus::Green);
+        words
+            .map(|(name, status)| format!("{name} {}", if status == QcStatus::Red { "red" } else { "amber" }))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
-/// Cells counted so far.
+/// Tally of the grid tiles of a slide.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counts {
+pub(super) struct Tally {
     entropy_limits: Limits,
-    all: Cells,
-    entropy: Count,
-    focus: Count,
-    stain: Count,
+    all: StatusCounts,
+    entropy: MeasureTally,
+    focus: MeasureTally,
+    stain: MeasureTally,
 }
 
+/// Tally of one measure.
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    cells: Cells,
+struct MeasureTally {
+    tiles: StatusCounts,
     sum: f64,
 }
 
-impl Count {
-    fn add(&mut self, value: f64, light: QcStatus) -> QcStatus {
+impl MeasureTally {
+    fn add(&mut self, value: f64, status: QcStatus) -> QcStatus {
         self.sum += value;
-        self.cells.add(light);
-        light
+        self.tiles.add(status);
+        status
     }
 
-    fn figure(&self, limits: Limits) -> Figure {
-        let Cells { green, amber, red } = self.cells;
+    fn facts_with(&self, limits: Limits) -> MeasureFacts {
+        let StatusCounts { green, amber, red } = self.tiles;
         let known = green + amber + red;
         let mean = (known > 0).then(|| self.sum / known as f64);
-        Figure { light: self.cells.light(), cells: self.cells, mean, limits }
+        MeasureFacts { status: self.tiles.status(), tiles: self.tiles, mean, limits }
     }
 }
 
-impl Counts {
-    /// None yet, for a model with so much entropy on its golden tiles.
+impl Tally {
+    /// Returns an empty tally, with entropy limits relative to the model's mean entropy on its golden tiles in bits.
     pub(super) fn new(expected_entropy: Option<f64>) -> Self {
-        let entropy_limits = ENTROPY.above(expected_entropy.unwrap_or(USUAL_ENTROPY));
-        Self { entropy_limits, all: Cells::default(), entropy: Count::default(), focus: Count::default(), stain: Count::default() }
+        let entropy_limits = ENTROPY.above(expected_entropy.unwrap_or(DEFAULT_ENTROPY));
+        Self {
+            entropy_limits,
+            all: StatusCounts::default(),
+            entropy: MeasureTally::default(),
+            focus: MeasureTally::default(),
+            stain: MeasureTally::default(),
+        }
     }
 
-    /// Adds a cell; to be called in one order, for means are sums of floats.
-    pub(super) fn add(&mut self, figures: &Figures) {
-        let entropy = self.entropy.add(figures.entropy, self.entropy_limits.upwards(figures.entropy));
-        let focus = figures.focus.map(|v| self.focus.add(v, FOCUS.downwards(v)));
-        let stain = figures.stain.map(|v| self.stain.add(v, STAIN.upwards(v)));
+    /// Adds a tile. Tiles are added in a fixed order, because means are sums of floats.
+    pub(super) fn add(&mut self, measures: &Measures) {
+        let entropy = self.entropy.add(measures.entropy, self.entropy_limits.status_above(measures.entropy));
+        let focus = measures.focus.map(|v| self.focus.add(v, FOCUS.status_below(v)));
+        let stain = measures.stain.map(|v| self.stain.add(v, STAIN.status_above(v)));
         let worst = [Some(entropy), focus, stain].into_iter().flatten().max();
         self.all.add(worst.unwrap_or(entropy));
     }
 
-    pub(super) fn facts(&self, stain_is_known: bool) -> Facts {
-        let (entropy, focus) = (self.entropy.figure(self.entropy_limits), self.focus.figure(FOCUS));
-        let stain = stain_is_known.then(|| self.stain.figure(STAIN));
-        let light = entropy.light.max(focus.light).max(stain.map_or(QcStatus::Green, |stain| stain.light));
-        Facts { light, slide_limits: SLIDE, cell_px: models::colour::GRID_TILE, cells: self.all, entropy, focus, stain }
+    pub(super) fn facts(&self, stain_is_known: bool) -> QualityFacts {
+        let (entropy, focus) = (self.entropy.facts_with(self.entropy_limits), self.focus.facts_with(FOCUS));
+        let stain = stain_is_known.then(|| self.stain.facts_with(STAIN));
+        let status = entropy.status.max(focus.status).max(stain.map_or(QcStatus::Green, |stain| stain.status));
+        QualityFacts { status, slide_limits: SLIDE, tile_px: models::colour::GRID_TILE, tiles: self.all, entropy, focus, stain }
     }
 }
 
@@ -190,9 +211,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fifth_of_the_cells_decides_and_what_is_not_known_does_not_count() {
+    fn a_fifth_of_the_tiles_decides_and_unknown_measures_do_not_count() {
         let facts = |red: usize, amber: usize, stain: Option<f64>| {
-            let mut counts = Counts::new(None);
+            let mut counts = Tally::new(None);
             for i in 0..100 {
                 let focus = if i < red {
                     Some(0.01)
@@ -201,20 +222,20 @@ mod tests {
                 } else {
                     None
                 };
-                counts.add(&Figures { entropy: 0.1, focus: focus.or((i % 2 == 0).then_some(1.0)), stain });
+                counts.add(&Measures { entropy: 0.1, focus: focus.or((i % 2 == 0).then_some(1.0)), stain });
             }
             counts.facts(stain.is_some())
         };
-        assert_eq!(facts(0, 0, None).light, QcStatus::Green);
-        assert_eq!(facts(0, 9, Some(1.0)).light, QcStatus::Green);
-        assert_eq!(facts(0, 20, None).light, QcStatus::Amber);
-        assert_eq!((facts(20, 0, None).light, facts(20, 0, None).cells.red), (QcStatus::Red, 20));
-        assert_eq!((facts(0, 0, Some(4.0)).light, facts(0, 0, Some(9.0)).light), (QcStatus::Amber, QcStatus::Red));
+        assert_eq!(facts(0, 0, None).status, QcStatus::Green);
+        assert_eq!(facts(0, 9, Some(1.0)).status, QcStatus::Green);
+        assert_eq!(facts(0, 20, None).status, QcStatus::Amber);
+        assert_eq!((facts(20, 0, None).status, facts(20, 0, None).tiles.red), (QcStatus::Red, 20));
+        assert_eq!((facts(0, 0, Some(4.0)).status, facts(0, 0, Some(9.0)).status), (QcStatus::Amber, QcStatus::Red));
         assert!(facts(0, 0, None).stain.is_none() && facts(0, 0, None).doubts().is_empty());
         let unsure = |expected| {
-            let mut counts = Counts::new(expected);
-            counts.add(&Figures { entropy: 0.5, focus: None, stain: None });
-            counts.facts(false).light
+            let mut counts = Tally::new(expected);
+            counts.add(&Measures { entropy: 0.5, focus: None, stain: None });
+            counts.facts(false).status
         };
         assert_eq!([None, Some(0.0), Some(0.3)].map(unsure), [QcStatus::Amber, QcStatus::Red, QcStatus::Green]);
         assert_eq!(facts(20, 0, Some(4.0)).doubts(), "focus red, colour amber");

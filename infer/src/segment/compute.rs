@@ -1,4 +1,4 @@
-//! The threads between the slide and its files.
+//! Threads between the slide and its files: networks, probability map, quality, extraction, nuclei, and storage of bands.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -20,29 +20,29 @@ use crate::output::pyramid::PyramidWriter;
 use crate::output::summary::NucleusFacts;
 use crate::output::writers::{Source, Wanted, Writers};
 use crate::pipeline::{self, Band, Job};
-use crate::quality::status::Facts as QualityFacts;
-use crate::quality::{Quality, Strip};
+use crate::quality::status::QualityFacts;
+use crate::quality::{PixelStrip, Quality};
 use crate::segmenter::Network;
 use crate::timing::StageTimings;
 use slides::{LostTile, ScaledSlide};
 
-/// Bytes of bands of which one more may wait before each writer.
-const SMALL_BAND: usize = 4 << 20;
+/// Maximum bytes of a band for which each writer has a queue of one further band; larger bands are not queued.
+const SMALL_BAND_BYTES: usize = 4 << 20;
 
-/// What came of a slide.
+/// Results of one slide that are not in files.
 pub(super) struct Computed {
     pub(super) nuclei: NucleusFacts,
     pub(super) quality: QualityFacts,
-    /// What was not written, in words.
+    /// Remark for the summary, if a file was not written.
     pub(super) note: Option<String>,
-    /// Tiles that could not be read, by this run or by those it goes on from.
+    /// Tiles that could not be read, in this run or in the runs that it resumes.
     pub(super) lost: Vec<LostTile>,
-    /// From the first window to the last nucleus.
+    /// Time from the first window to the last nucleus.
     pub(super) seconds: f64,
 }
 
 impl Plan<'_> {
-    /// Runs the pipeline over the bands that are not stored yet, and all bands into files.
+    /// Computes the bands that are not stored yet, and writes all bands and their nuclei to files.
     pub(super) fn compute(
         &self,
         card: &ModelCard,
@@ -54,51 +54,51 @@ impl Plan<'_> {
     ) -> Result<Computed> {
         let [width, height] = self.scale.size_px;
         let probability = PyramidWriter::new(files.create("probability.tif")?, width, height, 1, self.scale.effective_mpp)?;
-        let overlay = Overlay::new([width, height], self.picture.clone());
+        let overlay = Overlay::new([width, height], self.overview.clone());
         let writers =
             Writers::new(files, &Wanted { extra: self.extra, outlines: self.outlines }, source, &self.scale, self.frame, overlay)?;
         let extractor = Extractor::new(width, height, &card.decoding);
         let missing: Vec<usize> = (0..self.grid.bands().len()).filter(|&band| store.get(band).is_none()).collect();
         let lost = Mutex::new(BTreeSet::new());
-        let found = Mutex::new(0);
+        let count = Mutex::new(0);
         let began = Instant::now();
         let (probability, writers, quality) = thread::scope(|scope| {
-            let room = self.bands_that_wait();
-            let (map_in, map) = sync_channel::<Arc<Band>>(room);
-            let (bands_in, bands) = sync_channel::<Arc<Band>>(room);
-            let (store_in, to_store) = sync_channel::<Arc<Band>>(room);
-            let (harvests_in, harvests) = sync_channel::<FinishedInstances>(2);
-            let busy = self.busy;
-            let map = scope.spawn(move || write_map(probability, &map, busy));
-            let nuclei = scope.spawn(move || write_nuclei(writers, &harvests, busy));
-            let stored = scope.spawn(move || to_store.iter().try_for_each(|band| self.put(store, &band)));
-            let found = &found;
-            let (strips_in, strips) = sync_channel::<Strip>(0);
-            let looked = scope.spawn(move || {
+            let capacity = self.queue_capacity();
+            let (probability_in, probability_bands) = sync_channel::<Arc<Band>>(capacity);
+            let (bands_in, bands) = sync_channel::<Arc<Band>>(capacity);
+            let (store_in, to_store) = sync_channel::<Arc<Band>>(capacity);
+            let (finished_in, finished_instances) = sync_channel::<FinishedInstances>(2);
+            let timings = self.timings;
+            let probability = scope.spawn(move || write_probability(probability, &probability_bands, timings));
+            let nuclei = scope.spawn(move || write_nuclei(writers, &finished_instances, timings));
+            let storing = scope.spawn(move || to_store.iter().try_for_each(|band| self.store_band(store, &band)));
+            let count = &count;
+            let (strips_in, strips) = sync_channel::<PixelStrip>(0);
+            let measuring = scope.spawn(move || {
                 let mut quality = Quality::new(width, card.training.colours.clone(), self.expected_entropy);
-                self.cut(&bands, &mut quality, |strip| strips_in.send(strip).is_ok()).map(|()| quality)
+                self.cut_into_strips(&bands, &mut quality, |strip| strips_in.send(strip).is_ok()).map(|()| quality)
             });
             let extraction = scope.spawn(move || {
-                extract(extractor, height, &strips, busy, |harvest| {
-                    *found.lock().expect("no panic while counting") += harvest.instances.len();
-                    harvests_in.send(harvest).is_ok()
+                extract(extractor, height, &strips, timings, |finished| {
+                    *count.lock().expect("no panic while nuclei are counted") += finished.instances.len();
+                    finished_in.send(finished).is_ok()
                 });
             });
-            let mut sinks = Sinks { plan: self, store, lost: &lost, next: 0, map: map_in, bands: bands_in };
-            let text = || format!("{} nuclei", found.lock().expect("no panic while counting"));
-            let keeps = self.grid.bands().len() > 1;
+            let mut sinks = Sinks { plan: self, store, lost: &lost, next: 0, probability: probability_in, bands: bands_in };
+            let text = || format!("{} nuclei", count.lock().expect("no panic while nuclei are counted"));
+            let stores_bands = self.grid.bands().len() > 1;
             let computed = self.run(networks, &missing, progress, &text, |band| {
                 let band = Arc::new(band);
-                if keeps && store_in.send(band.clone()).is_err() {
+                if stores_bands && store_in.send(band.clone()).is_err() {
                     bail!("storing bands stopped");
                 }
-                sinks.stored_until(band.index)?;
+                sinks.take_stored_until(band.index)?;
                 sinks.take(band)
             });
-            let computed = computed.and_then(|()| sinks.stored_until(self.grid.bands().len()));
+            let computed = computed.and_then(|()| sinks.take_stored_until(self.grid.bands().len()));
             drop((sinks, store_in));
-            joined(extraction);
-            let (probability, writers, quality, stored) = (joined(map), joined(nuclei), joined(looked), joined(stored));
+            join(extraction);
+            let (probability, writers, quality, stored) = (join(probability), join(nuclei), join(measuring), join(storing));
             let (probability, writers, quality) = (probability?, writers?, quality?);
             stored.and(computed).map(|()| (probability, writers, quality))
         })?;
@@ -107,15 +107,15 @@ impl Plan<'_> {
         let (nuclei, note) = writers.finish(files)?;
         let (map, quality) = quality.finish(files.create("quality.tif")?, self.scale.effective_mpp)?;
         files.add(map);
-        let mut lost = lost.into_inner().expect("no panic while noting lost tiles");
+        let mut lost = lost.into_inner().expect("no panic while lost tiles are recorded");
         lost.extend(self.lost_tiles());
         Ok(Computed { nuclei, quality, note, lost: lost.into_iter().collect(), seconds })
     }
 
-    /// Bands that may wait before each writer beside the one it works on: of large ones none.
-    fn bands_that_wait(&self) -> usize {
+    /// Returns the number of bands that may wait for each writer, besides the band that it works on.
+    fn queue_capacity(&self) -> usize {
         let rows = self.grid.bands().iter().map(|band| band.core_length).max().unwrap_or(0);
-        usize::from(rows * self.grid.image[0] <= SMALL_BAND)
+        usize::from(rows * self.grid.image[0] <= SMALL_BAND_BYTES)
     }
 
     /// Computes and stores the bands of a shard that are not stored yet.
@@ -127,14 +127,13 @@ impl Plan<'_> {
         progress: &dyn Progress,
     ) -> Result<ShardReport> {
         let bands = self.grid.bands().len();
-        let own = shard.index * bands / shard.count..(shard.index + 1) * bands / shard.count;
-        let missing: Vec<usize> = own.filter(|&band| store.get(band).is_none()).collect();
-        self.run(networks, &missing, progress, &String::new, |band| self.put(store, &band))?;
-        let stored = (0..bands).filter(|&band| store.get(band).is_some()).count();
-        Ok(ShardReport { computed: missing.len(), stored, bands })
+        let missing: Vec<usize> = shard.bands(bands).filter(|&band| store.get(band).is_none()).collect();
+        self.run(networks, &missing, progress, &String::new, |band| self.store_band(store, &band))?;
+        let on_disk = (0..bands).filter(|&band| store.get(band).is_some()).count();
+        Ok(ShardReport { computed: missing.len(), stored: on_disk, bands })
     }
 
-    /// The pipeline over some bands; probabilities are 0 where there is no tissue. `text` is told beside the progress.
+    /// Runs the pipeline over some bands; probabilities are 0 outside of tissue. `text` is shown beside the progress.
     pub(super) fn run(
         &self,
         networks: &mut [Box<dyn Network>],
@@ -144,49 +143,49 @@ impl Plan<'_> {
         mut on_band: impl FnMut(Band) -> Result<()>,
     ) -> Result<()> {
         let reader = ScaledSlide::new(self.slide, self.scale);
-        let wanted = |window: &_| self.wants(window);
-        let Self { grid, batch, readers, busy, stop, .. } = self;
-        let job = Job { slide: &reader, grid, bands, wanted: &wanted, batch: *batch, readers: *readers, stop, busy };
+        let is_active = |window: &_| self.is_active(window);
+        let Self { grid, batch, readers, timings, stop, .. } = self;
+        let job = Job { slide: &reader, grid, bands, is_active: &is_active, batch: *batch, readers: *readers, stop, timings };
         let windows = bands.iter().flat_map(|band| band * grid.columns()..(band + 1) * grid.columns());
-        let windows = windows.filter(|&index| self.wants(&grid.window(index))).count();
+        let windows = windows.filter(|&index| self.is_active(&grid.window(index))).count();
         let window_px = grid.image[0] * grid.image[1] / grid.len();
         progress.begin("segment", windows as u64, "tiles");
         let began = Instant::now();
-        let done = pipeline::run(&job, networks, |mut band| {
+        let result = pipeline::run(&job, networks, |mut band| {
             let rate = (band.windows_done * window_px) as f64 / 1e6 / began.elapsed().as_secs_f64();
             progress.at(band.windows_done as u64, &format!("{rate:.2} Mpx/s, {}", text()));
             self.tissue.clear(band.y, &mut band.rows);
             on_band(band)
         });
         progress.end();
-        done
+        result
     }
 
-    /// Stores a band if the slide is still the one that was hashed: a later run takes the band for one of that slide.
-    fn put(&self, store: &Store, band: &Band) -> Result<()> {
+    /// Stores a band if the slide is still the one that was hashed, because a later run takes the band for one of that slide.
+    fn store_band(&self, store: &Store, band: &Band) -> Result<()> {
         self.slide.facts().contents.check()?;
-        self.busy.store.time(|| store.put(band.index, &band.rows, self.lost_tiles()))
+        self.timings.store.time(|| store.put(band.index, &band.rows, self.lost_tiles()))
     }
 }
 
-/// Where bands go, in order.
+/// Receivers of all bands in order: the probability map and the strips.
 struct Sinks<'a> {
     plan: &'a Plan<'a>,
     store: &'a Store,
     lost: &'a Mutex<BTreeSet<LostTile>>,
-    /// The band that comes next.
+    /// Number of the next band.
     next: usize,
-    map: SyncSender<Arc<Band>>,
+    probability: SyncSender<Arc<Band>>,
     bands: SyncSender<Arc<Band>>,
 }
 
 impl Sinks<'_> {
-    /// Hands on the stored bands before band `end`.
-    fn stored_until(&mut self, end: usize) -> Result<()> {
+    /// Sends the stored bands before band `end`.
+    fn take_stored_until(&mut self, end: usize) -> Result<()> {
         while self.next < end {
             let index = self.next;
-            let Some(stored) = self.store.get(index) else { bail!("band {index} was stored and is gone") };
-            self.lost.lock().expect("no panic while noting lost tiles").extend(stored.lost);
+            let Some(stored) = self.store.get(index) else { bail!("the stored band {index} was removed during the run") };
+            self.lost.lock().expect("no panic while lost tiles are recorded").extend(stored.lost);
             self.take(Arc::new(Band { index, y: self.plan.grid.bands()[index].core, rows: stored.rows, windows_done: 0 }))?;
         }
         Ok(())
@@ -194,48 +193,49 @@ impl Sinks<'_> {
 
     fn take(&mut self, band: Arc<Band>) -> Result<()> {
         self.next += 1;
-        let sent = self.map.send(band.clone()).is_ok() && self.bands.send(band).is_ok();
-        // Whoever stopped taking bands says why.
+        let sent = self.probability.send(band.clone()).is_ok() && self.bands.send(band).is_ok();
+        // The thread that stopped receiving returns the reason.
         if sent { Ok(()) } else { Err(Error::new("writing stopped")) }
     }
 }
 
-fn joined<T>(hand: thread::ScopedJoinHandle<'_, T>) -> T {
-    hand.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Waits for a thread; its panic continues in this thread.
+fn join<T>(worker: thread::ScopedJoinHandle<'_, T>) -> T {
+    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn write_map(mut map: PyramidWriter, bands: &Receiver<Arc<Band>>, busy: &StageTimings) -> Result<PyramidWriter> {
+fn write_probability(mut writer: PyramidWriter, bands: &Receiver<Arc<Band>>, timings: &StageTimings) -> Result<PyramidWriter> {
     for band in bands {
-        busy.probability.time(|| map.push(&band.rows))?;
+        timings.probability.time(|| writer.push(&band.rows))?;
     }
-    Ok(map)
+    Ok(writer)
 }
 
-fn write_nuclei(mut writers: Writers, harvests: &Receiver<FinishedInstances>, busy: &StageTimings) -> Result<Writers> {
-    for harvest in harvests {
-        busy.nuclei.time(|| writers.add(&harvest))?;
+fn write_nuclei(mut writers: Writers, finished_instances: &Receiver<FinishedInstances>, timings: &StageTimings) -> Result<Writers> {
+    for finished in finished_instances {
+        timings.nuclei.time(|| writers.add(&finished))?;
     }
     Ok(writers)
 }
 
-/// Hands on what each strip finished; an image whose last rows never come is not ended.
+/// Passes the instances that each strip finishes to `on_finished`, until it returns false. The extractor is finished only if it got all rows of the image.
 fn extract(
     mut extractor: Extractor,
     height: usize,
-    strips: &Receiver<Strip>,
-    busy: &StageTimings,
-    mut found: impl FnMut(FinishedInstances) -> bool,
+    strips: &Receiver<PixelStrip>,
+    timings: &StageTimings,
+    mut on_finished: impl FnMut(FinishedInstances) -> bool,
 ) {
     let mut rows = 0;
     for strip in strips {
-        let harvest = busy.instances.time(|| extractor.push(&strip.probabilities, &strip.colours));
+        let finished = timings.instances.time(|| extractor.push(&strip.probabilities, &strip.colours));
         drop(strip);
-        rows = harvest.rows_taken as usize;
-        if !found(harvest) {
+        rows = finished.rows_taken as usize;
+        if !on_finished(finished) {
             return;
         }
     }
     if rows == height {
-        found(busy.instances.time(|| extractor.finish()));
+        on_finished(timings.instances.time(|| extractor.finish()));
     }
 }

@@ -1,4 +1,4 @@
-//! How far beyond its core a window reads.
+//! Choice of the halo: the context in pixels that a window reads around its core.
 
 use std::str::FromStr;
 
@@ -6,22 +6,22 @@ use models::card::ModelCard;
 
 use crate::tile::{TileGrid, Windows};
 
-/// Pixels read around each core.
+/// Halo of the windows of a slide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Halo {
-    /// The halo that was measured for the model, or all its reach where none was.
+    /// Halo that was measured for the model, or the exact halo if none was measured.
     #[default]
     Card,
-    /// All that a value can depend on: tiles cannot show.
+    /// The whole reach of the network, so that results do not depend on the tile grid.
     Exact,
-    /// So many pixels at the model's scale.
+    /// Number of pixels at the model's scale.
     Px(usize),
 }
 
 impl FromStr for Halo {
     type Err = String;
 
-    /// A number of pixels, or `exact`.
+    /// Parses a number of pixels, or `exact`.
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.parse()) {
             ("exact", _) => Ok(Self::Exact),
@@ -32,7 +32,7 @@ impl FromStr for Halo {
 }
 
 impl Halo {
-    /// Pixels for a model.
+    /// Returns the halo in pixels for a model.
     pub fn px(self, card: &ModelCard) -> usize {
         match self {
             Self::Card => card.default_halo_px(),
@@ -41,7 +41,7 @@ impl Halo {
         }
     }
 
-    /// The side of windows unless another one is asked for.
+    /// Returns the default side of windows in pixels.
     pub fn tile_px(self, card: &ModelCard, windows: Windows) -> usize {
         TileGrid::default_tile(self.px(card).next_multiple_of(card.stride), windows)
     }

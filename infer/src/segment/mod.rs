@@ -1,25 +1,28 @@
-//! One slide through one model: from a file to `OUT/SLIDE/`.
+//! Segmentation of one slide with one model: from a slide file to the folder `OUT/SLIDE/`.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | `plan` | everything that is decided before the first pixel is read, and the summary of it |
-//! | `halo` | how far windows read beyond their cores |
-//! | `look` | the slide made small, its tissue |
-//! | `compute` | the threads between the slide and its files |
-//! | `strips` | bands with their pixels, for colours and quality |
-//! | `visit` | nuclei handed to a callback, without files |
-//! | `store` | bands that are done, on disk: resuming and shards |
+//! | `plan` | all decisions before the first window is read, and the summary |
+//! | `halo` | choice of the halo |
+//! | `overview` | reduced image of the slide, and its tissue |
+//! | `compute` | threads between the slide and its files |
+//! | `strips` | pixel strips: bands with the slide's pixels, for colours and quality |
+//! | `visit` | nuclei passed to a callback, without files |
+//! | `store` | finished bands on disk, for resuming and shards |
+//! | `shard` | division of slides and bands over machines |
+//! | `batch` | several slides, one after another |
 
+mod batch;
 mod compute;
 mod halo;
-mod look;
+mod overview;
 mod plan;
+mod shard;
 mod store;
 mod strips;
 mod visit;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
@@ -35,114 +38,83 @@ use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
 use crate::segmenter::{Model, Network};
 use crate::timing::StageTimings;
 use crate::tissue::region::Region;
+pub use batch::{Batch, check_names, segment_all};
 pub use halo::Halo;
 use plan::Plan;
+pub use shard::{Shard, ShardReport};
 use slides::{Access, Slide};
 use store::Store;
 pub use visit::{Visit, visit};
 
-/// What positions in the files count from.
+/// Origin of the positions in output files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// The corner of level 0.
+    /// Upper left corner of level 0.
     #[default]
     Full,
-    /// The corner of the scanned part, as QuPath shows slides that tell it.
+    /// Upper left corner of the scanned part, as QuPath shows slides with that property.
     Bounds,
 }
 
-/// Where a slide is looked at.
+/// Part of a slide that is analysed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Regions {
-    /// Everywhere.
+    /// The whole slide.
     #[default]
     All,
-    /// Where there is more than bare glass.
+    /// Tissue: grid tiles with more than bare glass.
     Found,
-    /// Where a mask image over the whole slide, or a GeoJSON file in level-0 pixels, says so.
+    /// Grid tiles that a mask image over the whole slide, or a GeoJSON file in level-0 pixels, marks.
     Given(PathBuf),
-    /// The grid squares that a region in level-0 pixels touches.
+    /// Grid tiles that a region in level-0 pixels touches.
     Inside(Region),
 }
 
-/// A part of a slide's bands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// From 0.
-    pub index: usize,
-    /// Number of shards.
-    pub count: usize,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    /// `K/N`, counted from 1.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
-        match parts {
-            Some((k, n)) if (1..=n).contains(&k) => Ok(Self { index: k - 1, count: n }),
-            _ => Err(format!("expected K/N with K from 1 to N, for example 2/8, found {text:?}")),
-        }
-    }
-}
-
-/// What a shard leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShardReport {
-    /// Bands that it computed now.
-    pub computed: usize,
-    /// Bands of all shards that are on disk.
-    pub stored: usize,
-    /// Bands of the slide.
-    pub bands: usize,
-}
-
-/// How a slide is segmented.
+/// Options of a segmentation.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The folder in which a folder for the slide is made.
+    /// Parent folder of the slide's results folder.
     pub out: PathBuf,
-    /// µm per pixel of level 0, in place of what the slide says.
+    /// Microns per pixel of level 0; by default, from the slide's properties.
     pub mpp: Option<f64>,
-    /// Pixels around each core.
+    /// Context around each core.
     pub halo: Halo,
-    /// Side of windows at the model's scale; `None`: by the halo.
+    /// Side of windows in pixels at the model's scale; by default, chosen from the halo.
     pub tile: Option<usize>,
-    /// Windows that a network gets at once; 0: one.
+    /// Number of windows per batch; 0 stands for 1.
     pub batch: usize,
-    /// Threads that read windows; 0: by the machine.
+    /// Number of threads that read windows; 0 stands for a number by the cores of the machine.
     pub readers: usize,
-    /// The OpenSlide library, if not where it is usually found.
+    /// OpenSlide library; by default, searched in the usual places.
     pub openslide: Option<PathBuf>,
-    /// A program that knows the command `slide-server`, as `infer` does: OpenSlide then runs in processes of it, so that a crash of
-    /// its C code costs a tile and not the run; `None`: in this process.
+    /// Program with the command `slide-server`, such as `infer`. OpenSlide then runs in child processes, so that a crash of its C code
+    /// costs a tile and not the run; by default, it runs in this process.
     pub slide_server: Option<PathBuf>,
-    /// What positions count from.
+    /// Origin of positions.
     pub origin: Origin,
-    /// Files that are written on demand.
+    /// Optional output files.
     pub extra: Vec<Extra>,
-    /// How outlines are written.
+    /// Form of outlines in GeoJSON.
     pub outlines: Outlines,
-    /// Where it is looked at.
+    /// Part of the slide that is analysed.
     pub regions: Regions,
-    /// Go on from the bands that a run of the same key has stored; a slide that is done stays as it is.
+    /// True to resume from bands that a run with the same key stored; results of a finished slide are kept.
     pub resume: bool,
-    /// A signal's number ends the run soon, with an error; bands that are done are kept for `resume`.
+    /// A nonzero value, the number of a signal, ends the run with an error; finished bands are kept for `resume`.
     pub stop: Arc<AtomicUsize>,
-    /// What runs the network, for the summary.
+    /// Device and runtime of the network, for the summary.
     pub device: String,
-    /// What is known of the model on it, for the summary.
+    /// Checks that the model passed on this device, for the summary.
     pub proof: Proof,
 }
 
 /// Opens a slide, finds its nuclei and writes the files of [`crate::output`] to `options.out/<slide's name>/`.
 ///
-/// Networks run side by side; results do not depend on their number. A summary with [`Status::Incomplete`] is a result too: more than 5 %
-/// of the slide could not be read.
+/// Networks run side by side; results do not depend on their number. If more than 5 % of the slide could not be read, the summary has the
+/// status [`Status::Incomplete`].
 ///
 /// # Errors
-/// The first error of the slide, of a network or of a file; no file of this run then has its final name.
+/// The first error of the slide, of a network or of a file; no file of the failed run then has its final name.
 pub fn segment(
     slide: &Path,
     model: &Model,
@@ -153,7 +125,7 @@ pub fn segment(
     segment_open(open(slide, options)?.as_ref(), model, networks, options, progress)
 }
 
-/// Does the work of [`segment()`] for a slide that is open.
+/// Segments an open slide as [`segment()`] does.
 pub fn segment_open(
     slide: &dyn Slide,
     model: &Model,
@@ -164,7 +136,7 @@ pub fn segment_open(
     let began = Instant::now();
     with_plan(slide, model, networks, options, |plan, source, store, networks| {
         if options.resume
-            && let Some(summary) = finished(plan)
+            && let Some(summary) = finished_summary(plan)
         {
             store.clear()?;
             return Ok(summary);
@@ -182,9 +154,9 @@ pub fn segment_open(
     })
 }
 
-/// Computes and stores the bands of one shard; [`segment()`] with `resume` makes the results once all shards are there.
+/// Computes and stores the bands of one shard, except for bands that are already stored.
 ///
-/// Bands that are stored are not computed again.
+/// Once the bands of all shards are stored, [`segment()`] with `resume` writes the results.
 pub fn segment_shard(
     slide: &Path,
     model: &Model,
@@ -195,7 +167,7 @@ pub fn segment_shard(
 ) -> Result<ShardReport> {
     let slide = open(slide, options)?;
     with_plan(slide.as_ref(), model, networks, options, |plan, _, store, networks| {
-        if finished(plan).is_some() {
+        if finished_summary(plan).is_some() {
             let bands = plan.grid.bands().len();
             return Ok(ShardReport { computed: 0, stored: bands, bands });
         }
@@ -207,6 +179,7 @@ fn open(slide: &Path, options: &Options) -> Result<Box<dyn Slide>> {
     slides::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })
 }
 
+/// Plans the segmentation and runs `work` with the plan.
 fn with_plan<T>(
     slide: &dyn Slide,
     model: &Model,
@@ -223,17 +196,20 @@ fn with_plan<T>(
     work(&plan, &source, &store, networks)
 }
 
-/// The summary of a run of the same key whose files are all there.
-fn finished(plan: &Plan<'_>) -> Option<Summary> {
+/// Returns the summary of an earlier run with the same key, if all its files exist.
+fn finished_summary(plan: &Plan<'_>) -> Option<Summary> {
     let text = std::fs::read_to_string(plan.folder.join(SUMMARY)).ok()?;
     let summary: Summary = serde_json::from_str(&text).ok()?;
-    let is_whole = summary.outputs.iter().all(|name| plan.folder.join(name).is_file());
+    let is_complete = summary.outputs.iter().all(|name| plan.folder.join(name).is_file());
     let has_extra = plan.extra.iter().all(|extra| summary.outputs.iter().any(|name| name == extra.file()));
-    (summary.key == plan.key && is_whole && has_extra).then_some(summary)
+    (summary.key == plan.key && is_complete && has_extra).then_some(summary)
 }
 
-/// The folder of a slide's files: named as the slide, without its extension.
+/// Returns the results folder of a slide: its file name without the extension, in `out`.
+///
+/// # Errors
+/// A path without a file name.
 pub fn folder(slide: &Path, out: &Path) -> Result<PathBuf> {
-    let Some(stem) = slide.file_stem() else { bail!("{} names no file", slide.display()) };
+    let Some(stem) = slide.file_stem() else { bail!("{} has no file name", slide.display()) };
     Ok(out.join(stem))
 }

@@ -1,4 +1,4 @@
-//! Everything that is decided before the first pixel is read, and the summary of it.
+//! Plan of one slide: all decisions before the first window is read; and the summary of the finished slide.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use serde_json::json;
 use support::{Result, artifact};
 
 use super::compute::Computed;
-use super::look::{check_shards, make_small};
+use super::overview::{check_shards, read_overview};
 use super::{Options, Origin, Regions, folder};
 use crate::golden;
 use crate::output::summary::{
-    Areas, COMPLETE_WITHIN, ModelFacts, NucleusFacts, Proof, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
+    Areas, MAX_LOST_FRACTION, ModelFacts, NucleusFacts, Proof, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Frame, Outlines};
@@ -26,7 +26,7 @@ use crate::tissue::{Tissue, given};
 use slides::scaled::Scale;
 use slides::{LostTile, Mpp, Rgb, Slide};
 
-/// Everything that is decided before the first pixel is read.
+/// Scale, tile grid, regions, key and options of one slide.
 pub(super) struct Plan<'a> {
     pub(super) slide: &'a dyn Slide,
     pub(super) mpp: Option<Mpp>,
@@ -42,26 +42,27 @@ pub(super) struct Plan<'a> {
     pub(super) extra: &'a [Extra],
     pub(super) outlines: &'a Outlines,
     pub(super) stop: &'a AtomicUsize,
-    pub(super) busy: &'a StageTimings,
-    /// The slide made small for the overlay.
-    pub(super) picture: Rgb,
+    pub(super) timings: &'a StageTimings,
+    /// Reduced image of the slide, for the overlay.
+    pub(super) overview: Rgb,
     pub(super) tissue: Tissue,
-    /// Where `tissue` comes from, in words.
+    /// Source of `tissue`, for the summary.
     pub(super) regions: String,
-    /// The folder of the slide's files.
+    /// Results folder of the slide.
     pub(super) folder: PathBuf,
-    /// Hash of everything that the files depend on.
+    /// SHA-256 of everything that the results depend on.
     pub(super) key: String,
 }
 
 impl<'a> Plan<'a> {
+    /// Chooses scale and grid, reads the overview and finds the regions.
     pub(super) fn new(
         slide: &'a dyn Slide,
         model: &Model,
         source: &Source<'_>,
         windows: Windows,
         options: &'a Options,
-        busy: &'a StageTimings,
+        timings: &'a StageTimings,
     ) -> Result<Self> {
         let card = &model.card;
         let mpp = options.mpp.map(Mpp::given).transpose()?.or(slide.facts().mpp);
@@ -75,7 +76,7 @@ impl<'a> Plan<'a> {
         };
         check_shards(&options.outlines, slide)?;
         let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let (picture, found) = busy.small.time(|| make_small(slide, &scale, &options.regions))?;
+        let (overview, found) = timings.small.time(|| read_overview(slide, &scale, &options.regions))?;
         let (tissue, regions) = match (&options.regions, found) {
             (Regions::All, _) => (Tissue::uniform(scale.size_px, true), "all".to_owned()),
             (Regions::Given(path), _) => {
@@ -106,8 +107,8 @@ impl<'a> Plan<'a> {
             extra: &options.extra,
             outlines: &options.outlines,
             stop: &options.stop,
-            busy,
-            picture,
+            timings,
+            overview,
             tissue,
             regions,
             folder: folder(&slide.facts().path, &options.out)?,
@@ -115,17 +116,18 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Whether a window's core has tissue.
-    pub(super) fn wants(&self, window: &Window) -> bool {
+    /// Reports whether a window is computed: its core has tissue.
+    pub(super) fn is_active(&self, window: &Window) -> bool {
         let range = |span: crate::tile::Span| span.core..span.core + span.core_length;
         self.tissue.any(range(window.x), range(window.y))
     }
 
-    /// Tiles lost so far at the level that is read.
+    /// Returns the lost tiles of the level that is read.
     pub(super) fn lost_tiles(&self) -> Vec<LostTile> {
         self.slide.lost_tiles().into_iter().filter(|tile| tile.level == self.scale.level).collect()
     }
 
+    /// Returns the summary of the slide, after all files are written.
     pub(super) fn summary(
         &self,
         card: &ModelCard,
@@ -138,9 +140,9 @@ impl<'a> Plan<'a> {
         let facts = self.slide.facts();
         let areas = self.areas(computed.lost);
         let (nuclei, quality) = (computed.nuclei, computed.quality);
-        let timings = self.timings(began, computed.seconds, networks, &areas);
+        let timings = self.timings_facts(began, computed.seconds, networks, &areas);
         let per_mm2 = areas.analysed_mm2.map(|mm2| nuclei.count as f64 / mm2);
-        let status = if areas.lost_share > COMPLETE_WITHIN { Status::Incomplete } else { Status::Complete };
+        let status = if areas.lost_share > MAX_LOST_FRACTION { Status::Incomplete } else { Status::Complete };
         Summary {
             status,
             key: self.key.clone(),
@@ -162,7 +164,7 @@ impl<'a> Plan<'a> {
                 halo_px: self.grid.halo,
                 halo_is_exact: self.halo_is_exact,
                 windows: self.grid.len(),
-                windows_skipped: (0..self.grid.len()).filter(|&i| !self.wants(&self.grid.window(i))).count(),
+                windows_skipped: (0..self.grid.len()).filter(|&i| !self.is_active(&self.grid.window(i))).count(),
                 overlap: self.grid.overlap(),
             },
             run: RunFacts { device: self.device.to_owned(), batch: self.batch, networks, readers: self.readers, proof: self.proof.clone() },
@@ -175,6 +177,7 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Returns the areas that were analysed, skipped and lost.
     pub(super) fn areas(&self, lost_tiles: Vec<LostTile>) -> Areas {
         let Scale { size_px, effective_mpp, level_from_model, .. } = self.scale;
         let lost_px = lost_tiles.iter().map(|tile| tile.width * tile.height).sum::<u64>();
@@ -195,17 +198,18 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn timings(&self, began: Instant, pipeline_seconds: f64, networks: usize, areas: &Areas) -> Timings {
-        let busy_seconds = self.busy.seconds();
+    /// Returns the time of each stage and the stage that limits the speed: the one with the largest busy share per thread.
+    fn timings_facts(&self, began: Instant, pipeline_seconds: f64, networks: usize, areas: &Areas) -> Timings {
+        let busy_seconds = self.timings.seconds();
         let threads = |stage: &str| match stage {
             "read" => self.readers,
             "network" => networks,
             _ => 1,
         };
         let in_pipeline = busy_seconds.iter().filter(|(stage, _)| !matches!(stage.as_str(), "hash" | "small"));
-        let share =
+        let busy_fraction =
             |(stage, seconds): (&String, &f64)| (stage.clone(), (seconds / threads(stage) as f64 / pipeline_seconds * 1e3).round() / 1e3);
-        let busy_share: BTreeMap<String, f64> = in_pipeline.map(share).collect();
+        let busy_share: BTreeMap<String, f64> = in_pipeline.map(busy_fraction).collect();
         let limit = busy_share.iter().max_by(|a, b| a.1.total_cmp(b.1));
         let wall_seconds = began.elapsed().as_secs_f64();
         Timings {
@@ -219,13 +223,14 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Returns the remarks of the summary.
     fn notes(&self, card: &ModelCard) -> Vec<String> {
         let mut notes = self.slide.facts().notes.clone();
         if card.microns_per_pixel.is_none() {
-            notes.push("the model card has no scale: the slide was read at level 0 as it is".to_owned());
+            notes.push("the model card has no scale: the slide was read at level 0".to_owned());
         }
         if self.mpp.is_none() {
-            notes.push("the scale of the slide is not known: lengths and areas are in level-0 pixels".to_owned());
+            notes.push("the scale of the slide is unknown: lengths and areas are in level-0 pixels".to_owned());
         }
         notes
     }

@@ -1,7 +1,8 @@
-//! Bands that are done, on disk: what a run that was stopped goes on from, and what shards leave for each other.
+//! Finished bands on disk, from which a stopped run resumes and by which shards share their work.
 //!
-//! `OUT/SLIDE/.bands/N` holds a line of JSON (key of the run, length, sha256, tiles lost so far) and the probabilities of band `N`,
-//! in zlib streams of the differences of a mebibyte each. A file gets its name when it is whole, and goes when the results of the slide have theirs.
+//! `OUT/SLIDE/.bands/N` holds one line of JSON (key of the run, length, sha256, lost tiles so far) and the probabilities of band `N`, as
+//! zlib streams of the differences of one mebibyte each. A file is renamed to its final name when it is complete. The folder is removed
+//! once the results of the slide have their final names.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,18 +14,19 @@ use support::{Context, Result, artifact, bail};
 use crate::output::tiles::{differences, runs};
 use slides::LostTile;
 
-/// Probabilities of a stream.
-const PIECE: usize = 1 << 20;
-/// The largest file of a band that is read.
-const LIMIT: u64 = 16 << 30;
+/// Number of probabilities per zlib stream.
+const STREAM_LEN: usize = 1 << 20;
+/// Size limit of the file of a band.
+const MAX_FILE_BYTES: u64 = 16 << 30;
 
-/// The bands of one slide.
+/// Band files of one slide.
 pub struct Store {
     folder: PathBuf,
-    /// Everything that a band's values depend on.
+    /// SHA-256 of everything that the values of a band depend on.
     key: String,
 }
 
+/// First line of a band file.
 #[derive(Serialize, Deserialize)]
 struct Header {
     key: String,
@@ -34,41 +36,41 @@ struct Header {
     lost: Vec<LostTile>,
 }
 
-/// A band as it was stored.
-pub struct Stored {
-    /// Quantised probabilities, row by row.
+/// Contents of a band file.
+pub struct StoredBand {
+    /// Quantised probabilities `[row][column]`.
     pub rows: Vec<u8>,
-    /// Tiles that had been lost when it was stored.
+    /// Tiles that were lost before the band was stored.
     pub lost: Vec<LostTile>,
 }
 
 impl Store {
-    /// Bands of the run `key` for the results in `folder`.
+    /// Returns the store of the run `key` with the results folder `folder`.
     pub fn new(folder: &Path, key: String) -> Self {
         Self { folder: folder.join(".bands"), key }
     }
 
-    /// Stores a band.
+    /// Writes a band.
     pub fn put(&self, band: usize, rows: &[u8], lost: Vec<LostTile>) -> Result<()> {
-        let mut packed = Vec::new();
-        rows.chunks(PIECE).for_each(|piece| packed.extend(runs(&differences(piece, PIECE, 1))));
-        let header = Header { key: self.key.clone(), band, length: rows.len(), sha256: artifact::sha256(&packed), lost };
+        let mut compressed = Vec::new();
+        rows.chunks(STREAM_LEN).for_each(|values| compressed.extend(runs(&differences(values, STREAM_LEN, 1))));
+        let header = Header { key: self.key.clone(), band, length: rows.len(), sha256: artifact::sha256(&compressed), lost };
         let mut bytes = serde_json::to_vec(&header)?;
         bytes.push(b'\n');
-        bytes.extend(packed);
+        bytes.extend(compressed);
         artifact::write(&self.path(band), &bytes)
     }
 
-    /// A band of this run; `None`: there is none, or what is there is damaged or of another run.
-    pub fn get(&self, band: usize) -> Option<Stored> {
+    /// Reads a band; `None` if it is absent, damaged or of another run.
+    pub fn get(&self, band: usize) -> Option<StoredBand> {
         let path = self.path(band);
         if !path.exists() {
             return None;
         }
-        read(&path, band, &self.key).inspect_err(|error| tracing::warn!("{error}; the band is computed again")).ok()
+        read(&path, band, &self.key).inspect_err(|error| tracing::warn!("{error}; the band will be computed again")).ok()
     }
 
-    /// Forgets all bands.
+    /// Removes all bands.
     pub fn clear(&self) -> Result<()> {
         match std::fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -83,32 +85,32 @@ impl Store {
     }
 }
 
-fn read(path: &Path, band: usize, key: &str) -> Result<Stored> {
-    let bytes = artifact::read(path, LIMIT)?;
+fn read(path: &Path, band: usize, key: &str) -> Result<StoredBand> {
+    let bytes = artifact::read(path, MAX_FILE_BYTES)?;
     let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else { bail!("{} has no header", path.display()) };
     let header: Header = serde_json::from_slice(&bytes[..end]).doing(|| format!("reading {}", path.display()))?;
-    let packed = &bytes[end + 1..];
+    let compressed = &bytes[end + 1..];
     if header.key != key || header.band != band {
         bail!("{} belongs to another run: model, slide or options differ", path.display());
     }
-    if artifact::sha256(packed) != header.sha256 {
+    if artifact::sha256(compressed) != header.sha256 {
         bail!("{} is damaged", path.display());
     }
-    let rows = unpacked(packed, header.length)?;
+    let rows = decompress(compressed, header.length)?;
     if rows.len() != header.length {
         bail!("{} holds {} values, expected {}", path.display(), rows.len(), header.length);
     }
-    Ok(Stored { rows, lost: header.lost })
+    Ok(StoredBand { rows, lost: header.lost })
 }
 
-/// The probabilities of all streams, of which there should be `length`; a little more if there are more.
-fn unpacked(mut packed: &[u8], length: usize) -> Result<Vec<u8>> {
+/// Decompresses all streams; stops after the stream in which `length` is exceeded.
+fn decompress(mut compressed: &[u8], length: usize) -> Result<Vec<u8>> {
     let mut rows: Vec<u8> = Vec::with_capacity(length);
-    while !packed.is_empty() && rows.len() <= length {
+    while !compressed.is_empty() && rows.len() <= length {
         let first = rows.len();
-        let mut stream = ZlibDecoder::new(packed).take(PIECE as u64 + 1);
+        let mut stream = ZlibDecoder::new(compressed).take(STREAM_LEN as u64 + 1);
         stream.read_to_end(&mut rows)?;
-        packed = stream.into_inner().into_inner();
+        compressed = stream.into_inner().into_inner();
         let mut left = 0u8;
         for value in &mut rows[first..] {
             left = left.wrapping_add(*value);
@@ -123,10 +125,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_band_comes_back_and_no_changed_byte_is_taken() {
+    fn a_band_is_read_back_and_a_changed_byte_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path(), "a".into());
-        let large: Vec<u8> = (0..2 * PIECE as u32 + 5).map(|i| (i / 300) as u8).collect();
+        let large: Vec<u8> = (0..2 * STREAM_LEN as u32 + 5).map(|i| (i / 300) as u8).collect();
         store.put(4, &large, Vec::new()).unwrap();
         assert!(store.get(4).unwrap().rows == large);
         let rows: Vec<u8> = (0..999u32).map(|i| (i / 7) as u8).collect();

@@ -90,13 +90,13 @@ impl Plan<'_> {
                 let send = |band| bands_in.send(Arc::new(band)).map_err(|_| Error::new("the caller stopped"));
                 self.run(networks, &all_bands, progress, &String::new, send)
             });
-            let cut = self.cut(&bands, &mut quality, |strip| {
+            let cutting = self.cut_into_strips(&bands, &mut quality, |strip| {
                 taken = take(extractor.push(&strip.probabilities, &strip.colours));
                 taken.is_ok()
             });
             drop(bands);
             let computed = computing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            cut.and(computed)
+            cutting.and(computed)
         });
         taken?;
         computed?;

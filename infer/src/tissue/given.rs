@@ -1,4 +1,4 @@
-//! Regions that the user gives: a mask image over the whole slide, or polygons in level-0 pixels.
+//! Regions given by the user: a mask image over the whole slide, or polygons in level-0 pixels.
 
 use std::path::Path;
 
@@ -7,24 +7,27 @@ use support::{Context, Result, bail, picture};
 use super::Tissue;
 use super::region::Region;
 
-/// Decoded bytes of the largest mask that is read.
+/// Size limit of a decoded mask in bytes.
 const MAX_MASK_BYTES: u64 = 512 << 20;
 
-/// Cells that a mask (PNG, JPEG or TIFF; not 0 is tissue) or the polygons of a GeoJSON file touch.
+/// Returns the grid tiles that a mask (PNG, JPEG or TIFF; nonzero pixels) or the polygons of a GeoJSON file touch.
 ///
-/// `slide_from_model`: level-0 pixels to one pixel of the image, along x and y.
+/// `image` is columns and rows at the model's scale, `slide_from_model` the level-0 pixels per model pixel along x and y.
+///
+/// # Errors
+/// A file that cannot be read, a mask of another aspect ratio, or no marked tile.
 pub fn tissue(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Result<Tissue> {
     let doing = || format!("reading the regions {}", path.display());
     let is_geojson = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("geojson") || e.eq_ignore_ascii_case("json"));
-    let found = if is_geojson { Region::read(path).map(|region| region.tissue(image, slide_from_model)) } else { of_mask(path, image) };
-    let found = found.doing(doing).hint(|| "give a mask image over the whole slide, or GeoJSON polygons in level-0 pixels")?;
-    if found.area_px() == 0 {
+    let marked = if is_geojson { Region::read(path).map(|region| region.tissue(image, slide_from_model)) } else { from_mask(path, image) };
+    let marked = marked.doing(doing).hint(|| "give a mask image over the whole slide, or GeoJSON polygons in level-0 pixels")?;
+    if marked.area_px() == 0 {
         bail!("{} marks no part of the slide", path.display(); hint: "polygons count from the corner of level 0; is this the file for this slide?");
     }
-    Ok(found)
+    Ok(marked)
 }
 
-fn of_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
+fn from_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
     let reader = image::ImageReader::open(path)?.with_guessed_format()?;
     let mask = picture::decode(reader, MAX_MASK_BYTES, |_| Ok(()))?.into_luma8();
     let size = [mask.width() as usize, mask.height() as usize];
@@ -45,21 +48,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn polygons_with_holes_and_masks_mark_the_cells_they_touch() {
+    fn polygons_with_holes_and_masks_mark_the_tiles_that_they_touch() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.geojson");
-        // A square of 8 x 8 cells with a hole of 4 x 4, at twice the model's scale.
+        // A square of 8 x 8 tiles with a hole of 4 x 4, in level-0 pixels of half the model's pixel size.
         let square = |from: i32, to: i32| serde_json::json!([[from, from], [to, from], [to, to], [from, to], [from, from]]);
         let polygon = serde_json::json!({ "type": "Polygon", "coordinates": [square(512 + 8, 512 + 2040), square(1000, 2060)] });
         std::fs::write(&path, polygon.to_string()).unwrap();
-        let found = tissue(&path, [2000, 2000], [2.0, 2.0]).unwrap();
-        assert_eq!(found.area_px(), (8 * 8 - 4 * 4) * 128 * 128);
+        let marked = tissue(&path, [2000, 2000], [2.0, 2.0]).unwrap();
+        assert_eq!(marked.area_px(), (8 * 8 - 4 * 4) * 128 * 128);
         std::fs::write(&path, r#"{"type":"Point","coordinates":[1,1]}"#).unwrap();
         assert!(tissue(&path, [2000, 2000], [2.0; 2]).unwrap_err().to_string().contains("marks no part"));
         let mask = folder.path().join("m.png");
         image::GrayImage::from_fn(20, 20, |x, y| image::Luma([u8::from(x == 3 && y == 19)])).save(&mask).unwrap();
-        let found = tissue(&mask, [2000, 2000], [1.0; 2]).unwrap();
-        assert!(found.any(300..301, 1999..2000) && found.area_px() == 2 * 128 * (2000 - 14 * 128));
+        let marked = tissue(&mask, [2000, 2000], [1.0; 2]).unwrap();
+        assert!(marked.any(300..301, 1999..2000) && marked.area_px() == 2 * 128 * (2000 - 14 * 128));
         let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures/grey.jpg")).unwrap();
         let mask = folder.path().join("m.jpg");
         std::fs::write(&mask, &whole).unwrap();

@@ -10,7 +10,7 @@ use super::Tissue;
 
 /// Size limit of a GeoJSON file in bytes.
 const LIMIT: u64 = 256 << 20;
-/// Distance in rows between the scan lines that find grid squares inside of a polygon.
+/// Distance in rows between the scan lines that find grid tiles inside of a polygon.
 const SCAN_STEP: usize = 16;
 
 /// A vertex in level-0 pixels.
@@ -61,7 +61,7 @@ impl Region {
         Ok(Self { polygons })
     }
 
-    /// Marks every grid square of an image that the region touches.
+    /// Marks every grid tile of an image that the region touches.
     ///
     /// `image` is columns and rows at the model's scale, `slide_from_model` the level-0 pixels per model pixel along x and y.
     pub fn tissue(&self, image: [usize; 2], slide_from_model: [f64; 2]) -> Tissue {
@@ -99,7 +99,7 @@ fn is_inside(ring: &[Vertex], [x, y]: [f64; 2]) -> bool {
     crossings.count() % 2 == 1
 }
 
-/// Adds the squares under the boundary, and those of which every 16th row has a pixel inside (even-odd rule).
+/// Adds the grid tiles under the boundary, and the tiles with a pixel inside of the polygon in every 16th row (even-odd rule).
 fn add_polygon(tissue: &mut Tissue, rings: &[Vec<Vertex>], image: [usize; 2]) {
     let sides: Vec<(Vertex, Vertex)> = rings.iter().flat_map(|ring| ring.windows(2).map(|side| (side[0], side[1]))).collect();
     sides.iter().for_each(|side| add_side(tissue, side, image));

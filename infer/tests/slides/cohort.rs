@@ -1,4 +1,4 @@
-//! `examples/cohort`: the scripts that schedulers run, on several slides; the files are those of one plain run.
+//! Scripts of `examples/cohort` for schedulers: their files equal those of one run over all slides.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn model() -> PathBuf {
     root().join("tests/data/models/format-1.onnx")
 }
 
-/// Slides of several bands each, and the folder of a plain run's results.
+/// Writes slides of several bands each, and segments them in one run; returns the slides and the output folder.
 fn cohort(folder: &Path) -> (Vec<PathBuf>, PathBuf) {
     infer::runtime::install(None, None).unwrap();
     let slides: Vec<PathBuf> = (0..SLIDES)
@@ -38,7 +38,7 @@ fn flags() -> [&'static str; 7] {
     ["--device", "cpu", "--tile", "160", "--halo", "32", "--no-tissue"]
 }
 
-/// All files of all slides but the summaries, which hold times.
+/// Reads all files of all slides except for the summaries, which contain times.
 fn files(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for i in 0..SLIDES {
@@ -68,9 +68,9 @@ fn assert_table(out: &Path) {
     assert!(rows.iter().all(|row| &row[1] == "complete" && row[2].parse::<u64>().is_ok()));
 }
 
-/// The scripts as Slurm starts them: one process a task, its number in the environment. With five tasks for three slides each slide is cut.
+/// Runs the scripts as Slurm does: one process per task, with its number in the environment. Five tasks for three slides divide each slide.
 #[test]
-fn tasks_of_an_array_job_leave_the_files_of_a_plain_run() {
+fn tasks_of_an_array_job_write_the_files_of_one_run() {
     let folder = tempfile::tempdir().unwrap();
     let (slides, plain) = cohort(folder.path());
     for tasks in [2, 5] {
@@ -96,25 +96,25 @@ fn tasks_of_an_array_job_leave_the_files_of_a_plain_run() {
 }
 
 #[test]
-fn slides_that_are_not_done_are_named() {
+fn unfinished_slides_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let cohort = |out: &Path| Command::new(INFER).arg("cohort").arg(out).output().unwrap();
-    let nothing = cohort(folder.path());
-    let said = String::from_utf8(nothing.stderr).unwrap();
-    assert!(nothing.status.code() == Some(1) && said.contains("has no results of slides") && said.contains("hint:"), "{said}");
+    let empty = cohort(folder.path());
+    let message = String::from_utf8(empty.stderr).unwrap();
+    assert!(empty.status.code() == Some(1) && message.contains("has no results of slides") && message.contains("hint:"), "{message}");
     std::fs::create_dir(folder.path().join("b")).unwrap();
     let unfinished = cohort(folder.path());
     assert_eq!(unfinished.status.code(), Some(3));
     assert!(String::from_utf8(unfinished.stdout).unwrap().contains("not finished: b"));
     std::fs::write(folder.path().join("b/summary.json"), "{}").unwrap();
-    let said = String::from_utf8(cohort(folder.path()).stderr).unwrap();
-    assert!(said.contains("b/summary.json") && said.contains("hint:"), "{said}");
+    let message = String::from_utf8(cohort(folder.path()).stderr).unwrap();
+    assert!(message.contains("b/summary.json") && message.contains("hint:"), "{message}");
 }
 
-/// Fetches Snakemake into an environment of its own.
+/// Installs Snakemake into a virtual environment.
 #[test]
 #[ignore = "installs Snakemake"]
-fn snakemake_leaves_the_files_of_a_plain_run() {
+fn snakemake_writes_the_files_of_one_run() {
     let folder = tempfile::tempdir().unwrap();
     let (slides, plain) = cohort(folder.path());
     let venv = folder.path().join("venv");
@@ -140,10 +140,10 @@ fn snakemake_leaves_the_files_of_a_plain_run() {
     assert!(String::from_utf8_lossy(&again.stderr).contains("Nothing to be done"));
 }
 
-/// A Slurm that is there and runs.
+/// Submits the scripts to an installed Slurm.
 #[test]
 #[ignore = "needs a running Slurm (sbatch)"]
-fn slurm_leaves_the_files_of_a_plain_run() {
+fn slurm_writes_the_files_of_one_run() {
     let folder = tempfile::tempdir().unwrap();
     let (slides, plain) = cohort(folder.path());
     let out = folder.path().join("slurm");

@@ -1,4 +1,4 @@
-//! Figures of everything but the network, by hand: `cargo test --release -p infer --test slides -- --ignored --nocapture figures`.
+//! Measurements of time and memory without the network: `cargo test --release -p infer --test slides -- --ignored --nocapture figures`.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use support::console::Silent;
 use crate::picture::{card, model, model_of, tissue};
 use crate::random::Random;
 
-/// Dark red is nucleus: costs nothing.
+/// Threshold of the red channel in place of a network, at almost no cost.
 struct Threshold;
 
 impl Network for Threshold {
@@ -30,7 +30,7 @@ impl Network for Threshold {
 }
 
 #[test]
-#[ignore = "figures for people: takes a minute and a gigabyte of disk"]
+#[ignore = "prints measurements: needs a minute and a gigabyte of disk"]
 fn figures_of_a_large_slide() {
     let (patch, repeats) = (1500, 10);
     let folder = tempfile::tempdir().unwrap();
@@ -51,7 +51,7 @@ fn figures_of_a_large_slide() {
     }
 }
 
-/// Discs in a grid of 20 px cells, their radii 5 to 8 px by a hash: 2500 x 2000 nuclei.
+/// Draws rows of 2500 x 2000 discs with a distance of 20 px and radii of 5 to 8 px by a hash.
 fn five_million(y: usize, rows: &mut [u8]) {
     for (y, row) in (y..).zip(rows.chunks_exact_mut(2500 * 20)) {
         for (cell, pixels) in row.chunks_exact_mut(20).enumerate() {
@@ -65,7 +65,7 @@ fn five_million(y: usize, rows: &mut [u8]) {
 }
 
 #[test]
-#[ignore = "two minutes and a gigabyte of disk; by itself, for it looks at the memory of the process"]
+#[ignore = "two minutes and a gigabyte of disk; must run alone, because it measures the memory of the process"]
 fn five_million_nuclei_in_less_than_a_gigabyte() {
     let (width, height) = (2500 * 20, 2000 * 20);
     let folder = tempfile::tempdir().unwrap();
@@ -96,9 +96,9 @@ fn five_million_nuclei_in_less_than_a_gigabyte() {
 }
 
 #[test]
-#[ignore = "ten minutes and some gigabytes of disk; by itself, for it looks at the memory of the process"]
+#[ignore = "ten minutes and some gigabytes of disk; must run alone, because it measures the memory of the process"]
 fn memory_is_flat_in_the_size_of_the_slide() {
-    infer::memory::give_back_large_blocks();
+    infer::memory::return_large_blocks();
     let picture = tissue(&mut Random(31), 1024, 1024);
     for repeats in [4, 8, 16, 32] {
         let folder = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ fn memory_is_flat_in_the_size_of_the_slide() {
     }
 }
 
-/// The line of the kernel's account that tells the largest resident set so far.
+/// Returns the line of `/proc/self/status` with the peak of the resident memory.
 pub fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("peak memory unknown").to_owned()

@@ -1,13 +1,14 @@
-//! Pyramids that other programs lay out otherwise.
+//! Pyramids with the layout of other programs.
 
 use crate::picture::{save_tiff, tissue};
 use crate::random::Random;
 
-fn number(bytes: &[u8], at: usize) -> u64 {
+/// Reads a little-endian u64.
+pub fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// A BigTIFF whose later directories are no longer in the chain but referred to by the first one, as in OME-TIFF.
+/// Moves the later directories of a BigTIFF from the chain to `SubIFDs` of the first directory, as in OME-TIFF.
 fn with_sub_ifds(mut bytes: Vec<u8>) -> Vec<u8> {
     let first = number(&bytes, 8) as usize;
     let fields = number(&bytes, first) as usize;
@@ -34,7 +35,7 @@ fn with_sub_ifds(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn levels_by_sub_ifds_are_those_by_a_chain() {
+fn levels_in_sub_ifds_are_read_like_levels_in_a_chain() {
     let folder = tempfile::tempdir().unwrap();
     let (chain, sub) = (folder.path().join("chain.tif"), folder.path().join("sub.tif"));
     save_tiff(&tissue(&mut Random(17), 2100, 1300), &chain, Some(0.5));

@@ -1,4 +1,4 @@
-//! Damaged and lying slides: a clear error or flagged tiles, soon, and never a panic.
+//! Damaged and manipulated slides: a clear error or lost tiles within bounded time, and never a panic.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,12 +7,13 @@ use infer::output::summary::Status;
 use infer::segment::Options;
 use slides::Slide;
 
+use crate::formats::number;
 use crate::picture::{card, run, save_tiff, tissue};
 use crate::random::Random;
 
 const SIDE: usize = 2048;
 
-/// Bytes of a slide of 4 x 4 tiles with two more levels, and where its fields are.
+/// Slide of 4 x 4 tiles with two reduced levels, as bytes, with access to its directory entries.
 struct Base {
     bytes: Vec<u8>,
 }
@@ -21,21 +22,21 @@ impl Base {
     fn new(folder: &Path) -> Self {
         let path = folder.join("base.tif");
         let mut picture = tissue(&mut Random(21), SIDE, SIDE);
-        // Fewer values make a smaller file, and hundreds of copies of it are written and read here.
+        // Fewer different values make a smaller file; hundreds of copies are written and read.
         picture.data.iter_mut().for_each(|value| *value &= 0xc0);
         save_tiff(&picture, &path, Some(0.5));
         Self { bytes: std::fs::read(path).unwrap() }
     }
 
     fn number(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.bytes[at..at + 8].try_into().unwrap())
+        number(&self.bytes, at)
     }
 
     fn directory(&self, index: usize) -> usize {
         (0..index).fold(self.number(8) as usize, |at, _| self.number(at + 8 + 20 * self.number(at) as usize) as usize)
     }
 
-    /// Where the entry of a field is.
+    /// Returns the offset of a directory entry.
     fn field(&self, directory: usize, tag: u16) -> usize {
         let at = self.directory(directory);
         (0..self.number(at) as usize)
@@ -66,7 +67,7 @@ impl Base {
         self.with(self.field(0, tag), &other.to_le_bytes())
     }
 
-    /// Where the list of offsets (324) or byte counts (325) of level 0 is.
+    /// Returns the offset of the list of tile offsets (tag 324) or byte counts (325) of level 0.
     fn list(&self, tag: u16) -> usize {
         self.number(self.field(0, tag) + 12) as usize
     }
@@ -86,7 +87,7 @@ fn open_within_a_second(path: &Path) -> support::Result<Box<dyn Slide>> {
 }
 
 #[test]
-fn lying_headers_are_refused_with_what_is_wrong() {
+fn invalid_headers_are_errors_that_name_the_fault() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path());
     let length = base.bytes.len();
@@ -144,7 +145,7 @@ fn lying_headers_are_refused_with_what_is_wrong() {
 }
 
 #[test]
-fn headers_that_say_something_else_are_read_or_refused_but_never_panic() {
+fn mutated_headers_are_read_or_refused_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path());
     let mut random = Random(77);
@@ -168,7 +169,7 @@ fn headers_that_say_something_else_are_read_or_refused_but_never_panic() {
     }
 }
 
-/// Damages `count` tiles of level 0, in three ways.
+/// Damages `count` tiles of level 0 by a wrong length, other bytes or length 0; returns the file and the tiles.
 fn damaged(base: &Base, count: usize) -> (Vec<u8>, Vec<usize>) {
     let mut bytes = base.bytes.clone();
     let tiles: Vec<usize> = (0..count).map(|i| i * 5 % 16).collect();
@@ -185,7 +186,7 @@ fn damaged(base: &Base, count: usize) -> (Vec<u8>, Vec<usize>) {
 }
 
 #[test]
-fn exactly_the_damaged_tiles_are_flagged_and_the_others_are_unharmed() {
+fn damaged_tiles_are_lost_and_other_tiles_are_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path());
     let whole = slides::open(&folder.path().join("base.tif"), None).unwrap().read_region(0, 0, 0, SIDE, SIDE).unwrap();
@@ -206,7 +207,7 @@ fn exactly_the_damaged_tiles_are_flagged_and_the_others_are_unharmed() {
 }
 
 #[test]
-fn a_slide_that_lost_more_than_five_percent_is_incomplete() {
+fn a_slide_with_more_than_five_percent_lost_is_incomplete() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path());
     let options = Options { out: folder.path().join("out"), ..Options::default() };
@@ -219,7 +220,7 @@ fn a_slide_that_lost_more_than_five_percent_is_incomplete() {
 }
 
 #[test]
-fn a_tile_that_would_decompress_to_gigabytes_is_cut_short() {
+fn decompression_of_an_oversized_tile_stops_at_the_tile_size() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path());
     let mut bytes = base.bytes.clone();
@@ -231,7 +232,7 @@ fn a_tile_that_would_decompress_to_gigabytes_is_cut_short() {
     bytes.extend(bomb);
     let slide = open_within_a_second(&save(folder.path(), "bomb", &bytes)).unwrap();
     let began = Instant::now();
-    // The file has each value as a difference to the pixel on its left.
+    // The predictor adds each value to the left pixel.
     assert_eq!(slide.read_region(0, 0, 0, 512, 512).unwrap().at(5, 5), [6 * 7; 3]);
     assert!(began.elapsed() < Duration::from_secs(1));
 }

@@ -1,4 +1,4 @@
-//! The crate as a library: images in memory, callbacks, regions and the caller's own source give the nuclei of `infer segment`.
+//! The crate as a library: images in memory, slides, callbacks and the caller's own pixel source give the nuclei of `infer segment`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn saved(picture: &Rgb, folder: &Path) -> Box<dyn Slide> {
     open_slide(&path).unwrap()
 }
 
-/// A source of the caller that keeps its pixels in memory.
+/// Pixel source of the caller, with pixels in memory.
 struct Remote(Rgb);
 
 impl Pixels for Remote {
@@ -75,7 +75,7 @@ fn images_slides_callbacks_and_files_have_the_same_nuclei() {
 }
 
 #[test]
-fn a_region_keeps_the_nuclei_whose_centroid_lies_inside_exactly() {
+fn a_region_keeps_exactly_the_nuclei_whose_centroid_lies_inside() {
     let folder = tempfile::tempdir().unwrap();
     let finder = finder();
     let slide = saved(&picture(), folder.path());
@@ -93,7 +93,7 @@ fn a_region_keeps_the_nuclei_whose_centroid_lies_inside_exactly() {
 }
 
 #[test]
-fn errors_have_a_kind_and_callbacks_end_a_walk() {
+fn errors_have_a_kind_and_an_error_of_the_callback_ends_the_walk() {
     let folder = tempfile::tempdir().unwrap();
     let kind = |path: &Path| Finder::open(path).err().expect("no model").kind();
     assert_eq!(kind(Path::new("no/such/model.onnx")), ErrorKind::NotFound);

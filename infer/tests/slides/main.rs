@@ -1,4 +1,4 @@
-//! Slides in, nuclei out: properties over random images, hostile files, and readers that are not ours.
+//! Segmentation of slides: properties over random images, damaged files, resuming and shards, and readers of other projects.
 
 #[cfg(unix)]
 mod changed;

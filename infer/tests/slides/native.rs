@@ -1,4 +1,4 @@
-//! The program with its own kernels, where there is no ONNX Runtime.
+//! The program on its native device, without ONNX Runtime.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,8 +10,8 @@ use crate::random::Random;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/format-1.onnx");
 
-/// The program on a machine on which no library can be found.
-fn bare(arguments: &[&str], folder: &Path) -> Output {
+/// Runs the program in an environment without any native library.
+fn infer_without_libraries(arguments: &[&str], folder: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_infer"));
     for variable in ["NUCLEI_ONNXRUNTIME", "ORT_DYLIB_PATH", "XDG_CACHE_HOME"] {
         command.env_remove(variable);
@@ -28,30 +28,30 @@ fn slides_are_segmented_without_onnx_runtime() {
     let summary = |device: &str, out: &str, tile: &str| -> Summary {
         let out = folder.path().join(out);
         let arguments = ["segment", MODEL, slide, "-o", out.to_str().unwrap(), "--device", device, "--tile", tile, "--halo", "exact"];
-        let run = bare(&[&arguments[..], &["--mpp", "0.5", "--no-tissue", "--json"]].concat(), folder.path());
+        let run = infer_without_libraries(&[&arguments[..], &["--mpp", "0.5", "--no-tissue", "--json"]].concat(), folder.path());
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         serde_json::from_slice::<Vec<Summary>>(&run.stdout).unwrap().remove(0)
     };
-    // The model carries no golden tiles: `auto` takes what there is.
+    // The model has no golden tiles; without ONNX Runtime, `auto` still takes the native device.
     let [named, auto] = [summary("native", "named", "4096"), summary("auto", "auto", "4096")];
     assert!(named.run.device.starts_with("native in f32, own kernels, "), "{}", named.run.device);
     assert_eq!(named.run.device, auto.run.device);
-    let map = |out: &str| std::fs::read(folder.path().join(out).join("a/probability.tif")).unwrap();
-    assert!(map("named") == map("auto"));
-    let error = bare(&["verify", MODEL, "--device", "cpu"], folder.path());
+    let probability = |out: &str| std::fs::read(folder.path().join(out).join("a/probability.tif")).unwrap();
+    assert!(probability("named") == probability("auto"));
+    let error = infer_without_libraries(&["verify", MODEL, "--device", "cpu"], folder.path());
     let text = String::from_utf8_lossy(&error.stderr).into_owned();
     assert!(!error.status.success() && text.contains("ONNX Runtime") && text.contains("hint:"), "{text}");
 }
 
 #[test]
-fn a_model_is_verified_and_a_machine_looked_at_without_onnx_runtime() {
+fn verify_and_doctor_run_without_onnx_runtime() {
     let folder = tempfile::tempdir().unwrap();
-    let verified = bare(&["verify", MODEL, "--device", "native"], folder.path());
+    let verified = infer_without_libraries(&["verify", MODEL, "--device", "native"], folder.path());
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     assert!(String::from_utf8_lossy(&verified.stdout).contains("sound on native"));
-    let refused = bare(&["verify", MODEL, "--device", "native", "--precision", "bf16"], folder.path());
+    let refused = infer_without_libraries(&["verify", MODEL, "--device", "native", "--precision", "bf16"], folder.path());
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("f32 only"));
-    let doctor = bare(&["doctor"], folder.path());
+    let doctor = infer_without_libraries(&["doctor"], folder.path());
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(doctor.status.success() && text.contains("own kernels: f32") && text.contains("optional ONNX Runtime"), "{text}");
 }

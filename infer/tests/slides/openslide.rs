@@ -1,4 +1,4 @@
-//! Our own reader against OpenSlide, and OpenSlide on what we write. Runs where the library is found (`NUCLEI_OPENSLIDE`).
+//! The project's TIFF reader compared with OpenSlide, also on files that this project writes. Needs the library (`NUCLEI_OPENSLIDE`).
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ fn openslide(path: &Path) -> Option<Box<dyn Slide>> {
     Some(slides::openslide::open(path, Access { library: Some(&library), program: None }, "this is a test").unwrap())
 }
 
-/// The processes that this one has started and that are called `infer`.
+/// Kills the child processes with the name `infer` and returns their number.
 fn kill_children() -> usize {
     let own = std::process::id().to_string();
     let mut killed = 0;
@@ -38,23 +38,23 @@ fn kill_children() -> usize {
 }
 
 #[test]
-fn a_child_reads_what_this_process_reads_and_may_crash() {
+fn a_child_process_reads_the_same_pixels_and_is_restarted_after_a_crash() {
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(13), 2600, 1900), &path, Some(0.5));
-    let here = openslide(&path).unwrap();
+    let in_process = openslide(&path).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_infer"));
     let access = Access { library: Some(&library), program: Some(program) };
-    let there = slides::openslide::open(&path, access, "this is a test").unwrap();
-    assert_eq!((here.levels(), here.microns_per_pixel()), (there.levels(), there.microns_per_pixel()));
+    let in_child = slides::openslide::open(&path, access, "this is a test").unwrap();
+    assert_eq!((in_process.levels(), in_process.microns_per_pixel()), (in_child.levels(), in_child.microns_per_pixel()));
     let mut killed = 0;
     for (x, y) in [(0, 0), (900, 300), (1700, 0), (100, 1100), (1500, 1000)] {
         let read = |slide: &dyn Slide| slide.read_region(0, x, y, 800, 700).unwrap();
-        assert!(read(here.as_ref()) == read(there.as_ref()), "{x} {y}");
+        assert!(read(in_process.as_ref()) == read(in_child.as_ref()), "{x} {y}");
         killed += kill_children();
     }
-    assert!(killed >= 5 && there.lost_tiles().is_empty(), "{killed} killed, lost: {:?}", there.lost_tiles());
+    assert!(killed >= 5 && in_child.lost_tiles().is_empty(), "{killed} killed, lost: {:?}", in_child.lost_tiles());
     let error = slides::openslide::open(&folder.path().join("none.ndpi"), access, "this is a test").err().unwrap();
     assert!(error.to_string().contains("this is a test") && error.hint_text().is_some(), "{error:?}");
     let broken = Access { program: Some(Path::new("/bin/false")), ..access };
@@ -63,7 +63,7 @@ fn a_child_reads_what_this_process_reads_and_may_crash() {
 }
 
 #[test]
-fn openslide_reads_the_pyramids_that_we_write() {
+fn openslide_reads_written_pyramids() {
     if library().is_none() {
         return;
     }
@@ -85,13 +85,13 @@ fn openslide_reads_the_pyramids_that_we_write() {
     writer.push(&values).unwrap();
     writer.finish().unwrap().commit().unwrap();
     let region = openslide(&grey).unwrap().read_region(0, 0, 0, 1500, 1100).unwrap();
-    assert!(region.data.iter().step_by(3).eq(values.iter()), "grey values are read as they were written");
+    assert!(region.data.iter().step_by(3).eq(values.iter()), "grey values are read back unchanged");
 }
 
 #[test]
-fn an_ndpi_slide_goes_all_the_way_or_says_what_is_missing() {
+fn an_ndpi_slide_is_segmented_or_the_missing_library_is_named() {
     let Some(path) = shared("test3-DAPI-2-387.ndpi") else { return };
-    let nowhere = slides::open(&path, Some(Path::new("nowhere.so"))).err().expect("there is no such library");
+    let nowhere = slides::open(&path, Some(Path::new("nowhere.so"))).err().expect("the library does not exist");
     assert!(nowhere.to_string().contains("NDPI") && nowhere.to_string().contains("nowhere.so"), "{nowhere:?}");
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! GeoJSON in many files and with fewer corners; labels as OME-TIFF.
+//! Sharded and simplified GeoJSON; labels as OME-TIFF.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use infer::instances::Extractor;
@@ -14,19 +14,15 @@ use serde_json::Value;
 use tiff::decoder::{Decoder, DecodingResult};
 use tiff::tags::Tag;
 
-use crate::picture::{card, run, save_tiff, tissue};
+use crate::picture::{card, geojson, run, save_tiff, tissue};
 use crate::random::Random;
 use crate::readers::ask_python;
 
 fn features(path: &Path) -> Vec<Value> {
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
-    let collection: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(collection["type"], "FeatureCollection");
-    collection["features"].as_array().unwrap().clone()
+    geojson(path)["features"].as_array().unwrap().clone()
 }
 
-/// Writes outlines of one slide; the names of its GeoJSON files and their bytes.
+/// Segments a slide; returns the names of its GeoJSON files and their bytes.
 fn files(slide: &Path, out: &Path, outlines: Outlines, tile: usize) -> BTreeMap<String, Vec<u8>> {
     let options = Options { out: out.to_owned(), outlines, tile: Some(tile), ..Options::default() };
     let (summary, folder) = run(slide, &card(Some(0.5)), 1, &options).unwrap();
@@ -35,7 +31,7 @@ fn files(slide: &Path, out: &Path, outlines: Outlines, tile: usize) -> BTreeMap<
 }
 
 #[test]
-fn shards_hold_every_nucleus_once_in_the_square_of_its_centroid() {
+fn every_nucleus_is_in_the_shard_of_its_centroid_and_in_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let slide = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(21), 1300, 1100), &slide, Some(0.25));
@@ -44,7 +40,7 @@ fn shards_hold_every_nucleus_once_in_the_square_of_its_centroid() {
     let all = features(&whole.join("a/nuclei.geojson.gz"));
     let cut = Outlines { shard_px: Some(512), simplify_px: 0.0 };
     let shards = files(&slide, &folder.path().join("cut"), cut, 256);
-    assert_eq!(shards, files(&slide, &folder.path().join("again"), cut, 80), "shards depend on tiles");
+    assert_eq!(shards, files(&slide, &folder.path().join("again"), cut, 80), "shards depend on windows");
     assert_eq!(shards.len(), 9);
     let mut found = BTreeMap::new();
     for name in shards.keys() {
@@ -73,18 +69,18 @@ fn twice_area(ring: &[[f64; 2]]) -> f64 {
 }
 
 #[test]
-fn thinned_rings_keep_ids_and_areas_and_have_fewer_corners() {
+fn simplified_rings_keep_ids_and_areas_and_have_fewer_corners() {
     let folder = tempfile::tempdir().unwrap();
     let slide = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(22), 700, 600), &slide, Some(0.5));
     files(&slide, &folder.path().join("exact"), Outlines::default(), 256);
     files(&slide, &folder.path().join("thin"), Outlines { shard_px: None, simplify_px: 0.75 }, 256);
-    let [exact, thin] = ["exact", "thin"].map(|name| features(&folder.path().join(name).join("a/nuclei.geojson.gz")));
-    assert_eq!(exact.len(), thin.len());
+    let [exact, simple] = ["exact", "thin"].map(|name| features(&folder.path().join(name).join("a/nuclei.geojson.gz")));
+    assert_eq!(exact.len(), simple.len());
     let (mut corners, mut area) = ([0, 0], [0.0, 0.0]);
-    for (exact, thin) in exact.iter().zip(&thin) {
-        assert_eq!((&exact["id"], &exact["properties"]), (&thin["id"], &thin["properties"]));
-        let rings = [exact, thin]
+    for (exact, simple) in exact.iter().zip(&simple) {
+        assert_eq!((&exact["id"], &exact["properties"]), (&simple["id"], &simple["properties"]));
+        let rings = [exact, simple]
             .map(|feature| -> Vec<[f64; 2]> { serde_json::from_value(feature["geometry"]["coordinates"][0].clone()).unwrap() });
         for (i, ring) in rings.iter().enumerate() {
             corners[i] += ring.len();
@@ -99,13 +95,13 @@ fn thinned_rings_keep_ids_and_areas_and_have_fewer_corners() {
         shapes = [g.shape(f['geometry']) for f in json.load(gzip.open(sys.argv[1]))['features']]\n\
         assert all(s.is_valid and s.area > 0 for s in shapes)\nprint(len(shapes))";
     if let Some(count) = ask_python(&["shapely"], script, &[folder.path().join("thin/a/nuclei.geojson.gz").to_str().unwrap()]) {
-        assert_eq!(count.trim(), thin.len().to_string());
+        assert_eq!(count.trim(), simple.len().to_string());
     }
 }
 
-/// Components of noise have holes in holes, necks of a pixel and pinched corners.
+/// Components of noise have nested holes, necks of one pixel and shared corners.
 #[test]
-fn thinned_rings_of_any_shape_are_sound() {
+fn simplified_rings_of_any_shape_are_valid_polygons() {
     let mut random = Random(23);
     for round in 0..400 {
         let (width, height) = (random.between(3, 60), random.between(3, 60));
@@ -116,17 +112,17 @@ fn thinned_rings_of_any_shape_are_sound() {
         found.extend(extractor.finish().instances);
         let tolerance = [0.3, 0.75, 1.5, 4.0][random.below(4)];
         for instance in found {
-            let thin = simplified(&instance.rings, tolerance);
-            assert!(is_sound(&instance.rings, &thin), "round {round}: {thin:?}");
+            let simple = simplified(&instance.rings, tolerance);
+            assert!(is_sound(&instance.rings, &simple), "round {round}: {simple:?}");
             let corners = |rings: &[Ring]| rings.iter().map(Vec::len).sum::<usize>();
-            assert!(corners(&thin) <= corners(&instance.rings) && thin.len() == instance.rings.len());
-            assert!(thin.iter().zip(&instance.rings).all(|(thin, exact)| thin.iter().all(|corner| exact.contains(corner))));
+            assert!(corners(&simple) <= corners(&instance.rings) && simple.len() == instance.rings.len());
+            assert!(simple.iter().zip(&instance.rings).all(|(simple, exact)| simple.iter().all(|corner| exact.contains(corner))));
         }
     }
 }
 
-/// The levels of a file: the first directory, and those that it names. Its reader takes a file's first directory only, so that of each level
-/// is made the first.
+/// Reads all levels: the first directory and its `SubIFDs`. The decoder reads only the first directory of a file, so each level is made the
+/// first in a copy.
 fn u32_levels(path: &Path) -> Vec<(u32, u32, Vec<u32>)> {
     let bytes = std::fs::read(path).unwrap();
     let mut first = Decoder::new(Cursor::new(&bytes)).unwrap();
@@ -146,7 +142,7 @@ fn u32_levels(path: &Path) -> Vec<(u32, u32, Vec<u32>)> {
 }
 
 #[test]
-fn ome_labels_are_the_labels_at_every_level() {
+fn ome_labels_equal_the_label_image_at_every_level() {
     let folder = tempfile::tempdir().unwrap();
     let slide = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(24), 1201, 700), &slide, Some(0.5));
@@ -158,7 +154,7 @@ fn ome_labels_are_the_labels_at_every_level() {
     };
     let out = written("a", 512);
     let path = out.join("labels.ome.tif");
-    assert!(std::fs::read(&path).unwrap() == std::fs::read(written("b", 96).join("labels.ome.tif")).unwrap(), "labels depend on tiles");
+    assert!(std::fs::read(&path).unwrap() == std::fs::read(written("b", 96).join("labels.ome.tif")).unwrap(), "labels depend on windows");
     let labels = image::open(out.join("labels.png")).unwrap().into_luma16();
     let levels = u32_levels(&path);
     assert_eq!(levels.len(), 3);

@@ -1,6 +1,5 @@
-//! The files of a slide, read back field by field and by other readers; nothing depends on how the work was cut.
+//! Output files, read back field by field; their bytes are independent of windows, batches and threads.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,25 +10,18 @@ use models::plane::{Plane, reflect_101};
 use serde_json::Value;
 use slides::Rgb;
 
-use crate::picture::{Darkness, card, model, run, save_tiff, shared, tissue};
+use crate::picture::{Darkness, card, contents, geojson, model, run, save_tiff, shared, tissue};
 use crate::random::Random;
 
 const FILES: [&str; 7] = ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png", "quality.tif"];
 
-fn geojson(folder: &Path) -> Value {
-    let file = std::fs::File::open(folder.join("nuclei.geojson.gz")).unwrap();
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-/// What the network says of the whole image, padded as in training.
+/// Returns the prediction for the whole image, padded by reflection as in training.
 fn whole(picture: &Rgb, stride: usize) -> Plane<u8> {
     let (width, height) = (picture.width.next_multiple_of(stride), picture.height.next_multiple_of(stride));
     let pixel = |x: usize, y: usize| picture.at(reflect_101(x as isize, picture.width), reflect_101(y as isize, picture.height));
     let padded: Vec<u8> = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect();
-    let answer = Plane::new(width, height, Darkness::of(&padded, height, width)).unwrap();
-    let rows = (0..picture.height).flat_map(|y| answer.row(y)[..picture.width].to_vec());
+    let prediction = Plane::new(width, height, Darkness::of(&padded, height, width)).unwrap();
+    let rows = (0..picture.height).flat_map(|y| prediction.row(y)[..picture.width].to_vec());
     Plane::new(picture.width, picture.height, rows.collect()).unwrap()
 }
 
@@ -41,7 +33,7 @@ fn grey(path: &Path) -> Plane<u8> {
 }
 
 #[test]
-fn files_are_those_of_the_whole_image_however_the_work_is_cut() {
+fn files_equal_those_of_the_whole_image_for_every_window_batch_and_thread_count() {
     let folder = tempfile::tempdir().unwrap();
     let picture = tissue(&mut Random(5), 701, 523);
     let path = folder.path().join("a.tif");
@@ -56,7 +48,7 @@ fn files_are_those_of_the_whole_image_however_the_work_is_cut() {
         let (summary, out) = run(&path, &card, networks, &options).unwrap();
         assert_eq!((summary.status, summary.areas.lost_px), (Status::Complete, 0));
         assert_eq!(summary.outputs.len(), FILES.len());
-        let bytes: Vec<Vec<u8>> = FILES.iter().map(|name| std::fs::read(out.join(name)).unwrap()).collect();
+        let bytes = contents(&out, &FILES);
         let expected = first.get_or_insert_with(|| bytes.clone());
         for ((name, bytes), expected) in FILES.iter().zip(&bytes).zip(expected) {
             assert!(bytes == expected, "{name} depends on tile {tile}, batch {batch}, {networks} networks, {readers} readers");
@@ -71,7 +63,7 @@ fn files_are_those_of_the_whole_image_however_the_work_is_cut() {
 }
 
 #[test]
-fn bands_are_put_in_order_though_networks_finish_in_another() {
+fn bands_are_in_order_if_networks_finish_out_of_order() {
     struct Slow(Duration);
     impl infer::segmenter::Network for Slow {
         fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> support::Result<Vec<u8>> {
@@ -88,13 +80,13 @@ fn bands_are_put_in_order_though_networks_finish_in_another() {
         let mut networks: Vec<Box<dyn infer::segmenter::Network>> =
             [300, 0, 100].map(|ms| Box::new(Slow(Duration::from_millis(ms))) as Box<dyn infer::segmenter::Network>).into();
         infer::segment::segment(&path, &model(None), &mut networks, &options, &support::console::Silent).unwrap();
-        files.push(FILES.map(|name| std::fs::read(options.out.join("tall").join(name)).unwrap()));
+        files.push(contents(&options.out.join("tall"), &FILES));
     }
     assert!(files[0] == files[1]);
 }
 
 #[test]
-fn geojson_csv_and_labels_tell_the_same_nuclei() {
+fn geojson_csv_and_labels_have_the_same_nuclei() {
     let folder = tempfile::tempdir().unwrap();
     let picture = tissue(&mut Random(6), 400, 300);
     let path = folder.path().join("a.tif");
@@ -102,8 +94,7 @@ fn geojson_csv_and_labels_tell_the_same_nuclei() {
     let options = Options { out: folder.path().join("out"), ..Options::default() };
     let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
     assert_eq!(summary.scale.read_at.slide_from_model, [2.0, 2.0]);
-    let collection = geojson(&out);
-    assert_eq!(collection["type"], "FeatureCollection");
+    let collection = geojson(&out.join("nuclei.geojson.gz"));
     let features = collection["features"].as_array().unwrap();
     assert_eq!(features.len() as u64, summary.nuclei.count);
     let labels = image::open(out.join("labels.png")).unwrap().into_luma16();
@@ -132,7 +123,7 @@ fn geojson_csv_and_labels_tell_the_same_nuclei() {
     }
 }
 
-/// Closed, four points or more, and the area that the measurements tell (corner cuts change it by 1/8 of a model pixel at most).
+/// Checks that a ring is closed, has at least four points and the measured area (replaced corners change the area by at most 1/8 pixel each).
 fn check_ring(geometry: &Value, area_px: f64) {
     assert_eq!(geometry["type"], "Polygon");
     let rings = geometry["coordinates"].as_array().unwrap();
@@ -144,7 +135,7 @@ fn check_ring(geometry: &Value, area_px: f64) {
 }
 
 #[test]
-fn pyramids_are_read_by_our_own_reader_at_every_level() {
+fn every_level_of_a_written_pyramid_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let picture = tissue(&mut Random(9), 1301, 700);
     let path = folder.path().join("a.tif");
@@ -168,7 +159,7 @@ fn pyramids_are_read_by_our_own_reader_at_every_level() {
 }
 
 #[test]
-fn an_output_folder_that_cannot_be_made_is_one_clear_error() {
+fn an_output_folder_that_cannot_be_created_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(1), 64, 64), &path, Some(0.5));
@@ -179,7 +170,7 @@ fn an_output_folder_that_cannot_be_made_is_one_clear_error() {
 }
 
 #[test]
-fn a_network_that_fails_leaves_no_files_behind() {
+fn a_failed_network_leaves_no_files() {
     struct Failing(u32);
     impl infer::segmenter::Network for Failing {
         fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> support::Result<Vec<u8>> {
@@ -201,7 +192,7 @@ fn a_network_that_fails_leaves_no_files_behind() {
 }
 
 #[test]
-fn a_real_slide_goes_all_the_way() {
+fn a_real_slide_is_segmented() {
     let Some(path) = shared("CMU-1-Small-Region.svs") else { return };
     let folder = tempfile::tempdir().unwrap();
     let options = Options { out: folder.path().to_owned(), tile: Some(512), ..Options::default() };
@@ -210,6 +201,6 @@ fn a_real_slide_goes_all_the_way() {
     assert_eq!(summary.scale.slide.unwrap().x, 0.499);
     assert_eq!(summary.scale.read_at.level_from_model, [1.0, 1.0]);
     assert!(summary.nuclei.count > 100, "{:?}", summary.nuclei);
-    let text = std::fs::read_to_string(out.join("summary.json")).unwrap() + &geojson(&out).to_string();
+    let text = std::fs::read_to_string(out.join("summary.json")).unwrap() + &geojson(&out.join("nuclei.geojson.gz")).to_string();
     assert!(!text.contains("Aperio") && !text.contains("AppMag"), "vendor tags are not copied");
 }

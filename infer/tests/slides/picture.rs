@@ -1,5 +1,6 @@
-//! Slides made for tests, and a card and a network to go with them.
+//! Synthetic slides with a model card and a network, and readers of output files.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use infer::output::Summary;
@@ -8,6 +9,7 @@ use infer::segment::{Options, segment};
 use infer::segmenter::{Model, Network};
 use models::card::{Class, Form, Images, ModelCard, Normalisation, Training};
 use models::decode::Decoding;
+use serde_json::Value;
 use slides::Rgb;
 use support::Result;
 use support::artifact::AtomicFile;
@@ -15,7 +17,7 @@ use support::console::Silent;
 
 use crate::random::Random;
 
-/// Dark discs and rings of many sizes on a light, noisy ground.
+/// Returns dark discs and rings of many sizes on a light, noisy background.
 pub fn tissue(random: &mut Random, width: usize, height: usize) -> Rgb {
     let mut picture = Rgb { width, height, data: (0..width * height * 3).map(|_| random.between(200, 255) as u8).collect() };
     for _ in 0..width * height / 900 {
@@ -34,7 +36,7 @@ pub fn tissue(random: &mut Random, width: usize, height: usize) -> Rgb {
     picture
 }
 
-/// Saves a picture as a tiled pyramid.
+/// Writes an image as a tiled pyramid.
 pub fn save_tiff(picture: &Rgb, path: &Path, um_per_pixel: Option<f64>) {
     let file = AtomicFile::create(path).unwrap();
     let mut writer = PyramidWriter::new(file, picture.width, picture.height, 3, um_per_pixel.map(|um| [um; 2])).unwrap();
@@ -42,23 +44,23 @@ pub fn save_tiff(picture: &Rgb, path: &Path, um_per_pixel: Option<f64>) {
     writer.finish().unwrap().commit().unwrap();
 }
 
-/// Darkness, averaged over 3 x 3 pixels with zero padding: reach 1 px.
+/// Network that returns the darkness, averaged over 3 x 3 pixels with zero padding; its reach is 1 px.
 pub struct Darkness;
 
 impl Darkness {
-    /// The answer for one image.
+    /// Predicts one image.
     pub fn of(image: &[u8], height: usize, width: usize) -> Vec<u8> {
         let dark: Vec<u32> = image.chunks_exact(3).map(|p| 255 - p.iter().map(|&v| u32::from(v)).sum::<u32>() / 3).collect();
-        let mut answer = Vec::with_capacity(height * width);
+        let mut prediction = Vec::with_capacity(height * width);
         for y in 0..height {
             for x in 0..width {
                 let rows = y.saturating_sub(1)..(y + 2).min(height);
                 let sum: u32 =
                     rows.flat_map(|v| (x.saturating_sub(1)..(x + 2).min(width)).map(move |u| v * width + u)).map(|i| dark[i]).sum();
-                answer.push((sum / 9).min(255) as u8);
+                prediction.push((sum / 9).min(255) as u8);
             }
         }
-        answer
+        prediction
     }
 }
 
@@ -69,20 +71,22 @@ impl Network for Darkness {
     }
 }
 
+/// Returns networks of darkness, to run side by side.
 pub fn networks(count: usize) -> Vec<Box<dyn Network>> {
     (0..count).map(|_| Box::new(Darkness) as Box<dyn Network>).collect()
 }
 
-/// A model without a file: only its card and hash are read where the network is a test's own.
+/// Returns a model without a file, because only its card and hash are read if the test has a network of its own.
 pub fn model(microns_per_pixel: Option<f64>) -> Model {
     model_of(&card(microns_per_pixel))
 }
 
-/// A model without a file that has this card.
+/// Returns a model without a file, with this card.
 pub fn model_of(card: &ModelCard) -> Model {
     Model { bytes: Vec::new(), sha256: "ab".into(), card: card.clone(), golden: Vec::new() }
 }
 
+/// Returns the card of [`Darkness`].
 pub fn card(microns_per_pixel: Option<f64>) -> ModelCard {
     ModelCard {
         format_version: models::card::FORMAT_VERSION,
@@ -105,18 +109,32 @@ pub fn card(microns_per_pixel: Option<f64>) -> ModelCard {
     }
 }
 
-/// Segments with [`Darkness`]; the summary and the folder of the files.
+/// Segments a slide with `count` networks of [`Darkness`]; returns the summary and the results folder.
 pub fn run(slide: &Path, card: &ModelCard, count: usize, options: &Options) -> Result<(Summary, PathBuf)> {
     let summary = segment(slide, &model_of(card), &mut networks(count), options, &Silent)?;
     Ok((summary, options.out.join(slide.file_stem().unwrap())))
 }
 
-/// A file of the shared data folder beside the checkout; says so and gives none where it is not there.
+/// Returns a file of the shared data folder beside the checkout; reports that the test is skipped and returns `None` if it is absent.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/slides").join(name);
     if !path.exists() {
-        eprintln!("skipped: there is no {name} in the shared data folder");
+        eprintln!("skipped: {name} is not in the shared data folder");
         return None;
     }
     Some(path)
+}
+
+/// Reads output files of one folder.
+pub fn contents(folder: &Path, names: &[&str]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))).collect()
+}
+
+/// Reads a compressed GeoJSON file.
+pub fn geojson(path: &Path) -> Value {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    let collection: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(collection["type"], "FeatureCollection");
+    collection
 }

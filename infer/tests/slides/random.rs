@@ -1,6 +1,6 @@
-//! Counted randomness for tests: the same on every machine.
+//! Pseudo-random numbers that are the same on every machine.
 
-/// `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014).
+/// Generator `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014) with its state.
 pub struct Random(pub u64);
 
 impl Random {
@@ -11,17 +11,19 @@ impl Random {
         z ^ z >> 31
     }
 
+    /// Returns a number from 0 to `limit - 1`.
     pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
-    /// From `low` to `high`, both possible.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
-    pub fn chance(&mut self, share: f64) -> bool {
-        (self.next() as f64) < share * u64::MAX as f64
+    /// Returns true with a probability.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        (self.next() as f64) < probability * u64::MAX as f64
     }
 
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {

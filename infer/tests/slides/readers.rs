@@ -1,6 +1,7 @@
-//! The files of a slide, opened by readers that others wrote: geojson and shapely, tifffile, OpenSlide, pyarrow, SQLite.
+//! Output files opened by readers of other projects: geojson and shapely, tifffile, OpenSlide, pyarrow, SQLite.
 //!
-//! They are looked for in the Python that `NUCLEI_TEST_PYTHON` names, else in `python3`; a check whose modules are not there says so.
+//! The checks run in the Python that `NUCLEI_TEST_PYTHON` names, else in `python3`; a check whose modules are missing reports that it did not
+//! run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +13,7 @@ use models::decode::Decoding;
 use crate::picture::{card, run, save_tiff, tissue};
 use crate::random::Random;
 
-/// Asks a Python that has some modules; `None`, said aloud, where there is none.
+/// Runs a Python script that needs some modules; reports that it did not run and returns `None` if a module is missing.
 pub fn ask_python(modules: &[&str], script: &str, arguments: &[&str]) -> Option<String> {
     let python = std::env::var("NUCLEI_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let has = |module: &&str| Command::new(&python).args(["-c", &format!("import {module}")]).output().is_ok_and(|o| o.status.success());
@@ -25,7 +26,8 @@ pub fn ask_python(modules: &[&str], script: &str, arguments: &[&str]) -> Option<
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-/// Segments two slides, one of them finer than the model and with holes left open; the number of nuclei and the folder of each.
+/// Segments two slides, one of them with a finer scale than the model and with unfilled holes; returns the number of nuclei and the results
+/// folder of each.
 fn slides(folder: &Path) -> [(u64, PathBuf); 2] {
     [(0.5, 1301, true), (0.25, 2150, false)].map(|(um_per_pixel, width, fill_holes)| {
         let path = folder.join(format!("{width}.tif"));
@@ -39,29 +41,29 @@ fn slides(folder: &Path) -> [(u64, PathBuf); 2] {
     })
 }
 
-/// Runs one check of `readers.py` on both slides; what it prints is how many things it has looked at.
+/// Runs one check of `readers.py` on both slides; the check prints the number of items that it compared.
 fn check(name: &str, modules: &[&str], is_all: impl Fn(u64, u64) -> bool) {
     let folder = tempfile::tempdir().unwrap();
     for (nuclei, out) in slides(folder.path()) {
         assert!(nuclei > 100);
-        let Some(said) = ask_python(modules, include_str!("readers.py"), &[name, out.to_str().unwrap()]) else { return };
-        let looked_at = said.trim().parse().unwrap();
-        assert!(is_all(looked_at, nuclei), "{name} has looked at {looked_at}; there are {nuclei} nuclei");
+        let Some(output) = ask_python(modules, include_str!("readers.py"), &[name, out.to_str().unwrap()]) else { return };
+        let checked = output.trim().parse().unwrap();
+        assert!(is_all(checked, nuclei), "{name} compared {checked} items of {nuclei} nuclei");
     }
 }
 
 #[test]
-fn geojson_and_shapely_find_every_field_that_qupath_takes() {
+fn geojson_and_shapely_read_every_field_that_qupath_needs() {
     check("qupath", &["geojson", "shapely"], |features, nuclei| features == nuclei);
 }
 
 #[test]
-fn tifffile_finds_the_same_nuclei_in_mask_probability_and_labels() {
+fn tifffile_reads_the_same_nuclei_from_mask_probability_and_labels() {
     check("tiff", &["tifffile", "imagecodecs", "numpy"], |pixels, _| pixels > 2 * 1000 * 1000);
 }
 
 #[test]
-fn openslide_shows_the_pixels_that_tifffile_reads() {
+fn openslide_and_tifffile_read_the_same_pixels() {
     check("openslide", &["openslide", "tifffile", "imagecodecs", "numpy"], |pixels, _| pixels > 2 * 1000 * 1000);
 }
 

@@ -1,16 +1,16 @@
-//! Where a slide is looked at does not depend on how it is cut, and nothing is found elsewhere.
+//! Analysed regions are independent of windows, and nuclei lie inside of them only.
 
 use infer::segment::{Halo, Options, Regions};
 use infer::tissue::GRID_TILE;
 use slides::Rgb;
 
-use crate::picture::{card, run, save_tiff, tissue};
+use crate::picture::{card, contents, run, save_tiff, tissue};
 use crate::random::Random;
 
 const SIDE: usize = 1500;
 const FILES: [&str; 5] = ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "overlay.png"];
 
-/// Two pieces of tissue on glass.
+/// Returns two pieces of tissue on glass.
 fn on_glass() -> Rgb {
     let mut picture = Rgb::filled(SIDE, SIDE, [240, 241, 238]);
     picture.paste(&tissue(&mut Random(3), 300, 260), 150, 200);
@@ -19,7 +19,7 @@ fn on_glass() -> Rgb {
 }
 
 #[test]
-fn glass_is_skipped_whatever_the_tiles() {
+fn glass_is_skipped_for_every_window_size() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&on_glass(), &path, Some(0.5));
@@ -29,7 +29,7 @@ fn glass_is_skipped_whatever_the_tiles() {
         let out = folder.path().join(i.to_string());
         let options = Options { out, tile: Some(tile), halo: Halo::Px(16), regions: Regions::Found, ..Options::default() };
         let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
-        let bytes: Vec<Vec<u8>> = FILES.iter().map(|name| std::fs::read(out.join(name)).unwrap()).collect();
+        let bytes = contents(&out, &FILES);
         assert!(*first.get_or_insert_with(|| bytes.clone()) == bytes, "tile {tile}");
         let areas = &summary.areas;
         assert_eq!(areas.analysed_px + areas.skipped_px, (SIDE * SIDE) as u64);
@@ -40,11 +40,11 @@ fn glass_is_skipped_whatever_the_tiles() {
     let all = Options { out: folder.path().join("all"), ..Options::default() };
     let (everywhere, out) = run(&path, &card(Some(0.5)), 1, &all).unwrap();
     assert_eq!(everywhere.areas.skipped_px, 0);
-    assert!(std::fs::read(out.join("nuclei.csv")).unwrap() == first.unwrap()[1], "glass holds no nuclei");
+    assert!(std::fs::read(out.join("nuclei.csv")).unwrap() == first.unwrap()[1], "there are no nuclei on glass");
 }
 
 #[test]
-fn a_given_region_bounds_what_is_found() {
+fn nuclei_lie_inside_of_the_given_region() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&on_glass(), &path, Some(0.5));
@@ -55,12 +55,12 @@ fn a_given_region_bounds_what_is_found() {
     let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
     assert_eq!((summary.areas.analysed_px, summary.areas.regions.as_str()), ((GRID_TILE * GRID_TILE) as u64, "region.geojson"));
     let mask = image::open(out.join("mask.tif")).unwrap().into_luma8();
-    let found: Vec<_> = mask
+    let nucleus_tiles: Vec<_> = mask
         .enumerate_pixels()
         .filter(|(.., value)| value[0] > 0)
         .map(|(x, y, _)| (x as usize / GRID_TILE, y as usize / GRID_TILE))
         .collect();
-    assert!(!found.is_empty() && found.iter().all(|&cell| cell == (1, 1)));
+    assert!(!nucleus_tiles.is_empty() && nucleus_tiles.iter().all(|&tile| tile == (1, 1)));
     let missing = Options { regions: Regions::Given(folder.path().join("none.png")), ..options };
     let error = run(&path, &card(Some(0.5)), 1, &missing).unwrap_err();
     assert!(error.to_string().contains("none.png") && error.hint_text().is_some(), "{error}");

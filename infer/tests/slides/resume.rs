@@ -1,4 +1,4 @@
-//! Stopped, killed, sharded: the files are those of one run from beginning to end.
+//! Resuming and shards: the files of stopped, killed and sharded runs equal those of one run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,13 +12,13 @@ use infer::segmenter::Network;
 use support::Result;
 use support::console::Silent;
 
-use crate::picture::{Darkness, model, save_tiff, tissue};
+use crate::picture::{Darkness, contents, model, save_tiff, tissue};
 use crate::random::Random;
 
 const FILES: [&str; 8] =
     ["nuclei.geojson.gz", "nuclei.csv", "mask.tif", "probability.tif", "labels.png", "overlay.png", "quality.tif", "labels.ome.tif"];
 
-/// Counts windows, raises `stop` at one of them, and takes its time.
+/// Network that counts windows, raises `stop` at window `stop_at`, and sleeps for `pause` per batch.
 struct Watched {
     windows: Arc<AtomicUsize>,
     stop_at: usize,
@@ -55,7 +55,7 @@ fn go(slide: &Path, options: &Options, stop_at: usize) -> (Result<Summary>, usiz
 }
 
 fn bytes(out: &Path) -> Vec<Vec<u8>> {
-    FILES.iter().map(|name| std::fs::read(out.join("a").join(name)).unwrap()).collect()
+    contents(&out.join("a"), &FILES)
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_run_that_is_stopped_anywhere_goes_on_to_the_same_files() {
         assert_eq!(resumed.unwrap().nuclei.count, summary.nuclei.count);
         assert!(first >= stop_at && second <= windows && (stop_at < 14 || second < windows), "{stop_at}: {first} + {second} of {windows}");
         assert!(bytes(&out) == bytes(&whole), "stopped at window {stop_at}");
-        assert_eq!(std::fs::read_dir(out.join("a")).unwrap().count(), FILES.len() + 1, "something was left");
+        assert_eq!(std::fs::read_dir(out.join("a")).unwrap().count(), FILES.len() + 1, "temporary files were left");
         std::fs::remove_dir_all(&out).unwrap();
     }
 }
@@ -165,5 +165,5 @@ fn kills_at_any_time_cost_nothing_but_time() {
     let out = folder.path().join("out");
     go(&path, &options(&out, true), usize::MAX).0.unwrap();
     assert!(kills > 0 && bytes(&out) == bytes(&whole));
-    assert_eq!(std::fs::read_dir(out.join("a")).unwrap().count(), FILES.len() + 1, "something was left");
+    assert_eq!(std::fs::read_dir(out.join("a")).unwrap().count(), FILES.len() + 1, "temporary files were left");
 }

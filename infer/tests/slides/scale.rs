@@ -1,14 +1,14 @@
-//! At what scale slides are read, and what is refused.
+//! Scale at which slides are read, and slides without a known scale.
 
 use infer::segment::{Halo, Options};
 use slides::ScaledSlide;
 use slides::scaled::Scale;
 
-use crate::picture::{card, run, save_tiff, tissue};
+use crate::picture::{card, contents, run, save_tiff, tissue};
 use crate::random::Random;
 
 #[test]
-fn an_unknown_scale_is_refused_with_what_to_type_and_given_by_hand() {
+fn an_unknown_scale_is_an_error_with_a_hint_unless_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
     let picture = tissue(&mut Random(2), 200, 150);
@@ -16,9 +16,9 @@ fn an_unknown_scale_is_refused_with_what_to_type_and_given_by_hand() {
     let options = Options { out: folder.path().join("out"), ..Options::default() };
     let error = run(&path, &card(Some(0.5)), 1, &options).unwrap_err();
     assert!(error.to_string().contains("a.png") && error.hint_text().unwrap().contains("--mpp"), "{error:?}");
-    assert!(!folder.path().join("out").exists(), "a refused slide leaves nothing");
+    assert!(!folder.path().join("out").exists(), "a refused slide leaves no files");
     let (summary, _) = run(&path, &card(None), 1, &options).unwrap();
-    assert!(summary.notes.iter().any(|note| note.contains("as it is")), "{:?}", summary.notes);
+    assert!(summary.notes.iter().any(|note| note.contains("read at level 0")), "{:?}", summary.notes);
     assert_eq!(summary.areas.analysed_mm2, None);
     let (summary, _) = run(&path, &card(Some(0.5)), 1, &Options { mpp: Some(0.25), ..options.clone() }).unwrap();
     assert_eq!(summary.scale.read_at.size_px, [100, 75]);
@@ -26,7 +26,7 @@ fn an_unknown_scale_is_refused_with_what_to_type_and_given_by_hand() {
 }
 
 #[test]
-fn the_coarsest_level_that_is_fine_enough_is_read() {
+fn the_coarsest_sufficient_level_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(2), 2048, 1024), &path, Some(0.25));
@@ -50,7 +50,7 @@ fn the_coarsest_level_that_is_fine_enough_is_read() {
 }
 
 #[test]
-fn every_window_is_a_part_of_one_picture() {
+fn every_window_is_a_part_of_one_resampled_image() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(4), 600, 500), &path, Some(0.25));
@@ -72,14 +72,14 @@ fn every_window_is_a_part_of_one_picture() {
 }
 
 #[test]
-fn a_resampled_slide_gives_the_same_files_however_it_is_cut() {
+fn files_of_a_resampled_slide_are_independent_of_the_window_size() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(12), 500, 400), &path, Some(0.3));
-    let read = |tile: usize, name: &str| {
+    let files = |tile: usize, name: &str| {
         let options = Options { out: folder.path().join(name), tile: Some(tile), halo: Halo::Exact, ..Options::default() };
         let (_, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
-        ["nuclei.geojson.gz", "mask.tif", "overlay.png"].map(|file| std::fs::read(out.join(file)).unwrap())
+        contents(&out, &["nuclei.geojson.gz", "mask.tif", "overlay.png"])
     };
-    assert!(read(48, "small") == read(1024, "large"));
+    assert!(files(48, "small") == files(1024, "large"));
 }

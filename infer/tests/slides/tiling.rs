@@ -1,4 +1,4 @@
-//! Tiled = whole, bit for bit, with a network of known reach.
+//! Windows with the exact halo give the result of the whole image, bit for bit, with a network of known reach.
 
 use infer::segmenter::Network;
 use infer::tile::{TileGrid, Windows};
@@ -6,19 +6,19 @@ use support::Result;
 
 use crate::random::Random;
 
-/// Two integer stencils with zero padding around a pooling by 2, so that position in the window matters: reach 7 px, stride 2.
+/// Network of stride 2: pooling by 2 and an integer stencil with zero padding, so that results depend on the position in the window.
 pub struct Stencil {
-    /// Side of the stencil at half resolution is `2 * radius + 1`.
+    /// Radius of the stencil; its side at half resolution is `2 * radius + 1`.
     pub radius: usize,
 }
 
 impl Stencil {
-    /// Pixels that a value can depend on, beyond its own pair: 1 + 1 for the pair, and `2 radius` for the coarse stencil.
+    /// Returns the reach in pixels: 2 for the pooled pair, and `2 radius` for the stencil at half resolution.
     pub fn reach(&self) -> usize {
         2 * self.radius + 2
     }
 
-    fn one(&self, image: &[u8], height: usize, width: usize) -> Vec<u8> {
+    fn predict(&self, image: &[u8], height: usize, width: usize) -> Vec<u8> {
         let (h, w) = (height / 2, width / 2);
         let pooled = |x: usize, y: usize| {
             let pixel = |dx: usize, dy: usize| -> u32 {
@@ -50,12 +50,12 @@ impl Stencil {
 impl Network for Stencil {
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>> {
         assert_eq!(images.len(), batch * height * width * 3);
-        Ok(images.chunks_exact(height * width * 3).flat_map(|image| self.one(image, height, width)).collect())
+        Ok(images.chunks_exact(height * width * 3).flat_map(|image| self.predict(image, height, width)).collect())
     }
 }
 
 #[test]
-fn windows_with_the_reach_as_halo_give_the_whole_image() {
+fn windows_with_the_reach_as_halo_equal_the_whole_image() {
     let mut random = Random(3);
     for round in 0..60 {
         let mut network = Stencil { radius: random.between(0, 3) };
@@ -64,23 +64,23 @@ fn windows_with_the_reach_as_halo_give_the_whole_image() {
         let windows = if round % 2 == 0 { Windows::OneSize } else { Windows::Long };
         let tile = 2 * halo.next_multiple_of(2) + 2 * random.between(2, 8);
         let image = random.bytes(width * height * 3);
-        let whole = network.one(&image, height, width);
+        let whole = network.predict(&image, height, width);
         let grid = TileGrid::new([width, height], stride, tile, halo, windows).unwrap();
         let bands = (0..grid.bands().len()).map(|band| (band * grid.columns()..(band + 1) * grid.columns()).collect::<Vec<_>>());
-        // Joined to whole bands, as these are short, or each by itself.
+        // Windows are merged to whole bands, which are short here, or stay separate.
         let groups = |band: Vec<usize>| if round % 4 == 3 { band.iter().map(|i| *i..i + 1).collect() } else { grid.groups(&band) };
         for (i, group) in bands.flat_map(groups).enumerate() {
-            let window = grid.joined(&group);
+            let window = grid.merged(&group);
             let (w, h) = (window.x.length, window.y.length);
             let rows = (window.y.read..window.y.read + h).flat_map(|y| {
                 let at = (y * width + window.x.read) * 3;
                 image[at..at + w * 3].to_vec()
             });
-            let answer = network.quantised(&rows.collect::<Vec<_>>(), 1, h, w).unwrap();
+            let prediction = network.quantised(&rows.collect::<Vec<_>>(), 1, h, w).unwrap();
             for y in window.y.core..window.y.core + window.y.core_length {
                 let (from, to) = ((y - window.y.read) * w + window.x.core - window.x.read, y * width + window.x.core);
                 let n = window.x.core_length;
-                assert_eq!(answer[from..from + n], whole[to..to + n], "round {round}: window {i} row {y}");
+                assert_eq!(prediction[from..from + n], whole[to..to + n], "round {round}: window {i} row {y}");
             }
         }
     }

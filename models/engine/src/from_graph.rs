@@ -1,7 +1,7 @@
-//! From a [`Graph`] with its weights to a [`Net`]: the road of training, which predicts without writing an ONNX file first.
+//! Translation of a [`Graph`] with its weights to a [`Net`], for predictions during training, without an ONNX file.
 //!
-//! Each node of the graph becomes one node of the net at the same position. Batch normalisation in inference mode is an affine map with
-//! the running statistics, which [`super::fuse`] then folds into the convolution before it.
+//! Each node of the graph becomes one node of the net at the same index. Batch normalisation in inference mode is an affine map with the
+//! running statistics, which [`super::fuse`] folds into the convolution before it.
 
 use models::card::Normalisation;
 use models::graph::{Graph, Node, Op as GraphOp};
@@ -12,8 +12,7 @@ use super::net::{Conv, Depthwise, Net, Node as NetNode, Op};
 
 /// Translates a graph whose input is a normalised image and whose output is one or two channels of logits.
 ///
-/// The net takes the image as u8 values and normalises it by `normalisation`. Its result is the logit of class 1: the single channel, or
-/// channel 1 minus channel 0.
+/// The net normalises a u8 image by `normalisation`. Its result is the logit of class 1: the single channel, or channel 1 minus channel 0.
 ///
 /// # Errors
 /// A missing weight, or an operation that only exported graphs have.
@@ -23,21 +22,21 @@ pub(super) fn net(graph: &Graph, weights: &Weights, normalisation: &Normalisatio
     let channels: Vec<usize> = graph.shapes(side, side)?.into_iter().map(|shape| shape.channels).collect();
     let mut nodes = Vec::with_capacity(graph.nodes.len() + 1);
     for (node, &channels) in graph.nodes.iter().zip(&channels) {
-        let op = operation(node, weights, normalisation).doing(|| format!("preparing {}", node.name))?;
+        let op = translate(node, weights, normalisation).doing(|| format!("preparing {}", node.name))?;
         let inputs = node.inputs.iter().map(|input| input.0).collect();
         nodes.push(NetNode { name: node.name.clone(), op, inputs, channels });
     }
     let output = graph.output.0;
     let logit = match channels[output] {
         1 => output,
-        2 => difference(&mut nodes, output),
+        2 => subtract_background(&mut nodes, output),
         other => bail!("the graph has {other} channels of logits, expected 1 or 2"),
     };
     Ok(Net { nodes, logit })
 }
 
-/// Makes the logit of class 1 against class 0 out of two channels: inside the last convolution where there is one.
-fn difference(nodes: &mut Vec<NetNode>, output: usize) -> usize {
+/// Subtracts channel 0 from channel 1, in the weights of the last convolution if there is one, and returns the node of the logit.
+fn subtract_background(nodes: &mut Vec<NetNode>, output: usize) -> usize {
     let last = &mut nodes[output];
     if let Op::Conv(conv) = &mut last.op {
         let (background, nucleus) = conv.weight.split_at(conv.weight.len() / 2);
@@ -50,7 +49,7 @@ fn difference(nodes: &mut Vec<NetNode>, output: usize) -> usize {
     nodes.len() - 1
 }
 
-fn operation(node: &Node, weights: &Weights, normalisation: &Normalisation) -> Result<Op> {
+fn translate(node: &Node, weights: &Weights, normalisation: &Normalisation) -> Result<Op> {
     let array = |suffix: &str| parameter(node, suffix, weights);
     let bias = |has_bias: bool, outputs: usize| -> Result<Vec<f32>> {
         if has_bias { Ok(array("bias")?.data.clone()) } else { Ok(vec![0.0; outputs]) }
@@ -72,7 +71,7 @@ fn operation(node: &Node, weights: &Weights, normalisation: &Normalisation) -> R
         GraphOp::BatchNorm { eps, .. } => {
             let [weight, bias] = [array("weight")?, array("bias")?];
             let [mean, variance] = [array("running_mean")?, array("running_var")?];
-            affine([weight, bias, mean, variance], *eps)
+            fold_statistics([weight, bias, mean, variance], *eps)
         }
         GraphOp::Relu => Op::Relu,
         GraphOp::Relu6 => Op::Relu6,
@@ -81,13 +80,13 @@ fn operation(node: &Node, weights: &Weights, normalisation: &Normalisation) -> R
         GraphOp::Upsample => Op::Upsample,
         GraphOp::Concat => Op::Concat,
         GraphOp::Input { .. } | GraphOp::InputImage { .. } | GraphOp::UpConv(_) | GraphOp::Probability | GraphOp::Quantise => {
-            bail!("{:?} is no operation of a network in training", node.op)
+            bail!("{:?} is not an operation of a network in training", node.op)
         }
     })
 }
 
-/// Batch normalisation with running statistics as gain and offset of each channel (Ioffe and Szegedy 2015), in f64, rounded once.
-fn affine([weight, bias, mean, variance]: [&Array; 4], eps: f64) -> Op {
+/// Returns batch normalisation with running statistics (Ioffe and Szegedy 2015) as gain and offset of each channel; in f64, rounded once.
+fn fold_statistics([weight, bias, mean, variance]: [&Array; 4], eps: f64) -> Op {
     let gain: Vec<f64> = weight.data.iter().zip(&variance.data).map(|(w, v)| f64::from(*w) / (f64::from(*v) + eps).sqrt()).collect();
     let offset = bias.data.iter().zip(&mean.data).zip(&gain).map(|((b, m), gain)| (f64::from(*b) - f64::from(*m) * gain) as f32).collect();
     Op::Affine { gain: gain.iter().map(|&gain| gain as f32).collect(), offset }

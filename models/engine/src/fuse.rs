@@ -1,46 +1,53 @@
-//! Passes over a [`Net`] that leave its output as it is and make it cheaper to run; then its nodes as stages that are run at once.
+//! Graph passes that make a [`Net`] cheaper to run without changing its output, and fusion of its nodes to groups.
 
 use kernels::Activation;
 
 use super::net::{Conv, Net, Node, Op};
 
-/// Where channels of a convolution come from.
+/// Operand of a fusion group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Source {
-    /// The value.
+    /// Node that computes the operand.
     pub value: usize,
-    /// Whether each of its pixels stands for 2x2.
+    /// True if the operand has half the resolution and is upsampled while it is read (nearest neighbour).
     pub halved: bool,
 }
 
-/// What is run at once; its value is that of a node of the net.
+/// Nodes that one kernel call computes: an anchor with its operands, a residual and an activation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stage {
-    /// The node whose value this makes.
+pub struct FusionGroup {
+    /// Last node of the group, whose value the group computes.
     pub value: usize,
-    /// The node that does most of the work.
-    pub main: usize,
-    /// What it reads, without `plus`.
+    /// Node that decides the kernel.
+    pub anchor: usize,
+    /// Operands of the anchor.
     pub sources: Vec<Source>,
-    /// A map that is added to the result.
-    pub plus: Option<usize>,
-    /// What comes last.
+    /// Node whose value is added to the result of the anchor.
+    pub residual: Option<usize>,
+    /// Activation after the addition.
     pub activation: Activation,
 }
 
-/// Normalisations into the convolutions before them, sums of convolutions into one, concatenations into who reads them.
-pub fn simplify(net: &mut Net) {
-    for id in 0..net.nodes.len() {
-        let readers = net.readers();
-        let is_private = |id: usize| readers[id] == 1;
-        fold_affine(net, id, &is_private);
-        join_sum(net, id, &is_private);
-        read_parts(net, id);
+impl FusionGroup {
+    /// Returns true if the group reads a value, as an operand or as its residual.
+    pub fn reads(&self, value: usize) -> bool {
+        self.residual == Some(value) || self.sources.iter().any(|source| source.value == value)
     }
 }
 
-/// `gain * (w * x + b) + offset` as one convolution; computed in f64, rounded once.
-fn fold_affine(net: &mut Net, id: usize, is_private: &impl Fn(usize) -> bool) {
+/// Folds affine maps into the convolutions before them, merges sums of convolutions, and removes concatenations before 3x3 convolutions.
+pub fn simplify(net: &mut Net) {
+    for id in 0..net.nodes.len() {
+        let reader_counts = net.reader_counts();
+        let has_one_reader = |id: usize| reader_counts[id] == 1;
+        fold_affine(net, id, &has_one_reader);
+        merge_summed_convs(net, id, &has_one_reader);
+        bypass_concat(net, id);
+    }
+}
+
+/// Folds `gain * (w * x + b) + offset` into one convolution; computed in f64 and rounded once.
+fn fold_affine(net: &mut Net, id: usize, has_one_reader: &impl Fn(usize) -> bool) {
     let Op::Affine { gain, offset } = &net.nodes[id].op else { return };
     let before = &net.nodes[net.nodes[id].inputs[0]];
     let mut op = before.op.clone();
@@ -49,7 +56,7 @@ fn fold_affine(net: &mut Net, id: usize, is_private: &impl Fn(usize) -> bool) {
         Op::Depthwise(conv) => (&mut conv.weight, &mut conv.bias),
         _ => return,
     };
-    if !is_private(net.nodes[id].inputs[0]) {
+    if !has_one_reader(net.nodes[id].inputs[0]) {
         return;
     }
     let per_output = weight.len() / bias.len();
@@ -61,12 +68,12 @@ fn fold_affine(net: &mut Net, id: usize, is_private: &impl Fn(usize) -> bool) {
     (net.nodes[id].op, net.nodes[id].inputs) = (op, inputs);
 }
 
-/// The sum of two convolutions of one kernel is the convolution of both maps together.
-fn join_sum(net: &mut Net, id: usize, is_private: &impl Fn(usize) -> bool) {
+/// Merges the sum of two 3x3 convolutions with stride 1 into one convolution of the concatenated inputs.
+fn merge_summed_convs(net: &mut Net, id: usize, has_one_reader: &impl Fn(usize) -> bool) {
     let &[a, b] = net.nodes[id].inputs.as_slice() else { return };
     let (Op::Add, Op::Conv(first), Op::Conv(second)) = (&net.nodes[id].op, &net.nodes[a].op, &net.nodes[b].op) else { return };
-    let is_one_kernel = (first.kernel, first.stride) == (second.kernel, second.stride) && first.kernel == 3 && first.stride == 1;
-    if !is_one_kernel || a == b || !is_private(a) || !is_private(b) {
+    let can_merge = (first.kernel, first.stride) == (second.kernel, second.stride) && first.kernel == 3 && first.stride == 1;
+    if !can_merge || a == b || !has_one_reader(a) || !has_one_reader(b) {
         return;
     }
     let rows = [first, second].map(|conv| conv.weight.chunks_exact(conv.weight.len() / conv.outputs));
@@ -78,8 +85,8 @@ fn join_sum(net: &mut Net, id: usize, is_private: &impl Fn(usize) -> bool) {
     (net.nodes[id].op, net.nodes[id].inputs) = (Op::Conv(conv), inputs);
 }
 
-/// A 3x3 convolution of a concatenation reads its parts.
-fn read_parts(net: &mut Net, id: usize) {
+/// Replaces a concatenation before a 3x3 convolution with stride 1 by its parts, because the kernel reads several operands.
+fn bypass_concat(net: &mut Net, id: usize) {
     if !matches!(net.nodes[id].op, Op::Conv(Conv { kernel: 3, stride: 1, .. })) {
         return;
     }
@@ -90,53 +97,58 @@ fn read_parts(net: &mut Net, id: usize) {
     net.nodes[id].inputs = net.nodes[id].inputs.iter().flat_map(parts).collect();
 }
 
-/// The stages that the logit needs, in order.
-pub fn stages(net: &Net) -> Vec<Stage> {
-    let readers = needed_readers(net);
-    let mut stages: Vec<Stage> = Vec::new();
-    let mut first_needed = vec![false; net.nodes.len()];
-    first_needed[net.logit] = true;
-    for id in (0..net.nodes.len()).rev().filter(|&id| readers[id] > 0) {
-        if first_needed[id] {
-            let stage = stage(net, id, &readers);
-            stage.sources.iter().map(|source| source.value).chain(stage.plus).for_each(|value| first_needed[value] = true);
-            stages.push(stage);
+/// Returns the groups that the logit depends on, in execution order.
+pub fn fusion_groups(net: &Net) -> Vec<FusionGroup> {
+    let reader_counts = live_reader_counts(net);
+    let mut groups: Vec<FusionGroup> = Vec::new();
+    let mut is_live = vec![false; net.nodes.len()];
+    is_live[net.logit] = true;
+    for id in (0..net.nodes.len()).rev().filter(|&id| reader_counts[id] > 0) {
+        if is_live[id] {
+            let group = group(net, id, &reader_counts);
+            group.sources.iter().map(|source| source.value).chain(group.residual).for_each(|value| is_live[value] = true);
+            groups.push(group);
         }
     }
-    stages.reverse();
-    stages
+    groups.reverse();
+    groups
 }
 
-/// How many nodes that the logit needs read each value.
-fn needed_readers(net: &Net) -> Vec<usize> {
-    let mut readers = vec![0; net.nodes.len()];
-    readers[net.logit] = 1;
+/// Returns the number of readers of each node, among nodes that the logit depends on; the logit itself has one more.
+fn live_reader_counts(net: &Net) -> Vec<usize> {
+    let mut reader_counts = vec![0; net.nodes.len()];
+    reader_counts[net.logit] = 1;
     for id in (0..net.nodes.len()).rev() {
-        if readers[id] > 0 {
-            net.nodes[id].inputs.iter().for_each(|&input| readers[input] += 1);
+        if reader_counts[id] > 0 {
+            net.nodes[id].inputs.iter().for_each(|&input| reader_counts[input] += 1);
         }
     }
-    readers
+    reader_counts
 }
 
-fn stage(net: &Net, id: usize, readers: &[usize]) -> Stage {
+/// Returns the group that ends with node `id`.
+fn group(net: &Net, id: usize, reader_counts: &[usize]) -> FusionGroup {
     let node = &net.nodes[id];
-    let own = |main: usize, plus: Option<usize>, activation| Stage { value: id, main, sources: sources(net, main), plus, activation };
+    let group_of = |anchor: usize, residual: Option<usize>, activation| FusionGroup {
+        value: id,
+        anchor,
+        sources: sources(net, anchor),
+        residual,
+        activation,
+    };
     match &node.op {
         Op::Relu | Op::Relu6 => {
             let activation = if node.op == Op::Relu { Activation::Relu } else { Activation::Relu6 };
             let x = node.inputs[0];
-            match (&net.nodes[x].op, readers[x] == 1) {
-                (Op::Conv(_) | Op::Depthwise(_) | Op::Affine { .. }, true) => own(x, None, activation),
-                (Op::Add, true) => {
-                    addend(net, x, readers).map_or_else(|| own(id, None, activation), |(conv, plus)| own(conv, Some(plus), activation))
-                }
-                _ => own(id, None, activation),
+            match (&net.nodes[x].op, reader_counts[x] == 1) {
+                (Op::Conv(_) | Op::Depthwise(_) | Op::Affine { .. }, true) => group_of(x, None, activation),
+                (Op::Add, true) => residual_conv(net, x, reader_counts)
+                    .map_or_else(|| group_of(id, None, activation), |(conv, residual)| group_of(conv, Some(residual), activation)),
+                _ => group_of(id, None, activation),
             }
         }
-        Op::Add => {
-            addend(net, id, readers).map_or_else(|| own(id, None, Activation::None), |(conv, plus)| own(conv, Some(plus), Activation::None))
-        }
+        Op::Add => residual_conv(net, id, reader_counts)
+            .map_or_else(|| group_of(id, None, Activation::None), |(conv, residual)| group_of(conv, Some(residual), Activation::None)),
         Op::Image { .. }
         | Op::Conv(_)
         | Op::Depthwise(_)
@@ -144,14 +156,16 @@ fn stage(net: &Net, id: usize, readers: &[usize]) -> Stage {
         | Op::MaxPool
         | Op::Upsample
         | Op::Concat
-        | Op::Difference => own(id, None, Activation::None),
+        | Op::Difference => group_of(id, None, Activation::None),
     }
 }
 
-/// The convolution that can add the other map as it goes: of two the later one, so that the other's value is there.
-fn addend(net: &Net, sum: usize, readers: &[usize]) -> Option<(usize, usize)> {
+/// Returns the convolution whose epilogue can perform a sum, and the other operand.
+///
+/// If both operands are such convolutions, the larger kernel wins, as in a residual block whose shortcut is a 1x1 convolution.
+fn residual_conv(net: &Net, sum: usize, reader_counts: &[usize]) -> Option<(usize, usize)> {
     let &[a, b] = net.nodes[sum].inputs.as_slice() else { return None };
-    let can = |id: usize| matches!(net.nodes[id].op, Op::Conv(_)) && readers[id] == 1;
+    let can = |id: usize| matches!(net.nodes[id].op, Op::Conv(_)) && reader_counts[id] == 1;
     let is_large = |id: usize| matches!(&net.nodes[id].op, Op::Conv(conv) if conv.kernel > 1);
     match (can(a), can(b)) {
         _ if a == b => None,
@@ -162,11 +176,11 @@ fn addend(net: &Net, sum: usize, readers: &[usize]) -> Option<(usize, usize)> {
     }
 }
 
-/// What a node reads; 3x3 convolutions read small maps where they are given enlarged ones.
+/// Returns the operands of a node; 3x3 convolutions with stride 1 read the input of an upsampling and upsample it themselves.
 fn sources(net: &Net, id: usize) -> Vec<Source> {
-    let looks_through = matches!(net.nodes[id].op, Op::Conv(Conv { kernel: 3, stride: 1, .. }));
+    let upsamples = matches!(net.nodes[id].op, Op::Conv(Conv { kernel: 3, stride: 1, .. }));
     let source = |&input: &usize| match &net.nodes[input] {
-        Node { op: Op::Upsample, inputs, .. } if looks_through => Source { value: inputs[0], halved: true },
+        Node { op: Op::Upsample, inputs, .. } if upsamples => Source { value: inputs[0], halved: true },
         _ => Source { value: input, halved: false },
     };
     net.nodes[id].inputs.iter().map(source).collect()

@@ -1,36 +1,49 @@
-//! Models run by this program's own kernels: f32, on any processor, without ONNX Runtime.
+//! Forward pass of a network by the project's own kernels: f32, on any CPU, without ONNX Runtime.
 //!
-//! | module | what |
+//! A network comes from an ONNX graph ([`prepare`]) or from training ([`prepare_graph`]). Its nodes are fused to steps, and an [`Engine`]
+//! computes an image block by block along one axis, the **stream axis**. A slide arrives in bands of its full width, so the stream axis is
+//! the width of the image. Kernels process consecutive rows; the network is therefore transposed when it is prepared, and one column of the
+//! image is one **row** of every feature map in memory, `[row][pixel][channel]`. Outside this page and `transposition`, rows are always
+//! rows along the stream axis. Feature maps are ring buffers of rows, so a long image needs no more memory than a short one.
+//!
+//! | module | contents |
 //! |---|---|
-//! | `from_graph` | a graph in training, with its weights, to a `Net` |
-//! | `read` | an ONNX graph, node by node, to a `Net`; what is not understood is refused with the reason |
-//! | `up` | convolutions of enlarged maps, back from the forms that other runtimes like |
-//! | `fuse` | what is computed at once |
-//! | `join` | steps whose maps between them never exist |
-//! | `program` | the kernel and the weights of each stage, made once |
-//! | `run` | a program on an image, some columns after the other: no more memory for a long image than for a short one |
-//! | `reach`, `row_ring` | which columns of a map are read, and which are still needed |
-//! | `step` | one step on some columns |
-//! | `transposed` | rows and columns exchanged |
+//! | `read`, `attributes` | translation of an ONNX graph to a `Net`; an operation without a kernel is an error that names the node |
+//! | `from_graph` | translation of a graph in training, with its weights, to a `Net` |
+//! | `net` | the network as operations on feature maps |
+//! | `upsampled_conv` | recovery of 3x3 convolutions of upsampled feature maps from the forms that exported files use |
+//! | `transposition` | transposition of filters, images and results |
+//! | `fuse` | graph passes, and fusion of nodes that one kernel call computes |
+//! | `fuse_steps` | fusion of steps, so that the feature maps between them are never stored |
+//! | `channel_layout` | padding of channels to SIMD width |
+//! | `program`, `pack` | steps with their kernels and packed weights |
+//! | `stream` | execution of a program on an image, block by block |
+//! | `receptive_field` | input rows that output rows depend on |
+//! | `row_ring` | ring buffer of feature-map rows |
+//! | `step` | kernel calls of one step |
+//! | `workspace` | reused buffers and gather tables |
 //!
-//! Sums run in an order that depends neither on the number of threads nor on the batch: the same bits. Winograd's form works on tiles of
-//! 4x4 at every resolution, and each of a tile's values is rounded along with its neighbours: a pixel of two windows that see all it can
-//! depend on differs in the last bits of f32 (probabilities by less than 1e-6), as it does between processors of other vector units.
+//! The order of every sum is independent of the number of threads and of the batch, so results are the same bits. Winograd convolutions
+//! work on tiles of 4x4 pixels at every resolution, and rounding depends on the position in the tile. A pixel that is computed in two
+//! windows, both with its whole receptive field, can therefore differ in the last bits of f32 (probabilities by less than 1e-6), as it does
+//! between instruction sets.
 
 mod attributes;
+mod channel_layout;
 mod from_graph;
 mod fuse;
-mod join;
-mod layout;
+mod fuse_steps;
 mod net;
+mod pack;
 mod program;
-mod reach;
 mod read;
+mod receptive_field;
 mod row_ring;
-mod run;
 mod step;
-mod transposed;
-mod up;
+mod stream;
+mod transposition;
+mod upsampled_conv;
+mod workspace;
 
 use std::sync::Arc;
 
@@ -43,23 +56,23 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use support::{Context, Error, Result};
 
 pub use program::Program;
-use run::Workspace;
+use workspace::Workspace;
 
-/// Reads the network of an ONNX graph and prepares it for an instruction set, which must be among [`Isa::available`].
+/// Reads the network of an ONNX graph and packs its weights for an instruction set, which must be among [`Isa::available`].
 ///
-/// `stride` is the stride of the network: extents of images are multiples of it.
+/// `stride` is the stride of the network; heights and widths of images are multiples of it.
 ///
 /// # Errors
-/// A graph with operations that have no kernel here; the error names the first.
+/// A graph with operations that have no kernel here; the error names the first such node.
 pub fn prepare(graph: &GraphProto, stride: usize, isa: Isa) -> Result<Program> {
     let net = read::read(graph)?;
     net.check_sizes(stride)?;
     Ok(Program::new(net, isa))
 }
 
-/// Prepares a network in training for predictions: BatchNorm folded, layers fused, for an instruction set of this machine.
+/// Prepares a network in training for predictions: folds batch normalisation, fuses layers and packs weights for an instruction set.
 ///
-/// `normalisation` is applied to the u8 image inside the program.
+/// The program applies `normalisation` to the u8 image.
 ///
 /// # Errors
 /// A missing weight, or a graph whose output is not one or two channels of logits.
@@ -69,35 +82,35 @@ pub fn prepare_graph(graph: &Graph, weights: &Weights, normalisation: &Normalisa
     Ok(Program::new(net, isa))
 }
 
-/// A program with its threads and its workspace; used by one caller at a time.
+/// A program with its threads and its workspace, used by one caller at a time.
 pub struct Engine {
     program: Arc<Program>,
-    /// `None`: the rayon pool of the caller.
+    /// Threads of the engine; by default, the rayon pool of the caller.
     threads: Option<ThreadPool>,
     workspace: Workspace,
-    /// Columns of the image per block; `None`: chosen from the size of the image.
+    /// Length of a block along the stream axis, in columns of the image; by default, chosen from the size of the image.
     block_columns: Option<usize>,
 }
 
 impl Engine {
-    /// Runs `program` on `threads` threads of its own; 0: as many as the machine has cores.
+    /// Creates an engine with `threads` threads of its own; 0 stands for the number of cores.
     ///
     /// # Errors
     /// The threads cannot be started.
     pub fn new(program: Arc<Program>, threads: usize) -> Result<Self> {
-        // The cores are counted here because rayon's own default listens to an environment variable.
+        // Cores are counted here because rayon's default depends on an environment variable.
         let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { threads };
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("native {i}")).build();
         let threads = threads.map_err(Error::from).doing(|| "starting threads")?;
         Ok(Self { threads: Some(threads), ..Self::on_current_pool(program) })
     }
 
-    /// Runs `program` on the rayon pool of the calling thread.
+    /// Creates an engine that runs on the rayon pool of the calling thread.
     pub fn on_current_pool(program: Arc<Program>) -> Self {
         Self { program, threads: None, workspace: Workspace::new(), block_columns: None }
     }
 
-    /// Sets the number of columns per block.
+    /// Sets the length of a block along the stream axis, in columns of the image. Only the last bits of results depend on it.
     ///
     /// # Panics
     /// If `columns` is 0.
@@ -107,41 +120,42 @@ impl Engine {
         Self { block_columns: Some(columns), ..self }
     }
 
-    /// The program.
+    /// Returns the program.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
     }
 
-    /// Computes probabilities in 0..=1, `batch * height * width`, of images `batch * height * width * 3`.
+    /// Computes probabilities in 0..=1, `B H W`, of u8 RGB images `B H W 3`.
     ///
-    /// `shape` is batch, height and width; height and width are multiples of the network's stride.
+    /// `shape` is `[B, H, W]`; height and width are multiples of the network's stride.
     pub fn probabilities(&mut self, images: &[u8], shape: [usize; 3]) -> Vec<f32> {
-        self.run(images, shape, |columns, put| put(columns))
+        self.run(images, shape, |rows, write| write(rows))
     }
 
-    /// Computes probabilities as `round(255 p)`; otherwise like [`Engine::probabilities`].
+    /// Computes probabilities quantised to `round(255 p)`; otherwise like [`Engine::probabilities`].
     pub fn quantised(&mut self, images: &[u8], shape: [usize; 3]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.run(images, shape, |columns, put| {
-            bytes.resize(columns.len(), 0);
-            sigmoid::quantise(columns, &mut bytes);
-            put(&bytes);
+        self.run(images, shape, |rows, write| {
+            bytes.resize(rows.len(), 0);
+            sigmoid::quantise(rows, &mut bytes);
+            write(&bytes);
         })
     }
 
+    /// Runs the program on every image; `convert` turns probabilities of some rows into results and passes them to its second argument.
     fn run<T>(&mut self, images: &[u8], shape: [usize; 3], mut convert: impl FnMut(&[f32], &mut dyn FnMut(&[T])) + Send) -> Vec<T>
     where
         T: Copy + Default + Send + Sync,
     {
         let [batch, height, width] = shape;
         let Self { program, threads, workspace, block_columns } = self;
-        let block_columns = block_columns.unwrap_or_else(|| run::columns_per_block(height, width));
-        let mut all = vec![T::default(); batch * height * width];
+        let block_rows = block_columns.unwrap_or_else(|| stream::default_block_rows(width, height));
+        let mut results = vec![T::default(); batch * height * width];
         let pixels = height * width;
         let mut run_all = || {
-            for (image, out) in images.chunks_exact(3 * pixels).zip(all.chunks_exact_mut(pixels)) {
-                program.run(image, width, block_columns, workspace, |first, columns| {
-                    convert(columns, &mut |columns| transposed::put(columns, first, width, out));
+            for (image, out) in images.chunks_exact(3 * pixels).zip(results.chunks_exact_mut(pixels)) {
+                program.run(image, width, block_rows, workspace, |first, rows| {
+                    convert(rows, &mut |rows| transposition::write_rows(rows, first, width, out));
                 });
             }
         };
@@ -149,6 +163,6 @@ impl Engine {
             Some(threads) => threads.install(run_all),
             None => run_all(),
         }
-        all
+        results
     }
 }

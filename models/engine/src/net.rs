@@ -1,42 +1,42 @@
-//! A network as it is read from a file, with its weights: what is going to be computed, before it is decided how.
+//! A network as operations on feature maps `B C H W` with their weights, before kernels are chosen.
 
 use support::{Result, bail};
 
-/// Maps are at most so many doublings larger than the image.
-const MOST_DOUBLINGS: i32 = 4;
+/// Binary logarithm of the largest resolution of a feature map relative to the image.
+const MAX_LOG2_SCALE: i32 = 4;
 
-/// What a node computes, on maps `B C H W`.
+/// Operation of a node, on feature maps `B C H W`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// The image: `(v - mean) * scale`, three channels.
+    /// The normalised image of three channels, `(v - mean) * scale`.
     Image {
-        /// Of values in 0..=255.
+        /// Mean of each channel, on the scale 0..=255.
         mean: [f32; 3],
-        /// What the differences are multiplied with.
+        /// Factor of each channel.
         scale: [f32; 3],
     },
-    /// Convolution of the channels of all inputs, one after the other.
+    /// Convolution of the concatenated inputs.
     Conv(Conv),
-    /// 3x3 convolution of each channel by itself, zero padding 1.
+    /// Depthwise 3x3 convolution with zero padding 1.
     Depthwise(Depthwise),
-    /// `x * gain + offset`, by channel.
+    /// `x * gain + offset` for each channel.
     Affine {
-        /// One for each channel.
+        /// One value per channel.
         gain: Vec<f32>,
-        /// One for each channel.
+        /// One value per channel.
         offset: Vec<f32>,
     },
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
-    /// Sum of two maps.
+    /// Sum of two feature maps.
     Add,
-    /// Maximum over 3x3 windows, stride 2, padding 1.
+    /// Maximum over 3x3 windows with stride 2 and padding 1.
     MaxPool,
-    /// Each pixel becomes 2x2.
+    /// Nearest-neighbour upsampling by 2.
     Upsample,
-    /// Channels of the inputs, one after the other.
+    /// Concatenation of the inputs along channels.
     Concat,
     /// Channel 1 minus channel 0.
     Difference,
@@ -45,70 +45,72 @@ pub enum Op {
 /// A square convolution with zero padding `kernel / 2`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
-    /// Channels out.
+    /// Number of output channels.
     pub outputs: usize,
-    /// Side, odd.
+    /// Side of the kernel, odd.
     pub kernel: usize,
     /// 1 or 2.
     pub stride: usize,
-    /// `O I K K`.
+    /// Weights `O I K K` (output channel, input channel, kernel row, kernel column).
     pub weight: Vec<f32>,
-    /// One for each channel out.
+    /// One value per output channel.
     pub bias: Vec<f32>,
 }
 
-/// One 3x3 filter for each channel.
+/// A 3x3 convolution of each channel by its own filter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Depthwise {
     /// 1 or 2.
     pub stride: usize,
-    /// `C 1 3 3`.
+    /// Weights `C 1 3 3`.
     pub weight: Vec<f32>,
-    /// One for each channel.
+    /// One value per channel.
     pub bias: Vec<f32>,
 }
 
-/// One operation.
+/// An operation with its operands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// As in the file.
+    /// Name in the model file, for error messages.
     pub name: String,
-    /// What it computes.
     pub op: Op,
-    /// Positions of what it reads, all earlier.
+    /// Indices of the operands, all smaller than the index of the node.
     pub inputs: Vec<usize>,
-    /// Channels of its value.
+    /// Number of channels of the result.
     pub channels: usize,
 }
 
-/// Nodes in an order in which each follows its inputs; the last one that counts gives the logit of class 1.
+/// A network that computes the logit of class 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Net {
-    /// In topological order.
+    /// Nodes in topological order.
     pub nodes: Vec<Node>,
-    /// The node of one channel whose sigmoid is the probability.
+    /// Index of the node, of one channel, whose sigmoid is the probability.
     pub logit: usize,
 }
 
 impl Net {
-    /// How many nodes read each value; the logit is read once more, by whoever asked.
-    pub fn readers(&self) -> Vec<usize> {
-        let mut readers = vec![0; self.nodes.len()];
-        self.nodes.iter().flat_map(|node| &node.inputs).for_each(|&input| readers[input] += 1);
-        readers[self.logit] += 1;
-        readers
+    /// Returns the number of readers of each node; the caller of the network is a further reader of the logit.
+    pub fn reader_counts(&self) -> Vec<usize> {
+        let mut reader_counts = vec![0; self.nodes.len()];
+        self.nodes.iter().flat_map(|node| &node.inputs).for_each(|&input| reader_counts[input] += 1);
+        reader_counts[self.logit] += 1;
+        reader_counts
     }
 
-    /// An error where maps that meet have other sizes, or the logit another than the image, whose extents are multiples of `stride`.
+    /// Checks that feature maps fit together for all images whose height and width are multiples of `stride`.
+    ///
+    /// # Errors
+    /// Operands of different sizes, a feature map whose size would not be a whole number, or a logit of another size than the image.
     pub fn check_sizes(&self, stride: usize) -> Result<()> {
-        // How often a map was doubled, less how often it was halved.
-        let mut doublings: Vec<i32> = Vec::with_capacity(self.nodes.len());
+        // Binary logarithm of each node's resolution relative to the image.
+        let mut log2_scales: Vec<i32> = Vec::with_capacity(self.nodes.len());
         for Node { name, op, inputs, .. } in &self.nodes {
-            let first = inputs.first().map_or(0, |&input| doublings[input]);
-            if inputs.iter().any(|&input| doublings[input] != first) {
-                bail!("the node {name:?} reads maps of several sizes");
+            let first = inputs.first().map_or(0, |&input| log2_scales[input]);
+            if inputs.iter().any(|&input| log2_scales[input] != first) {
+                bail!("the node {name:?} reads feature maps of several sizes");
             }
-            let own = match op {
+            let log2_scale = match op {
                 Op::Conv(Conv { stride: 2, .. }) | Op::Depthwise(Depthwise { stride: 2, .. }) | Op::MaxPool => first - 1,
                 Op::Upsample => first + 1,
                 Op::Image { .. }
@@ -121,12 +123,12 @@ impl Net {
                 | Op::Concat
                 | Op::Difference => first,
             };
-            if own > MOST_DOUBLINGS || (own < 0 && !stride.is_multiple_of(1 << own.unsigned_abs().min(30))) {
-                bail!("the node {name:?} gives maps of another size than a stride of {stride} allows");
+            if log2_scale > MAX_LOG2_SCALE || (log2_scale < 0 && !stride.is_multiple_of(1 << log2_scale.unsigned_abs().min(30))) {
+                bail!("the node {name:?} computes a feature map of another size than a stride of {stride} allows");
             }
-            doublings.push(own);
+            log2_scales.push(log2_scale);
         }
-        if doublings[self.logit] != 0 {
+        if log2_scales[self.logit] != 0 {
             bail!("the logit has another size than the image");
         }
         Ok(())
@@ -138,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn maps_that_do_not_fit_together_are_found_before_they_meet() {
+    fn feature_maps_of_different_sizes_are_an_error() {
         let node = |op: Op, inputs: &[usize]| Node { name: "n".into(), op, inputs: inputs.to_vec(), channels: 3 };
         let image = || node(Op::Image { mean: [0.0; 3], scale: [1.0; 3] }, &[]);
         let check = |nodes: Vec<Node>, stride: usize| {

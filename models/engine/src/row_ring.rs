@@ -1,159 +1,162 @@
-//! The rows of a map that somebody will still read.
+//! Ring buffer of the rows of a feature map that later blocks still read.
 
 use std::ops::{Deref, Range};
 
 use kernels::{Buffer, Pool};
 
-/// Rows that buffers are made for beside new ones: what is kept of most maps.
-const FEW: usize = 4;
+/// Least number of retained rows that a new buffer has room for: most feature maps retain no more.
+const MIN_RETAINED_ROWS: usize = 4;
 
-/// Some consecutive rows of a map, which grows downwards and is forgotten from above.
+/// Consecutive rows of a feature map. New rows are appended at the end and old rows are discarded at the start.
 pub struct RowRing {
-    /// Values of a row.
-    row: usize,
-    /// The rows that are there, by their place in the map.
+    /// Number of values per row.
+    row_len: usize,
+    /// Rows held at present, by their number in the feature map.
     rows: Range<usize>,
-    /// Where they are while rows are added or many are kept.
+    /// Storage while rows are appended or many rows are retained.
     ring: Option<Ring>,
-    /// Where they are otherwise: some rows are all that is kept of most maps, and buffers serve others meanwhile.
-    few: Vec<f32>,
+    /// Storage at other times: while no ring is allocated, retained rows live in a compact copy so that the ring's buffer can be reused.
+    compact: Vec<f32>,
 }
 
-/// A buffer that begins again where it ends.
+/// Circular buffer of rows.
 struct Ring {
     buffer: Buffer,
-    /// The row that lies first, when it is there; a multiple of four, as `length`: pieces end at whole tiles and pairs of rows.
+    /// Number of the row in slot 0 of the first lap. A multiple of four, like `length`, so that contiguous pieces end at tile boundaries.
     base: usize,
-    /// Rows that have workspace.
+    /// Capacity in rows.
     length: usize,
 }
 
 impl Ring {
-    /// Where a row lies, and how many rows there are from there to the end of the buffer.
-    fn place(&self, row: usize) -> (usize, usize) {
-        let place = (row - self.base) % self.length;
-        (place, self.length - place)
+    /// Returns the slot of a row, and the number of slots from there to the end of the buffer.
+    fn slot(&self, row: usize) -> (usize, usize) {
+        let slot = (row - self.base) % self.length;
+        (slot, self.length - slot)
     }
 }
 
-/// Values of some rows, one after the other.
+/// Contiguous values of some rows.
 pub struct Rows<'a> {
     values: &'a [f32],
-    /// The same where they lay apart.
-    joined: Option<(Buffer, &'a Pool)>,
+    /// Copy of the rows, if they wrap around the end of the ring; its buffer returns to the pool.
+    copied: Option<(Buffer, &'a Pool)>,
 }
 
 impl Deref for Rows<'_> {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        self.joined.as_ref().map_or(self.values, |(buffer, _)| buffer)
+        self.copied.as_ref().map_or(self.values, |(buffer, _)| buffer)
     }
 }
 
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
-        if let Some((buffer, pool)) = self.joined.take() {
+        if let Some((buffer, pool)) = self.copied.take() {
             pool.give(buffer);
         }
     }
 }
 
 impl RowRing {
-    /// No rows yet, of so many values each.
-    pub fn new(row: usize) -> Self {
-        Self { row, rows: 0..0, ring: None, few: Vec::new() }
+    /// Returns an empty ring for rows of `row_len` values.
+    pub fn new(row_len: usize) -> Self {
+        Self { row_len, rows: 0..0, ring: None, compact: Vec::new() }
     }
 
-    /// How many rows there have been.
+    /// Returns the number of rows appended so far, including discarded rows.
     pub fn end(&self) -> usize {
         self.rows.end
     }
 
-    /// Values of some rows.
+    /// Returns the values of some rows.
     ///
     /// # Panics
-    /// If they are not there.
+    /// If a row is discarded or not yet appended.
     pub fn get<'a>(&'a self, pool: &'a Pool, rows: Range<usize>) -> Rows<'a> {
-        assert!(self.rows.start <= rows.start && rows.end <= self.rows.end, "{rows:?} of a map with {:?}", self.rows);
-        let len = rows.len() * self.row;
+        assert!(self.rows.start <= rows.start && rows.end <= self.rows.end, "rows {rows:?} of a ring with rows {:?}", self.rows);
+        let len = rows.len() * self.row_len;
         let Some(ring) = &self.ring else {
-            return Rows { values: &self.few[(rows.start - self.rows.start) * self.row..][..len], joined: None };
+            return Rows { values: &self.compact[(rows.start - self.rows.start) * self.row_len..][..len], copied: None };
         };
-        let (place, until_end) = ring.place(rows.start);
+        let (slot, until_end) = ring.slot(rows.start);
         if rows.len() <= until_end {
-            return Rows { values: &ring.buffer[place * self.row..][..len], joined: None };
+            return Rows { values: &ring.buffer[slot * self.row_len..][..len], copied: None };
         }
-        let mut joined = pool.take(len);
-        self.copy(rows, &mut joined);
-        Rows { values: &[], joined: Some((joined, pool)) }
+        let mut copy = pool.take(len);
+        self.copy(rows, &mut copy);
+        Rows { values: &[], copied: Some((copy, pool)) }
     }
 
-    /// Copies some rows, of which the ring may have the last ones first.
+    /// Copies rows, which may wrap around the end of the ring.
     fn copy(&self, rows: Range<usize>, to: &mut [f32]) {
         let Some(ring) = &self.ring else {
-            to.copy_from_slice(&self.few[(rows.start - self.rows.start) * self.row..][..rows.len() * self.row]);
+            to.copy_from_slice(&self.compact[(rows.start - self.rows.start) * self.row_len..][..rows.len() * self.row_len]);
             return;
         };
-        let (place, until_end) = ring.place(rows.start);
-        let (first, second) = to.split_at_mut(rows.len().min(until_end) * self.row);
-        first.copy_from_slice(&ring.buffer[place * self.row..][..first.len()]);
+        let (slot, until_end) = ring.slot(rows.start);
+        let (first, second) = to.split_at_mut(rows.len().min(until_end) * self.row_len);
+        first.copy_from_slice(&ring.buffer[slot * self.row_len..][..first.len()]);
         second.copy_from_slice(&ring.buffer[..second.len()]);
     }
 
-    /// Makes workspace for `most` further rows beside `kept`, or beside those that there are.
-    pub fn reserve(&mut self, pool: &Pool, kept: usize, most: usize) {
-        let live = self.rows.len();
-        // What lies between the base and the first row has workspace too.
-        if self.ring.as_ref().is_some_and(|ring| live + most <= ring.length) {
+    /// Allocates room for `new_rows` further rows beside the present rows, or beside `retained` rows if these are more.
+    pub fn reserve(&mut self, pool: &Pool, retained: usize, new_rows: usize) {
+        let present = self.rows.len();
+        if self.ring.as_ref().is_some_and(|ring| present + new_rows <= ring.length) {
             return;
         }
         let base = self.rows.start / 4 * 4;
-        let length = (self.rows.start - base + live.max(kept).max(FEW) + most).next_multiple_of(4);
-        let mut buffer = pool.take(length * self.row);
-        self.copy(self.rows.clone(), &mut buffer[(self.rows.start - base) * self.row..][..live * self.row]);
-        self.few.clear();
+        // Slots between the base and the first row are part of the length, because the base is aligned.
+        let length = (self.rows.start - base + present.max(retained).max(MIN_RETAINED_ROWS) + new_rows).next_multiple_of(4);
+        let mut buffer = pool.take(length * self.row_len);
+        self.copy(self.rows.clone(), &mut buffer[(self.rows.start - base) * self.row_len..][..present * self.row_len]);
+        self.compact.clear();
         if let Some(old) = self.ring.replace(Ring { buffer, base, length }) {
             pool.give(old.buffer);
         }
     }
 
-    /// Workspace for `count` further rows or for those up to the end of the buffer, if these are fewer; with arbitrary values.
+    /// Appends up to `count` rows, at most up to the end of the buffer, and returns their values, which are arbitrary.
+    ///
+    /// # Panics
+    /// If no room is reserved.
     pub fn extend(&mut self, count: usize) -> &mut [f32] {
-        let (live, row, end) = (self.rows.len(), self.row, self.rows.end);
-        let ring = self.ring.as_mut().expect("workspace was made");
-        let (place, until_end) = ring.place(end);
+        let (present, row_len, end) = (self.rows.len(), self.row_len, self.rows.end);
+        let ring = self.ring.as_mut().expect("rows are reserved before they are appended");
+        let (slot, until_end) = ring.slot(end);
         let count = count.min(until_end);
-        assert!(live + count <= ring.length, "{count} more rows beside {live}: there is workspace for {}", ring.length);
+        assert!(present + count <= ring.length, "{count} new rows beside {present} in a ring of {}", ring.length);
         self.rows.end += count;
-        &mut ring.buffer[place * row..][..count * row]
+        &mut ring.buffer[slot * row_len..][..count * row_len]
     }
 
-    /// Forgets the rows before `first`.
-    pub fn keep_from(&mut self, pool: &Pool, first: usize) {
+    /// Discards the rows before `first`; a ring that becomes mostly empty is replaced by a compact copy.
+    pub fn discard_before(&mut self, pool: &Pool, first: usize) {
         let first = first.clamp(self.rows.start, self.rows.end);
-        let forgotten = first - self.rows.start;
+        let discarded = first - self.rows.start;
         self.rows.start = first;
-        let live = self.rows.len();
+        let present = self.rows.len();
         if self.ring.is_none() {
-            self.few.drain(..forgotten * self.row);
-        } else if self.ring.as_ref().is_some_and(|ring| 4 * live <= ring.length) {
-            // The memory of the last time, whose rows are in the ring.
-            let mut few = std::mem::take(&mut self.few);
-            few.resize(live * self.row, 0.0);
-            self.copy(self.rows.clone(), &mut few);
-            self.few = few;
-            self.drop_ring(pool);
+            self.compact.drain(..discarded * self.row_len);
+        } else if self.ring.as_ref().is_some_and(|ring| 4 * present <= ring.length) {
+            // The vector keeps its capacity from the last time; its values are outdated.
+            let mut compact = std::mem::take(&mut self.compact);
+            compact.resize(present * self.row_len, 0.0);
+            self.copy(self.rows.clone(), &mut compact);
+            self.compact = compact;
+            self.release_ring(pool);
         }
     }
 
-    /// Forgets everything.
+    /// Discards all rows.
     pub fn clear(&mut self, pool: &Pool) {
-        self.few.clear();
+        self.compact.clear();
         self.rows.start = self.rows.end;
-        self.drop_ring(pool);
+        self.release_ring(pool);
     }
 
-    fn drop_ring(&mut self, pool: &Pool) {
+    fn release_ring(&mut self, pool: &Pool) {
         if let Some(ring) = self.ring.take() {
             pool.give(ring.buffer);
         }
@@ -165,40 +168,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_there_until_they_are_forgotten() {
-        let (pool, mut row_ring) = (Pool::new(), RowRing::new(3));
-        let mut joined = 0;
-        // Of 5 rows a time, few or many are kept.
-        for kept in [0, 1, 2, 7, 30, 12, 12, 13, 13, 13, 13, 13, 13, 13, 1, 5, 5, 5, 0, 3] {
-            let first = row_ring.end();
-            row_ring.reserve(&pool, kept / 2, 5);
-            while row_ring.end() < first + 5 {
-                let at = row_ring.end();
-                let new = row_ring.extend(first + 5 - at);
+    fn rows_keep_their_values_until_they_are_discarded() {
+        let (pool, mut ring) = (Pool::new(), RowRing::new(3));
+        let mut copies = 0;
+        // Number of rows retained after each append of 5 rows.
+        for retained in [0, 1, 2, 7, 30, 12, 12, 13, 13, 13, 13, 13, 13, 13, 1, 5, 5, 5, 0, 3] {
+            let first = ring.end();
+            ring.reserve(&pool, retained / 2, 5);
+            while ring.end() < first + 5 {
+                let row = ring.end();
+                let new = ring.extend(first + 5 - row);
                 assert!(!new.is_empty());
-                new.iter_mut().enumerate().for_each(|(i, v)| *v = (at * 3 + i) as f32);
+                new.iter_mut().enumerate().for_each(|(i, v)| *v = (row * 3 + i) as f32);
             }
-            row_ring.keep_from(&pool, row_ring.end().saturating_sub(kept));
-            let rows = row_ring.rows.clone();
-            assert!(rows.len() <= kept && rows.end == first + 5);
+            ring.discard_before(&pool, ring.end().saturating_sub(retained));
+            let rows = ring.rows.clone();
+            assert!(rows.len() <= retained && rows.end == first + 5);
             let values: Vec<f32> = (rows.start * 3..rows.end * 3).map(|i| i as f32).collect();
-            let found = row_ring.get(&pool, rows.clone());
+            let found = ring.get(&pool, rows.clone());
             assert_eq!(*found, values);
-            joined += usize::from(found.joined.is_some());
-            assert!(row_ring.get(&pool, rows.end..rows.end).is_empty());
+            copies += usize::from(found.copied.is_some());
+            assert!(ring.get(&pool, rows.end..rows.end).is_empty());
         }
-        assert!(joined > 2, "rows lay apart {joined} times");
-        row_ring.clear(&pool);
-        assert!(row_ring.get(&pool, row_ring.end()..row_ring.end()).is_empty());
+        assert!(copies > 2, "rows wrapped around the end of the ring {copies} times");
+        ring.clear(&pool);
+        assert!(ring.get(&pool, ring.end()..ring.end()).is_empty());
     }
 
     #[test]
-    #[should_panic(expected = "0..1 of a map with 3..5")]
-    fn a_forgotten_row_is_not_read() {
-        let (pool, mut row_ring) = (Pool::new(), RowRing::new(1));
-        row_ring.reserve(&pool, 0, 5);
-        row_ring.extend(5);
-        row_ring.keep_from(&pool, 3);
-        row_ring.get(&pool, 0..1);
+    #[should_panic(expected = "rows 0..1 of a ring with rows 3..5")]
+    fn reading_a_discarded_row_panics() {
+        let (pool, mut ring) = (Pool::new(), RowRing::new(1));
+        ring.reserve(&pool, 0, 5);
+        ring.extend(5);
+        ring.discard_before(&pool, 3);
+        ring.get(&pool, 0..1);
     }
 }

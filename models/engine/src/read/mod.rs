@@ -1,92 +1,107 @@
-//! From an ONNX graph to a [`Net`], node by node. What is not understood to the last attribute is not run.
+//! Translation of an ONNX graph to a [`Net`], node by node. A node with an unknown operator, operand or attribute is an error.
 
 mod convolutions;
-mod ends;
-mod maps;
+mod input_output;
+mod layers;
 
 use std::collections::HashMap;
 
 use support::{Context, Result, bail};
 
-use super::attributes::{Attributes, Constant, floats};
+use super::attributes::{Attributes, Constant, f32_constant};
 use super::net::{Net, Node, Op};
 use onnx::names::{INPUT, PROBABILITY, QUANTISED};
 use onnx::proto::{GraphProto, NodeProto, TensorProto};
 
-/// What a name of the file stands for while it is read.
+/// Meaning of a tensor name of the graph.
 #[derive(Clone, Debug)]
 enum Value {
-    /// A node of the net.
+    /// Feature map of a node of the net.
     Node(usize),
-    /// The image: as it comes, as floats, as planes.
-    Image(Stage),
-    /// The image's planes with the mean taken away.
+    /// The image before its mean is subtracted.
+    Image(ImageForm),
+    /// The image `B C H W` minus the mean of each channel.
     Centred([f32; 3]),
-    /// A convolution for the output pixels of one parity.
+    /// Convolution for the output pixels of one phase (row and column modulo 2).
     Phase(Phase),
-    /// All four.
+    /// Convolutions of all four phases, concatenated.
     Phases(Vec<Phase>),
-    /// One channel of a node.
+    /// One channel of a node, by its number.
     Channel(usize, i64),
-    /// What follows the logit.
-    Tail(Tail),
+    /// Probability computed from the logit.
+    OutputForm(OutputForm),
 }
 
+/// Type and layout of the image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
+enum ImageForm {
+    /// u8, `B H W C`.
     Bytes,
+    /// f32, `B H W C`.
     Floats,
+    /// f32, `B C H W`.
     Planes,
 }
 
+/// A 2x2 convolution of node `x` that computes one phase of the convolution of the upsampled node.
 #[derive(Clone, Debug)]
 struct Phase {
     x: usize,
+    /// Weights `O I 2 2`.
     kernel: Constant,
     bias: Vec<f32>,
     pads: Vec<i64>,
 }
 
-/// Steps from the logit to the bytes.
+/// Steps of the conversion of the logit to bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Tail {
+enum OutputForm {
+    /// Probability `B 1 H W`.
     Sigmoid,
+    /// Probability `B H W`.
     Probability,
+    /// 255 times the probability.
     Levels,
     Rounded,
+    /// u8 in 0..=255.
     Bytes,
 }
 
+/// State of the translation.
 struct Reader<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
-    made: HashMap<&'a str, Value>,
+    values: HashMap<&'a str, Value>,
     nodes: Vec<Node>,
     logit: Option<usize>,
 }
 
-/// The network of a graph whose operators were checked; the error says which node has no kernel here, and why.
+/// Translates the graph of a model file.
+///
+/// # Errors
+/// A node without a kernel, named with the reason; or a graph without the outputs of a model file.
 pub fn read(graph: &GraphProto) -> Result<Net> {
     let mut reader = Reader {
         constants: graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect(),
-        made: HashMap::from([(INPUT, Value::Image(Stage::Bytes))]),
+        values: HashMap::from([(INPUT, Value::Image(ImageForm::Bytes))]),
         nodes: Vec::new(),
         logit: None,
     };
     for node in &graph.node {
-        reader.node(node).doing(|| format!("the node {:?} ({})", node.output.first().map_or("", String::as_str), node.op_type))?;
+        reader.translate(node).doing(|| format!("the node {:?} ({})", node.output.first().map_or("", String::as_str), node.op_type))?;
     }
-    let is = |name: &str, tail: Tail| matches!(reader.made.get(name), Some(Value::Tail(found)) if *found == tail);
-    if !is(PROBABILITY, Tail::Probability) || !is(QUANTISED, Tail::Bytes) {
-        bail!("the outputs {PROBABILITY:?} and {QUANTISED:?} are not a probability and its bytes");
+    let has_form = |name: &str, form: OutputForm| matches!(reader.values.get(name), Some(Value::OutputForm(found)) if *found == form);
+    if !has_form(PROBABILITY, OutputForm::Probability) || !has_form(QUANTISED, OutputForm::Bytes) {
+        bail!("the outputs {PROBABILITY:?} and {QUANTISED:?} are not a probability and its quantised form");
     }
-    let Some(logit) = reader.logit else { bail!("there is no logit") };
+    let Some(logit) = reader.logit else { bail!("the graph has no logit") };
     Ok(Net { nodes: reader.nodes, logit })
 }
 
 impl<'a> Reader<'a> {
-    fn node(&mut self, node: &'a NodeProto) -> Result<()> {
+    /// Translates one node.
+    fn translate(&mut self, node: &'a NodeProto) -> Result<()> {
         let [output] = node.output.as_slice() else { bail!("expected one output, found {}", node.output.len()) };
-        let mut attributes = Attributes::of(node);
+        let mut attributes = Attributes::new(node);
         let value = match node.op_type.as_str() {
             "Cast" => self.cast(node, &mut attributes)?,
             "Transpose" => self.transpose(node, &mut attributes)?,
@@ -94,40 +109,41 @@ impl<'a> Reader<'a> {
             "Mul" => self.mul(node)?,
             "Conv" => self.conv(node, &mut attributes)?,
             "ConvTranspose" => self.conv_transpose(node, &mut attributes)?,
-            "DepthToSpace" => self.weave(node, &mut attributes)?,
-            "BatchNormalization" => self.norm(node, &mut attributes)?,
-            "Relu" => self.simple(node, Op::Relu)?,
+            "DepthToSpace" => self.depth_to_space(node, &mut attributes)?,
+            "BatchNormalization" => self.batch_norm(node, &mut attributes)?,
+            "Relu" => self.unweighted(node, Op::Relu)?,
             "Clip" => self.clip(node)?,
-            "Add" => self.simple(node, Op::Add)?,
+            "Add" => self.unweighted(node, Op::Add)?,
             "Concat" => self.concat(node, &mut attributes)?,
             "MaxPool" => self.max_pool(node, &mut attributes)?,
             "Resize" => self.upsample(node, &mut attributes)?,
             "Slice" => self.slice(node)?,
             "Sigmoid" => self.sigmoid(node)?,
-            "Squeeze" => self.tail(node, Tail::Sigmoid, Tail::Probability, Some([1]))?,
-            "Round" => self.tail(node, Tail::Levels, Tail::Rounded, None)?,
+            "Squeeze" => self.output(node, OutputForm::Sigmoid, OutputForm::Probability, Some([1]))?,
+            "Round" => self.output(node, OutputForm::Levels, OutputForm::Rounded, None)?,
             "QuantizeLinear" | "DequantizeLinear" => bail!("8-bit arithmetic has no kernel here"),
             other => bail!("{other} has no kernel here"),
         };
-        attributes.end()?;
-        self.made.insert(output, value);
+        attributes.finish()?;
+        self.values.insert(output, value);
         Ok(())
     }
 
+    /// Returns the meaning of an operand that is computed by the graph.
     fn value(&self, node: &NodeProto, input: usize) -> Result<&Value> {
         let name = node.input.get(input).map_or("", String::as_str);
-        match self.made.get(name) {
+        match self.values.get(name) {
             Some(value) => Ok(value),
-            None => bail!("its input {name:?} is no value of the network"),
+            None => bail!("its input {name:?} is not computed by an earlier node"),
         }
     }
 
-    /// The node of the net that an input stands for.
-    fn map(&mut self, node: &NodeProto, input: usize) -> Result<usize> {
+    /// Returns the node whose feature map is an operand.
+    fn feature_map(&mut self, node: &NodeProto, input: usize) -> Result<usize> {
         match *self.value(node, input)? {
             Value::Node(id) => Ok(id),
             Value::Centred(mean) => Ok(self.push(format!("{INPUT}.centred"), Op::Image { mean, scale: [1.0; 3] }, Vec::new(), 3)),
-            _ => bail!("its input {:?} is no feature map", node.input[input]),
+            _ => bail!("its input {:?} is not a feature map", node.input[input]),
         }
     }
 
@@ -136,36 +152,38 @@ impl<'a> Reader<'a> {
         self.nodes.len() - 1
     }
 
+    /// Adds a node that is named like the output of an ONNX node.
     fn named(&mut self, node: &NodeProto, op: Op, inputs: Vec<usize>, channels: usize) -> Value {
         Value::Node(self.push(node.output[0].clone(), op, inputs, channels))
     }
 
+    /// Returns an operand that is a constant.
     fn tensor(&self, node: &NodeProto, input: usize) -> Result<&'a TensorProto> {
         let name = node.input.get(input).map_or("", String::as_str);
         match self.constants.get(name) {
             Some(tensor) => Ok(tensor),
-            None => bail!("its input {name:?} is no constant of the file"),
+            None => bail!("its input {name:?} is not a constant of the file"),
         }
     }
 
-    /// A vector of `count` values; zeros where the input is not given.
+    /// Returns a constant vector of `count` values, zeros if the optional operand is absent.
     fn vector(&self, node: &NodeProto, input: usize, count: usize) -> Result<Vec<f32>> {
         if node.input.get(input).is_none_or(String::is_empty) {
             return Ok(vec![0.0; count]);
         }
-        let constant = floats(self.tensor(node, input)?)?;
+        let constant = f32_constant(self.tensor(node, input)?)?;
         if constant.shape != [count] {
             bail!("expected {count} values in {:?}, found {:?}", node.input[input], constant.shape);
         }
         Ok(constant.values)
     }
 
-    /// One value for each of three planes.
-    fn of_planes(&self, node: &NodeProto) -> Result<[f32; 3]> {
-        let constant = floats(self.tensor(node, 1)?)?;
+    /// Returns a constant with one value per channel of the image.
+    fn channel_constant(&self, node: &NodeProto) -> Result<[f32; 3]> {
+        let constant = f32_constant(self.tensor(node, 1)?)?;
         match (constant.shape.as_slice(), constant.values.as_slice()) {
             ([1, 3, 1, 1], &[r, g, b]) => Ok([r, g, b]),
-            (shape, _) => bail!("expected a value for each plane of the image, found {shape:?}"),
+            (shape, _) => bail!("expected one value per channel of the image, found {shape:?}"),
         }
     }
 }

@@ -1,0 +1,58 @@
+//! `infer verify`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use infer::certificate::Certificate;
+use infer::choose::{self, Chosen};
+use infer::signature;
+use models::card::Parity;
+use support::Result;
+
+use super::arguments::DeviceArgs;
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Model file (.onnx)
+    model: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Require a signature by this public key [default: trusted.pub beside the program, if it exists]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Write the checks and their results to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+}
+
+pub fn run(args: &VerifyArgs) -> Result<()> {
+    let (model, signed) = signature::open(&args.model, args.key.as_deref())?;
+    let Chosen { mut segmenter, options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
+    let report = infer::verify::on_noise(&model, &mut segmenter, golden)?;
+    let (low, high) = report.range;
+    println!(
+        "{}: sound on {} (probabilities {low:.4} to {high:.4}, {:.0?} for 256 x 256)",
+        args.model.display(),
+        report.device,
+        report.time
+    );
+    match &report.golden {
+        Some((outcome, _)) => {
+            let Parity { max_change, flipped_share, .. } = outcome.difference;
+            println!(
+                "{} golden tiles: probabilities move by at most {max_change:.4}, {:.4} % of pixels change side, {} of {} nuclei found",
+                outcome.tiles,
+                100.0 * flipped_share,
+                outcome.nuclei_found,
+                outcome.nuclei
+            );
+        }
+        None => println!("the model has no golden tiles: checked on noise images only"),
+    }
+    signed.iter().for_each(|signed| println!("signed by {}: {}", signed.key.display(), signed.comment));
+    if let Some(path) = &args.certificate {
+        Certificate::new(&model, &report, options.precision, signed.as_ref()).write(path)?;
+        println!("certificate: {}", path.display());
+    }
+    Ok(())
+}
