@@ -120,7 +120,7 @@ fn the_bytes_of_a_store_do_not_depend_on_threads() {
 fn stores_of_any_size_hold_what_was_added() {
     let folder = tempfile::tempdir().unwrap();
     for (count, large) in [(0, 5), (1, 1), (2, 2), (51, 5), (52, 40), (61, 9), (62, 9), (2700, 100), (50_000, 1000)] {
-        let corners = |id: u64| if id % large == 0 { [300, 700, 3000][id as usize % 3] } else { 6 };
+        let corners = |id: u64| if id.is_multiple_of(large) { [300, 700, 3000][id as usize % 3] } else { 6 };
         let [path, again] = ["a.db", "again.db"].map(|name| folder.path().join(name));
         store_of(&path, count, corners);
         store_of(&again, count, corners);
