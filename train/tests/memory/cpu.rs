@@ -1,4 +1,4 @@
-//! How much memory a training step takes on the processor: what the forward pass keeps, weights, and little beside them.
+//! Memory of a training step on the CPU: feature maps kept by the forward pass, weights, and a bounded overhead.
 
 use crate::counted;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use train::step::{Batch, Stage, Trainer};
 
 const CROP: usize = 256;
 
-/// Bytes that a forward pass leaves, and that are in use at most in two steps.
+/// Returns the bytes that a forward pass retains, and the peak of two steps.
 fn bytes(kernels: Cpu, batch: usize) -> [usize; 2] {
     let before = counted::live();
     let kernels: Arc<dyn Kernels> = Arc::new(kernels);
@@ -35,18 +35,18 @@ fn bytes(kernels: Cpu, batch: usize) -> [usize; 2] {
     [kept, counted::peak() - before]
 }
 
-/// Bytes that a further image takes: kept, and at most.
-fn an_image(kernels: impl Fn() -> Cpu) -> [usize; 2] {
+/// Returns the bytes that one more image in the batch adds to the retained bytes and to the peak.
+fn bytes_per_image(kernels: impl Fn() -> Cpu) -> [usize; 2] {
     let [few, many] = [4, 8].map(|batch| bytes(kernels(), batch));
     [0, 1].map(|i| (many[i] - few[i]) / 4)
 }
 
-/// Beside what is kept there are gradients: two or three maps of each size, in memory of their own.
+/// The backward pass adds gradients to the retained feature maps: two or three buffers of each size.
 #[test]
-fn a_step_needs_little_more_than_the_maps_that_are_kept() {
+fn a_step_needs_little_more_memory_than_the_retained_feature_maps() {
     let _alone = crate::ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let unit = Bf16Isa::best().0;
-    let (f32, bf16) = (an_image(Cpu::default), an_image(|| Cpu::default().in_bf16(unit)));
+    let (f32, bf16) = (bytes_per_image(Cpu::default), bytes_per_image(|| Cpu::default().in_bf16(unit)));
     println!("KiB an image, kept and at most: {:?} in f32, {:?} in bf16", f32.map(|n| n >> 10), bf16.map(|n| n >> 10));
     assert!(2 * f32[1] < 3 * f32[0] && 2 * bf16[1] < 3 * bf16[0], "{f32:?} and {bf16:?} bytes");
 }

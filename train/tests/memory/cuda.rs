@@ -1,6 +1,6 @@
-//! How much of a GPU's memory a training step takes: counted by running its orchestration on a machine that computes nothing.
+//! GPU memory of a training step, counted by running its orchestration on a device that computes nothing.
 //!
-//! Every map, weight and buffer is allocated and freed as on a GPU, but nothing is ever written, so that the system gives no pages.
+//! Every feature map, weight and buffer is allocated and freed as on a GPU but never written, so the system backs none with pages.
 
 use crate::counted;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use train::network::kernels::cuda::{Cuda, Geometry, KernelArg, Machine, Pass};
 use train::rng::CounterRng;
 use train::step::{Batch, Stage, Trainer};
 
-/// A device that has memory, and does nothing.
+/// Device that allocates memory and ignores every launch.
 struct Idle(DType);
 
 impl Machine for Idle {
@@ -56,12 +56,12 @@ impl Machine for Idle {
 }
 
 const CROP: usize = 256;
-/// cuDNN's workspace, at most (`gpu/cudnn.rs`).
+/// Upper limit of cuDNN's workspace in bytes (`gpu/cudnn.rs`).
 const WORKSPACE: usize = 256 << 20;
-/// What the driver, cuDNN and the kernels themselves take, about: not counted here, and never measured by us.
+/// Estimated bytes of the driver's context, cuDNN and the loaded kernels, which this test cannot count; the value is not measured.
 const CONTEXT: usize = 1 << 30;
 
-/// Bytes in use at most in the second of two steps with every term, batches made ahead included.
+/// Returns the peak bytes of the second of two steps with every loss term, prefetched batches included.
 fn peak(feature_dtype: DType, batch: usize) -> usize {
     let before = counted::live();
     let config = RunConfig::from_toml("[method]\nname = \"both\"", Profile::Scratch, &[] as &[&str]).unwrap();
@@ -81,7 +81,7 @@ fn peak(feature_dtype: DType, batch: usize) -> usize {
     counted::peak() - before
 }
 
-/// The papers' batch on a small GPU.
+/// 30 images are the batch of the papers; 8 GB is the memory of a small GPU.
 #[test]
 fn a_step_of_30_images_in_bf16_fits_8_gb() {
     let _alone = crate::ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -93,10 +93,10 @@ fn a_step_of_30_images_in_bf16_fits_8_gb() {
         found.push(bytes);
     }
     assert!(found[0] + WORKSPACE + CONTEXT < 8_000_000_000, "{} MiB and the workspace", mib(found[0]));
-    // Maps grow with the batch, and weights do not: nothing is kept that should not be, and it is the batch that was counted.
+    // Feature maps grow with the batch and weights do not, so the difference shows that the batch was counted and nothing else is retained.
     let (per_image, fixed) = ((found[0] - found[1]) / 15, 2 * found[1] - found[0]);
     println!("bf16: {} MiB an image and {} MiB", mib(per_image), mib(fixed));
     assert!(per_image > 50 << 20 && fixed > 24_000_000 * 14, "{per_image} bytes an image and {fixed}");
-    // Maps in f32 are twice as large.
+    // Feature maps in f32 take twice the bytes.
     assert!(found[3] > found[0] * 3 / 2 && found[3] < found[0] * 2);
 }

@@ -1,4 +1,5 @@
-//! Geometry and colours against the golden vectors (albumentations semantics, computed exactly; see tests/data/golden/README.md).
+//! Geometric and colour augmentation against golden vectors with the semantics of albumentations, computed exactly
+//! (`tests/data/golden/README.md`).
 
 use crate::support::golden::Golden;
 use models::card::Normalisation;
@@ -6,7 +7,7 @@ use train::augment::{Affine, contrast_table, normalise, normalise_table, warp_bi
 use train::data::RgbImage;
 
 #[test]
-fn the_affine_map_moves_images_and_maps() {
+fn affine_warps_of_images_and_label_maps_equal_the_golden_vectors() {
     let golden = Golden::open("augment");
     let (shape, values) = golden.values("image");
     let image = RgbImage::new(shape[1], shape[0], values.into_iter().map(|v| v as u8).collect()).unwrap();
@@ -26,11 +27,11 @@ fn the_affine_map_moves_images_and_maps() {
             moved.data.iter().zip(golden.values(&name("image")).1).map(|(&v, exact)| (f64::from(v) - exact).abs()).fold(0.0, f64::max);
         assert!(worst <= 1.0, "{case}: {worst} from the exact value");
 
-        let sure = golden.plane(&name("unsure"), |v| v == 0.0);
-        compared += sure.data.iter().filter(|s| **s).count();
+        let certain = golden.plane(&name("unsure"), |v| v == 0.0);
+        compared += certain.data.iter().filter(|s| **s).count();
         let (ours, exact) = (warp_nearest(&labels, map), golden.plane(&name("labels"), |v| v as u8));
         let (ours_soft, exact_soft) = (warp_nearest(&soft, map), golden.plane(&name("soft"), |v| v as f32));
-        for i in (0..sure.data.len()).filter(|&i| sure.data[i]) {
+        for i in (0..certain.data.len()).filter(|&i| certain.data[i]) {
             assert_eq!((ours.data[i], ours_soft.data[i]), (exact.data[i], exact_soft.data[i]), "{case}, pixel {i}");
         }
     }
@@ -38,7 +39,7 @@ fn the_affine_map_moves_images_and_maps() {
 }
 
 #[test]
-fn the_contrast_table_is_exact() {
+fn contrast_tables_equal_the_golden_ones_exactly() {
     let golden = Golden::open("augment");
     let (_, parameters) = golden.values("contrast.a_b");
     let (_, tables) = golden.values("contrast.table");
@@ -48,7 +49,7 @@ fn the_contrast_table_is_exact() {
 }
 
 #[test]
-fn normalisation_is_that_of_the_table() {
+fn normalised_values_equal_the_golden_table() {
     let (shape, table) = Golden::open("augment").values("normalise.table");
     assert_eq!(shape, [256, 3]);
     for channel in 0..3 {

@@ -1,4 +1,4 @@
-//! `train check` and `train scribble`, as functions.
+//! The commands `train check` and `train scribble`, called as functions.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use train::data::Split;
 use train::data::image_file::{RgbImage, png_of_labels, png_of_map, png_of_rgb, read_index};
 use train::make_scribbles::{Kind, summary, write_scribbles};
 
-/// Four images of 40 x 30 with one nucleus each, all different, without scribbles.
+/// Writes a data folder of four different images of 40 x 30 px with one nucleus each and no scribbles.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for i in 0..4u8 {
@@ -36,7 +36,7 @@ fn check(folder: &Path) -> Audit {
 }
 
 #[test]
-fn a_good_folder_is_ready() {
+fn a_sound_folder_is_reported_as_ready_to_train() {
     let folder = folder();
     write_scribbles(folder.path(), Kind::Auto(100), 1, false).unwrap();
     let audit = check(folder.path());
@@ -55,7 +55,7 @@ fn a_good_folder_is_ready() {
 }
 
 #[test]
-fn every_fault_is_listed_at_once() {
+fn one_check_lists_every_fault_of_a_folder() {
     let folder = folder();
     write_scribbles(folder.path(), Kind::Strokes(1.0), 1, false).unwrap();
     write(folder.path(), "scribbles/im0.png", &png_of_map(&Plane::filled(40, 30, 77)).unwrap());
@@ -79,7 +79,7 @@ fn every_fault_is_listed_at_once() {
 }
 
 #[test]
-fn an_unreadable_image_is_a_problem_and_not_the_end() {
+fn an_unreadable_image_is_listed_and_the_check_continues() {
     let folder = folder();
     write_scribbles(folder.path(), Kind::Auto(100), 1, false).unwrap();
     write(folder.path(), "images/im1.png", b"not a picture");
@@ -89,7 +89,7 @@ fn an_unreadable_image_is_a_problem_and_not_the_end() {
 }
 
 #[test]
-fn scribbles_depend_on_seed_and_id_alone_and_are_not_overwritten() {
+fn scribbles_depend_only_on_seed_and_image_id_and_are_not_overwritten() {
     let kind = Kind::Strokes(1.0);
     let (one, two) = (folder(), folder());
     let text = summary(kind, &write_scribbles(one.path(), kind, 5, false).unwrap());
@@ -112,7 +112,7 @@ fn scribbles_need_labels() {
 }
 
 #[test]
-fn balance_and_one_sided_strokes_are_pointed_out() {
+fn unbalanced_classes_and_images_with_strokes_of_one_class_are_reported() {
     let folder = folder();
     write_scribbles(folder.path(), Kind::Strokes(1.0), 1, false).unwrap();
     let mut map = Plane::filled(40, 30, 0);
@@ -128,7 +128,7 @@ fn balance_and_one_sided_strokes_are_pointed_out() {
 }
 
 #[test]
-fn time_is_estimated_from_the_run_s_length() {
+fn the_estimated_training_time_follows_the_length_of_the_run() {
     let folder = folder();
     write_scribbles(folder.path(), Kind::Auto(100), 1, false).unwrap();
     let sets = ["run.crop=32", "run.iterations=100", "run.batch=2", "network.encoder_width=4", "network.decoder_channels=[4,4,4,4,4]"];
@@ -142,7 +142,7 @@ fn time_is_estimated_from_the_run_s_length() {
     assert!(train::check::time(&images, &config).unwrap().training <= 0.06);
 }
 
-/// Whoever chooses a profile finds every one in the help.
+/// The help of each command with `--profile` lists all profiles.
 #[test]
 fn help_names_every_profile() {
     for command in ["init", "fit", "folds"] {

@@ -1,4 +1,4 @@
-//! The contrastive term against golden vectors, known values and a dense reference in f64.
+//! Cross-entropy and the contrastive term against golden vectors, values in closed form and a dense reference in f64.
 
 use crate::support::reference;
 
@@ -13,7 +13,7 @@ fn indices(tensor: &Tensor) -> Vec<usize> {
 }
 
 #[test]
-fn cross_entropy_ignores_what_is_unlabelled_and_never_overflows() {
+fn cross_entropy_ignores_unlabelled_pixels_and_never_overflows() {
     let golden = vectors("losses");
     for case in ["plain", "extreme", "one_pixel", "all_ignored", "none_ignored"] {
         let of = |what: &str| &golden[&format!("{case}.{what}")];
@@ -24,7 +24,7 @@ fn cross_entropy_ignores_what_is_unlabelled_and_never_overflows() {
     }
 }
 
-/// Cases of one delta: `(draw, reduction, rule, self pairs)` with the key of their vectors.
+/// Lists the golden cases of one block size `delta`: prefix of the sampled indices, key of the expected values, configuration of the term.
 fn cases(golden: &Vectors, delta: &str) -> Vec<(String, String, Contrast)> {
     let mut cases = Vec::new();
     let tau = if delta == "d1" { 0.3 } else { 0.1 };
@@ -45,7 +45,7 @@ fn cases(golden: &Vectors, delta: &str) -> Vec<(String, String, Contrast)> {
     cases
 }
 
-/// Rows of `z` (`B C H W`) at flat (b, h, w) indices, as unit vectors.
+/// Returns the feature vectors of `z` (`B C H W`) at flat (b, h, w) indices, scaled to unit length.
 fn units(z: &Tensor, indices: &[usize]) -> Vec<f32> {
     let (_, channels, h, w) = z.dims4().unwrap();
     let values = f64s(z);
@@ -58,7 +58,7 @@ fn units(z: &Tensor, indices: &[usize]) -> Vec<f32> {
 }
 
 #[test]
-fn contrast_of_unit_vectors_in_every_variant() {
+fn the_contrastive_term_of_unit_vectors_equals_the_golden_vectors_in_every_variant() {
     let golden = vectors("contrast");
     for delta in ["d1", "d4"] {
         let z = &golden[&format!("{delta}.z")];
@@ -82,7 +82,7 @@ fn contrast_of_unit_vectors_in_every_variant() {
     }
 }
 
-/// Lengths of the rows of `z` at flat (b, h, w) indices.
+/// Returns the lengths of the feature vectors of `z` at flat (b, h, w) indices.
 fn norms(z: &Tensor, indices: &[usize]) -> Vec<f64> {
     let (_, channels, h, w) = z.dims4().unwrap();
     let values = f64s(z);
@@ -90,7 +90,7 @@ fn norms(z: &Tensor, indices: &[usize]) -> Vec<f64> {
     indices.iter().map(|i| square(i).sqrt()).collect()
 }
 
-/// `(g - u <u, g>) / |z|` for every row.
+/// Carries gradients with respect to unit vectors back to the unscaled vectors: `(g - u <u, g>) / |z|` for every row.
 fn through_normalisation(gradient: &[f64], units: &[f32], norms: &[f64]) -> Vec<f64> {
     let rows = gradient.chunks_exact(32).zip(units.chunks_exact(32)).zip(norms);
     rows.flat_map(|((g, u), norm)| {
@@ -101,7 +101,7 @@ fn through_normalisation(gradient: &[f64], units: &[f32], norms: &[f64]) -> Vec<
 }
 
 #[test]
-fn contrast_of_features_finds_the_vectors_and_carries_gradients_through_the_normalisation() {
+fn the_contrastive_term_of_features_selects_the_labelled_vectors_and_differentiates_through_their_normalisation() {
     let golden = vectors("contrast");
     for delta in ["d1", "d4"] {
         let z = &golden[&format!("{delta}.z")];
@@ -128,13 +128,13 @@ fn contrast_of_features_finds_the_vectors_and_carries_gradients_through_the_norm
 }
 
 #[test]
-fn contrast_has_the_values_that_can_be_known() {
+fn the_contrastive_term_has_its_closed_form_values() {
     let contrast = |tau| Contrast { tau, pair_rule: PairRule::Same, reduction: Reduction::Sum3, self_pairs: false };
-    // All cosines 0: 3 ln 2. Unit vectors of all axes, half of them called background.
+    // With all cosines 0 the term is 3 ln 2: the unit vectors of 32 axes, half of them labelled background.
     let axes: Vec<f32> = (0..32).flat_map(|i| (0..32).map(move |j| if i == j { 1.0 } else { 0.0 })).collect();
     let (background, nucleus) = axes.split_at(16 * 32);
     assert!((contrast(0.3).of_units(background, nucleus, 32).value - 3.0 * 2f64.ln()).abs() < 1e-6);
-    // Two antipodal clusters.
+    // Two antipodal clusters have pairs of cosine 1 within a class and -1 between the classes.
     let cluster = |v: f32| (0..50).flat_map(|_| [v, 0.0]).collect::<Vec<f32>>();
     for (tau, expected) in [(0.3, 0.10516), (0.1, 1.362e-4)] {
         let value = contrast(tau).of_units(&cluster(1.0), &cluster(-1.0), 2).value;
@@ -143,7 +143,7 @@ fn contrast_has_the_values_that_can_be_known() {
 }
 
 #[test]
-fn contrast_equals_a_dense_f64_reference_over_many_blocks() {
+fn the_contrastive_term_over_many_blocks_equals_a_dense_f64_reference() {
     let (n0, n1, dim, tau) = (1100usize, 1500usize, 5usize, 0.3f64);
     let rows = |name: &str, n: usize| -> Vec<f32> {
         let raw = reference::u(5, name, n * dim);
@@ -172,7 +172,7 @@ fn contrast_equals_a_dense_f64_reference_over_many_blocks() {
     let contrast = Contrast { tau, pair_rule: PairRule::Same, reduction: Reduction::Sum3, self_pairs: false };
     let found = contrast.of_units(&a, &b, dim);
     assert!((found.value - expected).abs() < 1e-6 * expected, "{} instead of {expected}", found.value);
-    // The gradient at the 1090th background vector, across block borders.
+    // Background vector 1090 lies beyond the first block, so its gradient sums over several blocks.
     let i = 1090;
     for d in 0..dim {
         let x = &a[i * dim..][..dim];
@@ -186,7 +186,7 @@ fn contrast_equals_a_dense_f64_reference_over_many_blocks() {
 }
 
 #[test]
-fn block_labels_need_every_pixel() {
+fn a_block_has_a_label_only_if_all_its_pixels_have_it() {
     let golden = vectors("contrast");
     let pixels = &golden["d4.pixel_labels"];
     let (b, h, w) = pixels.dims3().unwrap();

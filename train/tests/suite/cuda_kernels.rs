@@ -1,5 +1,5 @@
-//! The CUDA kernels against the reference: emulated on the processor wherever there is a C++ compiler, and on a GPU where this is
-//! built with the feature `cuda` and one is there. What could not be tried says so on stderr (`--nocapture` shows it).
+//! CUDA kernels against the reference: emulated on the CPU if there is a C++ compiler, and on a GPU if the feature `cuda` is enabled and
+//! a GPU is present. A device that is not available is reported on stderr (`--nocapture` shows the line).
 
 use crate::support::reference;
 use std::collections::BTreeMap;
@@ -21,22 +21,22 @@ fn exact(graph: &Graph, weights: &models::weights::Weights) -> Network {
 }
 
 #[test]
-fn every_operation_in_f32() {
+fn every_operation_in_f32_equals_the_reference() {
     for (device, kernels) in devices(DType::F32) {
-        operations_in_f32(&device, &kernels, &graphs());
+        assert_operations_in_f32(&device, &kernels, &graphs());
     }
 }
 
 #[test]
-fn convolutions_without_cudnn() {
+fn convolutions_without_cudnn_equal_the_reference() {
     let Some(mut emulator) = Emulator::new(DType::F32) else { return };
     emulator.direct = true;
     let kernels: Arc<dyn Kernels> = Arc::new(Cuda::new(emulator));
     let convolutions = graphs().into_iter().filter(|(name, _)| name.starts_with("conv")).collect();
-    operations_in_f32("emulator, plain kernels", &kernels, &convolutions);
+    assert_operations_in_f32("emulator, plain kernels", &kernels, &convolutions);
 }
 
-fn operations_in_f32(device: &str, kernels: &Arc<dyn Kernels>, graphs: &BTreeMap<&str, Graph>) {
+fn assert_operations_in_f32(device: &str, kernels: &Arc<dyn Kernels>, graphs: &BTreeMap<&str, Graph>) {
     for (name, graph) in graphs {
         let weights = reference::weights(3, graph);
         let (slow, fast) = (exact(graph, &weights), Network::new(graph.clone(), &weights, kernels.clone()).unwrap());
@@ -56,15 +56,15 @@ fn operations_in_f32(device: &str, kernels: &Arc<dyn Kernels>, graphs: &BTreeMap
     }
 }
 
-/// The nearest numbers in bf16.
+/// Rounds to the nearest bf16 values.
 fn rounded(tensor: &Tensor) -> Tensor {
     tensor.to_dtype(DType::BF16).unwrap().to_dtype(DType::F64).unwrap()
 }
 
-/// Maps are rounded between operations: values to 2^-9 of themselves, and a pre-activation next to 0 may change its sign, so errors
-/// are those of whole vectors.
+/// Feature maps are rounded to bf16 between operations (relative 2^-9), and a pre-activation close to 0 may change its sign, so the
+/// tolerance applies to the L2 norm of whole tensors.
 #[test]
-fn every_operation_in_bf16() {
+fn every_operation_in_bf16_is_close_to_the_reference() {
     for (device, kernels) in devices(DType::BF16) {
         for (name, graph) in graphs() {
             let mut weights = reference::weights(3, &graph);
@@ -92,7 +92,7 @@ fn every_operation_in_bf16() {
 }
 
 #[test]
-fn results_do_not_depend_on_the_order_of_threads() {
+fn results_do_not_depend_on_the_order_in_which_threads_run() {
     for feature_dtype in [DType::F32, DType::BF16] {
         let (Some(forwards), Some(mut backwards)) = (Emulator::new(feature_dtype), Emulator::new(feature_dtype)) else { return };
         backwards.backwards = true;
@@ -111,7 +111,7 @@ fn results_do_not_depend_on_the_order_of_threads() {
 }
 
 #[test]
-fn the_network_against_pytorch() {
+fn logits_and_gradients_of_the_network_equal_pytorch_s() {
     let (graph, seed) = (unet(&UNetConfig::default()), seed());
     let weights = reference::weights(seed, &graph);
     let golden = vectors("unet_train_step");
@@ -126,7 +126,7 @@ fn the_network_against_pytorch() {
             summary_deviation(seed, name, &gradient, &golden[&format!("grad.{name}")])
         };
         let worst = network.learned().map(deviation).fold(0.0, f64::max);
-        // As for the fast path of the processor: a pre-activation that crosses 0 by rounding costs most of it.
+        // As for the fast path of the CPU, most of the deviation comes from pre-activations that cross 0 by rounding.
         assert!(worst <= 5e-2, "{device}: gradients {worst:.1e}");
         network.update_running_statistics(&tape, 0.1).unwrap();
         for (name, array) in network.weights().unwrap().iter().filter(|(name, _)| name.contains("running_")) {
@@ -137,7 +137,7 @@ fn the_network_against_pytorch() {
 }
 
 #[test]
-fn the_self_check_passes_here_and_finds_wrong_kernels() {
+fn the_self_check_accepts_these_kernels_and_rejects_wrong_ones() {
     for (feature_dtype, tolerance) in [(DType::F32, 1e-4), (DType::BF16, 5e-2)] {
         for (device, kernels) in devices(feature_dtype) {
             self_check(&kernels, tolerance).unwrap_or_else(|error| panic!("{device}: {error}"));

@@ -1,6 +1,7 @@
-//! The CUDA kernels through NVIDIA's run-time compiler, which needs no GPU. Where libnvrtc cannot be loaded, the test says so.
+//! CUDA kernels compiled by NVIDIA's run-time compiler (NVRTC), which needs no GPU. If libnvrtc cannot be loaded, the test says so on
+//! stderr and passes.
 //!
-//! `LIBNVRTC=/path/to/libnvrtc.so.13` names a library; it is in the CUDA toolkit and in the Python package nvidia-cuda-nvrtc.
+//! `LIBNVRTC=/path/to/libnvrtc.so.13` selects a library; the CUDA toolkit and the Python package nvidia-cuda-nvrtc contain it.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
@@ -27,12 +28,12 @@ fn library() -> Option<Library> {
     found
 }
 
-/// A library; if it is named by its path, with the part of the compiler that lies beside it and that it would look for elsewhere.
+/// Loads NVRTC. A library given by its path gets the built-ins library from its own folder, which the loader would not search.
 fn load(path: &Path) -> Option<Library> {
     let beside = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
     for part in beside.into_iter().flatten().flatten() {
         if part.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
-            // SAFETY: NVIDIA's libraries do nothing of note when they are loaded.
+            // SAFETY: the initialisers of NVIDIA's libraries have no preconditions.
             std::mem::forget(unsafe { Library::new(part.path()) });
         }
     }
@@ -40,7 +41,7 @@ fn load(path: &Path) -> Option<Library> {
     unsafe { Library::new(path) }.ok()
 }
 
-/// The text that the compiler gives through a function for its size and one for itself.
+/// Reads a text of the compiler (log or PTX) through its pair of functions: `size` returns the length, `get` fills the buffer.
 unsafe fn text(library: &Library, program: Program, size: &str, get: &str) -> String {
     type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
     type Get = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
@@ -54,7 +55,7 @@ unsafe fn text(library: &Library, program: Program, size: &str, get: &str) -> St
     }
 }
 
-/// PTX for an architecture.
+/// Compiles `source` to PTX for an architecture.
 fn compiled(library: &Library, source: &str, architecture: &str) -> String {
     type Create =
         unsafe extern "C" fn(*mut Program, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char) -> c_int;
@@ -92,7 +93,7 @@ fn every_kernel_compiles_for_gpus_with_bf16() {
 fn the_list_of_kernels_is_complete() {
     let program = source::program(DType::F32);
     let written = program.matches("extern \"C\" __global__").count();
-    // The two macros for pairs and for the contrastive term hold three of them; each use stands for two and for one.
+    // Two macros, for the pairs and for the contrastive term, define three kernels; each use of them expands to two and to one.
     let pairs = program.matches("\nWIDE_AND_ONE(").count();
     let contrasts = program.matches("\nCONTRAST(").count();
     assert_eq!(source::kernels().len(), written - 3 + 2 * pairs + contrasts);

@@ -1,5 +1,4 @@
-//! The fused parts of a training step on CUDA kernels, emulated or on a GPU (see `cuda_kernels.rs`), against what the processor's own
-//! path computes.
+//! Fused parts of a training step on CUDA kernels, emulated or on a GPU (see `cuda_kernels.rs`), against the CPU path.
 
 use std::sync::Arc;
 
@@ -22,11 +21,11 @@ fn map(name: &str, shape: [usize; 4]) -> Tensor {
 }
 
 #[test]
-fn cross_entropy_of_one_and_two_planes() {
-    devices(DType::F32).into_iter().for_each(|(_, kernels)| cross_entropies_on(&*kernels));
+fn cross_entropy_of_one_and_two_logit_planes_equals_the_cpu_result() {
+    devices(DType::F32).into_iter().for_each(|(_, kernels)| assert_cross_entropies(&*kernels));
 }
 
-fn cross_entropies_on(kernels: &dyn Kernels) {
+fn assert_cross_entropies(kernels: &dyn Kernels) {
     let logits = (map("logits", [2, 2, 40, 56]) * 12.0).unwrap();
     let labels = |skip: usize| -> Vec<u8> { (0..2 * 40 * 56).map(|i| if i % skip == 0 { (i / 7 % 2) as u8 } else { IGNORE }).collect() };
     let (a, b, none) = (labels(3), labels(2), vec![IGNORE; 2 * 40 * 56]);
@@ -42,11 +41,11 @@ fn cross_entropies_on(kernels: &dyn Kernels) {
 }
 
 #[test]
-fn the_contrastive_term_for_every_rule() {
-    devices(DType::F32).into_iter().for_each(|(_, kernels)| every_rule_on(&*kernels));
+fn the_contrastive_term_of_every_pair_rule_equals_the_cpu_result() {
+    devices(DType::F32).into_iter().for_each(|(_, kernels)| assert_every_rule(&*kernels));
 }
 
-fn every_rule_on(kernels: &dyn Kernels) {
+fn assert_every_rule(kernels: &dyn Kernels) {
     for (channels, scope, max_per_class) in [
         (7, Scope::Batch, MaxPerClass::Limit(400)),
         (32, Scope::Image, MaxPerClass::Limit(150)),
@@ -71,11 +70,11 @@ fn every_rule_on(kernels: &dyn Kernels) {
 }
 
 #[test]
-fn wide_vectors_and_groups_without_pairs() {
-    devices(DType::F32).into_iter().for_each(|(_, kernels)| edges_on(&*kernels));
+fn the_contrastive_term_supports_wide_vectors_and_classes_without_pairs() {
+    devices(DType::F32).into_iter().for_each(|(_, kernels)| assert_wide_vectors_and_classes_without_pairs(&*kernels));
 }
 
-fn edges_on(kernels: &dyn Kernels) {
+fn assert_wide_vectors_and_classes_without_pairs(kernels: &dyn Kernels) {
     let contrast = Contrast { tau: 0.3, pair_rule: PairRule::Same, reduction: Reduction::Sum3, self_pairs: false };
     let sampling = Sampling { max_per_class: MaxPerClass::Limit(50), scope: Scope::Batch };
     let z = map("z", [1, 80, 8, 8]);
@@ -91,13 +90,13 @@ fn edges_on(kernels: &dyn Kernels) {
 }
 
 #[test]
-fn radam_of_many_parameters_at_once() {
+fn one_radam_launch_updates_many_parameters_like_the_cpu() {
     for feature_dtype in [DType::F32, DType::BF16] {
-        devices(feature_dtype).into_iter().for_each(|(_, kernels)| radam_on(&*kernels));
+        devices(feature_dtype).into_iter().for_each(|(_, kernels)| assert_radam(&*kernels));
     }
 }
 
-fn radam_on(kernels: &dyn Kernels) {
+fn assert_radam(kernels: &dyn Kernels) {
     let golden = vectors("radam");
     let names = ["p0", "p1", "p2", "p3"];
     let of = |p: &str, what: &str| &golden[&format!("{p}.{what}")];
@@ -133,7 +132,7 @@ fn small_config(sets: &[&str]) -> RunConfig {
     RunConfig::from_toml("", train::config::Profile::Scratch, &sets).unwrap()
 }
 
-/// Four steps with all terms; the losses of each, and the weights after them.
+/// Trains four steps with all loss terms; returns the losses of each step, and the weights and their averages after the last one.
 fn trained(config: &RunConfig, kernels: &Arc<dyn Kernels>) -> Trained {
     let (mut trainer, _) = Trainer::new(config, &Weights::new(), kernels).unwrap();
     let mut losses = Vec::new();
@@ -150,19 +149,19 @@ fn trained(config: &RunConfig, kernels: &Arc<dyn Kernels>) -> Trained {
 }
 
 #[test]
-fn steps_with_every_term_follow_the_processor() {
+fn steps_with_every_loss_term_follow_the_cpu() {
     let config = small_config(&["optimizer.weight_average=0.9"]);
     let exact = trained(&config, &(Arc::new(Cpu::default()) as Arc<dyn Kernels>));
     for (feature_dtype, of_losses, of_weights) in [(DType::F32, 2e-4, 2e-3), (DType::BF16, 5e-2, 1e-1)] {
         for (device, kernels) in devices(feature_dtype) {
-            same_steps(&device, &trained(&config, &kernels), &exact, of_losses, of_weights);
+            assert_same_steps(&device, &trained(&config, &kernels), &exact, of_losses, of_weights);
         }
     }
 }
 
 type Trained = (Vec<Losses>, Weights, Weights);
 
-fn same_steps(device: &str, found: &Trained, exact: &Trained, of_losses: f64, of_weights: f64) {
+fn assert_same_steps(device: &str, found: &Trained, exact: &Trained, of_losses: f64, of_weights: f64) {
     for (found, exact) in found.0.iter().zip(&exact.0) {
         let terms = |l: &Losses| [vec![l.total, l.scribble, l.pseudo], l.contrast.iter().map(|(_, v)| *v).collect()].concat();
         for (found, exact) in terms(found).into_iter().zip(terms(exact)) {
@@ -178,9 +177,9 @@ fn same_steps(device: &str, found: &Trained, exact: &Trained, of_losses: f64, of
     }
 }
 
-/// What a checkpoint says of one image is compared by exporters: it has the digits of f32 even where maps are in bf16.
+/// Exporters compare with the parity reference of a checkpoint, so its probabilities have f32 precision even if feature maps are in bf16.
 #[test]
-fn a_checkpoints_word_is_exact() {
+fn the_parity_reference_of_a_checkpoint_has_f32_precision() {
     let graph = unet(&small_config(&[]).network);
     let weights = initial_weights(&graph, 1);
     let of = |kernels: Arc<dyn Kernels>| train::parity_reference::arrays(&Network::new(graph.clone(), &weights, kernels).unwrap()).unwrap();

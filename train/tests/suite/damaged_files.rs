@@ -1,4 +1,4 @@
-//! Damaged input files: an error or a different picture, never a panic.
+//! Damaged input files lead to an error or to a different picture, never to a panic.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use train::data::{index, read_scribble};
 use train::rng::CounterRng;
 use train::scribble::geojson;
 
-/// Changed, cut or doubled at up to four places.
+/// Replaces, cuts or repeats bytes at up to four places, chosen by `case`.
 fn damaged(bytes: &[u8], case: u64) -> Vec<u8> {
     let mut draw = CounterRng::new(1, "damage", 0, 0, case);
     let mut bytes = bytes.to_vec();
@@ -35,7 +35,7 @@ fn data_config() -> DataConfig {
 }
 
 #[test]
-fn pictures() {
+fn damaged_pictures_never_panic() {
     let folder = tempfile::tempdir().unwrap();
     let grey = image::GrayImage::from_raw(24, 18, scribble().data).unwrap();
     let deep = image::DynamicImage::ImageLuma8(grey.clone()).to_luma16();
@@ -82,7 +82,7 @@ fn a_jpeg_cut_short_is_refused_and_named_also_inside_of_a_tiff() {
 }
 
 #[test]
-fn drawings() {
+fn damaged_drawings_never_panic() {
     let text = r#"{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"classification":{"name":"nucleus"}},
         "geometry":{"type":"Polygon","coordinates":[[[1,1],[9,1],[9,9],[1,9],[1,1]]]}},{"type":"Feature","properties":{"classification":{"name":"background"}},
         "geometry":{"type":"GeometryCollection","geometries":[{"type":"LineString","coordinates":[[1,1.5],[20,3]]}]}}]}"#;
@@ -97,7 +97,7 @@ fn drawings() {
 }
 
 #[test]
-fn configurations_and_indexes() {
+fn damaged_configurations_and_indexes_never_panic() {
     let toml = Profile::Paper.config().to_toml();
     let csv = "id,split,modality\nimage1,train,fluorescence\nimage2,test,\"bright, field\"\n";
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Data folders as users have them: what is read, and what each fault says.
+//! Data folders as users have them: the samples that are read, and the error of each fault.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use train::scribble::{BACKGROUND, FOREGROUND, UNLABELLED};
 const WIDTH: usize = 7;
 const HEIGHT: usize = 5;
 
-/// A folder with `count` images, scribbles of both classes and labels.
+/// Writes a folder with `count` images, scribbles of both classes and instance labels.
 fn folder(count: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for i in 0..count {
@@ -54,7 +54,7 @@ fn has(text: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_fifth_is_held_out_where_no_split_is_given() {
+fn a_fifth_of_the_images_validates_if_no_split_is_given() {
     let folder = folder(10);
     let dataset = Dataset::load(&config(folder.path(), &[])).unwrap();
     assert_eq!((dataset.of(Split::Train).count(), dataset.of(Split::Val).count()), (8, 2));
@@ -65,7 +65,7 @@ fn a_fifth_is_held_out_where_no_split_is_given() {
 }
 
 #[test]
-fn the_index_decides_and_test_images_need_no_scribbles() {
+fn the_index_decides_the_split_and_test_images_need_no_scribbles() {
     let folder = folder(4);
     write(folder.path(), "index.csv", b"id,split,modality\nim0,train,a\nim1,val,a\nim2,test,a\nim3,train,b\n");
     std::fs::remove_file(folder.path().join("scribbles/im2.png")).unwrap();
@@ -79,7 +79,7 @@ fn the_index_decides_and_test_images_need_no_scribbles() {
 }
 
 #[test]
-fn full_supervision_trains_on_the_masks() {
+fn full_supervision_trains_on_masks() {
     let folder = folder(2);
     std::fs::remove_dir_all(folder.path().join("scribbles")).unwrap();
     has(&message(folder.path(), &[]), &["scribbles: no scribbles found", "train scribble"]);
@@ -88,7 +88,7 @@ fn full_supervision_trains_on_the_masks() {
 }
 
 #[test]
-fn geojson_scribbles_stand_beside_pictures() {
+fn geojson_scribbles_and_scribble_pictures_can_be_mixed() {
     let folder = folder(1);
     std::fs::remove_file(folder.path().join("scribbles/im0.png")).unwrap();
     let stroke = |class: &str, y: f64| {
@@ -105,7 +105,7 @@ fn geojson_scribbles_stand_beside_pictures() {
 }
 
 #[test]
-fn missing_and_empty_folders_say_what_is_expected() {
+fn errors_of_missing_and_empty_folders_name_the_expected_files() {
     let folder = folder(0);
     has(&message(&folder.path().join("nowhere"), &[]), &["nowhere", "found nothing", "images/ID.png"]);
     has(&message(folder.path(), &[]), &["images: no images found"]);
@@ -114,7 +114,7 @@ fn missing_and_empty_folders_say_what_is_expected() {
 }
 
 #[test]
-fn images_without_scribbles_are_listed() {
+fn the_error_lists_images_without_scribbles() {
     let folder = folder(12);
     for i in [3, 5] {
         std::fs::remove_file(folder.path().join(format!("scribbles/im{i}.png"))).unwrap();
@@ -123,7 +123,7 @@ fn images_without_scribbles_are_listed() {
 }
 
 #[test]
-fn faulty_scribbles_name_the_file_and_both_sides() {
+fn errors_of_faulty_scribbles_name_the_file_with_expected_and_found_values() {
     let folder = folder(2);
     write(folder.path(), "scribbles/im1.png", &png_of_map(&Plane::filled(6, 5, UNLABELLED)).unwrap());
     has(&message(folder.path(), &[]), &["im1.png", "6 x 5", "7 x 5"]);
@@ -136,7 +136,7 @@ fn faulty_scribbles_name_the_file_and_both_sides() {
 }
 
 #[test]
-fn faulty_images_labels_and_indexes_are_named() {
+fn errors_of_faulty_images_labels_and_indexes_name_the_file() {
     let folder = folder(2);
     let good = std::fs::read(folder.path().join("images/im0.png")).unwrap();
     write(folder.path(), "images/im0.png", &good[..good.len() / 2]);
@@ -154,7 +154,7 @@ fn faulty_images_labels_and_indexes_are_named() {
 }
 
 #[test]
-fn folds_divide_the_images_and_every_part_validates_once() {
+fn folds_partition_the_images_and_each_fold_validates_once() {
     let folder = folder(11);
     let parts = |fold: usize| {
         let dataset = Dataset::load(&config(folder.path(), &["data.folds=5", &format!("data.fold={fold}")])).unwrap();
@@ -165,7 +165,7 @@ fn folds_divide_the_images_and_every_part_validates_once() {
     assert!(all.iter().all(|[train, val, test]| train.len() + val.len() + test.len() == 11 && *test == all[0][2]));
     let validated: std::collections::BTreeSet<_> = all.iter().flat_map(|[_, val, _]| val.clone()).collect();
     assert_eq!(validated.len() + all[0][2].len(), 11);
-    // With named test images every part can validate, and the test set stays.
+    // With named test images every fold can be the validation set, and the test set is the same in all.
     let rows: Vec<String> = (0..11).map(|i| format!("im{i},{}\n", if i < 3 { "test" } else { "" })).collect();
     write(folder.path(), "index.csv", format!("id,split\n{}", rows.concat()).as_bytes());
     let [train, val, test] = parts(4);
@@ -182,7 +182,7 @@ fn folds_larger_than_the_data_are_refused() {
 }
 
 #[test]
-fn the_papers_cut_to_multiples_of_32_and_small_images_are_refused_there() {
+fn the_papers_profile_crops_to_multiples_of_32_and_refuses_smaller_images() {
     let small = folder(3);
     has(&message(small.path(), &["data.sides=crop"]), &["im0", "7 x 5", "data.sides=pad"]);
     let large = tempfile::tempdir().unwrap();

@@ -1,10 +1,10 @@
-//! Mask to instances against scikit-image and SciPy (tests/data/golden/README.md, `shapes`), exactly.
+//! Decoding of masks into instances against scikit-image and SciPy, exactly (`tests/data/golden/README.md`, `shapes`).
 
 use crate::support::golden::Golden;
 use models::decode::{Decoding, components, fill_holes, instances_of_mask, without_small};
 
 #[test]
-fn components_small_ones_holes_and_instances() {
+fn components_removal_of_small_ones_filled_holes_and_instances_equal_scikit_image_s() {
     let golden = Golden::open("shapes");
     let masks = golden.prefixes(".mask");
     assert!(masks.len() >= 4, "{masks:?}");

@@ -1,4 +1,4 @@
-//! The decoding that a run fits: to masks, or to the edges of the images and to strokes; for scores and for slides.
+//! Decoding fitted at the end of a run: to masks, or to image edges and strokes; one for scores and one for slides.
 
 use crate::support::pictures;
 use std::path::Path;
@@ -18,7 +18,7 @@ use train::network::Network;
 use train::predict::views::averaged_probabilities;
 use train::predict::{Predictor, quantised};
 
-/// The best checkpoint of a run: its network, its configuration, and the decoding of slides.
+/// Trains a run; returns the network of its best checkpoint, its configuration, and its decoding of slides.
 fn trained(folder: &Path, sets: &[&str]) -> (Network, RunConfig, Decoding) {
     let data = folder.join("data");
     data_folder(&data, 6);
@@ -48,7 +48,7 @@ fn iou(samples: &[&Sample], levels: &[Plane<u8>], threshold: f64) -> f64 {
 }
 
 #[test]
-fn masks_fit_scores_on_the_mean_of_views_and_slides_on_one_view() {
+fn masks_fit_the_threshold_of_scores_to_the_mean_of_views_and_that_of_slides_to_one_view() {
     let folder = tempfile::tempdir().unwrap();
     let (network, config, slides) = trained(folder.path(), &[]);
     let dataset = Dataset::load(&config).unwrap();
@@ -62,12 +62,12 @@ fn masks_fit_scores_on_the_mean_of_views_and_slides_on_one_view() {
 }
 
 #[test]
-fn without_masks_contours_lie_on_edges_and_strokes_tell_the_least_area() {
+fn without_masks_edges_fit_the_threshold_and_strokes_the_least_area() {
     let folder = tempfile::tempdir().unwrap();
     let sets = ["data.validation=scribbles", "run.iterations=300", "method.edge_alignment=false", "evaluation.min_area_px=400"];
     let (network, config, slides) = trained(folder.path(), &sets);
     let dataset = Dataset::load(&config).unwrap();
-    // Six images are fewer than are wanted: those that validate come first, then those that train.
+    // Six images are fewer than calibration asks for, so validation images come first and training images fill up.
     let held: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
     let samples: Vec<&Sample> = held.iter().copied().chain(dataset.of(Split::Train).map(|(_, sample)| sample)).collect();
     assert!(!held.is_empty() && samples.len() == 6);
@@ -81,7 +81,7 @@ fn without_masks_contours_lie_on_edges_and_strokes_tell_the_least_area() {
 }
 
 #[test]
-fn nothing_is_fitted_unless_asked_for() {
+fn nothing_is_fitted_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let sets = ["data.validation=scribbles", "evaluation.calibrate=false", "evaluation.threshold=0.35", "evaluation.min_area_px=400"];
     let (_, config, slides) = trained(folder.path(), &sets);

@@ -1,4 +1,4 @@
-//! Cross-validation: resume, refusal of folds that cannot be.
+//! Cross-validation: resume, and refusal of impossible folds.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ fn options(folder: &Path, config: RunConfig, methods: &[Method]) -> FoldsOptions
     }
 }
 
-/// Counts the runs that were begun, and stops everything in the middle of one of them.
+/// Progress that counts the runs begun, and sets the stop flag in the middle of one of them.
 struct StopInRun<'a> {
     begun: std::sync::atomic::AtomicUsize,
     stop_in: usize,
@@ -42,7 +42,7 @@ impl Progress for StopInRun<'_> {
 }
 
 #[test]
-fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
+fn stopped_folds_resume_and_keep_finished_runs() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 7);
@@ -59,7 +59,7 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     let table = run(&options, &second, &stop).unwrap().expect("it was not stopped");
     assert_eq!(second.begun.load(Ordering::Relaxed), 2, "two of four runs were left");
     assert_eq!(std::fs::metadata(scores("pce", 0)).unwrap().modified().unwrap(), finished);
-    // Two means, four runs, and the papers' 24 rows for data of no known modality.
+    // The table has two means, four runs, and the papers' 24 rows, which are all listed if the modality of the data is unknown.
     assert_eq!(table.lines.len(), 2 + 24 + 4);
     for name in ["table.md", "table.csv", "table.json", "loss.svg", "validation.svg"] {
         assert!(options.out.join(name).is_file(), "{name}");
@@ -72,7 +72,7 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
     let again = StopInRun { begun: 0.into(), stop_in: usize::MAX, stop: &stop };
     assert_eq!(run(&options, &again, &stop).unwrap().as_ref(), Some(&table));
     assert_eq!(again.begun.load(Ordering::Relaxed), 0);
-    // Another seed, beside the runs of the first.
+    // Runs of another seed are added beside those of the first.
     let out = folder.path().join("other");
     let other = FoldsOptions {
         out,
@@ -98,7 +98,7 @@ fn folds_go_on_where_they_stopped_and_finished_runs_stay() {
 }
 
 #[test]
-fn folds_that_cannot_be_are_refused() {
+fn impossible_folds_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 4);

@@ -1,4 +1,4 @@
-//! `train import`: files as PyTorch wrote them, and files that mean harm, through the real program.
+//! `train import` through the real program: files written by PyTorch, and hostile files.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ fn import(file: &Path, output: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_train")).arg("import").arg(file).arg("-o").arg(output).args(more).output().unwrap()
 }
 
-/// What the program says of a file that it refuses; nothing is written then.
-fn refused(file: &Path) -> String {
+/// Returns the error text for a file that the program must refuse, after a check that no output was written.
+fn refusal(file: &Path) -> String {
     let output = file.with_extension("safetensors");
     let result = import(file, &output, &[]);
     assert_eq!(result.status.code(), Some(1), "{result:?}");
@@ -26,14 +26,14 @@ fn refused(file: &Path) -> String {
     String::from_utf8(result.stderr).unwrap()
 }
 
-/// 0, 1/8, 2/8, ...
+/// Returns an array of the values 0, 1/8, 2/8, ...
 fn ramp(shape: &[usize]) -> Array {
     let count: usize = shape.iter().product();
     Array::new(shape, (0..count).map(|i| i as f32 / 8.0).collect())
 }
 
 #[test]
-fn state_dicts_of_every_kind_are_read_exactly() {
+fn state_dicts_of_every_file_format_are_read_exactly() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["plain.pth", "wrapped.pth", "legacy.pth"] {
         let output = folder.path().join("out.safetensors");
@@ -55,14 +55,14 @@ fn state_dicts_of_every_kind_are_read_exactly() {
 }
 
 #[test]
-fn what_is_no_state_dict_is_said_with_what_to_do() {
+fn files_that_are_no_state_dict_are_refused_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("model.pth");
     std::fs::copy(fixture("whole_model.pth"), &copy).unwrap();
-    let said = refused(&copy);
+    let said = refusal(&copy);
     assert!(said.contains("torch.nn.modules.linear.Linear") && said.contains("hint: ") && said.contains("model.state_dict()"), "{said}");
     std::fs::write(&copy, b"\x80\x02}q\x00.").unwrap();
-    assert!(refused(&copy).contains("not a PyTorch file"));
+    assert!(refusal(&copy).contains("not a PyTorch file"));
     let error = WeightsFile::read(&fixture("plain.pth")).unwrap_err();
     assert!(error.to_string().contains("plain.pth") && error.hint_text().unwrap().contains("train import"), "{error}");
     let missing = import(&folder.path().join("none.pth"), &copy, &[]);
@@ -72,7 +72,7 @@ fn what_is_no_state_dict_is_said_with_what_to_do() {
     assert!(said.contains("no entry \"weights\"; the file has \"epoch\", \"optimizer\", \"state_dict\""), "{said}");
 }
 
-/// An archive as torch.save writes one, of this pickle and one storage.
+/// Writes an archive in the layout of `torch.save` with the given pickle and one storage.
 fn archive(path: &Path, pickle: &[u8], storage: &[u8], method: CompressionMethod) {
     let mut zip = ZipWriter::new(std::fs::File::create(path).unwrap());
     let options = SimpleFileOptions::default().compression_method(method);
@@ -83,7 +83,7 @@ fn archive(path: &Path, pickle: &[u8], storage: &[u8], method: CompressionMethod
     zip.finish().unwrap();
 }
 
-/// A state dict of one tensor of this length, offset and stride, over storage 0.
+/// Pickles a state dict of one tensor with the given length, offset and stride over storage 0.
 fn pickle_of(length: u32, offset: u32, stride: u32) -> Vec<u8> {
     let int = |n: u32| [b"J".as_slice(), &n.to_le_bytes()].concat();
     let text = |s: &str| [b"X".as_slice(), &(s.len() as u32).to_le_bytes(), s.as_bytes()].concat();
@@ -93,7 +93,7 @@ fn pickle_of(length: u32, offset: u32, stride: u32) -> Vec<u8> {
 }
 
 #[test]
-fn hostile_files_cost_a_child_and_not_the_program() {
+fn a_hostile_file_ends_the_child_process_and_not_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pth");
     let stored = CompressionMethod::Stored;
@@ -105,7 +105,7 @@ fn hostile_files_cost_a_child_and_not_the_program() {
 
     for (length, offset, stride) in [(5, 0, 1), (4, 1, 1), (2, 0, 4), (4, 0, 0x7fff_ffff), (0x7fff_ffff, 0, 0), (1, 4, 1)] {
         archive(&path, &pickle_of(length, offset, stride), &numbers, stored);
-        let said = refused(&path);
+        let said = refusal(&path);
         assert!(said.contains("reading w") && said.contains("does not fit its storage of 4 elements"), "{said}");
     }
     let cases: [(&[u8], &str); 4] = [
@@ -116,24 +116,24 @@ fn hostile_files_cost_a_child_and_not_the_program() {
     ];
     for (pickle, expected) in cases {
         archive(&path, pickle, &numbers, stored);
-        let said = refused(&path);
+        let said = refusal(&path);
         assert!(said.contains(expected), "{said}");
     }
     let mut deep = vec![b']'; 2_000_000];
     deep.extend(vec![b'a'; 1_999_999]);
     archive(&path, &[deep, vec![b'.']].concat(), &numbers, stored);
-    assert!(refused(&path).contains("expected a state dict"));
+    assert!(refusal(&path).contains("expected a state dict"));
     archive(&path, &vec![b'N'; 300_000_000], &numbers, CompressionMethod::Deflated);
-    assert!(refused(&path).contains("is compressed"));
+    assert!(refusal(&path).contains("is compressed"));
 }
 
-/// Each value takes more memory than the byte that asks for it: the child comes to its limit, this process does not notice.
+/// Each value takes more memory than its byte in the pickle, so the child reaches its memory limit; this process is not affected.
 #[test]
-fn a_child_that_asks_for_too_much_memory_ends_alone() {
+fn a_child_that_exceeds_its_memory_limit_does_not_end_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pth");
     archive(&path, &vec![b'N'; 60_000_000], &[], CompressionMethod::Stored);
-    let said = refused(&path);
+    let said = refusal(&path);
     assert!(
         said.contains("the process that read the file ended with signal") && said.contains("hint: the file is damaged or hostile"),
         "{said}"
@@ -141,13 +141,13 @@ fn a_child_that_asks_for_too_much_memory_ends_alone() {
 }
 
 #[test]
-fn every_prefix_and_many_changed_bytes_of_a_real_file_are_survived() {
+fn truncated_and_changed_files_never_crash_the_program() {
     let whole = std::fs::read(fixture("plain.pth")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pth");
     for i in (0..whole.len()).step_by(whole.len() / 40) {
         std::fs::write(&path, &whole[..i]).unwrap();
-        refused(&path);
+        refusal(&path);
         let mut changed = whole.clone();
         changed[i] ^= 0x55;
         std::fs::write(&path, &changed).unwrap();

@@ -1,4 +1,4 @@
-//! `train label-budget`: a run for every kind of labels, once; its table and its plot.
+//! `train label-budget`: one run for each kind of labels, the table and the plot.
 
 use std::sync::atomic::AtomicBool;
 
@@ -7,7 +7,7 @@ use support::console::Silent;
 use train::label_budget::{LabelBudgetOptions, Point, run};
 
 #[test]
-fn more_labels_are_more_pixels_and_nothing_runs_twice() {
+fn larger_budgets_label_more_pixels_and_finished_runs_are_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);

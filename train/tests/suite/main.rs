@@ -1,4 +1,4 @@
-//! Tests of training in one binary: golden vectors, properties, whole runs, kernels for GPUs on an emulator.
+//! Tests of training in one binary: golden vectors, properties, whole runs, and CUDA kernels on an emulator.
 
 mod augment_golden;
 mod bf16_gradients;

@@ -1,5 +1,4 @@
-//! Losses, contrastive term, projection heads, pseudo-labels and optimiser against PyTorch's f64 results;
-//! tolerances as in `tests/data/golden/README.md`.
+//! Projection heads, pseudo-labels and the optimiser against PyTorch's f64 results; tolerances as in `tests/data/golden/README.md`.
 
 use crate::support::reference;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use train::optimizer::{RAdam, Rate};
 use train::pseudo_labels::PseudoLabels;
 
 #[test]
-fn projection_heads_forward_and_backward() {
+fn projection_heads_equal_pytorch_s_forward_and_backward() {
     let golden = vectors("projection");
     let seed = seed();
     for (head, inputs, hidden) in [("r1", 16, 16), ("r4", 64, 32)] {
@@ -27,7 +26,7 @@ fn projection_heads_forward_and_backward() {
             let norm = z.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap();
             let unit = z.broadcast_div(&norm).unwrap();
             assert_close(head, &unit, of("z"), 1e-4);
-            // Through z / |z|: (dz - u <u, dz>) / |z|.
+            // Gradient through the normalisation u = z / |z|: (dz - u <u, dz>) / |z|.
             let dunit = of("dz").to_dtype(DType::F64).unwrap();
             let along = (&unit * &dunit).unwrap().sum_keepdim(1).unwrap();
             let dz = (dunit - unit.broadcast_mul(&along).unwrap()).unwrap().broadcast_div(&norm).unwrap();
@@ -50,7 +49,7 @@ fn projection_heads_forward_and_backward() {
 }
 
 #[test]
-fn radam_with_one_counter_per_parameter() {
+fn radam_counts_the_steps_of_each_parameter_and_equals_pytorch_s() {
     let golden = vectors("radam");
     let f32s = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
     for p in ["p0", "p1", "p2", "p3"] {
@@ -75,7 +74,7 @@ fn radam_with_one_counter_per_parameter() {
 }
 
 #[test]
-fn averages_and_pseudo_labels_in_both_variants() {
+fn averaged_predictions_and_pseudo_labels_equal_the_golden_vectors_in_both_variants() {
     let golden = vectors("ema");
     for set in ["dsb", "monuseg"] {
         let of = |what: &str| &golden[&format!("{set}.{what}")];
@@ -102,7 +101,7 @@ fn averages_and_pseudo_labels_in_both_variants() {
 }
 
 #[test]
-fn corrected_averages_say_nothing_before_the_first_update() {
+fn bias_corrected_averages_give_no_pseudo_labels_before_the_first_update() {
     let corrected = PseudoLabels { alpha: 0.2, threshold: 0.8, corrected: true };
     assert_eq!(corrected.labels(&[0.0, 0.0], &[train::loss::IGNORE; 2], 0), [train::loss::IGNORE; 2]);
 }

@@ -1,11 +1,11 @@
-//! Every metric against the golden pairs of instance maps, to 1e-12 (tests/data/golden/README.md).
+//! Metrics of the golden pairs of instance maps, equal to 1e-12 (`tests/data/golden/README.md`).
 
 use crate::support::golden::Golden;
 use models::decode::{Decoding, instances_of_mask};
 use train::metrics::{Overlaps, Scores, instance, paper};
 
 #[test]
-fn every_metric_of_every_pair() {
+fn every_metric_of_every_pair_equals_the_golden_value() {
     let golden = Golden::open("metrics");
     let pairs = golden.prefixes(".gt");
     assert!(pairs.len() >= 10, "{pairs:?}");

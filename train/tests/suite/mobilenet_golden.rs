@@ -1,4 +1,4 @@
-//! A U-Net on `MobileNetV2`, forward and backward, against PyTorch's f64 results (`tests/data/mobilenet/README.md`).
+//! U-Net with a `MobileNetV2` encoder, forward and backward, against PyTorch's f64 results (`tests/data/mobilenet/README.md`).
 
 use crate::support::reference;
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ fn formula(name: &str, scale: f64, shape: [usize; 4]) -> Tensor {
     Tensor::from_vec(values, &shape, &Device::Cpu).unwrap()
 }
 
-/// Deviations of the logits, of the worst gradient (the image's among them) and of the worst statistic.
+/// Returns the deviation of the logits and the largest deviations of a gradient (including that of the image) and of a statistic.
 fn deviations(kernels: impl Kernels + 'static, mode: Mode) -> (f64, f64, f64) {
     let kernels: Arc<dyn Kernels> = Arc::new(kernels);
     let graph = unet(&UNetConfig { encoder: Encoder::MobileNetV2, ..UNetConfig::default() });
@@ -47,7 +47,7 @@ fn deviations(kernels: impl Kernels + 'static, mode: Mode) -> (f64, f64, f64) {
     for name in &learned {
         let gradient = network.export(name, &gradients.parameters[name]).unwrap();
         let key = format!("grad.{name}");
-        // A shift that only a normalisation with the batch's statistics reads has the gradient 0, of which rounding is left.
+        // A bias followed by a normalisation with batch statistics has the gradient 0, so only rounding is left.
         let unit = norm(&key).max(1e-6 * largest);
         worst = worst.max(of(&key, name, &gradient) * norm(&key) / unit);
     }
@@ -62,17 +62,17 @@ fn deviations(kernels: impl Kernels + 'static, mode: Mode) -> (f64, f64, f64) {
 }
 
 #[test]
-fn in_f64_it_is_pytorch_s() {
+fn the_f64_reference_equals_pytorch() {
     for mode in [Mode::Frozen, Mode::Train] {
         let (logits, gradients, statistics) = deviations(Reference::new(Device::Cpu, DType::F64), mode);
-        // What is compared was rounded to f32.
+        // The stored results are rounded to f32.
         assert!(logits <= 1e-6 && gradients <= 1e-6 && statistics <= 1e-6, "{mode:?}: {logits:.1e}, {gradients:.1e}, {statistics:.1e}");
     }
 }
 
-/// Rounding moves some values across 0 or 6, and everything before them deviates; the test in f64 is the sharp one.
+/// Rounding moves some activations across 0 or 6, which changes all gradients before them; the f64 test has the tight tolerance.
 #[test]
-fn the_fast_path_agrees() {
+fn the_fast_path_is_close_to_pytorch() {
     for (mode, forward, backward) in [(Mode::Frozen, 1e-4, 2e-2), (Mode::Train, 2e-4, 5e-2)] {
         let (logits, gradients, statistics) = deviations(Cpu::default(), mode);
         println!("{mode:?}: logits {logits:.1e}, gradients {gradients:.1e}, statistics {statistics:.1e}");

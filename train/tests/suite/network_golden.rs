@@ -1,4 +1,4 @@
-//! The network, forward and backward, against PyTorch's f64 results; tolerances as in `tests/data/golden/README.md`.
+//! Default network, forward and backward, against PyTorch's f64 results; tolerances as in `tests/data/golden/README.md`.
 
 use crate::support::reference;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn f64_kernels() -> Arc<dyn Kernels> {
 }
 
 #[test]
-fn weights_by_formula_equal_the_stored_ones() {
+fn weights_computed_by_formula_equal_the_stored_ones() {
     let seed = seed();
     let stored = vectors("weights");
     let mut graphs = vec![unet(&UNetConfig::default()), projection("r1", 16, 16, 32)];
@@ -39,7 +39,7 @@ fn weights_by_formula_equal_the_stored_ones() {
 }
 
 #[test]
-fn evaluation_on_the_fast_path() {
+fn logits_of_an_evaluation_on_the_fast_path_are_close_to_pytorch_s() {
     let network = network(Arc::new(Cpu::default()));
     let golden = vectors("unet_eval");
     for case in ["a", "b"] {
@@ -51,7 +51,8 @@ fn evaluation_on_the_fast_path() {
     }
 }
 
-/// One forward and backward; returns the worst deviation of a gradient or statistic, as (at parameters, at the image, of statistics).
+/// Runs one forward and one backward pass; returns the largest deviations of parameter gradients, of the image's gradient and of running
+/// statistics.
 fn step(file: &str, mode: Mode, mut network: Network, forward_tolerance: f64) -> (f64, f64, f64) {
     let seed = seed();
     let golden = vectors(file);
@@ -78,27 +79,27 @@ fn step(file: &str, mode: Mode, mut network: Network, forward_tolerance: f64) ->
 }
 
 #[test]
-fn gradients_with_running_statistics_in_f64() {
+fn gradients_with_running_statistics_in_f64_equal_pytorch_s() {
     let (parameters, image, _) = step("unet_eval_grad", Mode::Frozen, network(f64_kernels()), 1e-6);
     assert!(parameters <= 1e-6 && image <= 1e-6, "parameters {parameters:.1e}, image {image:.1e}");
 }
 
 #[test]
-fn gradients_with_running_statistics_on_the_fast_path() {
+fn gradients_with_running_statistics_on_the_fast_path_are_close_to_pytorch_s() {
     let (parameters, image, _) = step("unet_eval_grad", Mode::Frozen, network(Arc::new(Cpu::default())), 1e-4);
-    // 2e-2 is what a pre-activation that crosses 0 by rounding may cost; the f64 test is the sharp one.
+    // 2e-2 allows for pre-activations that cross 0 by rounding; the f64 test has the tight tolerance.
     assert!(parameters <= 2e-2 && image <= 2e-2, "parameters {parameters:.1e}, image {image:.1e}");
 }
 
 #[test]
-fn a_training_step_in_f64() {
+fn a_training_step_in_f64_equals_pytorch_s() {
     let (parameters, image, statistics) = step("unet_train_step", Mode::Train, network(f64_kernels()), 1e-6);
     assert!(parameters <= 1e-6 && image <= 1e-6, "parameters {parameters:.1e}, image {image:.1e}");
     assert!(statistics <= 1e-6, "statistics {statistics:.1e}");
 }
 
 #[test]
-fn a_training_step_on_the_fast_path() {
+fn a_training_step_on_the_fast_path_is_close_to_pytorch_s() {
     let (parameters, image, statistics) = step("unet_train_step", Mode::Train, network(Arc::new(Cpu::default())), 2e-4);
     assert!(parameters <= 5e-2 && image <= 5e-2, "parameters {parameters:.1e}, image {image:.1e}");
     assert!(statistics <= 2e-4, "statistics {statistics:.1e}");

@@ -1,4 +1,4 @@
-//! Every operation of the graph: gradients against finite differences in f64, fast kernels against the reference.
+//! Operations of the graph: gradients against finite differences in f64, and fast kernels against the reference.
 
 use crate::support::reference;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use models::weights::Weights;
 use train::network::kernels::{Bf16Isa, Cpu, Isa, Kernels, Reference};
 use train::network::{Mode, Network};
 
-/// `sum(output * c)` for fixed c.
+/// Returns `sum(output * c)` for a fixed array c.
 fn loss(network: &Network, image: &Tensor, mode: Mode) -> f64 {
     let tape = network.forward(image, mode).unwrap();
     let output = network.output(&tape).unwrap();
     f64s(&output).iter().zip(u(7, "cotangent", output.elem_count())).map(|(v, c)| v * c).sum()
 }
 
-/// Central differences at a handful of positions.
-fn numeric(len: usize, mut at: impl FnMut(usize, f64) -> f64) -> Vec<(usize, f64)> {
+/// Returns central differences at a few positions, as (position, slope).
+fn central_differences(len: usize, mut at: impl FnMut(usize, f64) -> f64) -> Vec<(usize, f64)> {
     const STEP: f64 = 1e-6;
     (0..len).step_by((len / 12).max(1)).map(|i| (i, (at(i, STEP) - at(i, -STEP)) / (2.0 * STEP))).collect()
 }
@@ -40,28 +40,28 @@ fn gradients_equal_finite_differences() {
                 values[i] += by;
                 Tensor::from_vec(values, image.shape(), &Device::Cpu).unwrap()
             };
-            compare(
+            assert_slopes(
                 &format!("{name} {mode:?} image"),
                 &f64s(&dimage),
-                &numeric(values.len(), |i, by| loss(&network, &shifted(i, by), mode)),
+                &central_differences(values.len(), |i, by| loss(&network, &shifted(i, by), mode)),
             );
             for (key, gradient) in dparameters {
                 let original = network.parameters()[&key].clone();
                 let values = f64s(&original);
-                let slopes = numeric(values.len(), |i, by| {
+                let slopes = central_differences(values.len(), |i, by| {
                     let mut values = values.clone();
                     values[i] += by;
                     network.set(&key, Tensor::from_vec(values, original.shape(), &Device::Cpu).unwrap());
                     loss(&network, &image, mode)
                 });
                 network.set(&key, original);
-                compare(&format!("{name} {mode:?} {key}"), &f64s(&gradient), &slopes);
+                assert_slopes(&format!("{name} {mode:?} {key}"), &f64s(&gradient), &slopes);
             }
         }
     }
 }
 
-fn compare(what: &str, analytic: &[f64], slopes: &[(usize, f64)]) {
+fn assert_slopes(what: &str, analytic: &[f64], slopes: &[(usize, f64)]) {
     let scale = analytic.iter().map(|v| v.abs()).fold(1e-3, f64::max);
     for (i, slope) in slopes {
         assert!((analytic[*i] - slope).abs() <= 1e-5 * scale, "{what} at {i}: gradient {}, finite difference {slope}", analytic[*i]);
@@ -71,7 +71,7 @@ fn compare(what: &str, analytic: &[f64], slopes: &[(usize, f64)]) {
 #[test]
 fn fast_kernels_equal_the_reference_on_every_instruction_set() {
     for isa in Isa::available() {
-        // The form for large filters is another program, but the same operation.
+        // Large filters select another kernel for the same operation.
         let builder = Builder::new();
         let large = builder.input(96).conv("c", 144, 3, 1);
         for (name, graph) in graphs().into_iter().chain([("conv 3x3, a large filter", builder.finish(large, &[]))]) {
@@ -96,7 +96,7 @@ fn fast_kernels_equal_the_reference_on_every_instruction_set() {
 }
 
 #[test]
-fn values_that_go_on_the_way_back_change_no_gradient() {
+fn freeing_activations_during_the_backward_pass_changes_no_gradient() {
     let config = UNetConfig { encoder_width: 16, decoder_channels: [32, 32, 16, 16, 16], ..Default::default() };
     let all: [Arc<dyn Kernels>; 2] = [Arc::new(Cpu::default()), Arc::new(Reference::new(Device::Cpu, DType::F32))];
     for kernels in &all {
@@ -117,9 +117,9 @@ fn values_that_go_on_the_way_back_change_no_gradient() {
     }
 }
 
-/// Rounding an operand to bf16 changes it by at most 2^-9 of itself, so that sums of products change by about 3e-3 of theirs.
+/// Rounding an operand to bf16 has a relative error of at most 2^-9, so sums of products deviate by about 3e-3.
 #[test]
-fn bf16_convolutions_are_near_the_reference_on_every_unit() {
+fn bf16_convolutions_are_close_to_the_reference_on_every_instruction_set() {
     for unit in Bf16Isa::available() {
         for (name, graph) in graphs() {
             let weights: Weights = reference::weights(3, &graph);
@@ -135,9 +135,9 @@ fn bf16_convolutions_are_near_the_reference_on_every_unit() {
     }
 }
 
-/// The errors that `docs/lab/training-speed.md` states for each form of convolution; run with `--nocapture` to see them.
+/// `docs/lab/training-speed.md` states these errors for each convolution algorithm; `--nocapture` prints them.
 #[test]
-fn every_form_of_convolution_is_as_exact_as_stated() {
+fn every_convolution_algorithm_stays_within_its_stated_error() {
     let builder = |inputs: usize, outputs: usize, kernel: usize, stride: usize| {
         let builder = Builder::new();
         let output = builder.input(inputs).conv("c", outputs, kernel, stride);
@@ -165,7 +165,7 @@ fn every_form_of_convolution_is_as_exact_as_stated() {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     for encoder in [Encoder::ResNet34, Encoder::MobileNetV2] {
-        same_for_any_number_of_threads(&unet(&UNetConfig {
+        assert_same_for_any_number_of_threads(&unet(&UNetConfig {
             encoder,
             encoder_width: 16,
             decoder_channels: [64, 32, 32, 16, 16],
@@ -174,7 +174,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     }
 }
 
-fn same_for_any_number_of_threads(graph: &Graph) {
+fn assert_same_for_any_number_of_threads(graph: &Graph) {
     let weights = reference::weights(3, graph);
     let image = image(graph, 64, 96).to_dtype(DType::F32).unwrap();
     let run = |threads: usize, unit: Option<Bf16Isa>| {
