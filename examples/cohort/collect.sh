@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes results of the parts that slurm.sh computed, and one table of all slides. Arguments as there.
+# Joins the parts that slurm.sh computed into results, and writes one table of all slides. The arguments are those of slurm.sh.
 #SBATCH --job-name=nuclei-collect
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=4G

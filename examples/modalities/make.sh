@@ -1,8 +1,9 @@
 #!/bin/sh
-# A model, its card and its pictures for each kind of images:  make.sh OUT DATA...   (programs in $BIN; more for `train fit` in $FIT)
-# DATA/NAME has images/, scribbles/ or labels/, index.csv (docs/guide/train.md), and about.toml if its card is to say more (docs/guide/export-sign-ship.md).
-# Makes OUT/NAME.onnx, OUT/NAME.md, OUT/NAME/ (the run) and, where test images have masks, OUT/NAME.txt and OUT/NAME-pictures/.
-# A run that was stopped goes on; a model that is there stays.
+# Trains and exports one model per modality, with its card and pictures:  make.sh OUT DATA...
+# $BIN is the folder of the programs, $FIT holds more flags for `train fit`.
+# DATA/NAME has images/, scribbles/ or labels/, index.csv (docs/guide/train.md), and optionally about.toml with entries of the card (docs/guide/export-sign-ship.md).
+# Writes OUT/NAME.onnx, OUT/NAME.md, OUT/NAME/ (the run) and, if test images have masks, OUT/NAME.txt and OUT/NAME-pictures/.
+# A stopped run is resumed; an existing model is kept.
 set -eu
 out=${1:?usage: make.sh OUT DATA...}
 shift
@@ -17,7 +18,7 @@ for data in "$@"; do
     resume=
     [ -e "$run/last.safetensors" ] && resume=--resume
     if [ ! -e "$run.onnx" ]; then
-        # shellcheck disable=SC2086 # several words, or none
+        # shellcheck disable=SC2086 # the variable holds several words or none
         [ -e "$run/report.html" ] || "$bin/train" fit "$run.toml" -o "$run" $resume ${FIT:-}
         about=
         [ -e "$data/about.toml" ] && about=$data/about.toml

@@ -1,14 +1,14 @@
-//! The figures of both parts as one table.
+//! Table of the results of both parts.
 
 use std::fmt::Write as _;
 
-use crate::road::Figures;
+use crate::part::Figures;
 
-/// A line for every figure, a column for every part.
+/// Formats a table with a row for each result and a column for each part.
 pub fn table(parts: &[Figures]) -> String {
     let mut text = String::new();
     row(&mut text, "", parts, |part| part.title.to_owned());
-    row(&mut text, "training pixels with a stroke", parts, |part| format!("{:.2} %", 100.0 * part.labelled_share));
+    row(&mut text, "training pixels with a stroke", parts, |part| format!("{:.2} %", 100.0 * part.labelled_fraction));
     row(&mut text, "training", parts, |part| format!("{} steps, {:.0} s", part.iterations, part.training_secs));
     row(&mut text, "IoU, before -> after", parts, |part| format!("{:.3} -> {:.3}", part.before.iou, part.after.iou));
     row(&mut text, "mean Dice of nuclei", parts, |part| format!("{:.3} -> {:.3}", part.before.mdice, part.after.mdice));
@@ -18,7 +18,7 @@ pub fn table(parts: &[Figures]) -> String {
     row(&mut text, "whole slide", parts, |part| {
         part.whole_slide.map_or_else(|| "-".to_owned(), |(nuclei, secs)| format!("{nuclei} nuclei, {secs:.0} s"))
     });
-    row(&mut text, "all of it", parts, |part| format!("{:.0} s", part.total_secs));
+    row(&mut text, "total", parts, |part| format!("{:.0} s", part.total_secs));
     text
 }
 

@@ -1,4 +1,4 @@
-//! Fluorescence: one image with instance labels, simulated strokes on three quarters of it, scores on the fourth.
+//! Fluorescence part: one image with instance labels, simulated strokes on three quarters, scores on the fourth quarter.
 
 use std::time::Instant;
 
@@ -10,45 +10,45 @@ use train::data::{RgbImage, image_file};
 use train::rng::CounterRng;
 use train::scribble::{BACKGROUND, UNLABELLED, strokes::strokes};
 
+use crate::part::{self, Figures, Part, announce};
 use crate::pictures;
-use crate::road::{self, Figures, Part, say};
 
-/// Share of nuclei that get a stroke.
+/// Fraction of nuclei that get a stroke.
 const STROKED_NUCLEI: f64 = 0.5;
-/// How many times one to three curves are drawn through the background of a region.
+/// Number of rounds per region; each round draws one to three curves through the background.
 const BACKGROUND_ROUNDS: u64 = 3;
-/// Share of nuclei that are encircled with a background stroke: without any, nothing says where a nucleus ends.
+/// Fraction of nuclei that are encircled with a background stroke. Without such strokes no label marks the boundary of a nucleus.
 const ENCIRCLED_NUCLEI: f64 = 0.3;
-/// A circle runs between these distances from the nucleus, in pixels.
+/// Inner and outer distance of a circle from its nucleus, in pixels.
 const CIRCLE_PX: (f64, f64) = (2.0, 4.0);
-/// Fluorescence is dim: this percentile becomes white.
+/// Percentile of the grey values that becomes white, because fluorescence images are dim.
 const WHITE_PERCENTILE: f64 = 99.8;
 const MAX_BYTES: u64 = 1 << 24;
 
-/// A rectangle of the image: name, left, top, width, height.
+/// Rectangle of the image: name; left, top, width and height in pixels.
 type Region = (&'static str, [usize; 4]);
 const TRAIN: [Region; 3] = [("top-left", [0, 0, 256, 256]), ("top-right", [256, 0, 256, 256]), ("bottom-left", [0, 256, 256, 256])];
 const TEST: Region = ("bottom-right", [256, 256, 256, 256]);
 
-/// Walks the road on the fluorescence image.
+/// Runs all stages on the fluorescence image.
 pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     let began = Instant::now();
-    say(since, "fluorescence: fetching the image that the Python package stardist carries (DSB2018, CC0)");
+    announce(since, "fluorescence: downloading the image in the Python package stardist (DSB2018, CC0)");
     let (image, labels) = image_with_labels()?;
 
-    say(since, "drawing simulated strokes on three quarters of it");
-    let labelled_share = write_data(part, &image, &labels)?;
+    announce(since, "drawing simulated strokes on three quarters of the image");
+    let labelled_fraction = write_data(part, &image, &labels)?;
 
-    say(since, &format!("training for {} minutes", part.settings.minutes));
+    announce(since, &format!("training for {} minutes", part.settings.minutes));
     let trained = part.train(None)?;
 
-    say(since, "exporting to ONNX and measuring how far the network looks");
+    announce(since, "exporting to ONNX and measuring the halo");
     let halo_px = part.export()?;
 
-    say(since, "scoring the quarter it has not seen");
-    let (test_image, truth) = (cut_image(&image, TEST.1)?, cut(&labels, TEST.1));
+    announce(since, "scoring the held-out quarter");
+    let (test_image, truth) = (crop_image(&image, TEST.1)?, crop(&labels, TEST.1));
     part.write_scored(TEST.0, &test_image, &truth)?;
-    let mask = road::mask(&trained.network, &test_image, &trained.decoding)?;
+    let mask = part::mask(&trained.network, &test_image, &trained.decoding)?;
     let found = instances_of_mask(&mask, &trained.decoding);
     let panels = [
         pictures::plain(&test_image),
@@ -58,11 +58,11 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     pictures::write_row(&part.folder.join("found.png"), &panels)?;
     Ok(Figures {
         title: "fluorescence",
-        labelled_share,
+        labelled_fraction,
         iterations: trained.iterations,
         training_secs: trained.secs,
-        before: road::score(&trained.untrained, &test_image, &truth, &Decoding::splitting())?,
-        after: road::score(&trained.network, &test_image, &truth, &trained.decoding)?,
+        before: part::score(&trained.untrained, &test_image, &truth, &Decoding::splitting())?,
+        after: part::score(&trained.network, &test_image, &truth, &trained.decoding)?,
         halo_px,
         max_difference: part.largest_difference(&trained.network, &test_image)?,
         whole_slide: None,
@@ -70,7 +70,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     })
 }
 
-/// The image, stretched to 8 bits, and its instance labels.
+/// Downloads the image; returns it stretched to 8 bits, with its instance labels.
 fn image_with_labels() -> Result<(RgbImage, Plane<u32>)> {
     let package = wheel::fetch(&wheel::STARDIST, None)?;
     let read = |name: &str| -> Result<Plane<u32>> {
@@ -82,7 +82,7 @@ fn image_with_labels() -> Result<(RgbImage, Plane<u32>)> {
     Ok((stretched(&read("img2d.tif")?)?, read("mask2d.tif")?))
 }
 
-/// Grey as RGB, its darkest value black and its [`WHITE_PERCENTILE`] white.
+/// Converts grey to RGB: the darkest value becomes black, the [`WHITE_PERCENTILE`] white.
 fn stretched(grey: &Plane<u32>) -> Result<RgbImage> {
     let mut sorted = grey.data.clone();
     sorted.sort_unstable();
@@ -92,11 +92,12 @@ fn stretched(grey: &Plane<u32>) -> Result<RgbImage> {
     RgbImage::new(grey.width, grey.height, grey.data.iter().flat_map(stretch).collect())
 }
 
-/// Writes the training regions, their strokes and, for the method `full` alone, their masks; returns the share of pixels with a stroke.
+/// Writes the training regions, their strokes and their masks, which only the method `full` reads; returns the fraction of pixels with a
+/// stroke.
 fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64> {
     let (mut labelled, mut pixels) = (0, 0);
     for (i, (name, region)) in TRAIN.into_iter().enumerate() {
-        let (image, labels) = (cut_image(image, region)?, cut(labels, region));
+        let (image, labels) = (crop_image(image, region)?, crop(labels, region));
         let scribbles = simulated(&labels, part.settings.seed, i as u64);
         artifact::write(&part.data().join(format!("labels/{name}.png")), &image_file::png_of_labels(&labels)?)?;
         artifact::write(&part.data().join(format!("images/{name}.png")), &image_file::png_of_rgb(&image)?)?;
@@ -110,7 +111,7 @@ fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64>
     Ok(labelled as f64 / pixels as f64)
 }
 
-/// Strokes on some nuclei, circles around some, and several rounds of curves through the background.
+/// Draws strokes on some nuclei, circles around some, and several rounds of curves through the background.
 fn simulated(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
     let mut drawn = curves(labels, seed, region);
     let circles = circles(labels, &mut CounterRng::new(seed, "circles", 0, 0, region));
@@ -118,7 +119,7 @@ fn simulated(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
     drawn
 }
 
-/// Where background strokes run around a random share of the nuclei; never closer to any nucleus than the circle's inside.
+/// Draws background circles around a random fraction of the nuclei, never closer to any nucleus than the inner distance of [`CIRCLE_PX`].
 fn circles(labels: &Plane<u32>, draw: &mut CounterRng) -> Plane<bool> {
     let most = labels.data.iter().max().map_or(0, |&id| id as usize);
     let chosen: Vec<bool> = (0..=most).map(|_| draw.bool(ENCIRCLED_NUCLEI)).collect();
@@ -143,7 +144,7 @@ fn circles(labels: &Plane<u32>, draw: &mut CounterRng) -> Plane<bool> {
     drawn
 }
 
-/// Strokes on some nuclei and several rounds of curves through the background.
+/// Draws strokes on some nuclei and several rounds of curves through the background.
 fn curves(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
     let round = |round: u64| {
         let share = if round == 0 { STROKED_NUCLEI } else { 0.0 };
@@ -155,12 +156,12 @@ fn curves(labels: &Plane<u32>, seed: u64, region: u64) -> Plane<u8> {
     })
 }
 
-fn cut<T: Copy>(plane: &Plane<T>, [left, top, width, height]: [usize; 4]) -> Plane<T> {
+fn crop<T: Copy>(plane: &Plane<T>, [left, top, width, height]: [usize; 4]) -> Plane<T> {
     let data = (top..top + height).flat_map(|y| plane.row(y)[left..left + width].iter().copied()).collect();
     Plane { width, height, data }
 }
 
-fn cut_image(image: &RgbImage, [left, top, width, height]: [usize; 4]) -> Result<RgbImage> {
+fn crop_image(image: &RgbImage, [left, top, width, height]: [usize; 4]) -> Result<RgbImage> {
     let data = (top..top + height).flat_map(|y| &image.data[3 * (y * image.width + left)..][..3 * width]).copied().collect();
     RgbImage::new(width, height, data)
 }

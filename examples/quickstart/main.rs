@@ -1,11 +1,11 @@
-//! The whole road in one command, on two images that Python packages carry: strokes, training, ONNX, nuclei, scores.
+//! All steps in one command, on two images that Python packages contain: strokes, training, ONNX export, nuclei, scores.
 //!
-//! `cargo run --release --example quickstart` takes about eight minutes on two cores; `--only slide` or `--only fluorescence` half of it.
+//! `cargo run --release --example quickstart` takes about eight minutes on two cores; `--only slide` or `--only fluorescence` takes half.
 
 mod figures;
 mod fluorescence;
+mod part;
 mod pictures;
-mod road;
 mod slide;
 
 use std::path::PathBuf;
@@ -14,23 +14,23 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use infer::runtime;
-use road::{Part, say};
+use part::{Part, announce};
 use support::Result;
 use support::console::{self, Console};
 
-/// From strokes to nuclei in about eight minutes: trains on a fluorescence image and on a slide, and shows what comes out.
+/// Train on a fluorescence image and on a slide, find nuclei with the models and print their scores; about eight minutes.
 #[derive(Parser)]
 pub struct Settings {
-    /// Walk only one of the two roads.
+    /// Run only one of the two parts.
     #[arg(long)]
     only: Option<Only>,
-    /// Minutes of training for each.
+    /// Duration of training for each part, in minutes.
     #[arg(long, default_value_t = 3.5, value_parser = minutes)]
     minutes: f64,
-    /// Folder for everything that is written.
+    /// Folder of all output files.
     #[arg(long, default_value = "quickstart")]
     out: PathBuf,
-    /// Seed of every random draw.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -64,14 +64,14 @@ fn run(settings: &Settings) -> Result<()> {
         figures.push(slide::run(&part("slide"), since)?);
     }
     println!("\n{}", figures::table(&figures));
-    println!("Pictures, models and nuclei are in {}; try what `infer segment` says of a slide of your own.", settings.out.display());
+    println!("Pictures, models and nuclei are in {}; next, run `infer segment` on a slide of your own.", settings.out.display());
     Ok(())
 }
 
-/// ONNX Runtime is not linked: it is looked for, and fetched where it is missing.
+/// Loads ONNX Runtime, and downloads it first if it is missing.
 fn install_runtime(since: Instant) -> Result<()> {
     if runtime::load(None).is_err() {
-        say(since, "ONNX Runtime is not there yet: fetching it and OpenSlide with pip, pinned and checked (once)");
+        announce(since, "ONNX Runtime is not installed: downloading it and OpenSlide once with pip (pinned versions, hashes checked)");
         for installed in runtime::install(None, None)? {
             println!("  {}", installed.path.display());
         }

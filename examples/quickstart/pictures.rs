@@ -1,4 +1,4 @@
-//! Pictures of what was drawn, learned and found.
+//! Pictures of strokes, detected nuclei and ground truth.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -8,25 +8,25 @@ use models::plane::Plane;
 use support::{Context, Result, artifact};
 use train::data::RgbImage as Pixels;
 
-/// Strokes and outlines of nuclei.
+/// Colour of strokes on nuclei and of outlines that were found.
 pub const NUCLEUS: Rgb<u8> = Rgb([255, 205, 0]);
-/// Strokes through background.
+/// Colour of strokes through background.
 pub const BACKGROUND: Rgb<u8> = Rgb([0, 170, 220]);
-/// Outlines that a person drew.
+/// Colour of outlines of the ground truth.
 pub const TRUTH: Rgb<u8> = Rgb([60, 220, 60]);
 
-/// How many times pictures are enlarged, so that a stroke two pixels wide can be seen.
+/// Magnification of the pictures, so that a stroke of two pixels is visible.
 const ZOOM: u32 = 2;
 const GAP: u32 = 8;
 
-/// The image, enlarged.
+/// Enlarges the image.
 pub fn plain(image: &Pixels) -> RgbImage {
     let (width, height) = (image.width as u32, image.height as u32);
     let picture = RgbImage::from_raw(width, height, image.data.clone()).expect("three bytes a pixel");
     imageops::resize(&picture, width * ZOOM, height * ZOOM, imageops::FilterType::CatmullRom)
 }
 
-/// The enlarged image under its scribbles: 0 background, 1 nucleus, anything else nothing.
+/// Draws scribbles over the enlarged image: 0 is background, 1 nucleus, other values are not drawn.
 pub fn with_scribbles(image: &Pixels, scribbles: &Plane<u8>) -> RgbImage {
     let mut picture = plain(image);
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
@@ -39,7 +39,7 @@ pub fn with_scribbles(image: &Pixels, scribbles: &Plane<u8>) -> RgbImage {
     picture
 }
 
-/// The enlarged image under the outlines of its instances.
+/// Draws the outlines of instances over the enlarged image.
 pub fn with_outlines(image: &Pixels, instances: &Plane<u32>, colour: Rgb<u8>) -> RgbImage {
     let mut picture = plain(image);
     let id = |x: u32, y: u32| instances.at((x / ZOOM) as usize, (y / ZOOM) as usize);
@@ -55,7 +55,7 @@ pub fn with_outlines(image: &Pixels, instances: &Plane<u32>, colour: Rgb<u8>) ->
     picture
 }
 
-/// Writes pictures of one height side by side as a PNG.
+/// Writes pictures of equal height side by side as a PNG.
 pub fn write_row(path: &Path, pictures: &[RgbImage]) -> Result<()> {
     let width = pictures.iter().map(|picture| picture.width() + GAP).sum::<u32>() - GAP;
     let height = pictures.iter().map(RgbImage::height).max().expect("there is a picture");

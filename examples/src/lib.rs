@@ -1,1 +1,1 @@
-//! Examples.
+//! Empty library; the programs are the examples `quickstart` and `embed`.

@@ -1,4 +1,5 @@
-//! Nothing leaves the machine, and nothing is left on it but the files that were asked for: `export`, with ONNX Runtime where it measures.
+//! Footprint of the program `export`, with ONNX Runtime for measurements: no command opens a connection or writes a file other than its
+//! outputs.
 
 use std::path::Path;
 
@@ -7,9 +8,9 @@ use crate::trace::Sandbox;
 
 const EXPORT: &str = env!("CARGO_BIN_EXE_export");
 
-/// The first command lasts fifteen seconds after ONNX Runtime has been loaded and used.
+/// The first command keeps running for fifteen seconds after ONNX Runtime has been loaded and used, so that late connections are seen.
 #[test]
-fn every_command_leaves_its_outputs_alone() {
+fn no_command_opens_a_connection_or_writes_beside_its_outputs() {
     install_runtime();
     let sandbox = Sandbox::new();
     checkpoint(&sandbox.at(""), &small());

@@ -1,4 +1,4 @@
-//! Whole runs on several ranks: repetition, resume, failure of one rank, and NCCL against ranks in memory.
+//! Whole runs on several ranks: repetition, resume, and failure of one rank.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ fn host_ranks(count: usize) -> Vec<Rank> {
 }
 
 #[test]
-fn runs_of_two_ranks_repeat_and_go_on_to_the_same_bits() {
+fn repeated_and_resumed_runs_of_two_ranks_give_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);
@@ -43,49 +43,13 @@ fn runs_of_two_ranks_repeat_and_go_on_to_the_same_bits() {
     }
 }
 
-/// What NCCL computes is what ranks in memory compute.
-#[cfg(feature = "nccl")]
-#[test]
-fn gpus_average_as_ranks_in_memory_do() {
-    use train::network::device::ranks;
-    use train::network::kernels::cuda::Gpu;
-    if Gpu::count().unwrap_or(0) < 2 {
-        eprintln!("SKIPPED: several GPUs are not tried: there are not two");
-        return;
-    }
-    let config = config(&["run.device=cuda", "run.devices=2", "run.precision=f32", "run.deterministic=true"]);
-    let exact = together(&config, cpus(), 2, |rank, step| half(2 * step + rank as u64, 20));
-    let ranks = ranks(&config.run).unwrap();
-    let (first, _) = Trainer::new(&config, &Weights::new(), &ranks[0].kernels).unwrap();
-    let found: Vec<(Vec<Losses>, Weights)> = std::thread::scope(|scope| {
-        let start = |rank: Rank| {
-            let mut trainer = first.replica(&rank.kernels).unwrap();
-            scope.spawn(move || {
-                let number = rank.communicator.rank() as u64;
-                trainer.join(rank.communicator);
-                let step = |step| {
-                    trainer.step(&half(2 * step + number, 20), Stage::Full, 1.0, &mut CounterRng::new(0, "test", 0, step, 0)).unwrap()
-                };
-                let losses = (0..2).map(step).collect();
-                (losses, weights(&trainer))
-            })
-        };
-        let threads: Vec<_> = ranks.into_iter().map(start).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    assert!(found[0] == found[1], "ranks end alike");
-    for (found, exact) in found[0].0.iter().zip(&exact[0].0) {
-        assert!((found.total - exact.total).abs() <= 2e-4 * exact.total, "{found:?} instead of {exact:?}");
-    }
-}
-
-/// Fails in the third of its steps.
-struct Fails {
+/// Communicator that fails in the third step.
+struct FailingCommunicator {
     group: HostCommunicator,
     steps: AtomicUsize,
 }
 
-impl Communicator for Fails {
+impl Communicator for FailingCommunicator {
     fn rank(&self) -> usize {
         self.group.rank()
     }
@@ -100,7 +64,7 @@ impl Communicator for Fails {
 
     fn all_reduce_mean(&self, tensors: &[&Tensor]) -> support::Result<()> {
         if self.steps.fetch_add(1, Ordering::Relaxed) == 2 {
-            support::bail!("out of memory, let us say");
+            support::bail!("out of memory (simulated)");
         }
         self.group.all_reduce_mean(tensors)
     }
@@ -115,15 +79,18 @@ impl Communicator for Fails {
 }
 
 #[test]
-fn when_a_rank_fails_the_run_ends_with_its_error() {
+fn a_run_ends_with_the_error_of_the_rank_that_failed() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);
     for failing in [0, 1, 2] {
         let ranks = || {
             let rank = |group: HostCommunicator| {
-                let group: Arc<dyn Communicator> =
-                    if group.rank() == failing { Arc::new(Fails { group, steps: AtomicUsize::new(0) }) } else { Arc::new(group) };
+                let group: Arc<dyn Communicator> = if group.rank() == failing {
+                    Arc::new(FailingCommunicator { group, steps: AtomicUsize::new(0) })
+                } else {
+                    Arc::new(group)
+                };
                 Rank { kernels: Arc::new(Cpu::default()), communicator: group }
             };
             Ok(HostCommunicator::ranks(3).into_iter().map(rank).collect())

@@ -1,4 +1,4 @@
-//! `train folds`, `train fit --from`, `train suggest` and `train report`, as a user runs them, on pictures drawn here.
+//! `train fit --from`, `train suggest`, `train report`, `train compare` and their relatives as a user runs them, on synthetic pictures.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::support::pictures::{config, data_folder};
 use train::config::Profile;
 use train::data::image_file::read_index;
 
-/// Runs the program; exit code, stdout, stderr.
+/// Runs the program; returns exit code, stdout and stderr.
 pub fn program(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_train")).args(arguments).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -21,7 +21,7 @@ pub fn settings(folder: &Path, data: &Path, sets: &[&str]) -> std::path::PathBuf
 }
 
 #[test]
-fn a_run_is_reported_suggests_and_starts_another() {
+fn a_run_has_a_report_and_suggestions_and_starts_another_run() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 5);
@@ -57,7 +57,7 @@ fn a_run_is_reported_suggests_and_starts_another() {
 
     let (code, _, stderr) = program(&["fit", "--from", &at("run"), "-o", &at("next"), "--set", "run.iterations=3"]);
     assert!(code == 0 && stderr.contains("at the start, gain "), "{stderr}");
-    // A run goes on without the file that it started from.
+    // A run resumes without the file that it started from.
     std::fs::rename(folder.path().join("run/best.safetensors"), folder.path().join("moved")).unwrap();
     let (code, _, stderr) = program(&["fit", "-o", &at("next"), "--resume"]);
     assert_eq!(code, 0, "{stderr}");
@@ -86,7 +86,7 @@ fn scribbles_of_every_kind_are_exported_and_read_back() {
 }
 
 #[test]
-fn init_knows_other_programs_labels_and_writes_an_index() {
+fn init_recognises_labels_of_other_programs_and_writes_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 2);
@@ -106,7 +106,7 @@ fn init_knows_other_programs_labels_and_writes_an_index() {
 }
 
 #[test]
-fn runs_are_set_side_by_side() {
+fn compare_writes_a_page_a_figure_and_scores_of_several_runs() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 5);
@@ -123,13 +123,13 @@ fn runs_are_set_side_by_side() {
     let html = std::fs::read_to_string(folder.path().join("c/compare.html")).unwrap();
     assert!(html.contains("both &lt;stages&gt;") && html.contains("<svg") && !html.contains("<stages>"));
     assert_eq!(html.matches("data:image/png;base64,").count(), 2);
-    // Image, truth and two networks, on an image of 70 x 70 enlarged four times.
+    // The figure shows image, truth and two networks for an image of 70 x 70 px, enlarged four times.
     let picture = image::open(folder.path().join("c/figures/p0.png")).unwrap();
     assert_eq!((picture.width(), picture.height()), (4 * 70 * 4 + 3 * 2, 70 * 4));
     assert_eq!(std::fs::read_dir(folder.path().join("c/figures")).unwrap().count(), 5);
     let scores = std::fs::read_to_string(folder.path().join("c/scores.csv")).unwrap();
     assert_eq!(scores.lines().count(), 1 + 2 * 5 * 12);
-    // What `evaluate` says of a run is what stands here.
+    // `train evaluate` gives the same scores.
     let (_, evaluated, _) = program(&["evaluate", &at("b"), &data, "--json"]);
     let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
     let iou = evaluated["images"][0][1]["iou"].as_f64().unwrap();

@@ -1,10 +1,10 @@
-//! Thinning against scikit-image, exactly, and corners against its corner detector (tests/data/golden/README.md, `shapes`).
+//! Thinning against scikit-image, exactly, and corners against its Harris detector (`tests/data/golden/README.md`, `shapes`).
 
 use crate::support::golden::Golden;
 use train::scribble::{harris, skeleton};
 
 #[test]
-fn skeletons_are_those_of_scikit_image() {
+fn skeletons_equal_those_of_scikit_image() {
     let golden = Golden::open("shapes");
     let masks = golden.prefixes(".mask");
     assert!(masks.len() >= 4, "{masks:?}");
@@ -15,9 +15,9 @@ fn skeletons_are_those_of_scikit_image() {
     }
 }
 
-/// These vectors are examples, not exact: border treatment and the order of equal peaks are scikit-image's own.
+/// The comparison is approximate, because border treatment and the order of equal peaks are particular to scikit-image.
 #[test]
-fn corners_are_where_scikit_image_finds_them() {
+fn corners_lie_at_those_of_scikit_image() {
     let golden = Golden::open("shapes");
     let net = golden.plane("net.skeleton", |v| v > 0.0);
     let response = harris::response(&net);

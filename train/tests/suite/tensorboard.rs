@@ -1,4 +1,4 @@
-//! Event files for TensorBoard: what they hold, that a run which goes on repeats nothing, and that TensorBoard itself reads them.
+//! Event files for TensorBoard: contents, resume without repeated values, and reading by TensorBoard itself.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn sorted(run: &Path) -> Vec<(String, i64, Option<u32>)> {
 }
 
 #[test]
-fn a_run_that_pauses_tells_the_same_as_one_that_does_not() {
+fn a_resumed_run_has_the_events_of_an_uninterrupted_run() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);
@@ -44,7 +44,7 @@ fn a_run_that_pauses_tells_the_same_as_one_that_does_not() {
         let parts = folder.path().join(format!("stopped at {at}"));
         let stop = AtomicBool::new(false);
         fit(&config, &parts, false, &StopAt { at, stop: &stop }, &stop).unwrap();
-        // A killed program leaves steps that no checkpoint knows, and half a record.
+        // A killed program leaves steps after its last checkpoint, and a truncated record.
         let behind = std::fs::read(file(&whole)).unwrap();
         std::fs::write(file(&parts), &behind[..behind.len() * 3 / 4]).unwrap();
         fit(&config, &parts, true, &Silent, &never).unwrap();
@@ -54,11 +54,11 @@ fn a_run_that_pauses_tells_the_same_as_one_that_does_not() {
     }
     let different: BTreeSet<_> = told.iter().map(|(tag, step, _)| (tag, step)).collect();
     assert_eq!(different.len(), told.len(), "no tag has a step twice");
-    read_by_tensorboard(&whole);
+    assert_read_by_tensorboard(&whole);
 }
 
-/// The same numbers through TensorBoard's own reader, where `NUCLEI_TENSORBOARD_PYTHON` (or `python3`) has it.
-fn read_by_tensorboard(run: &Path) {
+/// Compares with the numbers that TensorBoard's own reader returns, if `NUCLEI_TENSORBOARD_PYTHON` (or `python3`) can import TensorBoard.
+fn assert_read_by_tensorboard(run: &Path) {
     const SCRIPT: &str = "
 import sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

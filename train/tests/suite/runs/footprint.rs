@@ -1,4 +1,4 @@
-//! Nothing leaves the machine, and nothing is left on it but the files that were asked for: the program `train`.
+//! Footprint of the program `train`: no command opens a connection or writes a file other than its outputs.
 
 use super::trace::Sandbox;
 use crate::support::pictures::{config, data_folder};
@@ -6,7 +6,7 @@ use crate::support::pictures::{config, data_folder};
 const TRAIN: &str = env!("CARGO_BIN_EXE_train");
 
 #[test]
-fn every_command_leaves_its_outputs_alone() {
+fn no_command_opens_a_connection_or_writes_beside_its_outputs() {
     let sandbox = Sandbox::new();
     data_folder(&sandbox.at("data"), 4);
     let sets = ["run.iterations=3", "run.validate_every=0", "run.overlays=1"];

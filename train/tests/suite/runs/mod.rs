@@ -1,4 +1,4 @@
-//! Whole runs of a small network on pictures drawn here: what they write, how they stop and go on, what they refuse.
+//! Whole runs of a small network on synthetic pictures: outputs, stop and resume, refused input.
 
 #[cfg(target_os = "linux")]
 mod footprint;
@@ -19,7 +19,7 @@ use support::console::Silent;
 use train::config::{Profile, RunConfig};
 use train::fit::fit;
 
-/// Cross-entropy of pictures that are trained on, with statistics of the batch itself and with the network's own.
+/// Returns the cross-entropy on training pictures with batch statistics and with running statistics.
 fn losses(run: &Path) -> [f64; 2] {
     use candle_core::{Device, Tensor};
     use train::network::{Mode, kernels::Cpu};
@@ -36,10 +36,10 @@ fn losses(run: &Path) -> [f64; 2] {
     })
 }
 
-/// Statistics of batch normalisation that lag behind the weights spoil evaluation; those measured anew, of the weights or of
-/// averaged ones, do not.
+/// Running statistics of batch normalisation that lag behind the weights spoil evaluation. Recalibrated statistics, of the weights or of
+/// averaged weights, do not.
 #[test]
-fn evaluation_keeps_up_with_the_weights() {
+fn recalibrated_statistics_keep_evaluation_close_to_training() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);
@@ -91,7 +91,7 @@ fn results_depend_on_the_seed_and_not_on_threads() {
 }
 
 #[test]
-fn training_learns_and_leaves_every_file() {
+fn training_learns_and_writes_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 10);
@@ -112,7 +112,7 @@ fn training_learns_and_leaves_every_file() {
     );
     let outcome = fit(&config, &out, false, &Silent, &AtomicBool::new(false)).unwrap();
     let (iou, _) = outcome.best.unwrap();
-    assert!(iou > 0.6, "bright discs on a dark ground are easy, found IoU {iou:.3}");
+    assert!(iou > 0.6, "bright discs on a dark background are easy, found IoU {iou:.3}");
     for name in ["config.toml", "log.csv", "last.safetensors", "best.safetensors", "overlays/p0.png", "overlays/p1.png"] {
         assert!(out.join(name).is_file(), "{name}");
     }
@@ -128,7 +128,7 @@ fn training_learns_and_leaves_every_file() {
 }
 
 #[test]
-fn batches_made_ahead_are_the_same_batches() {
+fn prefetching_does_not_change_batches() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);

@@ -1,4 +1,4 @@
-//! What a run refuses, and how it says so.
+//! Input that a run refuses, and the errors.
 
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +10,7 @@ use train::rng::CounterRng;
 use crate::support::pictures::{config, data_folder};
 
 #[test]
-fn a_run_does_not_fall_on_another_and_resumes_only_its_own() {
+fn a_run_never_overwrites_another_and_resumes_only_with_its_own_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 4);
@@ -26,7 +26,7 @@ fn a_run_does_not_fall_on_another_and_resumes_only_its_own() {
 }
 
 #[test]
-fn damaged_checkpoints_are_refused_by_name() {
+fn damaged_checkpoints_are_refused_with_their_name() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 3);
@@ -49,14 +49,14 @@ fn damaged_checkpoints_are_refused_by_name() {
     }
 }
 
-/// Runs the program; exit code and stderr.
+/// Runs the program; returns exit code and stderr.
 fn program(arguments: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_train")).args(arguments).output().unwrap();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[test]
-fn wrong_input_is_one_clear_line_with_a_hint_and_a_code() {
+fn wrong_input_gives_a_one_line_error_with_a_hint_and_an_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 3);

@@ -1,4 +1,4 @@
-//! Runs that are stopped, signalled or killed go on to the bytes of a run left alone.
+//! Runs that are stopped, signalled or killed resume to the same bytes as an uninterrupted run.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use train::rng::CounterRng;
 use crate::support::pictures::{self, config, data_folder};
 use crate::support::stop_at::StopAt;
 
-fn same_files(a: &Path, b: &Path, when: &str) {
+fn assert_same_files(a: &Path, b: &Path, when: &str) {
     for name in ["last.safetensors", "best.safetensors"] {
         let hash = |run: &Path| support::artifact::sha256_of_file(&run.join(name)).unwrap();
         assert_eq!(hash(a), hash(b), "{name}, {when}");
@@ -19,7 +19,7 @@ fn same_files(a: &Path, b: &Path, when: &str) {
 }
 
 #[test]
-fn a_stopped_run_goes_on_to_the_same_bits() {
+fn a_stopped_run_resumes_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);
@@ -28,7 +28,7 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
         let whole = folder.path().join(format!("{name}, whole"));
         let outcome = fit(&config, &whole, false, &Silent, &AtomicBool::new(false)).unwrap();
         assert_eq!((outcome.iterations, outcome.stopped), (12, false));
-        // Every second iteration updates the averages and every third one validates: the stop comes before, between and during these.
+        // Every second iteration updates the averages and every third one validates, so the stops fall before, between and during them.
         for at in [1, 4, 5, 6, 11, 12] {
             let when = format!("{name}, stopped at {at}");
             let parts = folder.path().join(&when);
@@ -37,14 +37,14 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
             assert_eq!((first.iterations, first.stopped), (at, true), "{when}");
             let second = fit(&config, &parts, true, &Silent, &AtomicBool::new(false)).unwrap();
             assert_eq!(second.best, outcome.best, "{when}");
-            same_files(&parts, &whole, &when);
+            assert_same_files(&parts, &whole, &when);
         }
     }
 }
 
-/// Kills the program without warning, again and again, and goes on each time; the end must be that of a run left alone.
+/// Kills the program `kills` times at random moments and resumes it each time; the result must equal that of an uninterrupted run.
 #[cfg(unix)]
-fn killed_at_random(kills: u64, iterations: u64) {
+fn assert_resumes_after_random_kills(kills: u64, iterations: u64) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     data_folder(&data, 6);
@@ -68,14 +68,14 @@ fn killed_at_random(kills: u64, iterations: u64) {
     for _ in 0..kills {
         let mut child = begin(&parts);
         std::thread::sleep(std::time::Duration::from_secs_f64(draw.range(0.05, (4.0 * longest / kills as f64).min(0.9 * longest))));
-        let _ = child.kill(); // it may have ended
+        let _ = child.kill(); // the program may have ended before
         child.wait().unwrap();
     }
     assert!(begin(&parts).wait().unwrap().success());
-    same_files(&parts, &whole, "killed at random");
+    assert_same_files(&parts, &whole, "killed at random");
     let log = |run: &Path| {
         let text = std::fs::read_to_string(run.join("log.csv")).unwrap();
-        // All columns but the seconds.
+        // All columns except the seconds.
         text.lines()
             .map(|line| line.split(',').enumerate().filter(|(i, _)| *i != 1).map(|(_, v)| v.to_owned()).collect())
             .collect::<Vec<Vec<_>>>()
@@ -85,15 +85,15 @@ fn killed_at_random(kills: u64, iterations: u64) {
 
 #[cfg(unix)]
 #[test]
-fn a_killed_run_goes_on_to_the_same_bits() {
-    killed_at_random(3, 30);
+fn a_killed_run_resumes_to_the_same_bits() {
+    assert_resumes_after_random_kills(3, 30);
 }
 
 #[cfg(unix)]
 #[test]
 #[ignore = "takes a minute: 20 kills at random times"]
-fn a_run_killed_20_times_goes_on_to_the_same_bits() {
-    killed_at_random(20, 400);
+fn a_run_killed_20_times_resumes_to_the_same_bits() {
+    assert_resumes_after_random_kills(20, 400);
 }
 
 #[cfg(unix)]
@@ -117,10 +117,10 @@ fn a_signal_saves_the_run_and_ends_it() {
     train::checkpoint::open(&out.join("last.safetensors")).unwrap();
 }
 
-/// The signal comes while the validation images are being scored, which alone takes a while here.
+/// The signal arrives while validation images are scored, the only slow part of this run.
 #[cfg(unix)]
 #[test]
-fn a_signal_during_a_validation_saves_and_the_run_goes_on_to_the_same_bits() {
+fn a_signal_during_a_validation_saves_the_run_which_resumes_to_the_same_bits() {
     use std::io::{BufRead, BufReader};
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
@@ -149,5 +149,5 @@ fn a_signal_during_a_validation_saves_and_the_run_goes_on_to_the_same_bits() {
     let progress: train::checkpoint::Progress = serde_json::from_str(&saved.metadata["progress"]).unwrap();
     assert_eq!((progress.iteration, progress.validated), (2, 0), "the validation after 2 steps was interrupted");
     fit(&config, &parts, true, &Silent, &AtomicBool::new(false)).unwrap();
-    same_files(&parts, &whole, "stopped during a validation");
+    assert_same_files(&parts, &whole, "stopped during a validation");
 }

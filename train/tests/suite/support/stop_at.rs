@@ -1,10 +1,10 @@
-//! A stop flag that is set when a run has done a number of steps.
+//! Progress that sets a stop flag after a number of steps.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::console::Progress;
 
-/// Sets `stop` once the run has done `at` steps.
+/// Progress that sets `stop` once the run has done `at` steps.
 pub struct StopAt<'a> {
     pub at: u64,
     pub stop: &'a AtomicBool,

@@ -1,4 +1,4 @@
-//! Where the CUDA kernels can be tried here.
+//! Devices of this machine that run the CUDA kernels: the emulator and a GPU.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use train::network::kernels::cuda::Cuda;
 
 use super::emulator::Emulator;
 
-/// Kernels to try by name, for maps of this type.
+/// Lists the available devices for feature maps of this type: name and kernels.
 pub fn devices(feature_dtype: DType) -> Vec<(String, Arc<dyn Kernels>)> {
     let mut found: Vec<(String, Arc<dyn Kernels>)> = Vec::new();
     if let Some(emulator) = Emulator::new(feature_dtype) {

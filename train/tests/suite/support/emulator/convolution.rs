@@ -1,18 +1,18 @@
-//! The three passes of a convolution as plain sums in f32, where a GPU has cuDNN.
+//! Convolutions of the emulator in place of cuDNN: the three passes as plain sums in f32.
 
 use candle_core::DType;
 use rayon::prelude::*;
 use train::network::kernels::cuda::{Geometry, Pass};
 
-/// Reads two of `x`, `w`, `y` and writes the third, times `factor`.
+/// Reads two of the arrays `x`, `w`, `y` and writes the third, multiplied by `factor`.
 ///
 /// # Safety
-/// The addresses must have as much memory behind them as the geometry says, in this type.
+/// The addresses must point to arrays of this type with the sizes of the geometry.
 pub unsafe fn run(feature_dtype: DType, pass: Pass, g: &Geometry, addresses: [u64; 3], factor: f32) {
     let [height, width] = g.result();
     let counts =
         [g.batch * g.height * g.width * g.inputs, g.outputs * g.kernel * g.kernel * g.inputs, g.batch * height * width * g.outputs];
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees type and size of the arrays.
     let read = |i: usize| unsafe { values(feature_dtype, addresses[i], counts[i]) };
     let (to, mut result) = match pass {
         Pass::Forward => (2, forward(g, &read(0), &read(1))),
@@ -21,12 +21,12 @@ pub unsafe fn run(feature_dtype: DType, pass: Pass, g: &Geometry, addresses: [u6
     };
     result.iter_mut().for_each(|v| *v *= factor);
     assert_eq!(result.len(), counts[to]);
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees type and size of the arrays.
     unsafe { write(feature_dtype, addresses[to], &result) };
 }
 
 unsafe fn values(feature_dtype: DType, address: u64, count: usize) -> Vec<f32> {
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees type and size of the arrays.
     unsafe {
         match feature_dtype {
             DType::F32 => std::slice::from_raw_parts(address as *const f32, count).to_vec(),
@@ -36,9 +36,9 @@ unsafe fn values(feature_dtype: DType, address: u64, count: usize) -> Vec<f32> {
 }
 
 unsafe fn write(feature_dtype: DType, address: u64, values: &[f32]) {
-    // To the nearest, ties to even.
+    // Rounds to the nearest value, ties to even.
     let narrow = |v: &f32| ((v.to_bits() + 0x7fff + (v.to_bits() >> 16 & 1)) >> 16) as u16;
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees type and size of the arrays.
     unsafe {
         if feature_dtype == DType::F32 {
             std::slice::from_raw_parts_mut(address as *mut f32, values.len()).copy_from_slice(values);
@@ -49,7 +49,7 @@ unsafe fn write(feature_dtype: DType, address: u64, values: &[f32]) {
     }
 }
 
-/// For one result pixel: each tap of the filter that lies inside the image, and the pixel of `x` under it.
+/// Lists, for one result pixel, the filter taps that lie inside the image, each with its pixel of `x`.
 fn taps(g: &Geometry, row: usize, column: usize) -> impl Iterator<Item = (usize, usize)> {
     let (g, half) = (*g, g.kernel / 2);
     (0..g.kernel * g.kernel).filter_map(move |tap| {

@@ -1,4 +1,4 @@
-//! A machine without a GPU: the CUDA kernels compiled as C++, memory of the processor, and convolutions as sums.
+//! Emulated GPU: the CUDA kernels compiled as C++ for the CPU, host memory as device memory, and convolutions as plain sums.
 
 mod convolution;
 
@@ -11,29 +11,29 @@ use libloading::Library;
 use train::network::kernels::cuda::source;
 use train::network::kernels::cuda::{Geometry, KernelArg, Machine, Pass};
 
-/// One kernel runs at a time: the fibres of its threads share what is global.
+/// Lock that lets one kernel run at a time, because the fibres of its threads use global variables.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The emulated device.
+/// Emulated CUDA device.
 pub struct Emulator {
     feature_dtype: DType,
-    /// Threads of a block run from the last to the first.
+    /// If true, threads of a block run from the last to the first.
     pub backwards: bool,
-    /// Convolutions are off by a factor of two.
+    /// If true, convolutions are wrong by a factor of two, for tests of the self-check.
     pub broken: bool,
-    /// There are no convolutions but the plain kernels.
+    /// If true, convolutions run on the plain CUDA kernels, as on a GPU without cuDNN.
     pub direct: bool,
 }
 
 impl Emulator {
-    /// The device for maps of this type; none, and a line that says so, where there is no C++ compiler.
+    /// Creates the device for feature maps of this type; without a C++ compiler returns `None` and says so on stderr.
     pub fn new(feature_dtype: DType) -> Option<Self> {
         library(feature_dtype)?;
         Some(Self { feature_dtype, backwards: false, broken: false, direct: false })
     }
 }
 
-/// The kernels as a library, compiled once.
+/// Returns the library of kernels, which is compiled once per process.
 fn library(feature_dtype: DType) -> Option<&'static Library> {
     static F32: OnceLock<Option<Library>> = OnceLock::new();
     static BF16: OnceLock<Option<Library>> = OnceLock::new();
@@ -54,7 +54,7 @@ fn compile(feature_dtype: DType) -> Option<Library> {
     let output =
         Command::new(&compiler).args(["-O2", "-std=c++17", "-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(&text).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // SAFETY: what was just compiled has nothing that runs when it is loaded.
+    // SAFETY: the library was just compiled from this project's sources and has no initialisers.
     Some(unsafe { Library::new(&library) }.unwrap())
 }
 
@@ -67,7 +67,7 @@ impl Machine for Emulator {
         self.feature_dtype
     }
 
-    /// Full of NaN, so that what no kernel writes is found.
+    /// Fills new memory with NaN, so that values which no kernel writes are detected.
     fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         Tensor::full(f32::NAN, shape, &Device::Cpu)?.to_dtype(dtype)
     }
@@ -93,7 +93,7 @@ impl Machine for Emulator {
         let library = library(self.feature_dtype).expect("an emulator has a library");
         let places: Vec<*const c_void> = values.iter().map(KernelArg::as_ptr).collect();
         let _guard = ONE_AT_A_TIME.lock().unwrap();
-        // SAFETY: the shim exports every kernel in this form, and unpacks as many values as the kernel has parameters.
+        // SAFETY: the shim exports every kernel with this signature and unpacks one value per parameter.
         unsafe {
             let run = library.get::<Run>(format!("run_{kernel}").as_bytes()).unwrap_or_else(|error| panic!("{kernel}: {error}"));
             run(grid.as_ptr(), threads, self.backwards, places.as_ptr());
@@ -105,7 +105,7 @@ impl Machine for Emulator {
         if self.direct {
             return Ok(false);
         }
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees arrays of the geometry's sizes.
         unsafe { convolution::run(self.feature_dtype, pass, geometry, [x, w, y], if self.broken { 2.0 } else { 1.0 }) };
         Ok(true)
     }

@@ -1,5 +1,5 @@
-// Lets the CUDA kernels of train/src/network/kernels/cuda/cu run as plain C++: one thread of a block after the other, each a
-// fibre of its own that rests at __syncthreads() until all others have come there.
+// Runs the CUDA kernels of train/src/network/kernels/cuda/cu as plain C++. The threads of a block run one after another; each is a
+// fibre that yields at __syncthreads() until all other threads have reached the barrier.
 #include <ucontext.h>
 
 #include <cmath>
@@ -41,12 +41,12 @@ static unsigned current;
 static void (*body)(void**);
 static void** values;
 
-// A kernel whose first block came to its end without a barrier has none: threads of the others are plain calls.
+// If no thread of the first block reached a barrier, the kernel has none, and threads of the other blocks run as plain calls.
 static bool direct, rested;
 
 static void __syncthreads() {
     if (direct) {
-        fprintf(stderr, "a barrier that the first block did not have\n");
+        fprintf(stderr, "a barrier is reached that no thread of the first block reached\n");
         abort();
     }
     rested = true;
@@ -74,7 +74,7 @@ static void prepare(unsigned threads) {
     }
 }
 
-// All threads of a block to the end, barrier by barrier; backwards shows what a missing barrier would do.
+// Runs all threads of a block to their end, barrier by barrier. The reverse order of threads reveals missing barriers.
 static void run_block(unsigned threads, bool backwards) {
     if (direct) {
         for (unsigned i = 0; i < threads; i++) {
@@ -94,7 +94,7 @@ static void run_block(unsigned threads, bool backwards) {
             ended += fibres[current]->done;
         }
         if (ended != 0 && ended != live) {
-            fprintf(stderr, "a barrier that some threads of the block never reach\n");
+            fprintf(stderr, "some threads of a block never reach a barrier\n");
             abort();
         }
         live -= ended;
@@ -116,7 +116,7 @@ static void run_grid(const unsigned* grid, unsigned threads, bool backwards, voi
         }
 }
 
-// Calls a function with the values that the pointers lead to.
+// Calls a function with the values that the pointers refer to.
 template <class... A, std::size_t... I>
 static void call(void (*function)(A...), void** values, std::index_sequence<I...>) {
     function(*static_cast<A*>(values[I])...);

@@ -1,11 +1,11 @@
-//! The golden vectors of the project: read from `$GOLDEN_DIR`, else from the repository.
+//! Golden vectors of the project, read from the folder `$GOLDEN_DIR` if it is set, else from the repository.
 
 use std::path::PathBuf;
 
 use models::plane::Plane;
 use safetensors::{Dtype, SafeTensors};
 
-/// A file of golden vectors.
+/// One file of golden vectors.
 pub struct Golden {
     bytes: Vec<u8>,
 }
@@ -22,7 +22,7 @@ impl Golden {
         SafeTensors::deserialize(&self.bytes).unwrap()
     }
 
-    /// Names with this ending, without it, sorted.
+    /// Lists the names that end with `ending`, without the ending, sorted.
     pub fn prefixes(&self, ending: &str) -> Vec<String> {
         let file = self.file();
         let mut names: Vec<String> = file.names().into_iter().filter_map(|name| name.strip_suffix(ending)).map(str::to_owned).collect();
@@ -30,7 +30,7 @@ impl Golden {
         names
     }
 
-    /// Shape and values of a tensor of any type, as f64.
+    /// Returns the shape and the values of a tensor of any type, converted to f64.
     pub fn values(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
         let file = self.file();
         let view = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -47,7 +47,7 @@ impl Golden {
         (view.shape().to_vec(), values)
     }
 
-    /// A tensor of shape `H W` as a plane.
+    /// Returns a tensor of shape `H W` as a plane.
     pub fn plane<T>(&self, name: &str, convert: impl Fn(f64) -> T) -> Plane<T>
     where
         T: Clone,

@@ -1,4 +1,4 @@
-//! Small graphs, one for each operation, and what comes of running them.
+//! Small graphs, one for each operation, with their outputs and gradients.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use train::network::{Mode, Network};
 
 use super::reference::{f64s, u};
 
-/// One small graph per operation (and per shape of convolution), by name.
+/// Builds one small graph per operation and per shape of convolution, by name.
 #[expect(clippy::redundant_closure_for_method_calls, reason = "the methods alone are not general enough in their lifetime")]
 pub fn graphs() -> BTreeMap<&'static str, Graph> {
     fn graph(build: impl for<'b> Fn(Wire<'b>) -> Wire<'b>, channels: usize) -> Graph {
@@ -16,7 +16,7 @@ pub fn graphs() -> BTreeMap<&'static str, Graph> {
         let output = build(builder.input(channels));
         builder.finish(output, &[])
     }
-    /// So that some values lie above 6.
+    /// Multiplies by eight, so that some values exceed 6, the limit of ReLU6.
     fn eight_times(x: Wire<'_>) -> Wire<'_> {
         (0..3).fold(x, |x, _| x.plus(x))
     }
@@ -56,7 +56,7 @@ pub fn image(graph: &Graph, height: usize, width: usize) -> Tensor {
     Tensor::from_vec(u(7, "image", 2 * channels * height * width), (2, channels, height, width), &Device::Cpu).unwrap()
 }
 
-/// The output, and gradients of `sum(output * c)` for fixed c: at the image and at parameters.
+/// Returns the output, and the gradients of `sum(output * c)` for a fixed array c with respect to the image and to the parameters.
 pub fn gradients(network: &Network, image: &Tensor, mode: Mode) -> (Tensor, Tensor, BTreeMap<String, Tensor>) {
     let tape = network.forward(image, mode).unwrap();
     let output = network.output(&tape).unwrap();
@@ -69,7 +69,7 @@ pub fn gradients(network: &Network, image: &Tensor, mode: Mode) -> (Tensor, Tens
     (output, found.image.unwrap(), parameters.collect())
 }
 
-/// `|found - exact| / |exact|`, both as vectors.
+/// Returns the relative L2 error `|found - exact| / |exact|`.
 pub fn relative_error(found: &Tensor, exact: &Tensor) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let (found, exact) = (f64s(found), f64s(exact));

@@ -1,4 +1,4 @@
-//! Pictures drawn here, a small network, and runs on them.
+//! Synthetic pictures of bright discs, data folders of them, and the configuration of a small network.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use train::data::image_file::{RgbImage, png_of_labels, png_of_rgb};
 use train::make_scribbles::{Kind, write_scribbles};
 use train::rng::CounterRng;
 
-/// Bright discs on a dark ground, with their instance labels.
+/// Draws six bright discs on a dark background; returns the picture and its instance labels.
 pub fn picture(side: usize, seed: u64) -> (RgbImage, Plane<u32>) {
     let mut draw = CounterRng::new(seed, "picture", 0, 0, 0);
     let mut labels = Plane::filled(side, side, 0u32);

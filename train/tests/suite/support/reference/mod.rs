@@ -1,4 +1,4 @@
-//! Reference vectors made with PyTorch in f64 (`tests/data/golden/README.md`), and the numbers that follow from a formula.
+//! Reference vectors computed by PyTorch in f64, and weights by formula (`tests/data/golden/README.md`).
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use models::weights::{Array, Weights};
 
 pub type Vectors = HashMap<String, Tensor>;
 
-/// The vectors of one file: from the folder that `GOLDEN_DIR` names, else from `tests/data/golden`.
+/// Reads the vectors of one file from the folder `$GOLDEN_DIR` if it is set, else from `tests/data/golden`.
 pub fn vectors(name: &str) -> Vectors {
     let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden");
     let folder = std::env::var_os("GOLDEN_DIR").map_or(default, PathBuf::from);
@@ -24,7 +24,7 @@ pub fn scalar(tensor: &Tensor) -> f64 {
     f64s(tensor)[0]
 }
 
-/// Uniform numbers in [-1, 1) that belong to a name.
+/// Returns uniform pseudo-random numbers in [-1, 1), a function of seed and name.
 pub fn u(seed: u64, name: &str, count: usize) -> Vec<f64> {
     let mut key = 0xcbf2_9ce4_8422_2325_u64;
     for byte in format!("{seed}/{name}").bytes() {
@@ -40,7 +40,7 @@ pub fn u(seed: u64, name: &str, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The formula's value of a parameter.
+/// Computes the values of a parameter by the formula of the golden vectors.
 pub fn parameter(seed: u64, parameter: &Parameter) -> Array {
     let bound = match parameter.role {
         Role::Weight => (3.0 / parameter.shape[1..].iter().product::<usize>() as f64).sqrt(),
@@ -59,7 +59,7 @@ pub fn weights(seed: u64, graph: &Graph) -> Weights {
     graph.parameters().iter().map(|p| (p.name.clone(), parameter(seed, p))).collect()
 }
 
-/// The seed with which the vectors were made: the one whose formula gives the stored weights.
+/// Returns the seed of the golden vectors: the one for which the formula gives the stored weights.
 pub fn seed() -> u64 {
     let stored = &vectors("weights")["encoder.conv1.weight"];
     let expected = &f64s(stored)[1..];
@@ -68,7 +68,7 @@ pub fn seed() -> u64 {
     (0..1_000_000).find(|&seed| first(seed) == expected).expect("a seed below a million gives the stored weights")
 }
 
-/// Largest difference, and the largest expected magnitude.
+/// Returns the largest difference and the largest expected magnitude.
 pub fn difference(found: &[f64], expected: &[f64]) -> (f64, f64) {
     assert_eq!(found.len(), expected.len());
     let worst =
@@ -76,14 +76,14 @@ pub fn difference(found: &[f64], expected: &[f64]) -> (f64, f64) {
     (worst, expected.iter().map(|v| v.abs()).fold(0.0, f64::max))
 }
 
-/// `max |found - expected| <= tolerance * max |expected|`.
+/// Asserts `max |found - expected| <= tolerance * max |expected|`.
 pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let (worst, scale) = difference(&f64s(found), &f64s(expected));
     assert!(worst <= tolerance * scale, "{what}: differs by {:.2e} of the maximum, allowed {tolerance:.0e}", worst / scale);
 }
 
-/// Relative deviation of an array from its stored summary `[norm, dot with u("probe.<name>"), first 8 values]`, in units of the norm.
+/// Returns the deviation of an array from its stored summary `[norm, dot with u("probe.<name>"), first 8 values]`, relative to the norm.
 pub fn summary_deviation(seed: u64, name: &str, found: &Array, summary: &Tensor) -> f64 {
     let expected = f64s(summary);
     let values: Vec<f64> = found.data.iter().map(|v| f64::from(*v)).collect();
@@ -95,7 +95,7 @@ pub fn summary_deviation(seed: u64, name: &str, found: &Array, summary: &Tensor)
     difference(&found, &expected[..found.len()]).0 / expected[0]
 }
 
-/// Values of a tensor of bytes.
+/// Returns the values of a tensor of bytes.
 pub fn u8s(tensor: &Tensor) -> Vec<u8> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }

@@ -1,7 +1,7 @@
-//! A small network trained here for a moment, and how far gradients in bf16 are from those in f32.
+//! Small network trained for a few seconds, and the deviation of bf16 gradients from f32 gradients.
 //!
-//! In a network of random weights rounding is amplified from layer to layer; in a trained one it is not, and that is what runs in
-//! bf16 are about.
+//! A network of random weights amplifies rounding from layer to layer. A trained network does not, and it is the relevant case for runs
+//! in bf16.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use train::step::{Batch, Stage, Trainer, stack_images};
 
 use super::pictures;
 
-/// Side of the pictures.
+/// Side of the pictures, in pixels.
 pub const SIDE: usize = 64;
-/// Steps after which the network is tried.
+/// Number of training steps before the comparison.
 pub const STEPS: u64 = 120;
 
-/// Drawn pictures as a batch `B 3 H W`, and 1 at pixels of their discs, 0 elsewhere.
+/// Draws a batch of pictures `B 3 H W`; returns it with its labels `B H W`: 1 at pixels of discs, 0 elsewhere.
 pub fn batch(first: u64, images: u64) -> (Tensor, Vec<u8>) {
     let pictures: Vec<_> = (first..first + images).map(|seed| pictures::picture(SIDE, seed)).collect();
     let planes: Vec<Vec<f32>> = pictures.iter().map(|(image, _)| normalise(image, &Normalisation::IMAGENET)).collect();
@@ -33,7 +33,7 @@ pub fn batch(first: u64, images: u64) -> (Tensor, Vec<u8>) {
     (stack_images(&planes, SIDE).unwrap(), labels)
 }
 
-/// What is trained: half as wide as the usual encoder, every convolution still wide enough for bf16.
+/// Returns the configuration: an encoder of half the default width, in which every convolution is still wide enough for bf16 kernels.
 pub fn config() -> RunConfig {
     let network = UNetConfig { encoder_width: 32, decoder_channels: [64, 32, 32, 16, 16], ..UNetConfig::default() };
     let mut config = RunConfig { network, ..Profile::Scratch.config() };
@@ -41,7 +41,7 @@ pub fn config() -> RunConfig {
     config
 }
 
-/// Its weights after so many steps in f32, batch 4, and the last value of the loss.
+/// Trains for `steps` steps in f32 with batch 4; returns the weights and the last value of the loss.
 pub fn trained(steps: u64) -> (Weights, f64) {
     let kernels: Arc<dyn Kernels> = Arc::new(Cpu::default());
     let (mut trainer, _) = Trainer::new(&config(), &Weights::new(), &kernels).unwrap();
@@ -54,13 +54,13 @@ pub fn trained(steps: u64) -> (Weights, f64) {
     (trainer.network.weights().unwrap(), loss)
 }
 
-/// Logits, and the gradient of the cross-entropy at every learned parameter.
-pub struct Found {
+/// Logits, and gradients of the cross-entropy with respect to every learned parameter.
+pub struct PassResult {
     pub logits: Vec<f32>,
     pub gradients: BTreeMap<String, Vec<f32>>,
 }
 
-/// One forward and backward pass.
+/// Runs one forward and one backward pass.
 pub fn gradients(
     kernels: &Arc<dyn Kernels>,
     unet_config: &UNetConfig,
@@ -68,7 +68,7 @@ pub fn gradients(
     image: &Tensor,
     labels: &[u8],
     mode: Mode,
-) -> Found {
+) -> PassResult {
     let network = Network::new(unet(unet_config), weights, kernels.clone()).unwrap();
     let (b, _, h, w) = image.dims4().unwrap();
     let tape = network.forward(image, mode).unwrap();
@@ -77,31 +77,32 @@ pub fn gradients(
     let gradient = cross_entropy(&logits, &labels).unwrap().gradient.to_device(network.device()).unwrap();
     let found = network.backward(&tape, Some(&gradient), &[], false).unwrap();
     let gradients = network.learned().map(|name| (name.to_owned(), network.export(name, &found.parameters[name]).unwrap().data)).collect();
-    Found { logits: logits.flatten_all().unwrap().to_vec1().unwrap(), gradients }
+    PassResult { logits: logits.flatten_all().unwrap().to_vec1().unwrap(), gradients }
 }
 
-/// How far one is from the other, in L2 norms.
+/// Deviation of one result from another, in L2 norms.
 #[derive(Debug)]
 pub struct Deviation {
-    /// Of logits, relative.
+    /// Relative deviation of the logits.
     pub logits: f64,
-    /// Of all gradients as one vector, relative.
+    /// Relative deviation of all gradients as one vector.
     pub all: f64,
-    /// Cosine of the two vectors of all gradients.
+    /// Cosine of the angle between the two vectors of all gradients.
     pub cosine: f64,
-    /// Length of the one by that of the other.
+    /// Ratio of the lengths of the two vectors of all gradients.
     pub norm: f64,
-    /// Middle one and largest of parameters, relative, and the name of the largest.
+    /// Median of the relative deviations of parameters.
     pub median: f64,
+    /// Largest relative deviation of a parameter, with its name.
     pub worst: (f64, String),
 }
 
-/// Of `found` from `exact`.
-pub fn deviation(found: &Found, exact: &Found) -> Deviation {
+/// Computes the deviation of `found` from `exact`.
+pub fn deviation(found: &PassResult, exact: &PassResult) -> Deviation {
     let mut each: Vec<(f64, String)> =
         exact.gradients.iter().map(|(name, exact)| (relative(&found.gradients[name], exact), name.clone())).collect();
     each.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let all = |found: &Found| found.gradients.values().flatten().copied().collect::<Vec<f32>>();
+    let all = |found: &PassResult| found.gradients.values().flatten().copied().collect::<Vec<f32>>();
     let (found_all, exact_all) = (all(found), all(exact));
     let norms = [norm(found_all.iter().map(|v| f64::from(*v))), norm(exact_all.iter().map(|v| f64::from(*v)))];
     let dot: f64 = found_all.iter().zip(&exact_all).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();

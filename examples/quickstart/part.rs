@@ -1,4 +1,4 @@
-//! The road that both parts take: data folder, training, ONNX file, and what each stage says of an image.
+//! Stages that both parts of the quickstart share: data folder, training, ONNX file, and scores of an image.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -21,78 +21,78 @@ use train::{fit, initial, pretrained};
 
 use crate::Settings;
 
-/// One of the two parts, on its way.
+/// One of the two parts of the quickstart.
 pub struct Part<'a> {
-    /// Folder of everything that it writes.
+    /// Folder of all files that this part writes.
     pub folder: PathBuf,
-    /// What the user asked for.
+    /// Options of the command line.
     pub settings: &'a Settings,
-    /// Who is told how far it is.
+    /// Receiver of progress reports.
     pub progress: &'a dyn Progress,
 }
 
-/// Figures of a part, for the table at the end.
+/// Results of one part, for the table at the end.
 pub struct Figures {
-    /// What it was about.
+    /// Title of the column.
     pub title: &'static str,
-    /// Share of training pixels that carry a stroke.
-    pub labelled_share: f64,
-    /// Optimiser steps.
+    /// Fraction of training pixels that carry a stroke, 0 to 1.
+    pub labelled_fraction: f64,
+    /// Number of optimiser steps.
     pub iterations: u64,
-    /// Seconds of training.
+    /// Duration of training in seconds.
     pub training_secs: f64,
-    /// Scores of the network before training, on what it was not trained on.
+    /// Scores of the untrained network on the held-out image.
     pub before: Scores,
-    /// Scores after training.
+    /// Scores of the trained network on the held-out image.
     pub after: Scores,
-    /// The measured halo in pixels, and the theoretical one.
+    /// Measured halo and exact halo, in pixels.
     pub halo_px: (usize, usize),
-    /// The largest difference of a probability between candle and ONNX Runtime.
+    /// Largest difference between a probability computed by candle and by ONNX Runtime.
     pub max_difference: f64,
-    /// Nuclei of the whole slide and the seconds that took.
+    /// Number of nuclei of the whole slide, and duration of its segmentation in seconds.
     pub whole_slide: Option<(u64, f64)>,
-    /// Seconds in all.
+    /// Duration of the whole part in seconds.
     pub total_secs: f64,
 }
 
 /// A trained network and its files.
 pub struct Trained {
-    /// As it is after training.
+    /// Network after training.
     pub network: Network,
-    /// The same before training: with the encoder's weights of ImageNet, the rest random.
+    /// Network before training: encoder weights of ImageNet, all others random.
     pub untrained: Network,
-    /// How its probabilities become nuclei.
+    /// Fitted rule that turns probabilities into nuclei.
     pub decoding: Decoding,
-    /// Optimiser steps.
+    /// Number of optimiser steps.
     pub iterations: u64,
-    /// Seconds.
+    /// Duration of training in seconds.
     pub secs: f64,
 }
 
 impl Part<'_> {
-    /// The data folder.
+    /// Returns the data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
-    /// The ONNX file.
+    /// Returns the path of the ONNX file.
     pub fn model(&self) -> PathBuf {
         self.folder.join("nuclei.onnx")
     }
 
-    /// Writes an image that was not trained on and its nuclei, as a data folder of its own: what `train evaluate` and `compare` score on.
+    /// Writes the held-out image and its nuclei as a separate data folder, on which `train evaluate` and `train compare` compute scores.
     pub fn write_scored(&self, id: &str, image: &RgbImage, truth: &Plane<u32>) -> Result<()> {
         let scored = self.folder.join("scored");
         artifact::write(&scored.join(format!("images/{id}.png")), &image_file::png_of_rgb(image)?)?;
         artifact::write(&scored.join(format!("labels/{id}.png")), &image_file::png_of_labels(truth)?)
     }
 
-    /// Trains on the data folder for the minutes that were asked for.
+    /// Trains on the data folder for the duration of `--minutes`.
     pub fn train(&self, microns_per_pixel: Option<f64>) -> Result<Trained> {
         let config = self.config(microns_per_pixel);
         let run = self.folder.join("run");
         if run.exists() {
-            // An earlier quickstart's; training itself never falls on another run.
+            // The run is left from an earlier quickstart; training never overwrites an existing run.
             std::fs::remove_dir_all(&run).doing(|| format!("removing {}", run.display()))?;
         }
         let encoder = pretrained::file_of(config.run.init.as_deref().expect("the profile names it"), config.network.encoder)?;
@@ -104,7 +104,7 @@ impl Part<'_> {
         Ok(Trained { network, untrained, decoding: fitted.evaluation.decoding(), iterations: outcome.iterations, secs: outcome.seconds })
     }
 
-    /// The default profile, cut down to minutes: small crops, a shorter beginning.
+    /// Returns the default profile adapted to a few minutes: small crops, a shorter warm-up, no validation.
     fn config(&self, microns_per_pixel: Option<f64>) -> RunConfig {
         let mut config = Profile::Default.config();
         config.data.folder = self.data();
@@ -123,7 +123,7 @@ impl Part<'_> {
         config
     }
 
-    /// Writes the ONNX file, with the halo measured on the training images; returns its halo and the theoretical one.
+    /// Writes the ONNX file and measures the halo on the training images; returns the measured and the exact halo in pixels.
     pub fn export(&self) -> Result<(usize, usize)> {
         let about = About { name: Some("quickstart".into()), ..About::default() };
         let options = export::Options { about, tiles: vec![self.data()], ..export::Options::default() };
@@ -132,7 +132,7 @@ impl Part<'_> {
         Ok((summary.card.default_halo_px(), summary.card.reach_px))
     }
 
-    /// The largest difference of a probability between the network in candle and its ONNX file, on an image whose sides are
+    /// Returns the largest difference between a probability of the network in candle and of its ONNX file. The sides of the image must be
     /// multiples of the stride.
     pub fn largest_difference(&self, network: &Network, image: &RgbImage) -> Result<f64> {
         let model = Model::open(&self.model())?;
@@ -143,18 +143,18 @@ impl Part<'_> {
     }
 }
 
-/// The mask that a network gives an image.
+/// Computes the foreground mask of an image.
 pub fn mask(network: &Network, image: &RgbImage, decoding: &Decoding) -> Result<Plane<bool>> {
     let level = decoding.first_foreground_level();
     Ok(quantised(&probabilities(network, image)?).map(|&p| p >= level))
 }
 
-/// Scores of a network on an image with labels.
+/// Scores a network on an image with instance labels.
 pub fn score(network: &Network, image: &RgbImage, truth: &Plane<u32>, decoding: &Decoding) -> Result<Scores> {
     Ok(Scores::of_mask(truth, &mask(network, image, decoding)?, decoding, None))
 }
 
-/// Says what is being done now.
-pub fn say(since: Instant, what: &str) {
+/// Prints the stage that begins now, with the seconds since the start.
+pub fn announce(since: Instant, what: &str) {
     println!("[{:5.0} s] {what}", since.elapsed().as_secs_f64());
 }
