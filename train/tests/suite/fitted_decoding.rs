@@ -53,7 +53,7 @@ fn masks_fit_the_threshold_of_scores_to_the_mean_of_views_and_that_of_slides_to_
     let (network, config, slides) = trained(folder.path(), &[]);
     let dataset = Dataset::load(&config).unwrap();
     let samples: Vec<&Sample> = dataset.of(Split::Val).map(|(_, sample)| sample).collect();
-    assert_ne!(config.evaluation.threshold, slides.threshold, "the test tells nothing where both are the same");
+    assert_ne!(config.evaluation.threshold, slides.threshold, "equal thresholds would make this test meaningless");
     for (views, fitted) in [(Views::Flips, config.evaluation.threshold), (Views::One, slides.threshold)] {
         let levels = levels(&network, &samples, views);
         let best = thresholds().map(|threshold| iou(&samples, &levels, threshold)).fold(0.0, f64::max);

@@ -137,7 +137,7 @@ fn a_signal_during_a_validation_saves_the_run_which_resumes_to_the_same_bits() {
     command.arg("-v").arg("fit").arg(&settings).arg("-o").arg(&parts).stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut messages = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(messages.any(|line| line.contains("validating with 20 images")), "the program tells of its validation");
+    assert!(messages.any(|line| line.contains("validating with 20 images")), "the program logs its validation");
     let asked = std::time::Instant::now();
     assert!(Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap().success());
     messages.for_each(drop);

@@ -44,7 +44,7 @@ fn library(feature_dtype: DType) -> Option<&'static Library> {
 fn compile(feature_dtype: DType) -> Option<Library> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     if !cfg!(target_os = "linux") || Command::new(&compiler).arg("--version").output().is_err() {
-        eprintln!("SKIPPED: the CUDA kernels are not run on the processor: this needs Linux and a C++ compiler ({compiler} was tried)");
+        eprintln!("SKIPPED: the CUDA kernels are not emulated on the CPU: this needs Linux and a C++ compiler ({compiler} was tried)");
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
