@@ -51,7 +51,7 @@ pub use finder::{Finder, FinderBuilder, open_slide};
 pub use output::{Extra, Nucleus};
 pub use runtime::{Device, Precision};
 pub use segment::{Halo, Regions, Visit};
-pub use slides::{Image, PixelSlide, Pixels, Slide};
+pub use slides::{Image, Level, PixelSlide, Pixels, Rgb, Slide};
 pub use support::{Error, ErrorKind, Result};
 pub use tissue::region::Region;
 pub use walk::Walk;
