@@ -36,6 +36,9 @@ fn main() -> Result<()> {
     if let Some(region) = &region {
         walk = walk.inside(region);
     }
+    if let (None, Some(scale)) = (slide.microns_per_pixel(), scale) {
+        walk = walk.mpp(scale);
+    }
     let mut area = 0.0;
     let visit = walk.each(|nucleus| {
         area += nucleus.area();
