@@ -20,7 +20,7 @@ use tensors::{Reclaim, f32s, f64s, feature, like, shape, tensor, vector};
 pub struct Cpu {
     /// Instruction set of all kernels.
     isa: Isa,
-    /// Bf16Isa that multiplies bf16 operands, if convolutions use them.
+    /// Instruction set that multiplies bf16 operands, if convolutions use them.
     bf16: Option<Bf16Isa>,
     /// Gather tables by geometry.
     tables: Cache,
