@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use infer::model::Model;
+use infer::network::Network;
 use infer::runtime::Device;
 use infer::segment::{Halo, Options, segment};
-use infer::segmenter::{self, Model, Network, Segmenter};
+use infer::segmenter::{self, Segmenter};
 use models::unet::UNetConfig;
 use support::console::Silent;
 use train::rng::CounterRng;

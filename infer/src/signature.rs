@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use minisign_verify::{PublicKey, Signature};
 use support::{Context, Error, Result, artifact, bail};
 
-use crate::segmenter::Model;
+use crate::model::Model;
 
 /// What a signature file is called: that of the model with this behind it.
 pub const SUFFIX: &str = ".minisig";

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use infer::segmenter::{Model, Options, Segmenter};
+use infer::model::Model;
+use infer::segmenter::{Options, Segmenter};
 use models::graph::{Parameter, Role};
 use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile};

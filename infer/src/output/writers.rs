@@ -12,12 +12,12 @@ use super::labels::Labels;
 use super::mask::MaskWriter;
 use super::ome::OmeLabels;
 use super::overlay::Overlay;
-use super::pyramid::PyramidWriter;
 use super::simplify::simplified;
 use super::summary::NucleusFacts;
 use super::table::TableWriter;
 use super::{Extra, Files, Frame, Nucleus, Outlines};
 use crate::instances::FinishedInstances;
+use crate::pyramid::PyramidWriter;
 use slides::scaled::Scale;
 
 /// Names the source of nuclei in their ids.

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use infer::network::Network;
 use infer::output::{SUMMARY, Summary};
 use infer::segment::{Options, segment};
-use infer::segmenter::Network;
 use support::console::Silent;
 use support::{Result, artifact};
 

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use infer::golden::GoldenTile;
+use infer::model::Model;
+use infer::network::Network;
 use infer::output::Summary;
 use infer::quality::status::QcStatus;
 use infer::segment::{Options, segment};
-use infer::segmenter::{Model, Network};
 use models::card::{ModelCard, Training};
 use models::colour::ColourStatistics;
 use models::decode::Decoding;

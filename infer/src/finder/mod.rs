@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+mod walk;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,13 +24,14 @@ use support::Result;
 
 use crate::choose::{self, Chosen};
 use crate::model::Model;
+use crate::network::Network;
 use crate::output::Nucleus;
 use crate::output::summary::Proof;
 use crate::runtime::{Device, Precision};
 use crate::segment::Regions;
-use crate::segmenter::{Network, Options};
+use crate::segmenter::Options;
 use crate::signature::{self, Signed};
-use crate::walk::Walk;
+pub use walk::Walk;
 
 /// Opens a slide with the first reader that knows its format: plain images, tiled TIFF and SVS; other formats by OpenSlide.
 ///
