@@ -8,61 +8,68 @@ use support::{Context, Result, artifact, bail};
 
 use crate::stamp::Stamp;
 
-/// One file.
+/// One file of a slide.
 #[derive(Debug)]
 pub struct Part {
-    /// Path relative to the slide's folder, with `/`.
+    /// Path relative to the slide's folder, with `/` as separator.
     pub name: String,
     path: PathBuf,
-    /// Handle of a reader that keeps the file open.
+    /// Handle of the reader that keeps the file open; `None` for a file that is opened by name.
     file: Option<File>,
-    seen: Mutex<Seen>,
+    recorded: Mutex<Recorded>,
 }
 
-/// The last stamp, and the hash of the bytes at that time.
+/// Stamp of the last comparison, and the hash of the contents at that time.
 #[derive(Debug)]
-struct Seen {
+struct Recorded {
     stamp: Stamp,
     sha256: Option<String>,
 }
 
 impl Part {
+    /// Takes the stamp of a file, through its handle if there is one.
     pub fn new(path: &Path, name: String, file: Option<File>) -> Result<Self> {
         let stamp = Stamp::of(path, file.as_ref())?;
-        Ok(Self { name, path: path.to_owned(), file, seen: Mutex::new(Seen { stamp, sha256: None }) })
+        Ok(Self { name, path: path.to_owned(), file, recorded: Mutex::new(Recorded { stamp, sha256: None }) })
     }
 
     fn stamp(&self) -> Result<Stamp> {
         Stamp::of(&self.path, self.file.as_ref())
     }
 
-    /// Hashes the file; an error if it changed since it was opened.
+    /// Hashes the file.
+    ///
+    /// # Errors
+    /// A file that changed since the slide was opened.
     pub fn hash(&self) -> Result<String> {
-        let mut seen = self.seen.lock().expect("no panic while a file is hashed");
+        let mut recorded = self.recorded.lock().expect("no panic while a file is hashed");
         let (stamp, sha256) = self.digest()?;
-        self.compare(&seen.stamp, &stamp)?;
-        seen.sha256 = Some(sha256.clone());
+        self.compare(&recorded.stamp, &stamp)?;
+        recorded.sha256 = Some(sha256.clone());
         Ok(sha256)
     }
 
-    /// Compares the file with what was hashed; hashes it again only if nothing but its inode or status changed.
+    /// Compares the file with the last stamp; hashes the file again only if nothing but its inode or status changed.
+    ///
+    /// # Errors
+    /// A changed file.
     pub fn check(&self) -> Result<()> {
-        let mut seen = self.seen.lock().expect("no panic while a file is compared");
+        let mut recorded = self.recorded.lock().expect("no panic while a file is compared");
         let stamp = self.stamp()?;
-        if stamp == seen.stamp {
+        if stamp == recorded.stamp {
             return Ok(());
         }
-        let Stamp { identity, status_changed, .. } = seen.stamp;
-        self.compare(&seen.stamp, &Stamp { identity, status_changed, ..stamp })?;
+        let Stamp { identity, status_changed, .. } = recorded.stamp;
+        self.compare(&recorded.stamp, &Stamp { identity, status_changed, ..stamp })?;
         let (stamp, sha256) = self.digest()?;
-        if seen.sha256.as_ref() != Some(&sha256) {
-            bail!("{}: its bytes are others than before", self.name);
+        if recorded.sha256.as_ref() != Some(&sha256) {
+            bail!("{}: its contents have changed", self.name);
         }
-        seen.stamp = stamp;
+        recorded.stamp = stamp;
         Ok(())
     }
 
-    /// The hash of the file, and its stamp, which was the same before and after.
+    /// Computes the hash of the file, and returns the stamp, which is equal before and after hashing.
     fn digest(&self) -> Result<(Stamp, String)> {
         let doing = || format!("hashing {}", self.path.display());
         let file = self.file.as_ref().map_or_else(|| File::open(&self.path), File::try_clone).doing(doing)?;
@@ -73,7 +80,7 @@ impl Part {
         Ok((after, sha256))
     }
 
-    /// An error that names the first difference of two stamps.
+    /// Checks that two stamps are equal; the error names the first difference.
     fn compare(&self, before: &Stamp, now: &Stamp) -> Result<()> {
         if before.identity != now.identity {
             bail!("{}: another file has its name now", self.name);
