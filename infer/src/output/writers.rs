@@ -22,7 +22,7 @@ use slides::scaled::Scale;
 
 /// Names the source of nuclei in their ids.
 pub struct Source<'a> {
-    /// SHA-256 of the slide, see [`crate::slide::Contents::sha256`].
+    /// SHA-256 of the slide, see [`slides::Contents::sha256`].
     pub slide_sha256: &'a str,
     /// SHA-256 of the model file.
     pub model_sha256: &'a str,
