@@ -1,4 +1,4 @@
-//! The library's front door: a model that is checked and ready, images and slides in, nuclei out.
+//! Entry point of the library: a checked model that finds the nuclei of images and slides.
 //!
 //! ```no_run
 //! use infer::{Finder, Image};
@@ -107,7 +107,7 @@ impl FinderBuilder {
     }
 }
 
-/// A model that has shown on this machine that its golden tiles come out right. Calls from several threads take turns.
+/// Model that has passed its golden tiles on this machine. Calls from several threads run one after the other.
 pub struct Finder {
     pub(crate) model: Model,
     pub(crate) device: String,

@@ -16,7 +16,7 @@ pub fn is_unfinished(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
 }
 
-/// A file that gets its final name in [`AtomicFile::commit`]. Dropping the value before that deletes the temporary file.
+/// File that gets its final name in [`AtomicFile::commit`]. Dropping the value before the commit deletes the temporary file.
 ///
 /// The file is seekable, so that container formats can write their index last.
 ///
@@ -49,7 +49,7 @@ impl AtomicFile {
         Ok(Self { is_secret: true, ..Self::create(path)? })
     }
 
-    /// Makes one write fail after `writes` others, as on a disk that is full for a moment: for tests of writers in other crates.
+    /// Makes one write fail after `writes` others, as on a disk that is full for a moment; for tests of writers in other crates.
     #[doc(hidden)]
     #[must_use]
     pub fn with_fault_after(mut self, writes: usize) -> Self {
@@ -62,6 +62,7 @@ impl AtomicFile {
         self.sound().map_err(|error| self.failed(error))
     }
 
+    /// Returns the first error of this file's writes as an I/O error.
     fn sound(&self) -> std::io::Result<()> {
         self.failure.as_ref().map_or(Ok(()), |(kind, text)| Err(std::io::Error::new(*kind, text.clone())))
     }
@@ -76,6 +77,7 @@ impl AtomicFile {
         result
     }
 
+    /// Writes to the temporary file, or fails by the fault of [`AtomicFile::with_fault_after`].
     fn write_or_fault(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         match &mut self.writes_before_fault {
             Some(0) => {
@@ -149,6 +151,7 @@ impl std::io::Seek for AtomicFile {
     }
 }
 
+/// Returns the folder of a path; `.` for a name without a folder.
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_is_an_error_for_good() {
+    fn the_error_of_a_failed_write_persists() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         let mut file = AtomicFile::create(&path).unwrap().with_fault_after(1);

@@ -45,7 +45,7 @@ pub fn sha256_of_file(path: &Path) -> Result<String> {
     sha256_of_open_file(&File::open(path).doing(doing)?).doing(doing)
 }
 
-/// SHA-256 of an open file from its first byte to its last, whatever the position of its handle.
+/// Computes the SHA-256 of an open file from its first byte to its last, independent of the position of its handle.
 pub fn sha256_of_open_file(file: &File) -> std::io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
