@@ -1,4 +1,4 @@
-//! candle and ONNX Runtime say the same: the network as it was trained against the file that ships.
+//! Parity of training and inference: the network in candle against the exported file in ONNX Runtime.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use train::predict::probabilities;
 use train::rng::CounterRng;
 use whole_road_tests::{exported, install_runtime, narrow, segmenter, tissue, weights};
 
-/// The largest difference of a probability over random sizes; images are multiples of the stride, as tiles are.
+/// Returns the largest difference of a probability over images of random sizes, which are multiples of the stride as tiles are.
 fn largest_difference(config: &UNetConfig, sizes: usize, seed: u64) -> f32 {
     let folder = tempfile::tempdir().unwrap();
     let (_, model) = exported(folder.path(), config, seed, Vec::new());
@@ -33,19 +33,19 @@ fn largest_difference(config: &UNetConfig, sizes: usize, seed: u64) -> f32 {
 }
 
 #[test]
-fn the_real_network_within_1e_4() {
+fn the_full_size_network_agrees_within_1e_4() {
     assert!(largest_difference(&UNetConfig::default(), 8, 1) <= 1e-4);
 }
 
 #[test]
-fn narrow_networks_with_either_head_within_1e_4() {
+fn narrow_networks_with_either_head_agree_within_1e_4() {
     assert!(largest_difference(&narrow(), 20, 2) <= 1e-4);
     assert!(largest_difference(&UNetConfig { head_kernel: 3, ..narrow() }, 10, 3) <= 1e-4);
 }
 
-/// A checkpoint says of one image what training saw; an export compares, and finds out weights that were changed since.
+/// A checkpoint contains the result of training for one image. The export compares its own result, which detects weights that changed since.
 #[test]
-fn a_checkpoint_carries_a_witness_that_exports_listen_to() {
+fn export_detects_changed_weights_by_the_parity_reference_of_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     install_runtime();
     let config = narrow();

@@ -1,26 +1,28 @@
-//! Tiles leave no trace: the same labels for every tile size and batch, through the program's own pipeline and ONNX Runtime.
+//! Independence of tiling: equal labels for every tile size and batch size, through the whole pipeline, for ONNX Runtime and the own kernels.
 
 use std::path::{Path, PathBuf};
 
+use infer::model::Model;
+use infer::network::Network;
 use infer::runtime::Device;
 use infer::segment::{Halo, Options, segment};
-use infer::segmenter::{self, Model, Network, Segmenter};
+use infer::segmenter::{self, Segmenter};
 use models::unet::UNetConfig;
 use support::console::Silent;
 use train::rng::CounterRng;
 use whole_road_tests::{exported, narrow, save, tissue};
 
 /// Labels and quantised probabilities of a slide.
-struct Maps {
+struct Outputs {
     labels: image::ImageBuffer<image::Luma<u16>, Vec<u16>>,
     probabilities: Vec<u8>,
 }
 
-fn run(slide: &Path, model: &Model, out: &Path, halo: Halo, tile: usize, batch: usize) -> Maps {
+fn run(slide: &Path, model: &Model, out: &Path, halo: Halo, tile: usize, batch: usize) -> Outputs {
     run_on(Device::Cpu, slide, model, out, halo, [tile, batch])
 }
 
-fn run_on(device: Device, slide: &Path, model: &Model, out: &Path, halo: Halo, [tile, batch]: [usize; 2]) -> Maps {
+fn run_on(device: Device, slide: &Path, model: &Model, out: &Path, halo: Halo, [tile, batch]: [usize; 2]) -> Outputs {
     let network = Segmenter::new(model, &segmenter::Options { device, ..segmenter::Options::default() }).unwrap();
     let mut networks: Vec<Box<dyn Network>> = vec![Box::new(network)];
     let options = Options { out: out.to_owned(), halo, tile: Some(tile), batch, ..Options::default() };
@@ -28,7 +30,7 @@ fn run_on(device: Device, slide: &Path, model: &Model, out: &Path, halo: Halo, [
     let folder = out.join(slide.file_stem().unwrap());
     let labels = image::open(folder.join("labels.png")).unwrap().into_luma16();
     let probabilities = image::open(folder.join("probability.tif")).unwrap().into_luma8().into_raw();
-    Maps { labels, probabilities }
+    Outputs { labels, probabilities }
 }
 
 fn slide(folder: &Path, width: usize, height: usize) -> PathBuf {
@@ -37,8 +39,8 @@ fn slide(folder: &Path, width: usize, height: usize) -> PathBuf {
     path
 }
 
-/// Compares `triples` of (size, tile, batch) at the exact halo with one window over the whole slide; returns nuclei seen.
-fn exact(config: &UNetConfig, triples: usize, sizes: std::ops::Range<usize>, seed: u64) -> u32 {
+/// Compares `triples` of (size, tile, batch) at the exact halo with one window over the whole slide; returns the number of nuclei.
+fn compare_at_exact_halo(config: &UNetConfig, triples: usize, sizes: std::ops::Range<usize>, seed: u64) -> u32 {
     let folder = tempfile::tempdir().unwrap();
     let (_, model) = exported(folder.path(), config, seed, Vec::new());
     let reach = model.card.reach_px;
@@ -61,14 +63,14 @@ fn exact(config: &UNetConfig, triples: usize, sizes: std::ops::Range<usize>, see
 }
 
 #[test]
-fn twenty_sizes_tiles_and_batches_at_the_exact_halo() {
-    // Up to half as large again as the smallest window, so that most slides are cut.
-    assert!(exact(&narrow(), 20, 700..1700, 1) > 0);
+fn labels_are_equal_for_twenty_sizes_tiles_and_batches_at_the_exact_halo() {
+    // Slides are up to 1.5 times as large as the smallest window, so that most of them have several windows.
+    assert!(compare_at_exact_halo(&narrow(), 20, 700..1700, 1) > 0);
 }
 
 #[test]
-fn the_real_network_at_the_exact_halo() {
-    exact(&UNetConfig::default(), 2, 1150..1250, 2);
+fn labels_of_the_full_size_network_are_equal_at_the_exact_halo() {
+    compare_at_exact_halo(&UNetConfig::default(), 2, 1150..1250, 2);
 }
 
 #[test]
@@ -88,17 +90,17 @@ fn own_kernels_give_the_same_labels_for_every_tile_and_batch() {
             let tiled = run(2 * model.card.reach_px + 32 * strides, batch);
             let differences = || whole.probabilities.iter().zip(&tiled.probabilities).map(|(a, b)| a.abs_diff(*b));
             assert!(whole.labels == tiled.labels, "seed {seed}, {strides} strides, batch {batch}");
-            // A step of 1/255, where f32 rounds to either side of a boundary.
+            // A difference of one step of 1/255 occurs where rounding in f32 falls on either side of a step.
             assert!(differences().max() <= Some(1), "seed {seed}, {strides} strides, batch {batch}");
             let differ = differences().filter(|d| *d > 0).count();
             assert!(differ * 10_000 < whole.probabilities.len(), "seed {seed}, {strides} strides, batch {batch}: {differ} pixels");
         }
     }
-    assert!(nuclei > 0, "the test sees nothing");
+    assert!(nuclei > 0, "there are no nuclei");
 }
 
 #[test]
-fn the_measured_halo_keeps_to_the_card_s_figures() {
+fn differences_at_the_measured_halo_are_within_one_step() {
     let folder = tempfile::tempdir().unwrap();
     let slide = slide(folder.path(), 1500, 1400);
     let (_, model) = exported(folder.path(), &narrow(), 4, vec![slide.clone()]);
@@ -110,8 +112,8 @@ fn the_measured_halo_keeps_to_the_card_s_figures() {
     let worst = differences.clone().max().unwrap();
     let level = model.card.decoding.first_foreground_level();
     let flips = whole.probabilities.iter().zip(&tiled.probabilities).filter(|(a, b)| (**a >= level) != (**b >= level)).count();
-    let share = flips as f64 / whole.probabilities.len() as f64;
-    println!("halo {} of {}: worst {worst}/255, {share:.1e} of the mask flips", reach.px, model.card.reach_px);
-    // Probabilities within 1/255 are within one step when rounded.
+    let fraction = flips as f64 / whole.probabilities.len() as f64;
+    println!("halo {} of {}: worst {worst}/255, {fraction:.1e} of the mask flips", reach.px, model.card.reach_px);
+    // Probabilities that differ by less than 1/255 differ by at most one step after rounding.
     assert!(worst <= 1, "{worst}/255 at halo {}", reach.px);
 }

@@ -1,39 +1,39 @@
-//! Programs run under `strace` with an empty home: the names they make in the file system and the sockets they open.
+//! Trace of a program under `strace` with an empty home: the names that it creates in the file system and the sockets that it opens.
 //!
-//! The tests of each program include this file by `#[path]`, because only the tests of its own package know a program's path.
+//! The tests of each program include this file by `#[path]`, because only the tests of a program's own package know the program's path.
 
-#![allow(dead_code, reason = "each program's tests use what they need")]
+#![allow(dead_code, reason = "the tests of each program use a part of this file")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// System calls that make a name in the file system or a socket.
+/// System calls that create a name in the file system or a socket.
 const CALLS: &str = "trace=open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,link,linkat,symlink,symlinkat,rename,renameat,renameat2,\
     socket,socketpair";
 
-/// Time that the first renaming of a file takes under [`Sandbox::run_long`], in microseconds. The telemetry of ONNX Runtime 1.31.1, if it
+/// Delay of the first renaming of a file under [`Sandbox::run_long`], in microseconds. The telemetry of ONNX Runtime 1.31.1, if it
 /// is on, opens its first socket nine seconds after the library was loaded.
 const LONG: &str = "15000000";
 
-/// The environment variable that tells a process that it runs in a [`Sandbox`].
+/// Environment variable that is set in a [`Sandbox`].
 const SANDBOX: &str = "NUCLEI_TEST_SANDBOX";
 
-/// Whether this process runs in a [`Sandbox`]: tests that are started there do nothing elsewhere.
+/// Reports whether this process runs in a [`Sandbox`]. Tests that are meant to run there do nothing elsewhere.
 pub fn is_sandboxed() -> bool {
     std::env::var_os(SANDBOX).is_some()
 }
 
-/// A folder with an empty home, an empty folder for temporary files, and a folder to work in.
+/// Temporary folder with an empty home, an empty folder for temporary files, and a working folder.
 pub struct Sandbox {
     folder: tempfile::TempDir,
 }
 
-/// What a program did.
+/// Record of a program's run.
 pub struct Trace {
-    /// Exit status and everything that was printed.
+    /// Exit status, standard output and standard error.
     pub output: Output,
-    /// Names that were made, relative to the sandbox; numbers and the random parts of temporary names are `*`.
+    /// Created names, relative to the sandbox; numbers and the random parts of temporary names are `*`.
     pub made: BTreeSet<String>,
     /// Lines of the trace that open a socket.
     pub sockets: Vec<String>,
@@ -48,19 +48,20 @@ impl Sandbox {
         Self { folder }
     }
 
-    /// A path in the folder to work in.
+    /// Returns a path in the working folder.
     pub fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join("work").join(name)
     }
 
-    /// Runs a program in the folder to work in. The only environment variables are `PATH`, those that name the empty folders, that of
-    /// [`is_sandboxed`] and the cache with the native libraries: libraries that keep quiet in continuous integration do not notice it.
+    /// Runs a program in the working folder.
+    ///
+    /// The only environment variables are `PATH`, those that name the empty folders, that of [`is_sandboxed`] and the cache with the native
+    /// libraries. Variables of continuous integration are removed, because some libraries disable telemetry if they are set.
     pub fn run(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Trace {
         self.trace(&[], program.as_ref(), arguments)
     }
 
-    /// Runs a program as [`Sandbox::run`] does; its first renaming of a file takes fifteen seconds, in which
-    /// other threads go on.
+    /// Runs a program as [`Sandbox::run`] does, and delays its first renaming of a file by fifteen seconds, in which other threads continue.
     pub fn run_long(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Trace {
         let delay = format!("inject=rename,renameat,renameat2:delay_enter={LONG}:when=1");
         self.trace(&["-e", &delay], program.as_ref(), arguments)
@@ -85,7 +86,7 @@ impl Sandbox {
             .output()
             .unwrap_or_else(|error| panic!("this test needs strace (apt-get install strace): {error}"));
         let text = std::fs::read_to_string(at("trace")).unwrap_or_default();
-        assert!(text.contains("openat("), "strace has traced nothing: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("openat("), "strace recorded no calls: {}", String::from_utf8_lossy(&output.stderr));
         let (mut made, mut sockets) = (BTreeSet::new(), Vec::new());
         for line in text.lines() {
             // `PID call(arguments) = result`; the rest of a call that was interrupted begins with `<`.
@@ -100,6 +101,7 @@ impl Sandbox {
         Trace { output, made, sockets }
     }
 
+    /// Returns a name relative to the sandbox, with `*` for numbers and random parts.
     fn shown(&self, name: &str) -> String {
         let path = self.at(name);
         let inside = path.strip_prefix(self.folder.path()).unwrap_or(&path);
@@ -119,12 +121,12 @@ impl Sandbox {
 }
 
 impl Trace {
-    /// Asserts that the program has succeeded, has made exactly these names and has opened no socket.
+    /// Asserts that the program succeeded, created exactly these names and opened no socket.
     #[track_caller]
     pub fn assert_made(&self, expected: &[&str]) {
-        let said = String::from_utf8_lossy(&self.output.stderr);
-        assert!(self.output.status.success(), "{said}");
+        let printed = String::from_utf8_lossy(&self.output.stderr);
+        assert!(self.output.status.success(), "{printed}");
         assert_eq!(self.sockets, Vec::<String>::new(), "sockets were opened");
-        assert_eq!(self.made.iter().map(String::as_str).collect::<Vec<_>>(), expected, "other files were made than these\n{said}");
+        assert_eq!(self.made.iter().map(String::as_str).collect::<Vec<_>>(), expected, "the created files differ\n{printed}");
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use export::about::About;
-use infer::segmenter::{self, Model, Segmenter};
+use infer::model::Model;
+use infer::segmenter::{self, Segmenter};
 use models::decode::Decoding;
 use models::plane::Plane;
 use models::weights::WeightsFile;

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use infer::choose::{self, Chosen};
+use infer::model::Model;
+use infer::network::Network;
 use infer::output::summary::Summary;
 use infer::runtime::Device;
 use infer::segment;
-use infer::segmenter::{self, Model, Network};
+use infer::segmenter;
 use models::decode::Decoding;
 use models::plane::Plane;
 use serde::Deserialize;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use infer::segmenter::{self, Model, Network, Segmenter};
+use infer::model::Model;
+use infer::network::Network;
+use infer::segmenter::{self, Segmenter};
 use models::card::{Form, ModelCard, Parity, Precision, Target};
 use models::graph::UpConvForm;
 use support::{Context, Result, bail};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use infer::segmenter::Model;
+use infer::model::Model;
 use infer::signature;
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 use support::{Context, Error, Result, artifact, bail};

@@ -9,7 +9,8 @@ use clap::Parser;
 use export::about::About;
 use export::keys::{self, Password};
 use export::{Options, Summary, describe};
-use infer::segmenter::{self, Model};
+use infer::model::Model;
+use infer::segmenter;
 use infer::signature;
 use support::{Result, console};
 

@@ -5,8 +5,10 @@
 use std::path::Path;
 use std::time::Instant;
 
+use infer::model::Model;
+use infer::network::Network;
 use infer::runtime::Device;
-use infer::segmenter::{Model, Network, Options, Segmenter};
+use infer::segmenter::{Options, Segmenter};
 
 fn main() {
     let (mut tile, mut width, mut batch, mut rounds, mut threads, mut only) = (1024, 0, 1, 5, 0, String::new());

@@ -7,8 +7,8 @@ use serde::Serialize;
 use support::{Result, artifact};
 
 use crate::golden::{Outcome, Tolerance};
+use crate::model::Model;
 use crate::runtime::Precision;
-use crate::segmenter::Model;
 use crate::signature::Signed;
 use crate::verify::Report;
 

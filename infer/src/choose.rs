@@ -6,8 +6,9 @@
 use support::Result;
 
 use crate::golden::{Outcome, Tolerance};
+use crate::model::Model;
 use crate::runtime::{self, Device, Library, Precision};
-use crate::segmenter::{Model, Options, Segmenter};
+use crate::segmenter::{Options, Segmenter};
 use crate::verify::on_golden_tiles;
 
 /// Session on the chosen device.

@@ -9,9 +9,9 @@ use models::plane::Plane;
 use serde::{Deserialize, Serialize};
 use support::{Result, bail};
 
+use crate::network::Network;
 use crate::quality::grid_tile;
 use crate::runtime::{Device, Precision};
-use crate::segmenter::Network;
 
 pub use onnx::golden::{GoldenTile, METADATA_KEY};
 

@@ -5,14 +5,14 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`finder`], [`walk`] | entry points of the library: a model ready to run, one pass over a slide |
+//! | [`finder`] | entry points of the library: a model ready to run, one pass over a slide |
 //! | [`segment`] | segmentation of slides to folders of results, as `infer segment` does it |
 //! | [`cohort`] | many slides in one table |
 //! | [`tile`], [`pipeline`], [`timing`] | windows of a slide, their pipeline through the network, time of each stage |
 //! | [`tissue`] | the analysed part of a slide |
 //! | [`model`] | model file: read once, checked, hashed |
-//! | [`segmenter`], `session`, [`bound`] | network that computes probabilities of images; ONNX Runtime session with reused buffers |
-//! | [`instances`], [`output`] | extraction of nuclei from probabilities, output files |
+//! | [`network`], [`segmenter`], `session`, [`bound`] | interface of networks; its implementation for models; ONNX Runtime session with reused buffers |
+//! | [`instances`], [`output`], [`pyramid`] | extraction of nuclei from probabilities, output files, tiled pyramidal TIFF files |
 //! | [`memory`] | setting of the system's allocator |
 //! | [`quality`] | comparison of a slide with the images that the model was made for |
 //! | [`speed`] | rate of each stage on this machine |
@@ -31,8 +31,10 @@ pub mod golden;
 pub mod instances;
 pub mod memory;
 pub mod model;
+pub mod network;
 pub mod output;
 pub mod pipeline;
+pub mod pyramid;
 pub mod quality;
 pub mod runtime;
 pub mod segment;
@@ -44,14 +46,12 @@ pub mod tile;
 pub mod timing;
 pub mod tissue;
 pub mod verify;
-pub mod walk;
 pub mod watcher;
 
-pub use finder::{Finder, FinderBuilder, open_slide};
+pub use finder::{Finder, FinderBuilder, Walk, open_slide};
 pub use output::{Extra, Nucleus};
 pub use runtime::{Device, Precision};
 pub use segment::{Halo, Regions, Visit};
 pub use slides::{Image, Level, PixelSlide, Pixels, Rgb, Slide};
 pub use support::{Error, ErrorKind, Result};
 pub use tissue::region::Region;
-pub use walk::Walk;

@@ -13,7 +13,7 @@ use models::card::{Class, METADATA_KEY, ModelCard};
 use prost::Message;
 use support::{Context, ErrorKind, Result, artifact, bail};
 
-use crate::golden::{self, GoldenTile};
+use onnx::golden::{self, GoldenTile};
 use onnx::proto::{AttributeProto, GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
 use onnx::seal::unsealed;
 

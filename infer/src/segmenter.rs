@@ -1,48 +1,17 @@
 //! Network from u8 images to probabilities: an ONNX Runtime session or the project's own kernels, built from the bytes that were hashed.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::Engine;
 use models::card::ModelCard;
-#[cfg(doc)]
-use support::ErrorKind;
 use support::{Context, Result, bail};
 
-pub use crate::model::Model;
+use crate::model::Model;
+use crate::network::Network;
 use crate::runtime::{self, Device, Precision};
 use crate::session::RuntimeSession;
-pub use crate::session::session;
+pub use crate::session::{Options, session};
 use crate::tile::Windows;
-
-/// A network on u8 images whose height and width are multiples of the card's stride.
-pub trait Network: Send {
-    /// Computes `batch * height * width` probabilities as `round(255 p)` of images `B H W C`, `batch * height * width * 3` bytes.
-    ///
-    /// # Errors
-    /// An error of the kind [`ErrorKind::OutOfMemory`] makes the pipeline go on with smaller batches.
-    fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>>;
-
-    /// Returns the constraints on the windows of a larger image.
-    fn windows(&self) -> Windows {
-        Windows::OneSize
-    }
-}
-
-/// Options of a session.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Device that runs the network.
-    pub device: Device,
-    /// Number of threads of the session; 0 stands for the number of cores.
-    pub threads: usize,
-    /// Arithmetic of inner layers.
-    pub precision: Precision,
-    /// True to let idle threads spin, which is slightly faster if no other threads need the cores.
-    pub spin: bool,
-    /// ONNX Runtime library or its folder; by default, searched by [`runtime::locate`].
-    pub runtime: Option<PathBuf>,
-}
 
 /// Model ready to run, used by one thread at a time; [`Segmenter::beside`] creates further ones.
 pub struct Segmenter {

@@ -1,14 +1,30 @@
 //! Session of ONNX Runtime.
 
+use std::path::PathBuf;
+
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 use support::{Context, Error, ErrorKind, Result, bail};
 
 use crate::bound::Bound;
-use crate::runtime::{self, Device, Waiting};
-use crate::segmenter::Options;
+use crate::runtime::{self, Device, Precision, Waiting};
 use onnx::names::{INPUT, PROBABILITY, QUANTISED};
+
+/// Options of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Device that runs the network.
+    pub device: Device,
+    /// Number of threads of the session; 0 stands for the number of cores.
+    pub threads: usize,
+    /// Arithmetic of inner layers.
+    pub precision: Precision,
+    /// True to let idle threads spin, which is slightly faster if no other threads need the cores.
+    pub spin: bool,
+    /// ONNX Runtime library or its folder; by default, searched by [`runtime::locate`].
+    pub runtime: Option<PathBuf>,
+}
 
 /// Session of ONNX Runtime with its buffers for batches of the last shape.
 pub struct RuntimeSession {
@@ -71,7 +87,7 @@ where
     extract(&outputs, output, batch * height * width)
 }
 
-/// Creates a session from the bytes of any ONNX model, with the options of a [`Segmenter`] but without its checks.
+/// Creates a session from the bytes of any ONNX model, with the options of a [`Segmenter`](crate::segmenter::Segmenter) but without its checks.
 pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
     let environment = runtime::environment(options.runtime.as_deref())?;
     let (_, version) = runtime::loaded().expect("the environment loads it");

@@ -1,7 +1,7 @@
-//! Who made this model? A detached signature (Ed25519 over `BLAKE2b`, the file format of minisign) answers; nothing is asked of a network.
+//! Detached signatures of model files: Ed25519 over `BLAKE2b` in the file format of minisign, checked without network access.
 //!
-//! The seal inside a model finds damage; a signature finds intent. It covers every byte of the file, card and golden tiles included, and
-//! its trusted comment, which repeats the file's sha256 and name, is signed too.
+//! The seal inside a model detects damage; a signature detects forgery. The signature covers every byte of the file, including card and golden
+//! tiles. Its trusted comment, which repeats the file's sha256 and name, is signed too.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,47 +9,48 @@ use std::path::{Path, PathBuf};
 use minisign_verify::{PublicKey, Signature};
 use support::{Context, Error, Result, artifact, bail};
 
-use crate::segmenter::Model;
+use crate::model::Model;
 
-/// What a signature file is called: that of the model with this behind it.
+/// Suffix that the name of a signature file adds to the model's name.
 pub const SUFFIX: &str = ".minisig";
-/// The key beside the program without which nothing unsigned is run.
+/// Name of the pinned public key beside the program. If the key exists, unsigned models are refused.
 pub const PINNED: &str = "trusted.pub";
-/// Larger than any key or signature.
+/// Maximum size of a key or signature file in bytes.
 const MAX_BYTES: u64 = 1 << 14;
 
-/// A signature that holds.
+/// Valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// The key's file.
+    /// File of the public key.
     pub key: PathBuf,
-    /// What the signer wrote, signed with the file.
+    /// Trusted comment of the signer, which is signed with the file.
     pub comment: String,
 }
 
-/// The signature file of a model.
+/// Returns the path of a model's signature file.
 pub fn path_of(model: &Path) -> PathBuf {
     let mut name = model.as_os_str().to_owned();
     name.push(SUFFIX);
     PathBuf::from(name)
 }
 
-/// The key that is pinned beside the running program; `None` only if nothing of the name [`PINNED`] lies there.
+/// Returns the key that is pinned beside the running program; `None` only if no file of the name [`PINNED`] exists there.
 ///
 /// # Errors
-/// Whatever leaves the question open: the program's folder is unknown, is gone or cannot be searched.
+/// A folder of the program that is unknown, was removed or cannot be searched, because a pinned key cannot be excluded then.
 pub fn pinned() -> Result<Option<PathBuf>> {
     let hint = || "a model may be run only if it is certain that no key is pinned: name the key by --key";
-    let program = std::env::current_exe().doing(|| format!("finding the program's folder, where {PINNED} may lie")).hint(hint)?;
+    let program = std::env::current_exe().doing(|| format!("finding the program's folder, which may contain {PINNED}")).hint(hint)?;
     pinned_beside(&program).hint(hint)
 }
 
+/// Returns the key in the folder of `program`.
 fn pinned_beside(program: &Path) -> Result<Option<PathBuf>> {
     let key = program.with_file_name(PINNED);
     let doing = || format!("looking for the pinned key {}", key.display());
     match key.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // The name is missing only in a folder that is there.
+            // A missing name is conclusive only in a folder that exists.
             program.parent().unwrap_or(program).metadata().doing(doing)?;
             Ok(None)
         }
@@ -57,26 +58,26 @@ fn pinned_beside(program: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Opens a model to run it: the file is whole, and signed where a key is given or pinned.
+/// Opens a model to run it: checks the seal, and the signature if a key is given or pinned.
 ///
-/// Every command that runs a model which it was given opens it here.
+/// Every command that runs a model opens the file by this function.
 pub fn open(path: &Path, key: Option<&Path>) -> Result<(Model, Option<Signed>)> {
     let model = Model::open(path)?;
     let signed = check(&model, path, key)?;
     Ok((model, signed))
 }
 
-/// Checks a model against a key: that which is given, else the pinned one; `None` where there is neither.
+/// Checks the signature of a model by the given key, or else by the pinned one; returns `None` without a key.
 ///
 /// # Errors
-/// No certainty about the pinned key ([`pinned`]), no signature beside the model, one by another key, one of another file: all name the files.
+/// An error of [`pinned`], or a signature that is missing, was made by another key or belongs to another file; all errors name the files.
 pub fn check(model: &Model, path: &Path, key: Option<&Path>) -> Result<Option<Signed>> {
     let key = match key {
         Some(key) => Some(key.to_path_buf()),
         None => pinned()?,
     };
     let Some(key) = key else { return Ok(None) };
-    let written = text(&key).hint(|| "no model is run without the public key that must have signed it: put the key there again")?;
+    let written = text(&key).hint(|| "models run only if this public key can be read: restore the key file")?;
     let public = PublicKey::decode(&written).map_err(|error| {
         Error::new(format!("{}: not a public key: {error}", key.display())).hint("`export keygen` writes KEY.pub beside KEY.key")
     })?;
@@ -99,6 +100,7 @@ pub fn check(model: &Model, path: &Path, key: Option<&Path>) -> Result<Option<Si
     Ok(Some(Signed { key, comment }))
 }
 
+/// Reads a text file of at most [`MAX_BYTES`].
 fn text(path: &Path) -> Result<String> {
     String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))
 }
@@ -108,14 +110,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_missing_name_in_a_folder_that_is_there_means_that_no_key_is_pinned() {
+    fn no_key_is_pinned_only_if_the_folder_exists_without_the_name() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("infer");
         let key = folder.path().join(PINNED);
         assert_eq!(pinned_beside(&program).unwrap(), None);
         std::fs::write(&key, b"").unwrap();
         assert_eq!(pinned_beside(&program).unwrap(), Some(key.clone()));
-        // Neither of these folders says anything about a key.
+        // These folders do not exist, so a pinned key cannot be excluded.
         for unknown in ["gone/infer", "trusted.pub/infer"] {
             let error = pinned_beside(&folder.path().join(unknown)).unwrap_err().to_string();
             assert!(error.contains("looking for the pinned key") && error.contains(unknown.split('/').next().unwrap()), "{error}");
@@ -124,7 +126,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_is_a_pin_wherever_it_leads() {
+    fn a_link_counts_as_a_pinned_key_even_if_it_is_dangling() {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join(PINNED);
         for target in ["nowhere", PINNED] {

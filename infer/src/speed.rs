@@ -8,10 +8,12 @@ use support::console::Silent;
 use support::{Context, Error, Result};
 
 use crate::choose::open_proven;
-use crate::output::pyramid::PyramidWriter;
+use crate::model::Model;
+use crate::network::Network;
+use crate::pyramid::PyramidWriter;
 use crate::runtime::{self, Device, Precision};
 use crate::segment::{self, Halo, segment};
-use crate::segmenter::{Model, Network, Options};
+use crate::segmenter::Options;
 
 /// Default side of the synthetic slide, in pixels.
 pub const SIDE: usize = 4096;

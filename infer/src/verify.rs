@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use support::{Result, bail};
 
 use crate::golden::{self, Outcome, Tolerance};
+use crate::model::Model;
+use crate::network::Network;
 use crate::runtime::Precision;
-use crate::segmenter::{Model, Network, Options, Segmenter};
+use crate::segmenter::{Options, Segmenter};
 
 /// Report of [`verify`]; it exists only if every check passed.
 #[derive(Clone, Debug)]

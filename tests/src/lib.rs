@@ -1,9 +1,10 @@
-//! What the whole-road tests share: networks with known weights, their exported models, pictures to run them on.
+//! Common parts of the tests from training to segmentation: networks with known weights, their exported models, synthetic tissue.
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use infer::segmenter::{Model, Options, Segmenter};
+use infer::model::Model;
+use infer::segmenter::{Options, Segmenter};
 use models::graph::{Parameter, Role};
 use models::unet::{UNetConfig, unet};
 use models::weights::{Array, Weights, WeightsFile};
@@ -11,16 +12,17 @@ use support::console::Silent;
 use train::data::RgbImage;
 use train::rng::CounterRng;
 
-/// A network narrow enough to run over many large images: the paper's depth and reach with an eighth of its channels.
+/// Returns a network that is narrow enough for many large images: the paper's depth and reach with an eighth of its channels.
 pub fn narrow() -> UNetConfig {
     UNetConfig { encoder_width: 8, decoder_channels: [32, 16, 16, 16, 16], ..UNetConfig::default() }
 }
 
-/// Weights like those of a trained network in size: unit gain through every layer, statistics that are not trivial.
+/// Returns random weights of the magnitude of a trained network: unit gain in every layer, non-trivial running statistics.
 pub fn weights(config: &UNetConfig, seed: u64) -> Weights {
     unet(config).parameters().iter().map(|parameter| (parameter.name.clone(), values(parameter, seed))).collect()
 }
 
+/// Returns the random values of one parameter, which depend on its name and the seed.
 fn values(parameter: &Parameter, seed: u64) -> Array {
     let mut draw = CounterRng::new(seed, &parameter.name, 0, 0, 0);
     let fan_in: usize = parameter.shape.iter().skip(1).product();
@@ -37,7 +39,7 @@ fn values(parameter: &Parameter, seed: u64) -> Array {
     Array::new(parameter.shape.clone(), (0..parameter.count()).map(|_| value() as f32).collect())
 }
 
-/// Writes a checkpoint with [`weights`], and exports it; the reach is measured on `tiles`.
+/// Writes a checkpoint with [`weights`] and exports the network; the effective reach is measured on `tiles`.
 pub fn exported(folder: &Path, config: &UNetConfig, seed: u64, tiles: Vec<PathBuf>) -> (PathBuf, Model) {
     install_runtime();
     let checkpoint = folder.join("checkpoint.safetensors");
@@ -49,12 +51,12 @@ pub fn exported(folder: &Path, config: &UNetConfig, seed: u64, tiles: Vec<PathBu
     (checkpoint, Model::open(&model).unwrap())
 }
 
-/// A session on the CPU.
+/// Creates a session of ONNX Runtime on the CPU.
 pub fn segmenter(model: &Model) -> Segmenter {
     Segmenter::new(model, &Options { device: infer::runtime::Device::Cpu, ..Options::default() }).unwrap()
 }
 
-/// Puts ONNX Runtime into the cache if it is not there; needs Python with pip once.
+/// Installs ONNX Runtime into the cache if it is missing; the first call needs Python with pip.
 pub fn install_runtime() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -63,7 +65,7 @@ pub fn install_runtime() {
     });
 }
 
-/// Stained tissue from a distance: a pale ground with smooth shades and dark discs.
+/// Returns synthetic stained tissue: a light background with smooth shades and dark discs.
 pub fn tissue(width: usize, height: usize, seed: u64) -> RgbImage {
     let mut draw = CounterRng::new(seed, "tissue", 0, 0, 0);
     let mut data: Vec<u8> = Vec::with_capacity(3 * width * height);

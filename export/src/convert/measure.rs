@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use infer::network::Network;
 use infer::runtime;
-use infer::segmenter::{self, Network, Segmenter};
+use infer::segmenter::{self, Segmenter};
 use models::card::{ModelCard, Precision};
 use onnx::golden::GoldenTile;
 use support::console::Progress;

@@ -11,7 +11,7 @@ mod measure;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use infer::segmenter::Model;
+use infer::model::Model;
 use models::card::{METADATA_KEY, ModelCard, Precision, Target};
 use onnx::golden::{self, GoldenTile};
 use support::console::Progress;

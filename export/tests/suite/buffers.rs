@@ -1,7 +1,9 @@
 //! Reuse of a session's buffers between batches: the result of a batch must not depend on earlier batches.
 
+use infer::model::Model;
+use infer::network::Network;
 use infer::runtime::{Device, has_intel_cpu};
-use infer::segmenter::{Model, Network, Options, Segmenter};
+use infer::segmenter::{Options, Segmenter};
 use models::decode::quantise;
 
 use crate::shipped::{exported, install_runtime};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use export::checkpoint::Checkpoint;
-use infer::segmenter::Model;
+use infer::model::Model;
 use models::unet::UNetConfig;
 use models::weights::WeightsFile;
 

@@ -2,7 +2,7 @@
 
 use export::Options;
 use export::writer::Arithmetic;
-use infer::segmenter::Model;
+use infer::model::Model;
 use models::unet::unet;
 use support::artifact;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::reference::formula_weights;
 use export::Options;
 use export::keys::{self, Password};
-use infer::segmenter::Model;
+use infer::model::Model;
 use infer::signature;
 use models::unet::{UNetConfig, unet};
 use models::weights::WeightsFile;

@@ -1,46 +1,47 @@
-//! The tiles decoded last, bounded by bytes.
+//! Least-recently-used cache of decoded tiles, bounded in bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use super::Rgb;
 
-/// Level, column and row of a tile in its level's grid.
+/// Key of a tile: level, and column and row in the tile grid of that level.
 pub type TileKey = (usize, u64, u64);
 
-/// Decoded tiles, least recently used dropped first. Which tiles it holds never changes what is read.
+/// Cache of decoded tiles that evicts the least recently used tile first. The contents of the cache never change the pixels that are read.
 pub struct TileCache {
     limit_bytes: usize,
     state: Mutex<State>,
 }
 
+/// Tiles with the time of their last use, which is a count of accesses.
 #[derive(Default)]
 struct State {
     tiles: HashMap<TileKey, (u64, Arc<Rgb>)>,
-    key_by_age: BTreeMap<u64, TileKey>,
+    key_by_last_use: BTreeMap<u64, TileKey>,
     clock: u64,
     bytes: usize,
 }
 
 impl TileCache {
-    /// A cache that holds at most `limit_bytes` of pixels.
+    /// Creates a cache that holds at most `limit_bytes` of pixels.
     pub fn new(limit_bytes: usize) -> Self {
         Self { limit_bytes, state: Mutex::default() }
     }
 
-    /// The tile, if it is here.
+    /// Returns a cached tile and marks it as the most recently used.
     pub fn get(&self, key: TileKey) -> Option<Arc<Rgb>> {
         let mut state = self.state.lock().expect("no panic while caching");
-        let (age, tile) = state.tiles.get(&key).cloned()?;
+        let (last_use, tile) = state.tiles.get(&key).cloned()?;
         state.clock += 1;
         let now = state.clock;
-        state.key_by_age.remove(&age);
-        state.key_by_age.insert(now, key);
+        state.key_by_last_use.remove(&last_use);
+        state.key_by_last_use.insert(now, key);
         state.tiles.insert(key, (now, tile.clone()));
         Some(tile)
     }
 
-    /// Keeps a tile, dropping old ones where there is no room.
+    /// Inserts a tile and evicts old tiles beyond the limit. A tile larger than the limit is not cached.
     pub fn put(&self, key: TileKey, tile: Arc<Rgb>) {
         let mut state = self.state.lock().expect("no panic while caching");
         if tile.data.len() > self.limit_bytes || state.tiles.contains_key(&key) {
@@ -49,10 +50,10 @@ impl TileCache {
         state.clock += 1;
         let now = state.clock;
         state.bytes += tile.data.len();
-        state.key_by_age.insert(now, key);
+        state.key_by_last_use.insert(now, key);
         state.tiles.insert(key, (now, tile));
         while state.bytes > self.limit_bytes {
-            let Some((_, oldest)) = state.key_by_age.pop_first() else { break };
+            let Some((_, oldest)) = state.key_by_last_use.pop_first() else { break };
             if let Some((_, tile)) = state.tiles.remove(&oldest) {
                 state.bytes -= tile.data.len();
             }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_recently_used_tile_goes_first() {
+    fn the_least_recently_used_tile_is_evicted_first() {
         let cache = TileCache::new(2 * 12);
         let tile = || Arc::new(Rgb::filled(2, 2, [1; 3]));
         cache.put((0, 0, 0), tile());

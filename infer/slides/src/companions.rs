@@ -1,8 +1,8 @@
-//! Slides of several files: the files beside the one that the user names.
+//! Companion files of slides that consist of several files, apart from the file that the user names.
 //!
 //! | format | companions |
 //! |---|---|
-//! | MIRAX (`.mrxs`) | in the folder of the same name, `Slidedat.ini` and every file that it names |
+//! | MIRAX (`.mrxs`) | in the folder of the same name, `Slidedat.ini` and every file named in `Slidedat.ini` |
 //! | Hamamatsu VMS and VMU | in the same folder, every file that the index names |
 //! | DICOM | in the same folder, every file of the same series |
 
@@ -12,12 +12,15 @@ use std::path::{Path, PathBuf};
 
 use support::{Context, Result};
 
-/// Bytes of an index or of a DICOM header that are read.
+/// Maximum number of bytes that are read of an index or of a DICOM header.
 const HEAD: u64 = 1 << 20;
-/// Tag of the series instance UID in a little-endian DICOM file.
+/// Tag (0020,000E), Series Instance UID, in a little-endian DICOM file.
 const SERIES: [u8; 4] = [0x20, 0, 0x0e, 0];
 
-/// The other files of the slide at `path`, in order of their names; empty for formats of one file.
+/// Returns the other files of the slide at `path`, sorted by name; empty for formats of one file.
+///
+/// # Errors
+/// An index or a folder that cannot be read; the error names the path.
 pub fn of(path: &Path) -> Result<Vec<PathBuf>> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mrxs")) {
         let folder = path.with_extension("");
@@ -35,7 +38,7 @@ pub fn of(path: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// The folder that the slide lies in.
+/// Returns the folder that contains the slide.
 pub fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -43,6 +46,7 @@ pub fn folder(path: &Path) -> &Path {
     }
 }
 
+/// Reads the first [`HEAD`] bytes of a file.
 fn head(path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("reading {}", path.display());
     let mut bytes = Vec::new();
@@ -50,6 +54,7 @@ fn head(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns the files of a folder for which `belongs` returns true, sorted by name.
 fn files(folder: &Path, belongs: impl Fn(&PathBuf) -> Result<bool>) -> Result<Vec<PathBuf>> {
     let doing = || format!("listing {}", folder.display());
     let mut found = Vec::new();
@@ -63,6 +68,7 @@ fn files(folder: &Path, belongs: impl Fn(&PathBuf) -> Result<bool>) -> Result<Ve
     Ok(found)
 }
 
+/// Reports whether a text contains the name of a file.
 fn is_named(file: &Path, text: &[u8]) -> bool {
     file.file_name().is_some_and(|name| contains(text, name.as_encoded_bytes()))
 }
@@ -71,7 +77,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// The series instance UID of a DICOM file.
+/// Returns the Series Instance UID of a DICOM file, with explicit or implicit value representation; `None` for other files.
 fn series(head: &[u8]) -> Option<&[u8]> {
     let body = head.get(128..)?.strip_prefix(b"DICM")?;
     let at = body.windows(4).position(|window| window == SERIES)? + 4;
@@ -90,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_names_its_files() {
+    fn files_that_an_index_names_are_companions() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let index = "[Virtual Microscope Specimen]\nImageFile=b.jpg\nImageFile(1,0)=b_1_0.jpg\nOptimisationFile=b.opt\n";
@@ -105,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn dicom_files_of_one_series_belong_together() {
+    fn dicom_files_of_one_series_are_companions() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let explicit =

@@ -1,4 +1,4 @@
-//! PNG, JPEG and plain TIFF: one level, held in memory.
+//! Reader of PNG, JPEG and plain TIFF files, as slides of one level in memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,14 +12,14 @@ use support::{Result, bail};
 
 use super::{Contents, Facts, Level, LostTile, Rgb, Slide, WHITE};
 
-/// Decoded bytes of the largest image that is held in memory.
+/// Maximum number of decoded bytes of an image in memory.
 const MAX_BYTES: u64 = 2 << 30;
-/// Decoded bytes that need no justification by the size of the file.
+/// Number of decoded bytes that a file of any size may have.
 const ALWAYS_ALLOWED_BYTES: u64 = 64 << 20;
-/// Decoded bytes to a byte of the file; microscope images reach 30, bombs 1,000.
+/// Maximum number of decoded bytes per byte of a larger file: microscope images reach 30, decompression bombs 1,000.
 const MAX_COMPRESSION: u64 = 250;
 
-/// A picture in memory.
+/// Slide of one level whose pixels are in memory.
 struct ImageSlide {
     facts: Facts,
     pixels: Rgb,
@@ -41,7 +41,7 @@ impl Slide for ImageSlide {
     }
 }
 
-/// Opens a PNG or JPEG file; its scale is not known.
+/// Opens a PNG or JPEG file, whose scale is unknown.
 pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Box<dyn Slide>> {
     let facts = Facts {
         path: path.to_owned(),
@@ -49,22 +49,23 @@ pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Box<dyn 
         reader: "image",
         levels: Vec::new(),
         mpp: None,
-        disbelieved_mpp: Vec::new(),
+        implausible_mpp: Vec::new(),
         bounds: None,
         background: WHITE,
         properties: BTreeMap::new(),
         notes: Vec::new(),
     };
-    hold(file, None, facts)
+    decode(file, None, facts)
 }
 
-/// Opens a TIFF file of one image, with what its directory told.
+/// Opens a TIFF file of one image; `facts` are those of its directory.
 pub fn open_tiff(file: File, facts: Facts) -> Result<Box<dyn Slide>> {
-    // BigTIFF is not guessed by its first bytes.
-    hold(file, Some(ImageFormat::Tiff), facts)
+    // The format is named because the crate `image` does not recognise BigTIFF by its first bytes.
+    decode(file, Some(ImageFormat::Tiff), facts)
 }
 
-fn hold(file: File, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
+/// Decodes a file to a slide of one level.
+fn decode(file: File, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
     let (picture, note) = read(file, format)?;
     let pixels = to_rgb(picture);
     let mut facts = Facts { reader: "image", ..facts };
@@ -73,7 +74,7 @@ fn hold(file: File, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn
     Ok(Box::new(ImageSlide { facts, pixels }))
 }
 
-/// The whole image, and a note where its samples are not 8-bit.
+/// Returns the whole image, and a note about the conversion if its samples are not 8-bit.
 fn read(mut file: File, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
     file.rewind()?;
     let file_bytes = file.metadata()?.len();
@@ -94,6 +95,7 @@ fn read(mut file: File, format: Option<ImageFormat>) -> Result<(DynamicImage, Op
     Ok((picture, note))
 }
 
+/// Checks the number of decoded bytes before memory is allocated.
 fn check_size(&Header { width, height, bytes, .. }: &Header, file_bytes: u64) -> Result<()> {
     if width == 0 || height == 0 {
         bail!("the image has {width} x {height} px");
@@ -104,7 +106,7 @@ fn check_size(&Header { width, height, bytes, .. }: &Header, file_bytes: u64) ->
     Ok(())
 }
 
-/// 8-bit RGB: 16-bit samples divided by 257, grey repeated, transparent pixels laid over white.
+/// Converts to 8-bit RGB: 16-bit samples are divided by 257, grey is repeated, and transparent pixels are composited over white.
 fn to_rgb(picture: DynamicImage) -> Rgb {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let over_white = |value: u8, alpha: u8| {
@@ -129,7 +131,7 @@ fn to_rgb(picture: DynamicImage) -> Rgb {
     Rgb { width, height, data }
 }
 
-/// `round(v / 257)`: 0 stays 0 and 65535 becomes 255.
+/// Returns `round(v / 257)`: 0 stays 0 and 65535 becomes 255.
 fn to_8_bits(value: u16) -> u8 {
     ((u32::from(value) + 128) / 257) as u8
 }
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bits_alpha_and_grey_become_what_a_person_sees() {
+    fn sixteen_bits_alpha_and_grey_are_converted_to_8_bit_rgb_over_white() {
         let deep = ImageBuffer::from_fn(3, 1, |x, _| Luma([[0u16, 65535, 257 * 100][x as usize]]));
         for name in ["a.png", "a.tif"] {
             let (pixels, facts) = saved(&DynamicImage::ImageLuma16(deep.clone()), name);
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_the_image_is_white() {
+    fn pixels_outside_the_image_are_white() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])).save(&path).unwrap();
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_header_is_refused_before_memory_is_taken() {
+    fn a_huge_header_is_refused_before_memory_is_allocated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bomb.png");
         RgbaImage::from_pixel(1, 1, Rgba([0; 4])).save(&path).unwrap();
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_cut_short_is_refused_and_named() {
+    fn a_truncated_picture_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["baseline.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "interval_300.jpg", "strips.tif"] {
             let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures").join(name)).unwrap();
@@ -206,7 +208,7 @@ mod tests {
         }
     }
 
-    /// CRC-32 of ISO 3309, as PNG chunks carry it.
+    /// Computes the CRC-32 of ISO 3309, which PNG chunks end with.
     fn crc(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0u32, |crc, &byte| {
             (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })

@@ -1,17 +1,17 @@
-//! Slides: one trait over plain images, our own tiled TIFF reader and OpenSlide.
+//! Slides: one trait over plain images, the project's own reader of tiled TIFF, and OpenSlide.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`rgb`] | a rectangle of RGB pixels |
+//! | [`rgb`] | rectangle of RGB pixels |
 //! | [`image`] | PNG, JPEG and plain TIFF, held in memory as one level |
-//! | [`tiff`] | tiled TIFF, BigTIFF and Aperio SVS, read by ourselves |
-//! | [`openslide`] | everything else, through a library loaded at run time |
-//! | [`tiled`], [`cache`] | what the two tiled readers share: assembling regions, the cache, tiles that cannot be decoded |
-//! | [`memory`] | images in memory and sources of the caller |
-//! | [`mpp`] | microns per pixel: where it was found, and when it is believed |
-//! | [`scaled`], [`resample`] | the slide at the model's scale, on one grid for the whole slide |
-//! | [`small`] | the whole slide made small |
-//! | [`contents`], [`companions`], `stamp` | the files of a slide: their hash, and an error once they change |
+//! | [`tiff`] | own reader of tiled TIFF, BigTIFF and Aperio SVS |
+//! | [`openslide`] | all other formats, through a library loaded at run time |
+//! | [`tiled`], [`cache`] | common parts of the two tiled readers: regions assembled from tiles, tile cache, tiles that cannot be decoded |
+//! | [`memory`] | images in memory, pixel sources of the caller |
+//! | [`mpp`] | scale in µm per pixel: its origin and its plausibility |
+//! | [`scaled`], [`resample`] | slide at the model's scale, on one grid for the whole slide |
+//! | [`small`] | thumbnail of the whole slide |
+//! | [`contents`], [`companions`], `stamp` | files of a slide: their hash, and detection of changes |
 
 pub mod cache;
 pub mod companions;
@@ -44,21 +44,21 @@ pub use openslide::Access;
 pub use rgb::Rgb;
 pub use scaled::ScaledSlide;
 
-/// Where nothing was scanned or a tile is lost, unless the slide names another colour.
+/// Colour of unscanned areas and lost tiles, unless the slide names another colour.
 pub const WHITE: [u8; 3] = [255; 3];
 
-/// One resolution of a slide.
+/// Level of the resolution pyramid of a slide.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Columns.
     pub width: u64,
     /// Rows.
     pub height: u64,
-    /// Level-0 pixels to one pixel of this level, the mean of both axes.
+    /// Number of level-0 pixels per pixel of this level, the mean of both axes.
     pub downsample: f64,
 }
 
-/// The scanned part of a slide, in level-0 pixels.
+/// Scanned part of a slide, in level-0 pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Bounds {
     /// Left column.
@@ -71,10 +71,10 @@ pub struct Bounds {
     pub height: u64,
 }
 
-/// A tile that could not be decoded and was read as background.
+/// Tile that could not be decoded and is read as background.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LostTile {
-    /// Level.
+    /// Index of the level.
     pub level: usize,
     /// Left edge in pixels of the level.
     pub x: u64,
@@ -84,72 +84,73 @@ pub struct LostTile {
     pub width: u64,
     /// Rows inside the level.
     pub height: u64,
-    /// Why.
+    /// Text of the error.
     pub reason: String,
 }
 
-/// What is known of a slide once it is open.
+/// Metadata of an open slide.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The file.
+    /// File that the user named.
     pub path: PathBuf,
-    /// All files of the slide, as they were when it was opened.
+    /// All files of the slide, as they were when the slide was opened.
     pub contents: Arc<Contents>,
-    /// Which reader opened it: `image`, `tiff` or `openslide`.
+    /// Name of the reader: `image`, `tiff`, `openslide`, `memory` or `caller`.
     pub reader: &'static str,
-    /// Resolutions, the finest first; at least one.
+    /// Levels, the finest first; at least one.
     pub levels: Vec<Level>,
-    /// Its scale, where one was found that can be believed.
+    /// Scale of level 0; `None` if no plausible scale was found.
     pub mpp: Option<Mpp>,
-    /// Scales that were found and not believed, in words.
-    pub disbelieved_mpp: Vec<String>,
-    /// The scanned part, where the slide tells it.
+    /// Descriptions of scales that were found and are implausible.
+    pub implausible_mpp: Vec<String>,
+    /// Scanned part; `None` if the slide does not state it.
     pub bounds: Option<Bounds>,
-    /// The colour of nothing.
+    /// Colour of unscanned areas and lost tiles.
     pub background: [u8; 3],
-    /// Vendor tags. They may name the patient: never written to any output or log.
+    /// Vendor tags. They are never written to an output or log, because they may name the patient.
     pub properties: BTreeMap<String, String>,
-    /// What the user should know about how pixels were converted.
+    /// Notes for the user about conversions of pixels.
     pub notes: Vec<String>,
 }
 
-/// A picture of any size that is read by regions.
+/// Image of any size that is read by regions.
 pub trait Slide: Send + Sync {
-    /// What is known of it.
+    /// Returns the metadata of the slide.
     fn facts(&self) -> &Facts;
 
-    /// `width * height` pixels of a level from column `x` and row `y` (pixels of that level); background colour outside of it.
+    /// Reads `width * height` pixels of a level from column `x` and row `y`, in pixels of that level. Pixels outside the level have the
+    /// background colour.
     ///
-    /// Tiles that cannot be decoded are read as background and told by [`Slide::lost_tiles`].
+    /// Tiles that cannot be decoded are read as background and listed by [`Slide::lost_tiles`].
     fn read_region(&self, level: usize, x: i64, y: i64, width: usize, height: usize) -> Result<Rgb>;
 
-    /// The tiles that were needed so far and could not be decoded, in order of level, row and column.
+    /// Returns the tiles that were requested so far and could not be decoded, sorted by level, row and column.
     fn lost_tiles(&self) -> Vec<LostTile>;
 
-    /// Resolutions, the finest first.
+    /// Returns the levels, the finest first.
     fn levels(&self) -> &[Level] {
         &self.facts().levels
     }
 
-    /// Scale of level 0 in µm per pixel along x and y, where it is known.
+    /// Returns the scale of level 0 in µm per pixel along x and y; `None` if unknown.
     fn microns_per_pixel(&self) -> Option<[f64; 2]> {
         self.facts().mpp.map(|mpp| [mpp.x, mpp.y])
     }
 
-    /// The scanned part in level-0 pixels, where the slide tells it.
+    /// Returns the scanned part in level-0 pixels; `None` if the slide does not state it.
     fn bounds(&self) -> Option<Bounds> {
         self.facts().bounds
     }
 
-    /// Vendor tags; see [`Facts::properties`].
+    /// Returns the vendor tags, see [`Facts::properties`].
     fn properties(&self) -> &BTreeMap<String, String> {
         &self.facts().properties
     }
 }
 
-/// Opens a slide with the first reader that knows its format, OpenSlide in this process.
+/// Opens a slide with the first reader that knows its format; OpenSlide runs in this process.
 ///
-/// `openslide_lib` is the OpenSlide library to load where our own readers do not suffice; `None`: the usual places.
+/// `openslide_lib` is the OpenSlide library for formats without an own reader; by default it is searched by [`support::library::locate`].
 pub fn open(path: &Path, openslide_lib: Option<&Path>) -> Result<Box<dyn Slide>> {
     open_with(path, Access { library: openslide_lib, program: None })
 }
@@ -164,19 +165,20 @@ pub fn open_with(path: &Path, access: Access<'_>) -> Result<Box<dyn Slide>> {
         Kind::Tiff => match tiff::open(path, file.try_clone().doing(doing)?, contents).doing(doing)? {
             tiff::Opened::Slide(slide) => Ok(slide),
             tiff::Opened::Plain(facts) => image::open_tiff(file, *facts).doing(doing),
-            tiff::Opened::NeedsOpenSlide(why) => openslide::open(path, access, why).doing(doing),
+            tiff::Opened::NeedsOpenSlide(reason) => openslide::open(path, access, reason).doing(doing),
         },
-        Kind::Other => openslide::open(path, access, "this is no PNG, JPEG or TIFF file").doing(doing),
+        Kind::Other => openslide::open(path, access, "it is not a PNG, JPEG or TIFF file").doing(doing),
     }
 }
 
+/// Group of file formats that share a reader.
 enum Kind {
     Image,
     Tiff,
     Other,
 }
 
-/// By content; by name only for MIRAX, whose index file is a JPEG.
+/// Recognises the format by the first bytes; MIRAX by the file name, because its index file is a JPEG.
 fn kind(path: &Path, file: &File) -> Result<Kind> {
     let mut head = Vec::new();
     file.take(8).read_to_end(&mut head)?;

@@ -1,4 +1,4 @@
-//! Images that a caller holds in memory, and slides from a caller's own source.
+//! Images in the memory of a caller, and slides from a caller's own pixel source.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use support::{Result, artifact, bail};
 
 use super::{Contents, Facts, Level, LostTile, Mpp, Rgb, Slide, WHITE};
 
-/// An image in memory as a slide of one level.
+/// Image in memory as a slide of one level.
 pub struct Image {
     facts: Facts,
     pixels: Rgb,
 }
 
 impl Image {
-    /// Takes 8-bit RGB pixels, `height * width * 3` bytes, row by row.
+    /// Copies 8-bit RGB pixels, `height * width * 3` bytes, row by row.
     ///
     /// # Errors
     /// A side of 0, or another number of bytes.
@@ -24,7 +24,7 @@ impl Image {
         Ok(Self::new(Rgb { width, height, data: pixels.to_vec() }))
     }
 
-    /// Takes 8-bit RGB pixels whose rows begin every `stride` bytes.
+    /// Copies 8-bit RGB pixels whose rows begin every `stride` bytes.
     ///
     /// # Errors
     /// A side of 0, a stride shorter than a row, or too few bytes.
@@ -37,7 +37,7 @@ impl Image {
         Ok(Self::new(Rgb { width, height, data }))
     }
 
-    /// Takes 8-bit grey pixels; each becomes three equal channels.
+    /// Copies 8-bit grey pixels, `height * width` bytes, to three equal channels.
     ///
     /// # Errors
     /// A side of 0, or another number of bytes.
@@ -46,7 +46,7 @@ impl Image {
         Ok(Self::new(Rgb { width, height, data: pixels.iter().flat_map(|&value| [value; 3]).collect() }))
     }
 
-    /// Takes 16-bit grey pixels; `white` is the value that becomes 255, larger ones too.
+    /// Converts 16-bit grey pixels to 8 bits; values from `white` on become 255.
     ///
     /// # Errors
     /// A side of 0, another number of pixels, or `white` 0.
@@ -55,7 +55,7 @@ impl Image {
         Ok(Self::new(Rgb { width, height, data: to_bytes(pixels, white)?.into_iter().flat_map(|value| [value; 3]).collect() }))
     }
 
-    /// Takes 16-bit RGB pixels; `white` is the value that becomes 255, larger ones too.
+    /// Converts 16-bit RGB pixels to 8 bits; values from `white` on become 255.
     ///
     /// # Errors
     /// A side of 0, another number of values, or `white` 0.
@@ -96,45 +96,45 @@ impl Slide for Image {
     }
 }
 
-/// A caller's own source of pixels, for example an archive that is read through a network.
+/// Pixel source of a caller, for example an archive that is read through a network.
 pub trait Pixels: Send + Sync {
-    /// The resolutions, the finest first; at least one.
+    /// Returns the levels, the finest first; at least one.
     fn levels(&self) -> Vec<Level>;
 
     /// Reads `width * height` pixels of a level from column `x` and row `y`, in pixels of that level. The rectangle may reach beyond the
-    /// level; pixels outside are white.
+    /// level; pixels outside the level are white.
     ///
     /// # Errors
-    /// A failure here ends the run.
+    /// An error ends the run.
     fn read(&self, level: usize, x: i64, y: i64, width: usize, height: usize) -> Result<Rgb>;
 
-    /// The scale of level 0 in µm per pixel along x and y; `None`: unknown.
+    /// Returns the scale of level 0 in µm per pixel along x and y; `None`, the default, if unknown.
     fn mpp(&self) -> Option<[f64; 2]> {
         None
     }
 
-    /// SHA-256 that names the pixels in files of results; `None`: the source has none, and no files can be written.
+    /// Returns the SHA-256 that identifies the pixels in output files. With `None`, the default, no output files can be written.
     fn sha256(&self) -> Option<String> {
         None
     }
 
-    /// A name for messages and for the folder of results.
+    /// Returns the name for messages and for the output folder.
     fn name(&self) -> String {
         "pixels".to_owned()
     }
 }
 
-/// A [`Pixels`] source as a slide.
+/// Slide whose pixels come from a [`Pixels`] source.
 pub struct PixelSlide<'a> {
     source: &'a dyn Pixels,
     facts: Facts,
 }
 
 impl<'a> PixelSlide<'a> {
-    /// Asks the source for its levels and its scale.
+    /// Creates a slide with the levels and the scale of the source.
     ///
     /// # Errors
-    /// A source without levels, or a scale that cannot be believed.
+    /// A source without levels, or an implausible scale.
     pub fn new(source: &'a dyn Pixels) -> Result<Self> {
         let levels = source.levels();
         if levels.is_empty() {
@@ -177,7 +177,7 @@ fn facts(name: &str, reader: &'static str, levels: Vec<Level>, sha256: Option<St
         reader,
         levels,
         mpp: None,
-        disbelieved_mpp: Vec::new(),
+        implausible_mpp: Vec::new(),
         bounds: None,
         background: WHITE,
         properties: BTreeMap::new(),
@@ -193,7 +193,7 @@ fn check_size(width: usize, height: usize, values: usize, channels: usize) -> Re
     Ok(())
 }
 
-/// Scales 16-bit values to 8 bits, rounded to the nearest.
+/// Scales 16-bit values to 8 bits, rounded to the nearest; values from `white` on become 255.
 fn to_bytes(values: &[u16], white: u16) -> Result<Vec<u8>> {
     if white == 0 {
         bail!("the value that becomes white is 0, expected 1 to 65535");
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strides_depths_and_grey_become_rgb() {
+    fn strides_16_bit_samples_and_grey_are_converted_to_rgb() {
         let rows = [1, 2, 3, 4, 5, 6, 0, 0, 7, 8, 9, 10, 11, 12, 0, 0];
         let image = Image::rgb8_with_stride(2, 2, 8, &rows).unwrap();
         assert_eq!(image.read_region(0, 0, 0, 2, 2).unwrap().data, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);

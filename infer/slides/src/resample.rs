@@ -1,17 +1,17 @@
-//! Resampling on one grid for the whole slide: an output pixel is a function of its global coordinates only.
+//! Resampling on one grid for the whole slide: an output pixel depends on its global coordinates only, not on the requested region.
 
 use super::Rgb;
 
-/// Source pixels that one output coordinate reads, and their weights; the weights sum to 1.
+/// Filter taps of one output coordinate: source coordinates and their weights, which sum to 1.
 struct Taps {
     /// First source coordinate, not yet clamped to the image.
     first: i64,
     weights: Vec<f32>,
 }
 
-/// Taps of output coordinate `at` where one output pixel spans `factor` source pixels.
+/// Returns the taps of output coordinate `at`; one output pixel spans `factor` source pixels.
 ///
-/// Shrinking averages the span `[at factor, (at + 1) factor)` by area; enlarging interpolates linearly between centres.
+/// Downsampling averages the span `[at factor, (at + 1) factor)` by area; upsampling interpolates linearly between pixel centres.
 fn taps(at: u64, factor: f64) -> Taps {
     if factor >= 1.0 {
         let (from, to) = (at as f64 * factor, (at + 1) as f64 * factor);
@@ -24,24 +24,25 @@ fn taps(at: u64, factor: f64) -> Taps {
     Taps { first: centre.floor() as i64, weights: vec![1.0 - fraction, fraction] }
 }
 
-/// Source coordinates `[first, end)` that outputs `at..at + count` read, clamped to `0..limit`.
+/// Returns the source coordinates `[first, end)` that the output coordinates `at..at + count` read, clamped to `0..limit`.
 pub fn source_span(at: u64, count: usize, factor: f64, limit: u64) -> (i64, i64) {
     let (first, last) = (taps(at, factor), taps(at + count as u64 - 1, factor));
     let end = last.first + last.weights.len() as i64;
     (first.first.clamp(0, limit as i64 - 1), end.clamp(1, limit as i64))
 }
 
-/// Where a piece of the source lies, and how large the source is.
+/// Rectangle of the source image, with its position and the size of the source.
 pub struct Piece<'a> {
-    /// Pixels, which hold all of [`source_span`] on both axes.
+    /// Pixels, which contain all of [`source_span`] along both axes.
     pub pixels: &'a Rgb,
-    /// Column and row of its first pixel in the source.
+    /// Column and row of the first pixel of the rectangle in the source.
     pub origin: [i64; 2],
-    /// Columns and rows of the whole source; coordinates outside repeat its border.
+    /// Columns and rows of the whole source, whose border is repeated outside.
     pub source: [u64; 2],
 }
 
-/// `width * height` outputs from column `x` and row `y` of the output grid; `factor` is in source pixels along x and y.
+/// Computes `width * height` output pixels from column `x` and row `y` of the output grid; `factor` is the number of source pixels per output
+/// pixel along x and y.
 pub fn resample(piece: &Piece<'_>, factor: [f64; 2], [x, y]: [u64; 2], width: usize, height: usize) -> Rgb {
     let columns: Vec<Taps> = (x..x + width as u64).map(|at| taps(at, factor[0])).collect();
     let index = |at: i64, axis: usize| (at.clamp(0, piece.source[axis] as i64 - 1) - piece.origin[axis]) as usize;
@@ -73,12 +74,13 @@ pub fn resample(piece: &Piece<'_>, factor: [f64; 2], [x, y]: [u64; 2], width: us
     Rgb { width, height, data }
 }
 
-/// Source rows already summed along x; an output row shares at most two with the one before.
+/// Source rows that are already resampled along x. Consecutive output rows have at most two source rows in common.
 struct RowCache {
     kept: Vec<(i64, Vec<f32>)>,
 }
 
 impl RowCache {
+    /// Returns a source row, computed by `make` if it is not cached.
     fn get(&mut self, row: i64, make: impl Fn(i64) -> Vec<f32>) -> &[f32] {
         let found = self.kept.iter().position(|(kept, _)| *kept == row);
         let at = found.unwrap_or_else(|| {
@@ -88,6 +90,7 @@ impl RowCache {
         &self.kept[at].1
     }
 
+    /// Drops source rows up to row `first`.
     fn drop_before(&mut self, first: i64) {
         self.kept.retain(|(row, _)| *row > first);
     }
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn halving_is_the_mean_of_four() {
+    fn halving_returns_the_mean_of_four_pixels() {
         let pixels = noise(8, 6);
         let half = resample(&whole(&pixels), [2.0, 2.0], [0, 0], 4, 3);
         for (x, y) in [(0, 0), (3, 2), (1, 1)] {
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_gives_what_the_whole_gives() {
+    fn a_region_has_the_same_pixels_as_the_whole_image() {
         let pixels = noise(61, 47);
         for factor in [0.4, 0.93, 1.013, 1.7, 2.0, 3.31] {
             let (width, height) = ((61.0 / factor) as usize, (47.0 / factor) as usize);

@@ -1,34 +1,34 @@
-//! A rectangle of RGB pixels.
+//! Rectangle of 8-bit RGB pixels.
 
-/// `height` rows of `width` pixels of three bytes, row-major.
+/// Image of 8-bit RGB pixels, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rgb {
-    /// Pixels in a row.
+    /// Number of columns.
     pub width: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// `height * width * 3` bytes, H W C.
+    /// Samples `H W C`, `height * width * 3` bytes.
     pub data: Vec<u8>,
 }
 
 impl Rgb {
-    /// One colour everywhere.
+    /// Creates an image of one colour.
     pub fn filled(width: usize, height: usize, colour: [u8; 3]) -> Self {
         Self { width, height, data: colour.repeat(width * height) }
     }
 
-    /// One row of `width * 3` bytes.
+    /// Returns row `y`, `width * 3` bytes.
     pub fn row(&self, y: usize) -> &[u8] {
         &self.data[y * self.width * 3..(y + 1) * self.width * 3]
     }
 
-    /// The pixel at column `x` of row `y`.
+    /// Returns the pixel at column `x` of row `y`.
     pub fn at(&self, x: usize, y: usize) -> [u8; 3] {
         let i = (y * self.width + x) * 3;
         [self.data[i], self.data[i + 1], self.data[i + 2]]
     }
 
-    /// Copies the part of `other` that overlaps, its upper left corner put at column `x` and row `y` of this rectangle.
+    /// Copies `other` to column `x` and row `y` of this image; the part outside of this image is left out.
     pub fn paste(&mut self, other: &Rgb, x: i64, y: i64) {
         let (left, right) = (x.max(0), (x + other.width as i64).min(self.width as i64));
         if left >= right {
@@ -48,7 +48,7 @@ mod tests {
     use super::Rgb;
 
     #[test]
-    fn pasting_keeps_to_the_overlap() {
+    fn pasting_copies_the_overlap_only() {
         let mut page = Rgb::filled(3, 2, [0; 3]);
         page.paste(&Rgb::filled(2, 2, [9; 3]), -1, 1);
         page.paste(&Rgb::filled(2, 2, [7; 3]), 2, -1);

@@ -1,4 +1,4 @@
-//! The slide at the model's scale: one image on one grid, whatever windows it is read in.
+//! Slide at the model's scale: one image on one grid, whose pixels do not depend on the windows in which it is read.
 
 use models::plane::reflect_101;
 use serde::{Deserialize, Serialize};
@@ -7,39 +7,42 @@ use support::{Result, bail};
 use super::{Mpp, Rgb, Slide};
 use crate::resample::{Piece, resample, source_span};
 
-/// A level whose scale is this close to the wanted one is used as it is.
+/// Maximum relative difference of scales at which a level is read without resampling.
 const SAME_SCALE_WITHIN: f64 = 0.01;
 
-/// At what scale a slide is read, and from which level.
+/// Level and resampling factors by which a slide is read at the model's scale.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
-    /// The level that is read.
+    /// Index of the level that is read.
     pub level: usize,
-    /// Pixels of that level to one pixel of the model, along x and y; 1: read as it is.
+    /// Number of pixels of that level per pixel of the model, along x and y; with 1 the level is not resampled.
     pub level_from_model: [f64; 2],
-    /// Level-0 pixels to one pixel of the model, along x and y.
+    /// Number of level-0 pixels per pixel of the model, along x and y.
     pub slide_from_model: [f64; 2],
     /// Columns and rows at the model's scale.
     pub size_px: [usize; 2],
-    /// µm per pixel at which the network sees the slide, along x and y; `None`: the slide's own unknown scale.
+    /// Scale at which the network reads the slide, in µm per pixel along x and y; `None` if the slide's scale is unknown.
     pub effective_mpp: Option<[f64; 2]>,
 }
 
 impl Scale {
-    /// How to read `slide`, of scale `mpp`, for a model trained at `model_mpp`.
+    /// Returns the scale for reading `slide`, of scale `mpp`, by a model trained at `model_mpp` µm per pixel.
     ///
-    /// The coarsest level that is no coarser than wanted is resampled. A model without a scale reads level 0 as it is.
+    /// The coarsest level that is not coarser than the target scale is resampled. A model without a scale reads level 0 without resampling.
+    ///
+    /// # Errors
+    /// A slide of unknown scale for a model with a scale, or more than 2^24 px along one side.
     pub fn choose(slide: &dyn Slide, mpp: Option<Mpp>, model_mpp: Option<f64>) -> Result<Self> {
         let Some(model_mpp) = model_mpp else {
             return Self::at(slide, 0, [1.0; 2], mpp);
         };
         let Some(mpp) = mpp else {
-            let disbelieved = &slide.facts().disbelieved_mpp;
-            let found = if disbelieved.is_empty() { "none was found".to_owned() } else { disbelieved.join(", ") };
+            let implausible = &slide.facts().implausible_mpp;
+            let found = if implausible.is_empty() { "none was found".to_owned() } else { implausible.join(", ") };
             bail!("the scale of {} is not known ({found}), and the model was trained at {model_mpp} µm per pixel", slide.facts().path.display(); hint: "give the scale of the slide in microns per pixel with --mpp, for example --mpp 0.25 for a 40x scan");
         };
-        let wanted = [model_mpp / mpp.x, model_mpp / mpp.y];
-        let mean = f64::midpoint(wanted[0], wanted[1]);
+        let target = [model_mpp / mpp.x, model_mpp / mpp.y];
+        let mean = f64::midpoint(target[0], target[1]);
         let levels = slide.levels();
         let level = (0..levels.len()).rev().find(|&i| levels[i].downsample <= mean * (1.0 + SAME_SCALE_WITHIN)).unwrap_or(0);
         let level_size = [levels[level].width as f64, levels[level].height as f64];
@@ -47,12 +50,12 @@ impl Scale {
         let factor = if (mean / levels[level].downsample - 1.0).abs() <= SAME_SCALE_WITHIN {
             [1.0; 2]
         } else {
-            [wanted[0] / per_axis[0], wanted[1] / per_axis[1]]
+            [target[0] / per_axis[0], target[1] / per_axis[1]]
         };
         Self::at(slide, level, factor, Some(mpp))
     }
 
-    /// How to read the same image made smaller, in `size` columns and rows.
+    /// Returns the scale for reading the same image reduced to `size` columns and rows.
     #[must_use]
     pub fn shrunk(&self, slide: &dyn Slide, size: [usize; 2]) -> Self {
         let levels = slide.levels();
@@ -82,20 +85,21 @@ impl Scale {
     }
 }
 
-/// A slide read at a [`Scale`].
+/// Slide that is read at a [`Scale`].
 pub struct ScaledSlide<'a> {
     slide: &'a dyn Slide,
-    /// The scale.
+    /// Level and resampling factors.
     pub scale: Scale,
 }
 
 impl<'a> ScaledSlide<'a> {
-    /// `slide`, to be read at `scale`.
+    /// Returns `slide` at `scale`.
     pub fn new(slide: &'a dyn Slide, scale: Scale) -> Self {
         Self { slide, scale }
     }
 
-    /// `width * height` pixels from column `x` and row `y` at the model's scale; beyond the right and lower border by reflect-101.
+    /// Reads `width * height` pixels from column `x` and row `y` at the model's scale; pixels beyond the right and lower border are padded by
+    /// reflect-101 (`dcb|abcd|cba`).
     pub fn read(&self, x: usize, y: usize, width: usize, height: usize) -> Result<Rgb> {
         let size = self.scale.size_px;
         if x + width <= size[0] && y + height <= size[1] {
@@ -113,6 +117,7 @@ impl<'a> ScaledSlide<'a> {
         Ok(Rgb { width, height, data })
     }
 
+    /// Reads a rectangle that lies inside the image.
     fn read_inside(&self, x: usize, y: usize, width: usize, height: usize) -> Result<Rgb> {
         let Scale { level, level_from_model: factor, .. } = self.scale;
         if factor == [1.0; 2] {
@@ -127,6 +132,7 @@ impl<'a> ScaledSlide<'a> {
     }
 }
 
+/// Returns the indices inside an axis of `size` pixels from which the padded indices `from..from + length` are read.
 fn source_indices(from: usize, length: usize, size: usize) -> Vec<usize> {
     (from..from + length).map(|i| reflect_101(i as isize, size)).collect()
 }

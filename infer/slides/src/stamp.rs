@@ -1,4 +1,4 @@
-//! Identity and times of a file, by which a change is seen without reading it.
+//! Identity, length and times of a file, which reveal a change without reading the contents.
 
 use std::fs::{File, Metadata};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use support::{Context, Result};
 
-/// Identity and times of a file; two equal stamps mean that nobody wrote to it in between.
+/// Identity, length and times of a file. Two equal stamps show that the file was not written to in between.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Stamp {
     /// Device and inode.
@@ -18,10 +18,10 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of the open file, or of whatever file has the name now.
+    /// Returns the stamp of the open file or, without one, of the file that has the name `path` now.
     pub(super) fn of(path: &Path, file: Option<&File>) -> Result<Self> {
         let metadata = file.map_or_else(|| std::fs::metadata(path), File::metadata);
-        let metadata = metadata.doing(|| format!("looking at {}", path.display()))?;
+        let metadata = metadata.doing(|| format!("reading the metadata of {}", path.display()))?;
         let (identity, status_changed) = identity(&metadata);
         Ok(Self { identity, length: metadata.len(), modified: metadata.modified().ok(), status_changed })
     }

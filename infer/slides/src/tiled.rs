@@ -1,4 +1,4 @@
-//! What tiled readers share: regions assembled from tiles that are decoded in parallel, cached, and told when lost.
+//! Slide whose regions are assembled from tiles; tiles are decoded in parallel and cached, and lost tiles are listed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,31 +9,33 @@ use support::Result;
 use super::{Facts, LostTile, Rgb, Slide};
 use crate::cache::{TileCache, TileKey};
 
-/// Bytes of decoded tiles that are kept: two rows of 256 px tiles over a slide of 100,000 columns.
+/// Size of the tile cache in bytes: two rows of 256 px tiles over a slide of 100,000 columns.
 const CACHE_BYTES: usize = 160 << 20;
 
-/// Decodes single tiles of a slide; a tile at the right or lower border may reach over it.
+/// Decoder of single tiles. Tiles at the right and lower border may reach beyond the level.
 pub trait TileSource: Send + Sync {
-    /// Columns and rows of the tiles of a level.
+    /// Returns the columns and rows of the tiles of a level.
     fn tile_size(&self, level: usize) -> [u64; 2];
-    /// The pixels of one tile, of at most [`TileSource::tile_size`].
+    /// Decodes one tile of at most [`TileSource::tile_size`].
     fn decode(&self, key: TileKey) -> Result<Rgb>;
 }
 
-/// A slide over a [`TileSource`].
+/// Slide whose tiles come from a [`TileSource`].
 pub struct TiledSlide<S> {
     facts: Facts,
     source: S,
     cache: TileCache,
+    /// Tiles that could not be decoded, with the text of the error.
     lost: Mutex<BTreeMap<TileKey, String>>,
 }
 
 impl<S: TileSource> TiledSlide<S> {
-    /// A slide whose pixels come from `source`.
+    /// Creates a slide with an empty tile cache.
     pub fn new(facts: Facts, source: S) -> Self {
         Self { facts, source, cache: TileCache::new(CACHE_BYTES), lost: Mutex::default() }
     }
 
+    /// Returns a tile from the cache or from the source; a lost tile as background.
     fn tile(&self, key: TileKey) -> Arc<Rgb> {
         if let Some(tile) = self.cache.get(key) {
             return tile;
@@ -48,7 +50,7 @@ impl<S: TileSource> TiledSlide<S> {
         tile
     }
 
-    /// Keys of the tiles that a region of a level needs.
+    /// Returns the keys of the tiles that intersect a region of a level.
     fn keys(&self, level: usize, x: i64, y: i64, width: usize, height: usize) -> Vec<TileKey> {
         let [tile_width, tile_height] = self.source.tile_size(level);
         let size = &self.facts.levels[level];
@@ -93,7 +95,7 @@ impl<S: TileSource> Slide for TiledSlide<S> {
     }
 }
 
-/// Border tiles reach over the level's edge; what they hold there is no image.
+/// Fills pixels outside the level with the background, because border tiles contain padding there.
 fn clear_outside(region: &mut Rgb, background: [u8; 3], level: &super::Level, x: i64, y: i64) {
     let columns = (level.width as i64 - x).clamp(0, region.width as i64) as usize;
     let rows = (level.height as i64 - y).clamp(0, region.height as i64) as usize;

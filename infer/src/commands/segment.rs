@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Args, ValueEnum};
 use infer::choose::{self, Chosen};
+use infer::model::Model;
+use infer::network::Network;
 use infer::output::summary::Proof;
 use infer::output::{Extra, Outlines};
 use infer::runtime::Device;
 use infer::segment::{self, Halo, Options, Regions, Shard, check_names, segment_all, segment_shard};
-use infer::segmenter::{self, Model, Network};
+use infer::segmenter;
 use infer::signature;
 use infer::tile::Windows;
 use support::Result;

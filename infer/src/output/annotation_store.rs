@@ -1,7 +1,7 @@
-//! `nuclei.db`: an `AnnotationStore` as TIAToolbox opens it (`SQLiteStore.open`): polygons as compressed WKB, an R-tree over their boxes.
+//! `nuclei.db`: an `AnnotationStore` that TIAToolbox opens (`SQLiteStore.open`), with polygons as compressed WKB and an R-tree of their boxes.
 //!
-//! Tables, columns and metadata are those of version 1.0.1 of its format; keys are the ids of the GeoJSON file. SQLite itself, compiled into the
-//! program, writes the file in one transaction. The same nuclei in the same order give the same bytes, because `Cargo.lock` pins the
+//! Tables, columns and metadata are those of version 1.0.1 of the format; keys are the ids of the GeoJSON file. SQLite, which is compiled into
+//! the program, writes the file in one transaction. The same nuclei in the same order give the same bytes, because `Cargo.lock` pins the
 //! version of SQLite, and page size, journal and the order of all insertions are fixed here.
 
 use std::io::Write;
@@ -40,14 +40,14 @@ const SCHEMA: &str = r#"
 const INSERT_ANNOTATION: &str = "INSERT INTO annotations VALUES (?, ?, 'Polygon', ?, ?, ?, ?, ?)";
 const INSERT_BOX: &str = "INSERT INTO rtree VALUES (?, ?, ?, ?, ?)";
 
-/// A database file to which annotations are added one by one.
+/// Streaming writer of a database file.
 pub struct AnnotationStore {
     /// Connection to the temporary file; it is declared first because it has to be closed before the file is deleted.
     connection: Connection,
     file: AtomicFile,
 }
 
-/// Columns of an annotation that take time to compute; any thread may do so.
+/// Columns of an annotation that are costly to compute, so that several threads compute them.
 pub struct Annotation {
     key: String,
     /// Polygon as WKB, compressed by zlib.
@@ -70,7 +70,7 @@ impl Annotation {
 }
 
 impl AnnotationStore {
-    /// Starts a file.
+    /// Creates the tables in a file.
     pub fn new(file: AtomicFile) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
@@ -98,7 +98,7 @@ impl AnnotationStore {
         Ok(())
     }
 
-    /// Ends the file.
+    /// Commits the transaction and returns the finished file.
     pub fn finish(self) -> Result<AtomicFile> {
         let Self { connection, file } = self;
         let ended = connection.execute_batch("COMMIT").and_then(|()| connection.close().map_err(|(_, error)| error));
@@ -107,7 +107,7 @@ impl AnnotationStore {
     }
 }
 
-/// `error` as a failure to write `file`, with the hint for a full disk where SQLite reports one.
+/// Wraps `error` as a failure to write `file`; a full disk that SQLite reports gets its hint.
 fn failed(file: &AtomicFile, error: rusqlite::Error) -> Error {
     if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
         return file.failed(std::io::Error::new(std::io::ErrorKind::StorageFull, error));
@@ -115,12 +115,12 @@ fn failed(file: &AtomicFile, error: rusqlite::Error) -> Error {
     Error::from(error).during(format!("writing {}", file.path().display()))
 }
 
-/// Twice the area of a ring, signed: holes turn the other way.
+/// Returns twice the signed area of a ring (shoelace formula); holes have the opposite sign.
 fn twice_area(ring: &[[f64; 2]]) -> f64 {
     ring.iter().zip(ring.iter().cycle().skip(1)).map(|(a, b)| a[0] * b[1] - a[1] * b[0]).sum()
 }
 
-/// Well-known binary of a polygon (OGC Simple Features 06-103r4, 8.2), little-endian, rings closed.
+/// Encodes a polygon as well-known binary (OGC Simple Features 06-103r4, 8.2), little-endian, rings closed.
 fn wkb(nucleus: &Nucleus) -> Vec<u8> {
     let mut bytes = vec![1];
     let count = |bytes: &mut Vec<u8>, n: usize| bytes.extend_from_slice(&(n as u32).to_le_bytes());
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_an_error_that_names_the_file_and_leaves_no_trace() {
+    fn a_full_disk_is_an_error_that_names_the_file_and_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let store = AnnotationStore::new(AtomicFile::create(&folder.path().join("nuclei.db")).unwrap()).unwrap();
         // SQLite reports a file that reaches this limit as it reports a device without space.

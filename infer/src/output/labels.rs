@@ -1,4 +1,4 @@
-//! `labels.png`: the number of the nucleus in every pixel, 16-bit, where that fits; written row by row.
+//! `labels.png`: the number of the nucleus at every pixel as a 16-bit image, written row by row, for small slides.
 
 use std::io::{BufWriter, Write};
 
@@ -12,26 +12,27 @@ use super::shared_file::SharedFile;
 use super::unsettled::Unsettled;
 use crate::instances::Instance;
 
-/// Images with more pixels get no label image.
+/// Number of pixels from which on no label image is written.
 pub const MAX_PIXELS: usize = 100_000_000;
-/// The largest number that 16 bits hold.
+/// Maximum number of nuclei, the largest number of 16 bits.
 pub const MAX_NUCLEI: u64 = 65_535;
 
-/// Labels at the model's scale, or why there are none.
+/// Streaming writer of labels at the model's scale.
 pub struct Labels {
     height: usize,
     rows: Unsettled<u16>,
+    /// Open file, or the reason why there is none.
     file: Result<Png, String>,
 }
 
-/// A file that is being written, and the writer that does not give it back.
+/// Open PNG file, with the encoder, which does not return the file at its end.
 struct Png {
     file: SharedFile,
     writer: StreamWriter<'static, SharedFile>,
 }
 
 impl Labels {
-    /// Labels of an image of `width * height` pixels, in the file that `create` starts.
+    /// Returns the writer of an image of `width * height` pixels; `create` is called only if the image is small enough.
     pub fn new(width: usize, height: usize, create: impl FnOnce() -> Result<AtomicFile>) -> Result<Self> {
         let pixels = width * height;
         let file = if pixels < MAX_PIXELS {
@@ -52,7 +53,7 @@ impl Labels {
         }
     }
 
-    /// Rows above `row` will not change any more.
+    /// Writes the rows above `row`, which no later nucleus changes.
     pub fn settle(&mut self, row: usize) -> Result<()> {
         let Ok(png) = &mut self.file else { return Ok(()) };
         while let Some(rows) = self.rows.next_before(row) {
@@ -62,17 +63,18 @@ impl Labels {
         Ok(())
     }
 
-    /// Ends the file; the text says why there is none.
+    /// Finishes the file; the inner error is the reason why there is no label image.
     pub fn finish(mut self) -> Result<Result<AtomicFile, String>> {
         self.settle(self.height)?;
         match self.file {
             Ok(png) => png.finish().map(Ok),
-            Err(why) => Ok(Err(why)),
+            Err(reason) => Ok(Err(reason)),
         }
     }
 }
 
 impl Png {
+    /// Writes the header of a 16-bit grey image.
     fn start(file: AtomicFile, [width, height]: [u32; 2]) -> Result<Self> {
         let file = SharedFile::new(file);
         let mut encoder = Encoder::new(file.clone(), width, height);
@@ -83,21 +85,21 @@ impl Png {
         Ok(Self { file, writer })
     }
 
-    /// The encoder writes its last chunks in `Drop` and loses their errors; the file has kept them.
+    /// Finishes the file. The encoder writes its last chunks in `Drop` and loses their errors, which the file keeps.
     fn finish(self) -> Result<AtomicFile> {
         self.writer.finish().map_err(|error| self.file.failed(error))?;
         self.file.into_file()
     }
 }
 
-/// Writes a PNG file.
+/// Encodes a whole image as PNG; `size` is columns and rows.
 pub fn write_png(file: AtomicFile, bytes: &[u8], size: [usize; 2], colour: ExtendedColorType) -> Result<AtomicFile> {
     let mut buffer = BufWriter::new(file);
     let encoder = PngEncoder::new_with_quality(&mut buffer, CompressionType::Fast, FilterType::Adaptive);
     let encoded = encoder.write_image(bytes, size[0] as u32, size[1] as u32, colour);
     let flushed = buffer.flush();
     let (file, _) = buffer.into_parts();
-    // The encoder writes its last chunk in `Drop`, too.
+    // This encoder too writes its last chunk in `Drop` and loses its error.
     file.check()?;
     encoded.map_err(|error| file.failed_in_encoder(error))?;
     flushed.map_err(|error| file.failed_in_encoder(error))?;

@@ -3,9 +3,9 @@
 use support::Result;
 use support::artifact::AtomicFile;
 
-use super::pyramid::PyramidWriter;
 use super::unsettled::Unsettled;
 use crate::instances::Run;
+use crate::pyramid::PyramidWriter;
 
 /// Streaming writer of the mask.
 pub struct MaskWriter {

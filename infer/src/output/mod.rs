@@ -6,7 +6,7 @@
 //! | [`geojson`], [`collections`], [`simplify`] | `nuclei.geojson.gz` for QuPath, in one file or in shards, with exact or simplified outlines |
 //! | [`table`] | `nuclei.csv` |
 //! | [`columns`], [`annotation_store`] | optional: `nuclei.parquet`; `nuclei.db` for TIAToolbox, a database file by [`sqlite`] |
-//! | [`pyramid`], [`mask`] | `probability.tif` and `mask.tif`: tiled pyramids, written by rows of tiles |
+//! | [`mask`] | `mask.tif`, a pyramid of [`crate::pyramid`], as `probability.tif` is |
 //! | [`unsettled`] | rows that later nuclei may still change |
 //! | [`labels`], [`overlay`], [`ome`] | `labels.png`, `overlay.png`; optional `labels.ome.tif` |
 //! | [`writers`] | all files of nuclei, written from one stream |
@@ -24,12 +24,10 @@ pub mod mask;
 pub mod nucleus;
 pub mod ome;
 pub mod overlay;
-pub mod pyramid;
 mod shared_file;
 pub mod simplify;
 pub mod summary;
 pub mod table;
-pub(crate) mod tiles;
 pub mod unsettled;
 pub mod writers;
 

@@ -1,4 +1,4 @@
-//! A file whose encoder does not return it at its end, or loses errors of its writes.
+//! Output file of an encoder that does not return the file at its end, or that loses errors of writes.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -6,22 +6,28 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use support::artifact::AtomicFile;
 use support::{Error, Result};
 
-/// One of two owners of a file: the encoder writes through its own, the other one takes the file when the encoder has been dropped.
+/// Shared handle of a file: the encoder writes through one handle, and the other handle returns the file after the encoder was dropped.
 #[derive(Clone)]
 pub struct SharedFile(Arc<Mutex<AtomicFile>>);
 
 impl SharedFile {
-    /// Shares a file.
+    /// Creates the first handle of a file.
     pub fn new(file: AtomicFile) -> Self {
         Self(Arc::new(Mutex::new(file)))
     }
 
-    /// An error of the encoder, told as a failure to write the file.
+    /// Wraps an error of the encoder as a failure to write the file.
     pub fn failed(&self, error: impl Into<Error>) -> Error {
         self.file().failed_in_encoder(error)
     }
 
-    /// The file, once the encoder has been dropped; an error if a write failed that the encoder did not tell of.
+    /// Returns the file after the encoder was dropped.
+    ///
+    /// # Errors
+    /// A failed write, even if the encoder did not report it.
+    ///
+    /// # Panics
+    /// If the encoder still exists.
     pub fn into_file(self) -> Result<AtomicFile> {
         let file = Arc::into_inner(self.0).expect("the encoder has been dropped");
         let file = file.into_inner().expect("no panic while writing");

@@ -93,7 +93,7 @@ pub struct ModelFacts {
 pub struct SlideFacts {
     /// File name without the folder.
     pub file: String,
-    /// SHA-256 of the slide as it was read; of one of several files, see [`crate::slide::Contents::sha256`].
+    /// SHA-256 of the slide as it was read; of one of several files, see [`slides::Contents::sha256`].
     pub sha256: String,
     /// Reader: `image`, `tiff` or `openslide`.
     pub reader: String,

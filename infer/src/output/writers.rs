@@ -1,4 +1,4 @@
-//! All files of nuclei, fed from one stream.
+//! Writer of all output files of nuclei, from one stream of instances.
 
 use models::card::Class;
 use rayon::prelude::*;
@@ -12,37 +12,38 @@ use super::labels::Labels;
 use super::mask::MaskWriter;
 use super::ome::OmeLabels;
 use super::overlay::Overlay;
-use super::pyramid::PyramidWriter;
 use super::simplify::simplified;
 use super::summary::NucleusFacts;
 use super::table::TableWriter;
 use super::{Extra, Files, Frame, Nucleus, Outlines};
 use crate::instances::FinishedInstances;
+use crate::pyramid::PyramidWriter;
 use slides::scaled::Scale;
 
-/// Names the source of nuclei in their ids.
+/// Slide, model and class of nuclei, which determine their ids.
 pub struct Source<'a> {
-    /// SHA-256 of the slide, see [`crate::slide::Contents::sha256`].
+    /// SHA-256 of the slide, see [`slides::Contents::sha256`].
     pub slide_sha256: &'a str,
     /// SHA-256 of the model file.
     pub model_sha256: &'a str,
-    /// What the nuclei are.
+    /// Class of the nuclei.
     pub class: &'a Class,
 }
 
-/// What is written beyond what is always written, and how.
+/// Optional files, and form of the outlines.
 pub struct Wanted<'a> {
-    /// Files on demand.
+    /// Optional output files.
     pub extra: &'a [Extra],
-    /// How outlines are written.
+    /// Sharding and simplification of the outlines.
     pub outlines: &'a Outlines,
 }
 
-/// GeoJSON, CSV, mask, labels and overlay; Parquet, an annotation store and OME labels on demand.
+/// Streaming writer of GeoJSON, CSV, mask, labels and overlay; optionally of Parquet, an annotation store and OME labels.
 pub struct Writers {
     frame: Frame,
     features: Features,
     collections: Collections,
+    /// Tolerance of simplified outlines in pixels of the model; 0 for exact outlines.
     simplify_px: f64,
     table: TableWriter,
     parquet: Option<ParquetWriter>,
@@ -53,15 +54,16 @@ pub struct Writers {
     overlay: Overlay,
     class: Class,
     facts: NucleusFacts,
+    /// Sum of the areas, in square units of the frame.
     area_sum: f64,
 }
 
 impl Writers {
-    /// Starts all files.
+    /// Creates all files under temporary names.
     pub fn new(files: &Files, wanted: &Wanted<'_>, source: &Source<'_>, scale: &Scale, frame: Frame, overlay: Overlay) -> Result<Self> {
         let [width, height] = scale.size_px;
         let Wanted { extra, outlines } = wanted;
-        let on_demand = |kind: Extra| extra.contains(&kind).then(|| files.create(kind.file())).transpose();
+        let optional = |kind: Extra| extra.contains(&kind).then(|| files.create(kind.file())).transpose();
         let pyramid = PyramidWriter::of_mask(files.create("mask.tif")?, width, height, scale.effective_mpp)?;
         Ok(Self {
             frame,
@@ -69,11 +71,11 @@ impl Writers {
             collections: Collections::new(files, outlines)?,
             simplify_px: outlines.simplify_px,
             table: TableWriter::new(files.create("nuclei.csv")?, frame)?,
-            parquet: on_demand(Extra::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
-            store: on_demand(Extra::AnnotationStore)?.map(AnnotationStore::new).transpose()?,
+            parquet: optional(Extra::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
+            store: optional(Extra::AnnotationStore)?.map(AnnotationStore::new).transpose()?,
             mask: MaskWriter::new(pyramid, width, height),
             labels: Labels::new(width, height, || files.create("labels.png"))?,
-            ome: on_demand(Extra::Labels)?.map(|file| OmeLabels::new(file, width, height, scale.effective_mpp)).transpose()?,
+            ome: optional(Extra::Labels)?.map(|file| OmeLabels::new(file, width, height, scale.effective_mpp)).transpose()?,
             overlay,
             class: source.class.clone(),
             facts: NucleusFacts::default(),
@@ -81,18 +83,18 @@ impl Writers {
         })
     }
 
-    /// Adds what a band finished.
-    pub fn add(&mut self, harvest: &FinishedInstances) -> Result<()> {
+    /// Writes the instances that a band finished, and the rows that no later instance changes.
+    pub fn add(&mut self, finished: &FinishedInstances) -> Result<()> {
         let is_stored = self.store.is_some();
-        let made = harvest.instances.par_iter().map(|instance| {
+        let records = finished.instances.par_iter().map(|instance| {
             let nucleus = Nucleus::new(instance, &self.frame);
             let drawn = (self.simplify_px > 0.0).then(|| self.frame.place(&simplified(&instance.rings, self.simplify_px)));
             let (id, feature) = self.features.feature(&nucleus, drawn.as_deref());
             let annotation = is_stored.then(|| Annotation::new(&nucleus, id, &self.class)).transpose()?;
             Ok((nucleus, feature, annotation))
         });
-        let made: Vec<_> = made.collect::<Result<_>>()?;
-        for (instance, (nucleus, feature, annotation)) in harvest.instances.iter().zip(made) {
+        let records: Vec<_> = records.collect::<Result<_>>()?;
+        for (instance, (nucleus, feature, annotation)) in finished.instances.iter().zip(records) {
             self.collections.add(&nucleus, &feature)?;
             self.table.add(&nucleus)?;
             if let Some(parquet) = &mut self.parquet {
@@ -109,14 +111,14 @@ impl Writers {
             self.facts.touching_border += u64::from(nucleus.touches_border);
             self.area_sum += nucleus.shape.area;
         }
-        let rows = harvest.settled_rows as usize;
+        let rows = finished.settled_rows as usize;
         self.collections.settle(rows, &self.frame)?;
         self.labels.settle(rows)?;
         self.ome.iter_mut().try_for_each(|ome| ome.settle(rows))?;
         self.mask.settle(rows)
     }
 
-    /// Ends all files; the text says why there is no label image.
+    /// Finishes all files and adds them to `files`; returns the statistics, and a note if `labels.png` was not written.
     pub fn finish(self, files: &mut Files) -> Result<(NucleusFacts, Option<String>)> {
         self.collections.finish()?.into_iter().for_each(|file| files.add(file));
         files.add(self.table.finish()?);
@@ -135,7 +137,7 @@ impl Writers {
                 files.add(file);
                 None
             }
-            Err(why) => Some(format!("labels.png was not written: {why}; the labels are in nuclei.geojson.gz and mask.tif")),
+            Err(reason) => Some(format!("labels.png was not written: {reason}; the labels are in nuclei.geojson.gz and mask.tif")),
         };
         files.add(self.overlay.finish(files.create("overlay.png")?, self.class.colour)?);
         let mean_area = (self.facts.count > 0).then(|| self.area_sum / self.facts.count as f64);

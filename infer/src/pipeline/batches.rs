@@ -8,7 +8,7 @@ use std::time::Duration;
 use support::{ErrorKind, Result};
 
 use super::{Job, Prediction, WindowPixels};
-use crate::segmenter::Network;
+use crate::network::Network;
 use crate::tile::Windows;
 
 /// Time that an incomplete batch waits for another window before it is computed.

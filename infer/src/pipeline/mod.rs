@@ -18,7 +18,7 @@ use std::thread;
 
 use support::{Result, bail};
 
-use crate::segmenter::Network;
+use crate::network::Network;
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::StageTimings;
 use batches::predict;

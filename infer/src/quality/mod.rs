@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use support::Result;
 use support::artifact::AtomicFile;
 
-use crate::output::pyramid::PyramidWriter;
+use crate::pyramid::PyramidWriter;
 use grid_tile::{Measures, measure};
 use status::{QualityFacts, Tally};
 

@@ -1,7 +1,8 @@
-//! The libraries of CUDA and cuDNN that lie beside an ONNX Runtime for NVIDIA GPUs.
+//! Loading of the CUDA and cuDNN libraries that are installed beside an ONNX Runtime for NVIDIA GPUs.
 //!
-//! Its providers ask the system for them by name, and the system does not look beside the file that asks. What is loaded already is
-//! found by its name; so they are loaded first. Where they do not lie there, the system's own are taken.
+//! The providers of ONNX Runtime request these libraries from the dynamic linker by name, and the linker does not search the folder of the
+//! provider. Libraries that are already loaded are found by name, so the libraries are loaded before the providers. Libraries that are
+//! missing in the folder are taken from the system.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -10,28 +11,28 @@ use support::{Context, Result};
 
 use support::library::{Found, Library, Member, check_pinned};
 
-/// Kept to the end: providers hold functions of theirs.
-static KEPT: Mutex<Vec<libloading::Library>> = Mutex::new(Vec::new());
+/// Loaded libraries, which are kept until the process ends because providers hold pointers to their functions.
+static LOADED: Mutex<Vec<libloading::Library>> = Mutex::new(Vec::new());
 
-/// Loads what lies beside ONNX Runtime's file, once, after every file there has been checked.
+/// Loads the libraries beside ONNX Runtime's file after checking every file there; later calls do nothing.
 ///
 /// # Errors
-/// A file that is there and is not the pinned one (where the folder is not the user's choice), or that cannot be loaded.
+/// A file that is not the pinned one, unless the user chose the folder, or a file that cannot be loaded.
 pub fn load_beside(runtime: &Found) -> Result<()> {
-    let mut kept = KEPT.lock().expect("no panic while libraries are loaded");
-    if kept.is_empty() {
+    let mut loaded_libraries = LOADED.lock().expect("no panic while libraries are loaded");
+    if loaded_libraries.is_empty() {
         check_pinned(Library::Cuda, runtime)?;
-        *kept = load(runtime.path.parent().unwrap_or(Path::new(".")), Library::Cuda.members())?;
+        *loaded_libraries = load(runtime.path.parent().unwrap_or(Path::new(".")), Library::Cuda.members())?;
     }
     Ok(())
 }
 
-/// Those of `members` that are in the folder and are none of ONNX Runtime's own, in their order.
+/// Loads the files of `members` that exist in the folder, in order, except those of ONNX Runtime itself.
 fn load(folder: &Path, members: &[Member]) -> Result<Vec<libloading::Library>> {
     let files = members.iter().map(Member::file).filter(|file| !file.starts_with("libonnxruntime"));
-    let there = files.map(|file| folder.join(file)).filter(|path| path.is_file());
+    let existing = files.map(|file| folder.join(file)).filter(|path| path.is_file());
     // SAFETY: running a library's initialisers is the point of loading it; the files are pinned, or lie beside the user's own ONNX Runtime.
-    let loaded = there.map(|path| unsafe { libloading::Library::new(&path) }.doing(|| format!("loading {}", path.display())));
+    let loaded = existing.map(|path| unsafe { libloading::Library::new(&path) }.doing(|| format!("loading {}", path.display())));
     loaded.collect()
 }
 
@@ -40,11 +41,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_there_is_loaded_and_what_does_not_is_left_to_the_system() {
+    fn libraries_in_the_folder_are_loaded_and_missing_ones_are_left_to_the_system() {
         let folder = tempfile::tempdir().unwrap();
         let cuda = Library::Cuda.members();
         assert!(load(folder.path(), cuda).unwrap().is_empty());
-        // The runtime's own providers are loaded by the runtime.
+        // The runtime itself loads its providers.
         std::fs::write(folder.path().join("libonnxruntime_providers_cuda.so"), b"no library").unwrap();
         assert!(load(folder.path(), cuda).unwrap().is_empty());
         std::fs::write(folder.path().join("libcudnn.so.9"), b"no library").unwrap();

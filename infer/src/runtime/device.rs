@@ -1,4 +1,4 @@
-//! What a model runs on. What was asked for and is not there is an error, never something slower in silence.
+//! Devices and precisions of a model run. An unavailable device is an error, never a silent fallback to a slower one.
 
 use std::fmt;
 use std::path::Path;
@@ -13,15 +13,15 @@ use support::{Context, Error, Result, bail};
 use super::load::loaded_from;
 use super::{cuda, engines, loaded, openvino};
 
-/// What runs the network.
+/// Device that runs the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// The best that works here, as [`crate::choose`] finds out; where nothing is tried, the CPU.
+    /// Best device that works on this machine, as [`crate::choose`] determines; the CPU in contexts that try no device.
     #[default]
     Auto,
-    /// This program's own kernels on the CPU, f32, see [`crate::native`].
+    /// The project's own kernels on the CPU in f32, see [`engine`].
     Native,
-    /// ONNX Runtime's own CPU kernels, f32.
+    /// ONNX Runtime's CPU kernels in f32.
     Cpu,
     /// Intel's `OpenVINO`.
     OpenVino,
@@ -32,10 +32,10 @@ pub enum Device {
 }
 
 impl Device {
-    /// Every device.
+    /// All devices, in the order of lists.
     pub const ALL: [Device; 6] = [Device::Auto, Device::Native, Device::Cpu, Device::OpenVino, Device::Cuda, Device::TensorRt];
 
-    /// As it is typed.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Device::Auto => "auto",
@@ -47,7 +47,7 @@ impl Device {
         }
     }
 
-    /// The device that `auto` stands for here, and any other as it is.
+    /// Returns [`Device::Cpu`] for [`Device::Auto`], and any other device unchanged.
     #[must_use]
     pub fn resolve(self) -> Self {
         match self {
@@ -56,7 +56,10 @@ impl Device {
         }
     }
 
-    /// Makes sessions of `builder` for `model` run on this device, or fails. `threads` and `precision` matter to providers with their own.
+    /// Configures sessions of `builder` for `model` to run on this device; `threads` and `precision` concern providers with their own settings.
+    ///
+    /// # Errors
+    /// A device that is unavailable, or that does not support the precision.
     pub(crate) fn register(
         self,
         builder: SessionBuilder,
@@ -71,7 +74,7 @@ impl Device {
                 bail!("the device cpu computes in f32 only"; hint: "bf16 is for the device openvino")
             }
             Device::Auto | Device::Cpu => return on_provider(builder, environment, CPU_PROVIDER, &[]),
-            Device::Native => bail!("the device native is none of ONNX Runtime's"; hint: "use --device cpu"),
+            Device::Native => bail!("the device native is not one of ONNX Runtime"; hint: "use --device cpu"),
             Device::OpenVino => return openvino::register(builder, environment, threads, precision),
             Device::Cuda => ep::CUDA::default().build(),
             Device::TensorRt => {
@@ -85,7 +88,7 @@ impl Device {
         let builder = builder
             .with_execution_providers([provider.error_on_failure()])
             .map_err(Error::from)
-            .doing(|| format!("asking ONNX Runtime for the device {self}"))
+            .doing(|| format!("requesting the device {self} from ONNX Runtime"))
             .hint(|| {
                 "`infer runtime install --cuda` fetches an ONNX Runtime for NVIDIA GPUs with CUDA and cuDNN (not TensorRT's own libraries); the driver must be 580 or newer"
             })?;
@@ -99,56 +102,57 @@ impl Device {
     }
 }
 
-/// `TensorRT` with the engine that it has built before, or a place for the one that it will build.
+/// Returns the provider `TensorRT` with `engines` as the cache of its engine and timings.
 fn tensorrt(engines: &Path) -> ep::TensorRT {
     let folder = engines.display();
     let cached = ep::TensorRT::default().with_engine_cache(true).with_engine_cache_path(&folder);
     cached.with_timing_cache(true).with_timing_cache_path(&folder)
 }
 
-/// Whether the CPU multiplies bf16 matrices in hardware (Intel's AMX).
+/// Reports whether the CPU multiplies bf16 matrices in hardware (Intel AMX).
 pub fn has_amx() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))
 }
 
-/// Whether the CPU is one of Intel's: OpenVINO's provider takes no others, though OpenVINO itself would.
+/// Reports whether the CPU is made by Intel: OpenVINO's provider for ONNX Runtime refuses others, although OpenVINO itself supports them.
 pub fn has_intel_cpu() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("GenuineIntel"))
 }
 
+/// Name of the CPU provider in ONNX Runtime.
 const CPU_PROVIDER: &str = "CPUExecutionProvider";
 
-/// Puts sessions of `builder` on the CPU device of one provider.
+/// Configures sessions of `builder` to run on the CPU device of one provider.
 ///
-/// The CPU's own provider is named too: left to itself, the binding hands CPU sessions to any plugin that is registered.
+/// The default CPU provider is named explicitly too, because the binding otherwise gives CPU sessions to any registered plugin.
 pub(super) fn on_provider(
     builder: SessionBuilder,
     environment: &Environment,
     provider: &str,
     options: &[(String, String)],
 ) -> Result<SessionBuilder> {
-    let is_meant =
+    let is_requested =
         |device: &ort::device::Device| device.ep().is_ok_and(|name| name == provider) && device.hardware_device().ty() == DeviceType::CPU;
-    let devices: Vec<_> = environment.devices().filter(is_meant).collect();
+    let devices: Vec<_> = environment.devices().filter(is_requested).collect();
     if devices.is_empty() {
-        let why = if has_intel_cpu() { "" } else { "it takes Intel's processors alone: " };
-        bail!("ONNX Runtime's {provider} offers no CPU on this machine"; hint: "{why}use another device");
+        let reason = if has_intel_cpu() { "" } else { "it supports Intel processors only: " };
+        bail!("ONNX Runtime's {provider} offers no CPU on this machine"; hint: "{reason}use another device");
     }
-    builder.with_devices(devices, Some(options)).map_err(Error::from).doing(|| format!("asking ONNX Runtime for its {provider}"))
+    builder.with_devices(devices, Some(options)).map_err(Error::from).doing(|| format!("requesting ONNX Runtime's {provider}"))
 }
 
-/// The arithmetic of the network's inner layers.
+/// Arithmetic of the network's inner layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// 32-bit floats: the reference.
+    /// 32-bit floats, the reference.
     #[default]
     F32,
-    /// 16-bit floats with the range of f32: several times faster on CPUs with AMX; some pixels in 10,000 change side.
+    /// 16-bit floats with the range of f32: several times faster on CPUs with AMX; some of 10,000 pixels move across the threshold.
     Bf16,
 }
 
 impl Precision {
-    /// As it is typed.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -190,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_device_is_read_as_it_is_written() {
+    fn names_of_devices_are_parsed_to_the_same_device() {
         for device in Device::ALL {
             assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
         }

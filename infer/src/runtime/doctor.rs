@@ -1,4 +1,4 @@
-//! What is here and what is missing, each with what to type.
+//! Diagnosis of this machine: present and missing components, with the command that installs each missing one.
 
 use std::process::Command;
 
@@ -7,18 +7,18 @@ use support::{Context, Error, bail, wheel};
 
 use super::{Library, has_intel_cpu, has_nvidia, load, loaded, locate, locate_checked};
 
-/// One thing that was looked at.
+/// Result of the check of one component.
 #[derive(Debug)]
 pub struct Finding {
-    /// What.
+    /// Name of the component.
     pub what: String,
-    /// What was found, or the error with its hint.
+    /// Description of the component, or the error with its hint.
     pub state: Result<String, Error>,
-    /// Whether models run without it.
+    /// True if models run without the component.
     pub optional: bool,
 }
 
-/// Looks at everything that a run needs.
+/// Checks all components that a run can use.
 pub fn doctor() -> Vec<Finding> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     vec![
@@ -39,6 +39,7 @@ pub fn doctor() -> Vec<Finding> {
     ]
 }
 
+/// Returns the path and the origin of a library after the check of its hash.
 fn found(library: Library) -> Result<String, Error> {
     locate_checked(library, None).map(|found| format!("{} (named by {})", found.path.display(), found.place))
 }
@@ -46,47 +47,50 @@ fn found(library: Library) -> Result<String, Error> {
 fn open_vino() -> Result<String, Error> {
     let found = found(Library::OpenVino)?;
     if !has_intel_cpu() {
-        bail!("{found}: its provider for ONNX Runtime takes Intel's processors alone"; hint: "use --device native or cpu");
+        bail!("{found}: its provider for ONNX Runtime supports Intel processors only"; hint: "use --device native or cpu");
     }
     Ok(found)
 }
 
+/// Loads ONNX Runtime, and returns its path, version and providers.
 fn onnx_runtime() -> Result<String, Error> {
     load(None)?;
     let found = locate(Library::OnnxRuntime, None)?;
     let version = loaded().map_or_else(String::new, |(_, version)| version);
     let providers = [("cpu", Ok(true)), ("cuda", ep::CUDA::is_available()), ("tensorrt", ep::TensorRT::is_available())];
-    let offered: Vec<&str> = providers.iter().filter(|(_, is_there)| matches!(is_there, Ok(true))).map(|(name, _)| *name).collect();
+    let offered: Vec<&str> = providers.iter().filter(|(_, is_available)| matches!(is_available, Ok(true))).map(|(name, _)| *name).collect();
     let (path, built_for) = (found.path.display(), offered.join(", "));
     Ok(format!("{path} (named by {}), version {version}, loads, built for {built_for}", found.place))
 }
 
+/// Returns the free and the total memory of the machine.
 fn memory() -> Result<String, Error> {
     let text = std::fs::read_to_string("/proc/meminfo").doing(|| "reading /proc/meminfo")?;
     let gib = |key: &str| kib(&text, key).map_or_else(|| "?".to_owned(), |kib| format!("{:.1}", kib / 1024.0 / 1024.0));
     Ok(format!("{} of {} GiB free", gib("MemAvailable"), gib("MemTotal")))
 }
 
-/// A line of `/proc/meminfo`.
+/// Returns the value of a line of `/proc/meminfo` in KiB.
 fn kib(text: &str, key: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// Name, driver and memory of each, as NVIDIA's own tool tells them.
+/// Returns name, driver and memory of each NVIDIA GPU, as reported by `nvidia-smi`.
 fn gpu() -> Result<String, Error> {
     if !has_nvidia() {
-        bail!("no NVIDIA driver is loaded here"; hint: "nothing is missing where there is no such GPU");
+        bail!("no NVIDIA driver is loaded here"; hint: "a machine without such a GPU needs none");
     }
-    let told = Command::new("nvidia-smi").args(["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]).output();
-    let told = told.doing(|| "starting nvidia-smi")?;
-    let text = String::from_utf8_lossy(if told.status.success() { &told.stdout } else { &told.stderr }).trim().replace('\n', "; ");
-    if !told.status.success() {
-        bail!("nvidia-smi ended with {}: {text}", told.status; hint: "the driver and its libraries may be of two versions: restart the machine");
+    let output = Command::new("nvidia-smi").args(["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]).output();
+    let output = output.doing(|| "starting nvidia-smi")?;
+    let text = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr }).trim().replace('\n', "; ");
+    if !output.status.success() {
+        bail!("nvidia-smi ended with {}: {text}", output.status; hint: "the driver and its libraries may be of two versions: restart the machine");
     }
     Ok(text)
 }
 
+/// Returns the largest vector instruction set of the processor, for the list of components.
 #[cfg(target_arch = "x86_64")]
 fn vector_units() -> &'static str {
     if super::device::has_amx() {
@@ -96,7 +100,7 @@ fn vector_units() -> &'static str {
     } else if std::is_x86_feature_detected!("avx2") {
         ", AVX2"
     } else {
-        ", no AVX2: expect it to be slow"
+        ", no AVX2: runs will be slow"
     }
 }
 
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_memory_are_found_by_their_whole_name() {
+    fn lines_of_meminfo_are_found_by_their_full_name() {
         let text = "MemTotal:       24576000 kB\nMemFree:  1 kB\nMemAvailable:   12288000 kB\nHugePages_Total:       0\n";
         assert_eq!(kib(text, "MemTotal"), Some(24_576_000.0));
         assert_eq!(kib(text, "MemAvailable"), Some(12_288_000.0));

@@ -1,24 +1,24 @@
-//! Where `TensorRT` keeps what it takes minutes to build: an engine is for one model, one kind of GPU, one driver and one runtime.
+//! Cache of `TensorRT` engines, which take minutes to build. An engine is valid for one model, GPU model, driver and runtime.
 
 use std::path::{Path, PathBuf};
 
 use support::{Context, Result, artifact};
 
-/// The folder for the engine and the timings of a model on this machine, made if need be, and whether something is in it.
+/// Creates the folder for the engine and the timings of a model on this machine; returns the folder and true if it has files.
 pub fn folder(model: &[u8], runtime: &str) -> Result<(PathBuf, bool)> {
     let folder = support::wheel::cache_folder()?.join("engines").join(key(model, &gpus(Path::new("/proc/driver/nvidia")), runtime));
-    std::fs::create_dir_all(&folder).doing(|| format!("making the folder {} for TensorRT's engine", folder.display()))?;
+    std::fs::create_dir_all(&folder).doing(|| format!("creating the folder {} for TensorRT's engine", folder.display()))?;
     let is_filled = std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
     Ok((folder, is_filled))
 }
 
-/// A name that no other model, machine or runtime has.
+/// Returns a folder name that is unique for the model, the GPUs with their driver, and the runtime.
 fn key(model: &[u8], gpus: &str, runtime: &str) -> String {
     let parts = serde_json::json!([artifact::sha256(model), gpus, runtime]);
     artifact::sha256(parts.to_string().as_bytes())[..32].to_owned()
 }
 
-/// The driver's version and the kinds of GPUs, as the driver tells them in files.
+/// Returns the version of the driver and the models of the GPUs, from the files of the driver in `/proc`.
 fn gpus(driver: &Path) -> String {
     let mut lines = vec![std::fs::read_to_string(driver.join("version")).unwrap_or_default()];
     let cards = std::fs::read_dir(driver.join("gpus")).into_iter().flatten().flatten();
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_is_for_one_model_machine_and_runtime() {
+    fn keys_differ_between_models_machines_and_runtimes() {
         let driver = tempfile::tempdir().unwrap();
         let put = |file: &str, text: &str| {
             let path = driver.path().join(file);

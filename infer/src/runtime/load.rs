@@ -1,4 +1,4 @@
-//! Loads ONNX Runtime once per process and keeps it until the process ends.
+//! Loading of ONNX Runtime, once per process; the library stays loaded until the process ends.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -10,61 +10,64 @@ use support::{Context, Result, bail};
 
 use super::{Found, Library, disable_telemetry, locate, locate_checked};
 
-/// The oldest version that is used: earlier ones read out of bounds on damaged models.
+/// Oldest version that is used, because earlier ones read out of bounds on damaged models.
 const OLDEST: [u64; 3] = [1, 28, 1];
 
-/// What was loaded. A static is never dropped: ONNX Runtime crashes at exit when its environment goes before a session.
+/// Loaded runtime. It is a static, which is never dropped, because ONNX Runtime crashes at exit if its environment is dropped before a session.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
+/// ONNX Runtime with its environment.
 struct Loaded {
     environment: Environment,
     found: Found,
     version: String,
-    /// Keeps the library mapped between the version check and the binding's own opening.
+    /// Handle that keeps the library mapped between the version check and the time when the binding opens it.
     _library: libloading::Library,
 }
 
-/// Loads ONNX Runtime from where [`locate`] finds it; `asked` is the flag's value. A second call does nothing.
+/// Loads ONNX Runtime from the path that [`locate`] finds; `requested` is the value of the command-line option. Later calls do nothing.
 ///
-/// Telemetry is off: see [`disable_telemetry`], which a program with threads calls first thing in `main`.
+/// Telemetry is off: see [`disable_telemetry`], which a program with threads calls at the start of `main`.
 ///
 /// # Errors
-/// Not found, not the pinned file (in the cache and beside the program), too old, not loadable, or another file than the one already loaded.
-pub fn load(asked: Option<&Path>) -> Result<()> {
-    environment(asked).map(|_| ())
+/// A library that is missing, differs from the pinned file (in the cache or beside the program), is too old, cannot be loaded, or is
+/// another file than the one that is already loaded.
+pub fn load(requested: Option<&Path>) -> Result<()> {
+    environment(requested).map(|_| ())
 }
 
-/// Path and version of the loaded ONNX Runtime.
+/// Returns path and version of the loaded ONNX Runtime; `None` if none is loaded.
 pub fn loaded() -> Option<(PathBuf, String)> {
     let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     loaded.as_ref().map(|loaded| (loaded.found.path.clone(), loaded.version.clone()))
 }
 
-/// Path of the loaded ONNX Runtime and what named it.
+/// Returns the path of the loaded ONNX Runtime and the origin of the path.
 pub(super) fn loaded_from() -> Option<Found> {
     LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|loaded| loaded.found.clone())
 }
 
-/// The environment in which sessions are made.
-pub(crate) fn environment(asked: Option<&Path>) -> Result<Environment> {
+/// Returns the environment of all sessions, after loading ONNX Runtime as [`load`] does.
+pub(crate) fn environment(requested: Option<&Path>) -> Result<Environment> {
     let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(loaded) = slot.as_ref() {
-        if let Some(asked) = asked {
-            let asked = locate(Library::OnnxRuntime, Some(asked))?.path;
-            if asked != loaded.found.path {
-                bail!("ONNX Runtime is already loaded from {}, found {} asked for", loaded.found.path.display(), asked.display(); hint: "a process can load only one");
+        if let Some(requested) = requested {
+            let requested = locate(Library::OnnxRuntime, Some(requested))?.path;
+            if requested != loaded.found.path {
+                bail!("ONNX Runtime is already loaded from {}, found {} requested", loaded.found.path.display(), requested.display(); hint: "a process can load only one");
             }
         }
         return Ok(loaded.environment.clone());
     }
-    let found = locate_checked(Library::OnnxRuntime, asked)?;
+    let found = locate_checked(Library::OnnxRuntime, requested)?;
     let loaded = open(&found)
         .doing(|| format!("loading ONNX Runtime from {}, which {} names", found.path.display(), found.place))
-        .hint(|| "`infer runtime install` fetches one that works")?;
+        .hint(|| "`infer runtime install` installs a version that works")?;
     tracing::debug!("ONNX Runtime {} from {}", loaded.version, found.path.display());
     Ok(slot.insert(loaded).environment.clone())
 }
 
+/// Loads a library file after checking its version.
 fn open(found: &Found) -> Result<Loaded> {
     let path = &found.path;
     disable_telemetry();
@@ -77,17 +80,18 @@ fn open(found: &Found) -> Result<Loaded> {
     Ok(Loaded { environment, found: found.clone(), version, _library: library })
 }
 
-/// Asks the library itself; file names lie.
+/// Returns the version that the library itself reports, because file names are unreliable.
 fn version(library: &libloading::Library) -> Result<String> {
     // SAFETY: `OrtGetApiBase` has had this signature since version 1 of ONNX Runtime's C interface; the pointer and the string
     // that it leads to are static data of the library, which outlives this function.
     unsafe {
         let base = library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase")?;
-        let Some(base) = base().as_ref() else { bail!("OrtGetApiBase gives nothing") };
+        let Some(base) = base().as_ref() else { bail!("OrtGetApiBase returned null") };
         Ok(CStr::from_ptr((base.GetVersionString)()).to_string_lossy().into_owned())
     }
 }
 
+/// Checks that a version is at least [`OLDEST`].
 fn check_version(version: &str) -> Result<()> {
     let numbers: Vec<u64> = version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect();
     if numbers.as_slice() < OLDEST.as_slice() {
@@ -96,7 +100,7 @@ fn check_version(version: &str) -> Result<()> {
     Ok(())
 }
 
-/// ONNX Runtime's messages go where ours go; the category and place in its sources only help its developers.
+/// Forwards a message of ONNX Runtime to the program's log; its category and source location are left out, except at trace level.
 fn log(level: LogLevel, _category: &str, _id: &str, place: &str, message: &str) {
     match level {
         LogLevel::Verbose => tracing::trace!(target: "ort", place, "{message}"),
@@ -112,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_older_than_the_fixed_ones_are_refused() {
+    fn versions_with_known_faults_are_refused() {
         for good in ["1.28.1", "1.31.1", "2.0.0", "1.29.0-dev"] {
             check_version(good).unwrap();
         }
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_no_runtime_is_refused_by_name() {
+    fn a_file_that_is_not_a_library_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("libonnxruntime.so");
         std::fs::write(&path, b"not a library").unwrap();

@@ -1,7 +1,7 @@
-//! The native libraries: where they are found, how they are installed, and what they can run on.
+//! Native libraries: search, installation, loading, and the devices that they support.
 //!
-//! Nothing native is linked. ONNX Runtime is needed to run models, `OpenSlide` only for some slide formats; both are loaded from,
-//! in this order: a flag, an environment variable, `lib/` beside the program, the cache that `infer runtime install` fills.
+//! No native library is linked. The devices of ONNX Runtime need ONNX Runtime, and some slide formats need `OpenSlide`. Both are searched in
+//! this order: command-line option, environment variable, `lib/` beside the program, the cache that `infer runtime install` fills.
 
 mod cuda;
 mod device;

@@ -1,5 +1,7 @@
-//! Intel's `OpenVINO`, a plugin that ONNX Runtime loads. In bf16 it is several times faster than ONNX Runtime's own kernels where the CPU has
-//! AMX; without AMX bf16 is slower than f32, and f32 about as fast as ONNX Runtime's own.
+//! Intel's `OpenVINO`, a plugin of ONNX Runtime.
+//!
+//! On CPUs with AMX, bf16 is several times faster than ONNX Runtime's own kernels. Without AMX, bf16 is slower than f32, and f32 is about as
+//! fast as ONNX Runtime's own kernels.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,15 +11,15 @@ use support::{Context, Result};
 
 use super::{Library, Precision, device, locate_checked};
 
-/// The provider's name in ONNX Runtime.
+/// Name of the provider in ONNX Runtime.
 const PROVIDER: &str = "OpenVINOExecutionProvider";
 
-/// Whether the plugin is registered: a second time would be an error.
+/// True once the plugin is registered, because registering it again would be an error.
 static REGISTERED: Mutex<bool> = Mutex::new(false);
 
-/// Makes sessions of `builder` run on the CPU by `OpenVINO`, all of it.
+/// Configures sessions of `builder` to run on the CPU by `OpenVINO`, without a fallback to other kernels.
 ///
-/// The precision is always stated: left alone, the plugin takes bf16 wherever the CPU has it.
+/// The precision is always stated, because the plugin by default uses bf16 on CPUs that support it.
 pub fn register(builder: SessionBuilder, environment: &Environment, threads: usize, precision: Precision) -> Result<SessionBuilder> {
     if precision == Precision::Bf16 && !device::has_amx() {
         tracing::warn!("this CPU has no AMX: bf16 is slower on it than f32");
@@ -27,19 +29,20 @@ pub fn register(builder: SessionBuilder, environment: &Environment, threads: usi
     Ok(device::on_provider(builder, environment, PROVIDER, &options)?.with_disable_cpu_fallback()?)
 }
 
+/// Registers the plugin with ONNX Runtime, once per process.
 fn load_plugin(environment: &Environment) -> Result<()> {
-    let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*registered {
+    let mut is_registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*is_registered {
         let found = locate_checked(Library::OpenVino, None)?;
         environment
             .register_ep_library("openvino", &found.path)
             .doing(|| format!("loading OpenVINO from {}, which {} names", found.path.display(), found.place))?;
-        *registered = true;
+        *is_registered = true;
     }
     Ok(())
 }
 
-/// What the plugin hands to its CPU device, as JSON.
+/// Returns the settings of the plugin's CPU device as JSON.
 fn configuration(threads: usize, precision: Precision) -> String {
     let precision = precision.name();
     let cpu = serde_json::json!({

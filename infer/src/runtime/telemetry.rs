@@ -1,19 +1,19 @@
-//! ONNX Runtime's telemetry, switched off before the library is loaded.
+//! Disabling of ONNX Runtime's telemetry, before the library is loaded.
 //!
 //! From version 1.29 on, the official builds for Linux carry a client that reports to Microsoft: a process that loads one writes a device
 //! identifier and a queue of events to `~/.cache/Microsoft/DeveloperTools/.onnxruntime/` and to `TMPDIR`, and sends the queue some seconds
-//! later. The function of its C interface that disables telemetry comes after the first event; only the environment comes before it.
+//! later. The function of its C interface that disables telemetry can be called only after the first event, so the telemetry is disabled by environment variables.
 
 use std::ffi::OsStr;
 
-/// The environment variables that ONNX Runtime reads while it starts: that of the releases, and that of some builds between them.
+/// Environment variables that ONNX Runtime reads at its start: the one of releases, and the one of some development builds.
 const VARIABLES: [&str; 2] = ["ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED"];
-/// The value that disables telemetry.
+/// Value that disables telemetry.
 const OFF: &str = "1";
 
-/// Switches ONNX Runtime's telemetry off for this process and its children, whatever the environment said before.
+/// Disables ONNX Runtime's telemetry for this process and its children; overrides the environment.
 ///
-/// Call this function first thing in `main`, before any thread is started. [`super::load`] calls it too, right before the library is
+/// Call this function at the start of `main`, before any thread is started. [`super::load`] calls it too, right before the library is
 /// loaded, so that no program can forget it. That late call is sound as long as no other thread reads the environment at that moment
 /// through C's `getenv`; reads through [`mod@std::env`] are always safe.
 pub fn disable_telemetry() {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variables_are_set_and_stay() {
+    fn telemetry_is_disabled_by_any_number_of_calls() {
         for _ in 0..2 {
             disable_telemetry();
             assert!(VARIABLES.iter().all(|name| std::env::var_os(name).as_deref() == Some(OsStr::new(OFF))));

@@ -1,31 +1,32 @@
-//! Lines that say that something still goes on.
+//! Periodic log lines during long operations without progress information.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often a line comes.
-const EVERY: Duration = Duration::from_secs(10);
+/// Interval of the lines.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Says every ten seconds what is waited for, until it is dropped; nothing about what is done sooner.
+/// Logs the elapsed time every ten seconds until the value is dropped; shorter operations log nothing.
 pub struct Waiting {
-    /// Dropped to end the thread.
+    /// Channel whose end stops the thread.
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Waiting {
-    /// For work that nothing is known of but that it goes on.
-    pub fn for_work(what: &'static str) -> Self {
-        Self::telling(EVERY, move |elapsed| tracing::info!("{what}: {} s so far", elapsed.as_secs()))
+    /// Starts logging for an operation that `description` names.
+    pub fn for_work(description: &'static str) -> Self {
+        Self::every(INTERVAL, move |elapsed| tracing::info!("{description}: {} s so far", elapsed.as_secs()))
     }
 
-    fn telling(every: Duration, tell: impl Fn(Duration) + Send + 'static) -> Self {
+    /// Calls `report` with the elapsed time after every interval.
+    fn every(interval: Duration, report: impl Fn(Duration) + Send + 'static) -> Self {
         let (end, ended) = channel::<()>();
         let began = Instant::now();
         let thread = thread::spawn(move || {
-            while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                tell(began.elapsed());
+            while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                report(began.elapsed());
             }
         });
         Self { end: Some(end), thread: Some(thread) }
@@ -35,7 +36,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         drop(self.end.take());
-        // It only writes lines: what it panicked of, if it did, is no matter of the work.
+        // The thread only writes log lines, so a panic of the thread does not concern the operation.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -45,20 +46,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_while_work_goes_on_and_end_with_it() {
+    fn lines_are_logged_during_an_operation_and_end_with_it() {
         let (line, lines) = channel();
-        let waiting = Waiting::telling(Duration::from_millis(5), move |elapsed| line.send(elapsed).unwrap());
+        let waiting = Waiting::every(Duration::from_millis(5), move |elapsed| line.send(elapsed).unwrap());
         let first = lines.recv_timeout(Duration::from_mins(1)).unwrap();
         assert!(first >= Duration::from_millis(5) && lines.recv_timeout(Duration::from_mins(1)).unwrap() > first);
         drop(waiting);
-        // The sender went with the thread: nothing comes after those that are there.
+        // The sender was dropped with the thread, so the remaining lines are the last ones.
         assert_eq!(lines.iter().find(|elapsed| *elapsed < first), None);
     }
 
     #[test]
-    fn what_is_soon_done_is_not_told() {
+    fn a_short_operation_logs_nothing() {
         let (line, lines) = channel();
-        drop(Waiting::telling(Duration::from_mins(10), move |_| line.send(()).unwrap()));
+        drop(Waiting::every(Duration::from_mins(10), move |_| line.send(()).unwrap()));
         assert!(lines.recv().is_err());
     }
 }

@@ -8,9 +8,10 @@ use support::console::Progress;
 use support::{Result, bail};
 
 use super::{Options, folder, segment};
+use crate::model::Model;
+use crate::network::Network;
 use crate::output::Summary;
 use crate::output::summary::Status;
-use crate::segmenter::{Model, Network};
 
 /// Results of several slides.
 #[derive(Clone, Debug, Default)]

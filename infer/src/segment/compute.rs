@@ -14,15 +14,15 @@ use super::plan::Plan;
 use super::store::Store;
 use super::{Shard, ShardReport};
 use crate::instances::{Extractor, FinishedInstances};
+use crate::network::Network;
 use crate::output::Files;
 use crate::output::overlay::Overlay;
-use crate::output::pyramid::PyramidWriter;
 use crate::output::summary::NucleusFacts;
 use crate::output::writers::{Source, Wanted, Writers};
 use crate::pipeline::{self, Band, Job};
+use crate::pyramid::PyramidWriter;
 use crate::quality::status::QualityFacts;
 use crate::quality::{PixelStrip, Quality};
-use crate::segmenter::Network;
 use crate::timing::StageTimings;
 use slides::{LostTile, ScaledSlide};
 

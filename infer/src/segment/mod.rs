@@ -30,12 +30,13 @@ use std::time::Instant;
 use support::console::Progress;
 use support::{Result, bail};
 
+use crate::model::Model;
+use crate::network::Network;
 use crate::output::summary::Proof;
 #[cfg(doc)]
 use crate::output::summary::Status;
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
-use crate::segmenter::{Model, Network};
 use crate::timing::StageTimings;
 use crate::tissue::region::Region;
 pub use batch::{Batch, check_names, segment_all};

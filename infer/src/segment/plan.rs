@@ -14,12 +14,12 @@ use super::compute::Computed;
 use super::overview::{check_shards, read_overview};
 use super::{Options, Origin, Regions, folder};
 use crate::golden;
+use crate::model::Model;
 use crate::output::summary::{
     Areas, MAX_LOST_FRACTION, ModelFacts, NucleusFacts, Proof, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
 use crate::output::{Extra, Files, Frame, Outlines};
-use crate::segmenter::Model;
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::StageTimings;
 use crate::tissue::{Tissue, given};

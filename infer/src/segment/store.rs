@@ -11,7 +11,7 @@ use flate2::bufread::ZlibDecoder;
 use serde::{Deserialize, Serialize};
 use support::{Context, Result, artifact, bail};
 
-use crate::output::tiles::{differences, runs};
+use crate::pyramid::tiles::{differences, runs};
 use slides::LostTile;
 
 /// Number of probabilities per zlib stream.

@@ -10,11 +10,12 @@ use support::{Error, Result, bail};
 use super::Options;
 use super::plan::Plan;
 use crate::instances::{Extractor, FinishedInstances};
+use crate::model::Model;
+use crate::network::Network;
 use crate::output::Nucleus;
 use crate::output::writers::Source;
 use crate::pipeline::Band;
 use crate::quality::Quality;
-use crate::segmenter::{Model, Network};
 use crate::timing::StageTimings;
 use slides::{LostTile, Slide};
 

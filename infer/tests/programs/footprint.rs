@@ -1,4 +1,4 @@
-//! Nothing leaves the machine, and nothing is left on it but the files that were asked for.
+//! Files and sockets of the program `infer`: no socket is opened, and no file is created except the requested outputs.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,9 +11,9 @@ fn sandbox() -> Sandbox {
     Sandbox::new()
 }
 
-/// A run that lasts fifteen seconds after ONNX Runtime has been loaded and used.
+/// The run lasts fifteen seconds after ONNX Runtime has been loaded and used, so that its telemetry would open a socket.
 #[test]
-fn verify_leaves_its_certificate_alone() {
+fn verify_creates_only_its_certificate() {
     let sandbox = sandbox();
     let model = data("format-1.onnx").display().to_string();
     let trace = sandbox.run_long(INFER, &["verify", &model, "--device", "cpu", "--certificate", "certificate.json"]);
@@ -22,7 +22,7 @@ fn verify_leaves_its_certificate_alone() {
 }
 
 #[test]
-fn segment_leaves_its_outputs_alone() {
+fn segment_creates_only_its_outputs() {
     let sandbox = sandbox();
     let model = data("format-1.onnx").display().to_string();
     slide(&sandbox.at("a.png"));
@@ -51,7 +51,7 @@ fn segment_leaves_its_outputs_alone() {
 }
 
 #[test]
-fn doctor_and_list_leave_nothing() {
+fn doctor_and_list_create_no_files() {
     let sandbox = sandbox();
     let doctor = sandbox.run(INFER, &["doctor"]);
     doctor.assert_made(&[]);
@@ -59,9 +59,9 @@ fn doctor_and_list_leave_nothing() {
     sandbox.run(INFER, &["runtime", "list"]).assert_made(&[]);
 }
 
-/// A program that uses the library crate and does nothing about telemetry itself.
+/// The program uses the library crate and does not disable telemetry itself.
 #[test]
-fn a_rust_program_that_embeds_the_library_leaves_nothing() {
+fn a_rust_program_that_embeds_the_library_creates_no_files() {
     let sandbox = sandbox();
     let tests = std::env::current_exe().unwrap();
     let trace = sandbox.run(&tests, &["--exact", "footprint::loads_the_library", "--ignored"]);
@@ -80,9 +80,9 @@ fn loads_the_library() {
     std::thread::sleep(Duration::from_secs(15));
 }
 
-/// The trace itself: files and sockets of a program and of its children are seen, in any thread.
+/// The trace itself records files and sockets of a program and of its children, in any thread.
 #[test]
-fn a_trace_sees_files_and_sockets() {
+fn a_trace_records_files_and_sockets() {
     let sandbox = Sandbox::new();
     let tests = std::env::current_exe().unwrap();
     let trace = sandbox.run(&tests, &["--exact", "footprint::makes_files_and_a_socket", "--ignored"]);

@@ -1,14 +1,14 @@
-//! A library in the cache or beside the program is loaded only with its pinned hash.
+//! Hash check of native libraries: a library in the cache or beside the program is loaded only with its pinned hash.
 
 use std::path::{Path, PathBuf};
 
 use infer::runtime::{self, Library};
 
-use crate::{INFER, copy_program, data, run, said};
+use crate::{INFER, copy_program, data, printed, run};
 
 const FILE: &str = "libonnxruntime.so.1.31.1";
 
-/// The bytes of an installed library with one more at the end, which the system's loader does not mind.
+/// Returns an installed library with one more byte at the end, which the dynamic linker accepts.
 fn changed(library: Library) -> Vec<u8> {
     let installed = runtime::install_library(library, None, None).expect("it is fetched by `python3 -m pip download`");
     let mut bytes = std::fs::read(installed.path).unwrap();
@@ -16,12 +16,13 @@ fn changed(library: Library) -> Vec<u8> {
     bytes
 }
 
+/// Writes a file and creates its folder.
 fn put(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
 }
 
-/// `infer verify` on ONNX Runtime: whether it succeeded, what it said, and whether the system's loader ran a library of this path.
+/// Runs `infer verify` on ONNX Runtime; returns its success, its output, and whether the dynamic linker loaded the library at `path`.
 fn verify(program: &Path, cache: &Path, variable: Option<&Path>, path: &Path) -> (bool, String, bool) {
     let model = data("format-1.onnx");
     let mut command = std::process::Command::new(program);
@@ -31,9 +32,9 @@ fn verify(program: &Path, cache: &Path, variable: Option<&Path>, path: &Path) ->
         command.env("NUCLEI_ONNXRUNTIME", variable);
     }
     let output = command.env("LD_DEBUG", "files").output().unwrap();
-    let said = said(&output);
-    let is_loaded = said.contains(&format!("calling init: {}", path.display()));
-    (output.status.success(), said, is_loaded)
+    let printed = printed(&output);
+    let is_loaded = printed.contains(&format!("calling init: {}", path.display()));
+    (output.status.success(), printed, is_loaded)
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn a_changed_onnx_runtime_is_not_loaded() {
     assert!(!done && !is_loaded, "{text}");
     assert!(text.contains("of the cache before it is loaded: expected sha256") && text.contains("hint: `infer runtime install`"), "{text}");
 
-    // The user's choice is loaded as it is, and its hash can be read.
+    // A library that the user names is loaded without a check, and its hash is logged.
     let (done, text, is_loaded) = verify(Path::new(INFER), &at("empty"), Some(&cached), &cached);
     assert!(done && is_loaded && text.contains(&support::artifact::sha256(&bytes)), "{text}");
 
@@ -84,8 +85,8 @@ fn a_changed_openslide_is_not_loaded() {
     let slide = folder.path().join("a.ndpi");
     std::fs::write(&slide, b"II*\0\0\0\0\0").unwrap();
     let refused = "before it is loaded: expected sha256";
-    let answer = run(Path::new(INFER), folder.path(), &["slide-server", &slide.display().to_string()]);
-    assert!(said(&answer).contains(refused), "{}", said(&answer));
+    let output = run(Path::new(INFER), folder.path(), &["slide-server", &slide.display().to_string()]);
+    assert!(printed(&output).contains(refused), "{}", printed(&output));
     let doctor = run(Path::new(INFER), folder.path(), &["doctor"]);
-    assert!(said(&doctor).lines().any(|line| line.contains("OpenSlide") && line.contains(refused)), "{}", said(&doctor));
+    assert!(printed(&doctor).lines().any(|line| line.contains("OpenSlide") && line.contains(refused)), "{}", printed(&doctor));
 }

@@ -1,13 +1,13 @@
-//! A key beside the program makes signatures a must: whatever is wrong with the key's file, nothing unsigned runs.
+//! Pinned key beside the program: no unsigned model runs, whatever the state of the key file.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Output;
 
-use crate::{copy_program, data, run, said, slide};
+use crate::{copy_program, data, printed, run, slide};
 
-/// A folder with a copy of the program, a signed model, an unsigned model and a slide.
+/// Temporary folder with a copy of the program, a signed model, an unsigned model and a slide.
 struct Site(tempfile::TempDir);
 
 impl Site {
@@ -43,36 +43,36 @@ impl Site {
         self.infer(&["segment", &model, &slide, "-o", &out, "--mpp", "0.5", "--tile", "160", "--halo", "32", "--device", "native"])
     }
 
-    /// Asserts that every command that runs a model refuses this one, for a reason that contains `why`.
+    /// Asserts that every command that runs a model refuses this one, with an error that contains `reason`.
     #[track_caller]
-    fn assert_refused(&self, model: &str, why: &str) {
+    fn assert_refused(&self, model: &str, reason: &str) {
         let path = self.at(model).display().to_string();
         for output in [self.verify(model), self.segment(model, "refused"), self.infer(&["doctor", "--speed", &path])] {
-            let said = said(&output);
-            assert_eq!(output.status.code(), Some(1), "{said}");
-            assert!(said.contains(why) && said.contains("hint: "), "{why}: {said}");
-            assert!(!said.contains("sound on") && !said.contains("megapixels a second"), "{said}");
+            let printed = printed(&output);
+            assert_eq!(output.status.code(), Some(1), "{printed}");
+            assert!(printed.contains(reason) && printed.contains("hint: "), "{reason}: {printed}");
+            assert!(!printed.contains("sound on") && !printed.contains("megapixels a second"), "{printed}");
         }
         assert!(!self.at("refused").exists());
     }
 }
 
 #[test]
-fn without_a_pin_any_model_runs() {
+fn without_a_pinned_key_every_model_runs() {
     let site = Site::new();
     for output in [site.verify("unsigned.onnx"), site.segment("unsigned.onnx", "out")] {
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", printed(&output));
     }
 }
 
 #[test]
-fn with_a_pin_only_a_signed_model_runs() {
+fn with_a_pinned_key_only_a_signed_model_runs() {
     let site = Site::new();
     fs::copy(data("format-1.pub"), site.pin()).unwrap();
     let verified = site.verify("signed.onnx");
-    assert!(verified.status.success() && said(&verified).contains("signed by "), "{}", said(&verified));
+    assert!(verified.status.success() && printed(&verified).contains("signed by "), "{}", printed(&verified));
     let segmented = site.segment("signed.onnx", "out");
-    assert!(segmented.status.success(), "{}", said(&segmented));
+    assert!(segmented.status.success(), "{}", printed(&segmented));
     assert!(fs::read_to_string(site.at("out/a/summary.json")).unwrap().contains("sha256"));
     site.assert_refused("unsigned.onnx", "is not signed");
 
@@ -82,9 +82,9 @@ fn with_a_pin_only_a_signed_model_runs() {
     site.assert_refused("signed.onnx", "signed.onnx");
 }
 
-/// None of these files is a key, but each of them says that somebody meant to pin one.
+/// These files are not keys, but each of them shows the intention to pin one.
 #[test]
-fn a_pin_that_cannot_be_read_lets_nothing_run() {
+fn an_invalid_pinned_key_refuses_every_model() {
     let site = Site::new();
     let pin = site.pin();
     let both_refused = || ["signed.onnx", "unsigned.onnx"].map(|model| site.assert_refused(model, "trusted.pub"));
@@ -103,23 +103,23 @@ fn a_pin_that_cannot_be_read_lets_nothing_run() {
     }
 }
 
-/// Root reads every file and searches every folder: the key is then found, and the model is refused for its missing signature.
+/// Root can read every file and search every folder, so that the model is then refused because of its missing signature.
 #[test]
-fn a_pin_that_only_others_may_read_lets_nothing_unsigned_run() {
+fn an_unreadable_pinned_key_refuses_unsigned_models() {
     let site = Site::new();
     let pin = site.pin();
     let mode = |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     fs::copy(data("format-1.pub"), &pin).unwrap();
     mode(pin.clone(), 0o000);
     let is_root = fs::read(&pin).is_ok();
-    let why = if is_root { "is not signed" } else { "trusted.pub" };
-    site.assert_refused("unsigned.onnx", why);
+    let reason = if is_root { "is not signed" } else { "trusted.pub" };
+    site.assert_refused("unsigned.onnx", reason);
 
     fs::create_dir(site.at("closed")).unwrap();
     mode(pin.clone(), 0o644);
     fs::rename(&pin, site.at("closed/key.pub")).unwrap();
     symlink(site.at("closed/key.pub"), &pin).unwrap();
     mode(site.at("closed"), 0o000);
-    site.assert_refused("unsigned.onnx", why);
+    site.assert_refused("unsigned.onnx", reason);
     mode(site.at("closed"), 0o755);
 }

@@ -1,13 +1,13 @@
-//! Slides that change while they are read: an error, or a hash of what was read; never the hash of other bytes.
+//! Slides that change while they are read: the run ends with an error, or the output has the hash of the bytes that were read.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use infer::network::Network;
 use infer::output::{SUMMARY, Summary};
 use infer::segment::{Options, segment};
-use infer::segmenter::Network;
 use support::console::Silent;
 use support::{Result, artifact};
 
@@ -16,16 +16,16 @@ use crate::random::Random;
 
 type Change = fn(&Path);
 
-/// Changes the slide when it is called for the first time.
-struct Meddler {
+/// Network that changes the slide at its first call.
+struct ChangingNetwork {
     slide: PathBuf,
     change: Option<Change>,
 }
 
-impl Network for Meddler {
+impl Network for ChangingNetwork {
     fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> Result<Vec<u8>> {
         if let Some(change) = self.change.take() {
-            // Longer than a tick of the kernel's clock for files.
+            // Longer than the resolution of file times.
             std::thread::sleep(Duration::from_millis(30));
             change(&self.slide);
         }
@@ -33,7 +33,7 @@ impl Network for Meddler {
     }
 }
 
-/// Two pictures of one size, `a` and `other`, as a tiled pyramid or as a plain image.
+/// Writes two pictures of one size, `a` and `other`, as tiled pyramids or as plain images; returns the path of `a`.
 fn save(folder: &Path, extension: &str) -> PathBuf {
     for (name, seed) in [("a", 41), ("other", 42)] {
         let picture = tissue(&mut Random(seed), 500, 700);
@@ -47,12 +47,14 @@ fn save(folder: &Path, extension: &str) -> PathBuf {
     folder.join("a").with_extension(extension)
 }
 
-fn go(slide: &Path, out: &Path, resume: bool, change: Option<Change>) -> Result<Summary> {
-    let network = Meddler { slide: slide.to_owned(), change };
+/// Segments a slide at the scale of 0.5 µm per pixel, with a change during the run.
+fn run(slide: &Path, out: &Path, resume: bool, change: Option<Change>) -> Result<Summary> {
+    let network = ChangingNetwork { slide: slide.to_owned(), change };
     let options = Options { out: out.to_owned(), tile: Some(112), mpp: Some(0.5), resume, ..Options::default() };
     segment(slide, &model(Some(0.5)), &mut [Box::new(network)], &options, &Silent)
 }
 
+/// Returns the path of the second picture of [`save`].
 fn other(slide: &Path) -> PathBuf {
     slide.with_file_name("other").with_extension(slide.extension().unwrap())
 }
@@ -61,7 +63,8 @@ fn overwrite(slide: &Path) {
     std::fs::write(slide, std::fs::read(other(slide)).unwrap()).unwrap();
 }
 
-fn cut(slide: &Path) {
+/// Truncates the file to half of its length.
+fn truncate(slide: &Path) {
     let file = File::options().write(true).open(slide).unwrap();
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
 }
@@ -74,7 +77,7 @@ fn touch(slide: &Path) {
     File::options().write(true).open(slide).unwrap().set_modified(SystemTime::now()).unwrap();
 }
 
-/// As programs do that copy a file with its times.
+/// Changes 100 bytes and restores the time of modification, as programs do that copy a file with its times.
 fn overwrite_and_restore_the_time(slide: &Path) {
     let modified = std::fs::metadata(slide).unwrap().modified().unwrap();
     let mut bytes = std::fs::read(slide).unwrap();
@@ -97,14 +100,14 @@ fn protect(slide: &Path) {
 }
 
 #[test]
-fn a_slide_that_is_written_to_is_an_error_and_nothing_gets_its_name() {
+fn a_slide_that_is_written_to_is_an_error_and_no_output_gets_its_final_name() {
     for extension in ["tif", "png"] {
-        for change in [overwrite, cut, append, touch, overwrite_and_restore_the_time] as [Change; 5] {
+        for change in [overwrite, truncate, append, touch, overwrite_and_restore_the_time] as [Change; 5] {
             let folder = tempfile::tempdir().unwrap();
             let slide = save(folder.path(), extension);
             let original = std::fs::read(&slide).unwrap();
             let out = folder.path().join("out");
-            let error = go(&slide, &out, false, Some(change)).unwrap_err();
+            let error = run(&slide, &out, false, Some(change)).unwrap_err();
             assert!(
                 error.to_string().contains("changed while it was read") && error.to_string().contains(slide.to_str().unwrap()),
                 "{error}"
@@ -113,11 +116,11 @@ fn a_slide_that_is_written_to_is_an_error_and_nothing_gets_its_name() {
             let left: Vec<_> = std::fs::read_dir(out.join("a")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert!(left.iter().all(|name| name == ".bands"), "{left:?}");
 
-            // Bands that were stored before the change are those of the first slide.
+            // Bands that were stored before the change belong to the original slide.
             std::fs::write(&slide, original).unwrap();
-            let resumed = go(&slide, &out, true, None).unwrap();
+            let resumed = run(&slide, &out, true, None).unwrap();
             let whole = folder.path().join("whole");
-            assert_eq!(go(&slide, &whole, false, None).unwrap().nuclei.count, resumed.nuclei.count);
+            assert_eq!(run(&slide, &whole, false, None).unwrap().nuclei.count, resumed.nuclei.count);
             for name in ["nuclei.csv", "probability.tif", "mask.tif"] {
                 assert!(std::fs::read(out.join("a").join(name)).unwrap() == std::fs::read(whole.join("a").join(name)).unwrap(), "{name}");
             }
@@ -126,18 +129,18 @@ fn a_slide_that_is_written_to_is_an_error_and_nothing_gets_its_name() {
 }
 
 #[test]
-fn a_slide_that_is_replaced_removed_or_protected_is_read_to_its_end_and_hashed_as_it_was() {
+fn a_slide_that_is_replaced_removed_or_protected_is_read_and_hashed_through_its_handle() {
     for extension in ["tif", "png"] {
         let folder = tempfile::tempdir().unwrap();
         let slide = save(folder.path(), extension);
         let whole = folder.path().join("whole");
-        go(&slide, &whole, false, None).unwrap();
+        run(&slide, &whole, false, None).unwrap();
         for change in [replace, remove, protect] as [Change; 3] {
             let folder = tempfile::tempdir().unwrap();
             let slide = save(folder.path(), extension);
             let sha256 = artifact::sha256_of_file(&slide).unwrap();
             let out = folder.path().join("out");
-            let summary = go(&slide, &out, false, Some(change)).unwrap();
+            let summary = run(&slide, &out, false, Some(change)).unwrap();
             assert_eq!(summary.slide.sha256, sha256);
             assert!(out.join("a").join(SUMMARY).exists());
             let table = |out: &Path| std::fs::read(out.join("a/nuclei.csv")).unwrap();

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use infer::instances::Extractor;
+use infer::network::Network;
 use infer::output::overlay::Overlay;
-use infer::output::pyramid::PyramidWriter;
 use infer::output::writers::{Source, Wanted, Writers};
 use infer::output::{Files, Frame, Outlines};
+use infer::pyramid::PyramidWriter;
 use infer::segment::{Halo, Options, segment};
-use infer::segmenter::Network;
 use models::card::ModelCard;
 use models::decode::Decoding;
 use slides::Rgb;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use infer::network::Network;
 use infer::segment::{Halo, Options, segment};
-use infer::segmenter::Network;
 use support::console::Silent;
 use support::{Error, ErrorKind, Result};
 

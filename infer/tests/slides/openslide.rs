@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use infer::output::pyramid::PyramidWriter;
+use infer::pyramid::PyramidWriter;
 use slides::{Access, Slide};
 use support::artifact::AtomicFile;
 

@@ -65,7 +65,7 @@ fn files_equal_those_of_the_whole_image_for_every_window_batch_and_thread_count(
 #[test]
 fn bands_are_in_order_if_networks_finish_out_of_order() {
     struct Slow(Duration);
-    impl infer::segmenter::Network for Slow {
+    impl infer::network::Network for Slow {
         fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> support::Result<Vec<u8>> {
             std::thread::sleep(std::mem::take(&mut self.0));
             Darkness.quantised(images, batch, height, width)
@@ -77,8 +77,8 @@ fn bands_are_in_order_if_networks_finish_out_of_order() {
     let mut files = Vec::new();
     for (i, tile) in [2048, 48].into_iter().enumerate() {
         let options = Options { out: folder.path().join(i.to_string()), tile: Some(tile), ..Options::default() };
-        let mut networks: Vec<Box<dyn infer::segmenter::Network>> =
-            [300, 0, 100].map(|ms| Box::new(Slow(Duration::from_millis(ms))) as Box<dyn infer::segmenter::Network>).into();
+        let mut networks: Vec<Box<dyn infer::network::Network>> =
+            [300, 0, 100].map(|ms| Box::new(Slow(Duration::from_millis(ms))) as Box<dyn infer::network::Network>).into();
         infer::segment::segment(&path, &model(None), &mut networks, &options, &support::console::Silent).unwrap();
         files.push(contents(&options.out.join("tall"), &FILES));
     }
@@ -172,7 +172,7 @@ fn an_output_folder_that_cannot_be_created_is_an_error_that_names_it() {
 #[test]
 fn a_failed_network_leaves_no_files() {
     struct Failing(u32);
-    impl infer::segmenter::Network for Failing {
+    impl infer::network::Network for Failing {
         fn quantised(&mut self, images: &[u8], batch: usize, height: usize, width: usize) -> support::Result<Vec<u8>> {
             self.0 += 1;
             if self.0 > 4 {
@@ -185,7 +185,7 @@ fn a_failed_network_leaves_no_files() {
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(1), 600, 600), &path, Some(0.5));
     let options = Options { out: folder.path().join("out"), tile: Some(64), ..Options::default() };
-    let mut networks: Vec<Box<dyn infer::segmenter::Network>> = vec![Box::new(Failing(0))];
+    let mut networks: Vec<Box<dyn infer::network::Network>> = vec![Box::new(Failing(0))];
     let error = infer::segment::segment(&path, &model(None), &mut networks, &options, &support::console::Silent).unwrap_err();
     assert_eq!(error.to_string(), "out of memory");
     assert_eq!(std::fs::read_dir(folder.path().join("out/a")).unwrap().count(), 0);

@@ -3,10 +3,11 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use infer::model::Model;
+use infer::network::Network;
 use infer::output::Summary;
-use infer::output::pyramid::PyramidWriter;
+use infer::pyramid::PyramidWriter;
 use infer::segment::{Options, segment};
-use infer::segmenter::{Model, Network};
 use models::card::{Class, Form, Images, ModelCard, Normalisation, Training};
 use models::decode::Decoding;
 use serde_json::Value;

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use infer::golden::GoldenTile;
+use infer::model::Model;
+use infer::network::Network;
 use infer::output::Summary;
 use infer::quality::status::QcStatus;
 use infer::segment::{Options, segment};
-use infer::segmenter::{Model, Network};
 use models::card::{ModelCard, Training};
 use models::colour::ColourStatistics;
 use models::decode::Decoding;
@@ -99,7 +100,7 @@ fn the_quality_map_has_one_pixel_per_grid_tile_and_zeros_outside_of_tissue() {
     let slide = slides::open(&folder.path().join("a/quality.tif"), None).unwrap();
     assert_eq!((slide.levels()[0].width, slide.levels()[0].height), (6, 4));
     assert!(
-        slide.facts().disbelieved_mpp.iter().any(|mpp| mpp.contains("64")),
+        slide.facts().implausible_mpp.iter().any(|mpp| mpp.contains("64")),
         "a grid tile is larger than any plausible pixel of a slide"
     );
     let map = slide.read_region(0, 0, 0, 6, 4).unwrap();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use infer::network::Network;
 use infer::output::{Extra, Summary};
 use infer::segment::{Options, Regions, Shard, segment, segment_shard};
-use infer::segmenter::Network;
 use support::Result;
 use support::console::Silent;
 

@@ -1,4 +1,4 @@
-//! `nuclei.db` holds what was added to it, at any size, and has the same bytes after every run.
+//! Annotation store `nuclei.db`: it contains all added annotations at any size, and its bytes are reproducible.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::picture::{Darkness, card, run, save_tiff, tissue};
 use crate::random::Random;
 use crate::stored::{checked, one, open};
 
-/// A nucleus of so many corners somewhere on a large slide.
+/// Returns a nucleus with a number of corners at a random place of a large slide.
 fn nucleus(id: u64, corners: usize, random: &mut Random) -> Nucleus {
     let [x, y] = [0, 1].map(|_| random.below(100_000) as f64 + 50.0);
     let corner = |i: usize| {
@@ -48,10 +48,12 @@ fn nucleus(id: u64, corners: usize, random: &mut Random) -> Nucleus {
     }
 }
 
+/// Returns the key of a nucleus.
 fn key(id: u64) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, &id.to_le_bytes())
 }
 
+/// Writes a store of `count` random nuclei; `corners` is the number of corners by id.
 fn store_of(path: &Path, count: u64, corners: impl Fn(u64) -> usize) {
     let class = Class { name: "nucleus".into(), colour: [200, 0, 0] };
     let mut store = AnnotationStore::new(AtomicFile::create(path).unwrap()).unwrap();
@@ -63,7 +65,7 @@ fn store_of(path: &Path, count: u64, corners: impl Fn(u64) -> usize) {
     store.finish().unwrap().commit().unwrap();
 }
 
-/// Segments a slide, and returns the bytes of its store.
+/// Segments a slide and returns the bytes of its store.
 fn segmented(folder: &Path, tile: usize, networks: usize, readers: usize) -> Vec<u8> {
     let path = folder.join("a.tif");
     save_tiff(&tissue(&mut Random(6), 700, 600), &path, Some(0.5));
@@ -115,9 +117,9 @@ fn the_bytes_of_a_store_do_not_depend_on_threads() {
     }
 }
 
-/// Trees of one page, of one inner page, and of several levels; rows that reach over several pages.
+/// The counts give R-trees of one page, of one inner page and of several levels; large polygons need several pages.
 #[test]
-fn stores_of_any_size_hold_what_was_added() {
+fn stores_of_any_size_contain_what_was_added() {
     let folder = tempfile::tempdir().unwrap();
     for (count, large) in [(0, 5), (1, 1), (2, 2), (51, 5), (52, 40), (61, 9), (62, 9), (2700, 100), (50_000, 1000)] {
         let corners = |id: u64| if id.is_multiple_of(large) { [300, 700, 3000][id as usize % 3] } else { 6 };
@@ -138,9 +140,9 @@ fn stores_of_any_size_hold_what_was_added() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no journal and no temporary file is left");
 }
 
-/// Past the page of SQLite's locks at 2^30 bytes, in little memory.
+/// The file exceeds 2^30 bytes, the position of SQLite's lock page; memory stays below 100 MiB.
 #[test]
-#[ignore = "writes 1.7 GB; by itself, for it looks at the memory of the process"]
+#[ignore = "writes 1.7 GB; to be run alone, because it measures the memory of the process"]
 fn a_store_of_five_million_nuclei_is_sound() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.db");

@@ -1,6 +1,6 @@
 //! Windows with the exact halo give the result of the whole image, bit for bit, with a network of known reach.
 
-use infer::segmenter::Network;
+use infer::network::Network;
 use infer::tile::{TileGrid, Windows};
 use support::Result;
 

@@ -6,9 +6,9 @@ use infer::output::labels::{Labels, write_png};
 use infer::output::mask::MaskWriter;
 use infer::output::ome::OmeLabels;
 use infer::output::overlay::Overlay;
-use infer::output::pyramid::PyramidWriter;
 use infer::output::table::TableWriter;
 use infer::output::{Frame, Nucleus, columns::ParquetWriter};
+use infer::pyramid::PyramidWriter;
 use slides::Rgb;
 use slides::scaled::Scale;
 use support::Result;
@@ -20,27 +20,28 @@ use crate::random::Random;
 const WIDTH: usize = 700;
 const HEIGHT: usize = 600;
 
-/// A picture and the nuclei in it.
+/// Picture with its nuclei.
 struct Content {
     picture: Rgb,
-    harvest: FinishedInstances,
+    finished: FinishedInstances,
     nuclei: Vec<Nucleus>,
     frame: Frame,
 }
 
 impl Content {
+    /// Extracts the nuclei of a synthetic picture.
     fn new() -> Self {
         let picture = tissue(&mut Random(5), WIDTH, HEIGHT);
         let card = card(None);
         let mut extractor = Extractor::new(WIDTH, HEIGHT, &card.decoding);
-        let mut harvest = extractor.push(&Darkness::of(&picture.data, HEIGHT, WIDTH), &picture.data);
-        harvest.instances.extend(extractor.finish().instances);
+        let mut finished = extractor.push(&Darkness::of(&picture.data, HEIGHT, WIDTH), &picture.data);
+        finished.instances.extend(extractor.finish().instances);
         let size_px = [WIDTH, HEIGHT];
         let scale = Scale { level: 0, level_from_model: [1.0; 2], slide_from_model: [1.0; 2], size_px, effective_mpp: Some([0.5; 2]) };
         let frame = Frame::new(&scale, [0.0; 2]);
-        let nuclei: Vec<Nucleus> = harvest.instances.iter().map(|instance| Nucleus::new(instance, &frame)).collect();
+        let nuclei: Vec<Nucleus> = finished.instances.iter().map(|instance| Nucleus::new(instance, &frame)).collect();
         assert!(nuclei.len() > 50, "{} nuclei", nuclei.len());
-        Self { picture, harvest, nuclei, frame }
+        Self { picture, finished, nuclei, frame }
     }
 
     fn pyramid(&self, mut writer: PyramidWriter) -> Result<AtomicFile> {
@@ -48,10 +49,10 @@ impl Content {
         writer.finish()
     }
 
-    /// Writes one kind of output file.
+    /// Writes the output file of a kind, which is the file name.
     fn write(&self, kind: &str, file: AtomicFile) -> Result<AtomicFile> {
         let sides = Some([0.5; 2]);
-        let (instances, size) = (&self.harvest.instances, [WIDTH, HEIGHT]);
+        let (instances, size) = (&self.finished.instances, [WIDTH, HEIGHT]);
         match kind {
             "labels.png" => {
                 let mut labels = Labels::new(WIDTH, HEIGHT, || Ok(file))?;
@@ -112,7 +113,7 @@ const KINDS: [&str; 10] = [
 ];
 
 #[test]
-fn one_failed_write_anywhere_is_an_error_of_every_output() {
+fn one_failed_write_anywhere_is_an_error_for_every_kind_of_output() {
     let content = Content::new();
     let folder = tempfile::tempdir().unwrap();
     for kind in KINDS {
@@ -138,6 +139,6 @@ fn one_failed_write_anywhere_is_an_error_of_every_output() {
             }
             failed += 1;
         }
-        assert!(failed > 1, "{kind}: {failed} writes were made to fail");
+        assert!(failed > 1, "{kind}: {failed} injected write faults");
     }
 }

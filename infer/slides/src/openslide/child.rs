@@ -1,4 +1,4 @@
-//! Blocks read by child processes: damaged slides can crash OpenSlide's C code, and then they cost a block and not the run.
+//! Blocks that child processes read, because damaged slides can crash OpenSlide's C code: a crash then costs a block, not the run.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use support::{Context, Result, bail};
 
-use super::server::{Known, Request, take};
+use super::server::{Request, SlideInfo, receive};
 use super::{Blocks, over_background};
 use crate::Rgb;
 use crate::cache::TileKey;
 use crate::tiled::TileSource;
 
-/// How a child is started.
+/// Command line of a child process.
 pub(super) struct Program {
-    /// A program that knows the command `slide-server SLIDE [--openslide LIB]`.
+    /// Program with the command `slide-server SLIDE [--openslide LIB]`.
     pub(super) path: PathBuf,
     pub(super) slide: PathBuf,
     pub(super) library: Option<PathBuf>,
 }
 
-/// A child and its ends of the pipes; killed when dropped.
+/// Child process with this side of its pipes; the process is killed when the value is dropped.
 struct Reader {
     process: Child,
     requests: ChildStdin,
@@ -31,15 +31,15 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Killing fails if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 impl Program {
-    /// A child that has opened the slide.
-    fn start(&self) -> Result<(Reader, Known)> {
+    /// Starts a child, and returns it with its description of the slide.
+    fn start(&self) -> Result<(Reader, SlideInfo)> {
         let mut command = Command::new(&self.path);
         command.arg("slide-server").arg(&self.slide).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         if let Some(library) = &self.library {
@@ -49,26 +49,27 @@ impl Program {
         let (Some(requests), Some(mut answers)) = (process.stdin.take(), process.stdout.take()) else {
             bail!("the process that reads the slide has no pipes");
         };
-        let known = take(&mut answers);
+        let info = receive(&mut answers);
         let mut reader = Reader { process, requests, answers };
-        match known {
-            Ok(known) => Ok((reader, serde_json::from_slice(&known)?)),
+        match info {
+            Ok(info) => Ok((reader, serde_json::from_slice(&info)?)),
             Err(error) => Err(reader.explain(error)),
         }
     }
 }
 
 impl Reader {
+    /// Sends a request, and returns the pixels as premultiplied ARGB.
     fn read(&mut self, request: Request) -> Result<Vec<u32>> {
-        let asked = self.requests.write_all(&request.map(i64::to_le_bytes).concat()).map_err(support::Error::from);
-        let bytes = asked.and_then(|()| take(&mut self.answers)).map_err(|error| self.explain(error))?;
+        let sent = self.requests.write_all(&request.map(i64::to_le_bytes).concat()).map_err(support::Error::from);
+        let bytes = sent.and_then(|()| receive(&mut self.answers)).map_err(|error| self.explain(error))?;
         if bytes.len() as i64 != request[3] * request[4] * 4 {
             bail!("the process that reads the slide sent {} bytes", bytes.len());
         }
         Ok(bytes.chunks_exact(4).map(|pixel| u32::from_le_bytes(pixel.try_into().expect("4 bytes"))).collect())
     }
 
-    /// A pipe that breaks says little: what became of the process says more. It ends after an error, if not before.
+    /// Replaces the error of a broken pipe by the exit status of the process, which ends after every error; waits for at most 1 s.
     fn explain(&mut self, error: support::Error) -> support::Error {
         for _ in 0..100 {
             match self.process.try_wait() {
@@ -81,7 +82,7 @@ impl Reader {
     }
 }
 
-/// Blocks through as many children as read at once.
+/// Source of blocks with one child process per concurrent reader.
 pub(super) struct Children {
     program: Program,
     blocks: Blocks,
@@ -89,13 +90,14 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// Starts the first child; also what it knows of the slide, from which `blocks` makes the blocks.
-    pub(super) fn start<T>(program: Program, blocks: impl FnOnce(Known) -> Result<(T, Blocks)>) -> Result<(T, Self)> {
-        let (reader, known) = program.start()?;
-        let (facts, blocks) = blocks(known)?;
+    /// Starts the first child; `blocks` derives the layout of the blocks from the child's description of the slide.
+    pub(super) fn start<T>(program: Program, blocks: impl FnOnce(SlideInfo) -> Result<(T, Blocks)>) -> Result<(T, Self)> {
+        let (reader, info) = program.start()?;
+        let (facts, blocks) = blocks(info)?;
         Ok((facts, Self { program, blocks, idle: Mutex::new(vec![reader]) }))
     }
 
+    /// Reads a block, and returns the child to the idle ones after a success.
     fn read(&self, mut reader: Reader, key: TileKey) -> Result<Rgb> {
         let ([x, y], [width, height]) = (self.blocks.corner(key), self.blocks.sizes[key.0]);
         let argb = reader.read([key.0 as i64, x, y, width as i64, height as i64])?;
@@ -109,7 +111,7 @@ impl TileSource for Children {
         self.blocks.sizes[level]
     }
 
-    /// A child that failed is gone; a fresh one tells whether the block itself is bad.
+    /// Decodes a block by an idle child. If that child fails, it is dropped, and a new one shows whether the block itself is damaged.
     fn decode(&self, key: TileKey) -> Result<Rgb> {
         let idle = self.idle.lock().expect("no panic while a child is taken").pop();
         let again = || self.read(self.program.start()?.0, key);
@@ -120,7 +122,7 @@ impl TileSource for Children {
     }
 }
 
-/// The path that a child is given must not depend on its working folder.
+/// Makes a path absolute, so that it does not depend on the child's working folder.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).doing(|| format!("finding {}", path.display()))
+    std::path::absolute(path).doing(|| format!("resolving {}", path.display()))
 }

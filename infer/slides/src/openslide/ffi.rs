@@ -1,4 +1,4 @@
-//! The few functions of OpenSlide's C interface that are needed, behind a safe face.
+//! Safe wrapper of the functions of OpenSlide's C interface that are used.
 //!
 //! Reference: `openslide.h` of OpenSlide 4.0.
 
@@ -13,9 +13,10 @@ use support::{Context, Result, bail};
 
 use crate::Level;
 
+/// Pointer to an open slide, `openslide_t*`.
 type Osr = *mut c_void;
 
-/// The functions of a loaded library.
+/// Functions of a loaded library.
 pub struct Api {
     get_version: unsafe extern "C" fn() -> *const c_char,
     open: unsafe extern "C" fn(*const c_char) -> Osr,
@@ -37,7 +38,7 @@ macro_rules! symbol {
 }
 
 impl Api {
-    /// Loads a library and finds the functions in it.
+    /// Loads a library and resolves its functions.
     pub fn load(path: &Path) -> Result<Arc<Self>> {
         // SAFETY: the library is OpenSlide, named by the user or checked by its hash; its initialisers only register image loaders.
         let library = unsafe { Library::new(path) }?;
@@ -53,19 +54,19 @@ impl Api {
             get_property_names: symbol!(library, "get_property_names"),
             get_property_value: symbol!(library, "get_property_value"),
         };
-        // Never unloaded: its GLib leaves destructors behind in every thread that has used it.
+        // The library is never unloaded, because its GLib registers destructors in every thread that has used it.
         std::mem::forget(library);
         Ok(Arc::new(api))
     }
 
-    /// The library's version, such as `4.0.1`.
+    /// Returns the library's version, such as `4.0.1`.
     pub fn version(&self) -> String {
         // SAFETY: takes nothing and returns a static string or null.
         text(unsafe { (self.get_version)() }).unwrap_or_default()
     }
 }
 
-/// An open slide.
+/// Open slide.
 pub struct Handle {
     api: Arc<Api>,
     osr: NonNull<c_void>,
@@ -85,6 +86,9 @@ impl Drop for Handle {
 
 impl Handle {
     /// Opens a slide.
+    ///
+    /// # Errors
+    /// A name that is not UTF-8, or a format that OpenSlide does not know.
     pub fn open(api: &Arc<Api>, path: &Path) -> Result<Self> {
         let Some(name) = path.to_str() else { bail!("OpenSlide needs a file name in UTF-8") };
         let name = CString::new(name).doing(|| "the file name")?;
@@ -97,7 +101,7 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Resolutions, the finest first.
+    /// Returns the levels, the finest first.
     pub fn levels(&self) -> Result<Vec<Level>> {
         // SAFETY: the handle is open.
         let count = unsafe { (self.api.get_level_count)(self.osr.as_ptr()) };
@@ -106,6 +110,7 @@ impl Handle {
         Ok(levels)
     }
 
+    /// Returns the size and the downsample of one level.
     fn level(&self, level: i32) -> Result<Level> {
         let (mut width, mut height) = (0, 0);
         // SAFETY: the handle is open and both pointers are valid for one i64 each.
@@ -113,12 +118,12 @@ impl Handle {
         // SAFETY: the handle is open.
         let downsample = unsafe { (self.api.get_level_downsample)(self.osr.as_ptr(), level) };
         if width < 1 || height < 1 || downsample.is_nan() || downsample <= 0.0 {
-            bail!("OpenSlide tells of a level {level} of {width} x {height} px, downsample {downsample}");
+            bail!("OpenSlide reports a level {level} of {width} x {height} px, downsample {downsample}");
         }
         Ok(Level { width: width as u64, height: height as u64, downsample })
     }
 
-    /// Premultiplied ARGB of a region; `x` and `y` in level-0 pixels, `width` and `height` in pixels of the level.
+    /// Reads a region as premultiplied ARGB; `x` and `y` are in level-0 pixels, `width` and `height` in pixels of the level.
     pub fn read_region(&self, level: usize, x: i64, y: i64, width: u64, height: u64) -> Result<Vec<u32>> {
         let mut argb = vec![0u32; (width * height) as usize];
         // SAFETY: the handle is open and the buffer holds width * height values.
@@ -127,7 +132,7 @@ impl Handle {
         Ok(argb)
     }
 
-    /// All vendor tags.
+    /// Returns all vendor tags.
     pub fn properties(&self) -> Result<BTreeMap<String, String>> {
         let mut properties = BTreeMap::new();
         // SAFETY: the handle is open; the list ends in null and lives as long as the handle.
@@ -146,9 +151,9 @@ impl Handle {
         Ok(properties)
     }
 
-    /// The sticky error of the handle.
+    /// Returns the error of the handle, which persists after the first failure.
     fn check(&self) -> Result<()> {
-        // SAFETY: the handle is open; the string lives as long as it.
+        // SAFETY: the handle is open; the string lives as long as the handle.
         match text(unsafe { (self.api.get_error)(self.osr.as_ptr()) }) {
             Some(message) => bail!("OpenSlide: {message}"),
             None => Ok(()),
@@ -156,8 +161,8 @@ impl Handle {
     }
 }
 
-/// A copy of a C string; `None` for null.
+/// Copies a C string; `None` for null.
 fn text(pointer: *const c_char) -> Option<String> {
-    // SAFETY: OpenSlide returns null or a NUL-terminated string that lives longer than this copy takes.
+    // SAFETY: OpenSlide returns null or a NUL-terminated string that stays valid during the copy.
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }

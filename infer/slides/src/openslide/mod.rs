@@ -1,7 +1,7 @@
-//! Every format that OpenSlide knows, through the library itself, loaded at run time.
+//! Reader of all formats of OpenSlide, through the library itself, which is loaded at run time.
 //!
-//! An error of OpenSlide is sticky: after one bad tile every later read of the handle fails. So pixels are read in blocks, a
-//! failed block is tried once more on a fresh handle, and if it fails again it is lost and the handle is replaced.
+//! An error of OpenSlide persists: after one damaged tile, every later read of the handle fails. Pixels are therefore read in blocks. A
+//! failed block is read once more through a new handle; if that fails too, the block is lost and the handle is replaced.
 
 mod child;
 mod ffi;
@@ -20,40 +20,43 @@ use super::{Contents, Facts, Rgb, Slide};
 use child::{Children, Program};
 use ffi::{Api, Handle};
 use properties::{background, block_size, bounds, scales};
-use server::Known;
+use server::SlideInfo;
 pub use server::serve;
 use support::library::{self, Library};
 
-/// Older libraries can be made to write where they must not.
+/// Oldest version that is used by default, because damaged files can make older ones write out of bounds.
 const OLDEST: [u32; 3] = [4, 0, 1];
 
-/// How OpenSlide is reached.
+/// Access to OpenSlide.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Access<'a> {
-    /// The library; `None`: the usual places.
+    /// Library file or its folder; by default, searched by [`library::locate`].
     pub library: Option<&'a Path>,
-    /// A program that knows the command `slide-server`: the library is loaded by processes of it; `None`: by this process.
+    /// Program with the command `slide-server`, whose processes load the library; by default, this process loads the library.
     pub program: Option<&'a Path>,
 }
 
-/// Opens a slide; `why` tells the user what makes OpenSlide necessary.
-pub fn open(path: &Path, access: Access<'_>, why: &str) -> Result<Box<dyn Slide>> {
-    let doing = || format!("{why}, so it is read by OpenSlide");
+/// Opens a slide; `reason` tells the user why OpenSlide is necessary.
+pub fn open(path: &Path, access: Access<'_>, reason: &str) -> Result<Box<dyn Slide>> {
+    let doing = || format!("{reason}, so it is read by OpenSlide");
     let contents = Arc::new(Contents::by_name(path).doing(doing)?);
     if let Some(program) = access.program {
         let library = access.library.map(child::absolute).transpose()?;
         let program = Program { path: program.to_owned(), slide: child::absolute(path)?, library };
-        let (facts, children) = Children::start(program, |known| facts(path, contents, known)).doing(doing)?;
+        let (facts, children) = Children::start(program, |info| facts(path, contents, info)).doing(doing)?;
         return Ok(Box::new(TiledSlide::new(facts, children)));
     }
     let api = load(access.library).doing(doing)?;
     let handle = Handle::open(&api, path)?;
-    let (facts, blocks) = facts(path, contents, Known { levels: handle.levels()?, properties: handle.properties()? })?;
+    let (facts, blocks) = facts(path, contents, SlideInfo { levels: handle.levels()?, properties: handle.properties()? })?;
     let source = OpenSlideBlocks { path: path.to_owned(), api, handle: Mutex::new(Arc::new(handle)), blocks };
     Ok(Box::new(TiledSlide::new(facts, source)))
 }
 
-/// Loads the library from where the user says, or else from where it usually is.
+/// Loads the library that the user named, or else the one that is found by default.
+///
+/// # Errors
+/// A library that is missing, cannot be loaded, or is older than [`OLDEST`] without being named by the user.
 fn load(library: Option<&Path>) -> Result<Arc<Api>> {
     let place = library::locate_checked(Library::OpenSlide, library)?.path;
     let api = Api::load(&place).doing(|| format!("loading {}", place.display()))?;
@@ -63,7 +66,7 @@ fn load(library: Option<&Path>) -> Result<Arc<Api>> {
             bail!("OpenSlide {version} at {} is unsafe with damaged files, expected 4.0.1 or newer", place.display(); hint: "type `infer runtime install`, or from a clone `cargo run --release -p infer -- runtime install`; an old library is used only if --openslide names it");
         }
         tracing::warn!(
-            "OpenSlide {version} at {} is older than 4.0.1 and unsafe with damaged files; it is used because it was asked for",
+            "OpenSlide {version} at {} is older than 4.0.1 and unsafe with damaged files; it is used because --openslide names it",
             place.display()
         );
     }
@@ -75,11 +78,12 @@ fn parse_version(text: &str) -> [u32; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
-fn facts(path: &Path, contents: Arc<Contents>, Known { levels, properties }: Known) -> Result<(Facts, Blocks)> {
+/// Builds the metadata of a slide and the layout of its blocks.
+fn facts(path: &Path, contents: Arc<Contents>, SlideInfo { levels, properties }: SlideInfo) -> Result<(Facts, Blocks)> {
     if levels.is_empty() {
         bail!("OpenSlide finds no image in it");
     }
-    let (mpp, disbelieved_mpp) = mpp::first_believable(scales(&properties));
+    let (mpp, implausible_mpp) = mpp::first_plausible(scales(&properties));
     let sizes = (0..levels.len()).map(|level| block_size(&properties, level)).collect();
     let blocks = Blocks { downsamples: levels.iter().map(|level| level.downsample).collect(), sizes, background: background(&properties) };
     let facts = Facts {
@@ -88,7 +92,7 @@ fn facts(path: &Path, contents: Arc<Contents>, Known { levels, properties }: Kno
         reader: "openslide",
         levels,
         mpp,
-        disbelieved_mpp,
+        implausible_mpp,
         bounds: bounds(&properties),
         background: blocks.background,
         properties,
@@ -97,21 +101,24 @@ fn facts(path: &Path, contents: Arc<Contents>, Known { levels, properties }: Kno
     Ok((facts, blocks))
 }
 
-/// In what blocks the levels are read.
+/// Layout of the blocks in which levels are read.
 struct Blocks {
+    /// Number of level-0 pixels per pixel, for each level.
     downsamples: Vec<f64>,
+    /// Columns and rows of a block, for each level.
     sizes: Vec<[u64; 2]>,
     background: [u8; 3],
 }
 
 impl Blocks {
-    /// Where a block begins, in level-0 pixels.
+    /// Returns the upper left corner of a block in level-0 pixels.
     fn corner(&self, (level, column, row): TileKey) -> [i64; 2] {
         let [width, height] = self.sizes[level];
         [column * width, row * height].map(|at| (at as f64 * self.downsamples[level]).round() as i64)
     }
 }
 
+/// Source of blocks through a handle of this process.
 struct OpenSlideBlocks {
     path: PathBuf,
     api: Arc<Api>,
@@ -137,7 +144,7 @@ impl OpenSlideBlocks {
         Ok(Rgb { width: width as usize, height: height as usize, data: over_background(&argb, self.blocks.background) })
     }
 
-    /// Another block may have poisoned the handle: a fresh one, under the lock, tells whether this block itself is bad.
+    /// Reads a block through a new handle, under the lock: the error of another block may have persisted in the old handle.
     fn read_again(&self, key: TileKey) -> Result<Rgb> {
         let mut current = self.handle.lock().expect("no panic while a handle is held");
         *current = Arc::new(Handle::open(&self.api, &self.path)?);
@@ -149,7 +156,7 @@ impl OpenSlideBlocks {
     }
 }
 
-/// Premultiplied ARGB laid over a background: what a pixel lacks of being opaque, the background gives.
+/// Composites premultiplied ARGB over a background.
 fn over_background(argb: &[u32], background: [u8; 3]) -> Vec<u8> {
     let mut data = Vec::with_capacity(argb.len() * 3);
     for &pixel in argb {
@@ -158,8 +165,8 @@ fn over_background(argb: &[u32], background: [u8; 3]) -> Vec<u8> {
             data.extend([red, green, blue]);
         } else {
             let rest = 255 - u32::from(alpha);
-            let lay = |value: u8, below: u8| (u32::from(value) + (u32::from(below) * rest + 127) / 255).min(255) as u8;
-            data.extend([lay(red, background[0]), lay(green, background[1]), lay(blue, background[2])]);
+            let blend = |value: u8, below: u8| (u32::from(value) + (u32::from(below) * rest + 127) / 255).min(255) as u8;
+            data.extend([blend(red, background[0]), blend(green, background[1]), blend(blue, background[2])]);
         }
     }
     data
@@ -171,7 +178,7 @@ mod tests {
     use crate::WHITE;
 
     #[test]
-    fn what_is_transparent_shows_the_background() {
+    fn transparent_pixels_show_the_background() {
         assert_eq!(over_background(&[0, 0xff01_0203, 0x8040_0000], [255, 250, 0]), [255, 250, 0, 1, 2, 3, 191, 125, 0]);
     }
 
@@ -182,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_library_says_where_it_was_looked_for() {
+    fn the_error_about_a_missing_library_names_the_path() {
         let error = load(Some(Path::new("nowhere/libopenslide.so.1"))).err().expect("there is no such library");
         assert!(error.to_string().contains("nowhere/libopenslide.so.1") && error.hint_text().is_some());
     }
 
-    /// Read at once from the corner, where OpenSlide does not interpolate between the pixels of levels whose downsample is no integer.
+    /// Each level is read as one region from its corner, because OpenSlide otherwise interpolates in levels with a fractional downsample.
     #[test]
-    fn tiles_of_real_slides_are_those_of_our_own_reader() {
+    fn openslide_and_the_own_reader_give_the_same_pixels() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/slides");
         // Chroma at full resolution differs by the rounding of the inverse DCT; at half resolution by that of upsampling too.
         for (name, limit) in [("CMU-1-Small-Region.svs", 2), ("CMU-1-Small-Region_pyramid.tif", 5)] {

@@ -1,17 +1,18 @@
-//! What OpenSlide's properties tell of a slide.
+//! Scale, bounds, background and block size of a slide, from OpenSlide's properties.
 
 use std::collections::BTreeMap;
 
 use crate::mpp::{self, Mpp, MppSource};
 use crate::{Bounds, WHITE};
 
-/// Blocks are at least this wide and high.
+/// Minimum side of a block in pixels.
 const MIN_BLOCK: u64 = 256;
-/// File tiles larger than this are read in blocks of [`LARGE_BLOCK`].
+/// Maximum side of a file tile that determines the block, in pixels.
 const MAX_BLOCK: u64 = 2048;
+/// Side of the blocks of levels without tiles or with larger ones, in pixels.
 const LARGE_BLOCK: u64 = 512;
 
-/// Scales that the properties tell, the most trusted first.
+/// Returns the scales in the properties, the most trusted first.
 pub fn scales(properties: &BTreeMap<String, String>) -> Vec<Mpp> {
     let number = |key: &str| properties.get(key).and_then(|value| mpp::parse(value));
     let both = |x: &str, y: &str, source| number(x).zip(number(y)).map(|(x, y)| Mpp { x, y, source });
@@ -27,20 +28,20 @@ pub fn scales(properties: &BTreeMap<String, String>) -> Vec<Mpp> {
     [openslide, vendor, resolution].into_iter().flatten().collect()
 }
 
-/// The scanned part.
+/// Returns the scanned part in level-0 pixels; `None` if the properties do not state it.
 pub fn bounds(properties: &BTreeMap<String, String>) -> Option<Bounds> {
     let number = |key: &str| properties.get(&format!("openslide.bounds-{key}"))?.parse::<i64>().ok();
     let (width, height) = (u64::try_from(number("width")?).ok()?, u64::try_from(number("height")?).ok()?);
     Some(Bounds { x: number("x")?, y: number("y")?, width, height })
 }
 
-/// What shows where nothing was scanned.
+/// Returns the colour of unscanned areas; white by default.
 pub fn background(properties: &BTreeMap<String, String>) -> [u8; 3] {
     let hex = properties.get("openslide.background-color").and_then(|text| u32::from_str_radix(text, 16).ok());
     hex.map_or(WHITE, |rgb| [(rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8])
 }
 
-/// A multiple of the file's tiles, so that no file tile is decoded for two blocks.
+/// Returns columns and rows of the blocks of a level: multiples of the file's tiles, so that no file tile is decoded for two blocks.
 pub fn block_size(properties: &BTreeMap<String, String>, level: usize) -> [u64; 2] {
     ["width", "height"].map(|side| {
         let tile = properties.get(&format!("openslide.level[{level}].tile-{side}")).and_then(|value| value.parse().ok()).unwrap_or(0);

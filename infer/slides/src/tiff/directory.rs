@@ -1,4 +1,4 @@
-//! The chain of image file directories (IFDs) and their fields.
+//! Chain of image file directories (IFDs) of a TIFF file, and their fields.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,16 +7,16 @@ use support::{Context, Result, bail};
 use super::file::BoundedFile;
 use super::tag;
 
-/// Directories that are read at most; real slides have under 30.
+/// Maximum number of directories; real slides have fewer than 30.
 const MAX_DIRECTORIES: usize = 1024;
-/// Fields of a directory that are read at most.
+/// Maximum number of fields of a directory.
 const MAX_FIELDS: u64 = 4096;
-/// Values of a field that is told once for each sample, or once for all.
+/// Maximum number of values of a field with one value per sample, and of sub-directories.
 const MAX_SAMPLES: u64 = 64;
-/// Bytes of a text that are read at most.
+/// Maximum length of a text in bytes.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 
-/// How numbers stand in the file.
+/// Encoding of numbers in the file: byte order, and size of offsets.
 #[derive(Clone, Copy)]
 struct Encoding {
     big_endian: bool,
@@ -24,33 +24,38 @@ struct Encoding {
 }
 
 impl Encoding {
+    /// Decodes an unsigned integer.
     fn number(self, bytes: &[u8]) -> u64 {
         let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
         if self.big_endian { bytes.iter().fold(0, push) } else { bytes.iter().rev().fold(0, push) }
     }
 
-    /// Bytes of an offset.
+    /// Returns the size of an offset in bytes.
     fn offset_bytes(self) -> usize {
         if self.big_tiff { 8 } else { 4 }
     }
 }
 
-/// A field, its values read when asked for.
+/// Field of a directory; its values are read on request.
 struct Field {
+    /// Type of the values, as numbered by TIFF 6.0, section 2.
     kind: u16,
     count: u64,
-    /// Where the values are: inside the directory entry if they fit, elsewhere if not.
+    /// Position of the values in the file: inside the directory entry if they fit, elsewhere otherwise.
     offset: u64,
 }
 
-/// One image file directory.
+/// Image file directory.
 pub struct Directory {
     encoding: Encoding,
     fields: BTreeMap<u16, Field>,
 }
 
 impl Directory {
-    /// All directories of the top-level chain; at least one.
+    /// Reads all directories of the top-level chain; at least one.
+    ///
+    /// # Errors
+    /// A damaged directory, a chain that forms a loop or exceeds [`MAX_DIRECTORIES`], or no directory.
     pub fn chain(file: &BoundedFile) -> Result<Vec<Self>> {
         let (encoding, mut offset) = header(file)?;
         let mut directories = Vec::new();
@@ -73,14 +78,14 @@ impl Directory {
         Ok(directories)
     }
 
-    /// The directories that this one refers to by the field `SubIFDs`; their own references are not followed.
+    /// Reads the directories that this one refers to by the field `SubIFDs`; their own `SubIFDs` are not followed.
     pub fn children(&self, file: &BoundedFile) -> Result<Vec<Self>> {
         let offsets = self.values(tag::SUB_IFDS, MAX_SAMPLES, file)?.unwrap_or_default();
         let read = |offset: u64| Self::read(file, self.encoding, offset).doing(|| format!("directory at byte {offset}"));
         offsets.into_iter().filter(|&offset| offset != 0).map(|offset| read(offset).map(|(directory, _)| directory)).collect()
     }
 
-    /// The directory at `offset`, and where the next one is.
+    /// Reads the directory at `offset`; returns it with the offset of the next one, 0 at the end of the chain.
     fn read(file: &BoundedFile, encoding: Encoding, offset: u64) -> Result<(Self, u64)> {
         let (count_bytes, entry_bytes) = if encoding.big_tiff { (8, 20) } else { (2, 12) };
         let count = encoding.number(&file.read(offset, count_bytes)?);
@@ -99,12 +104,12 @@ impl Directory {
         Ok((Self { encoding, fields }, encoding.number(next)))
     }
 
-    /// Whether a field is there.
+    /// Reports whether the directory has a field.
     pub fn has(&self, number: u16) -> bool {
         self.fields.contains_key(&number)
     }
 
-    /// A list of unsigned integers of exactly `expected` values.
+    /// Reads a field of exactly `expected` unsigned integers.
     pub fn list(&self, number: u16, expected: u64, file: &BoundedFile) -> Result<Vec<u64>> {
         let count = self.fields.get(&number).map_or(0, |field| field.count);
         if count != expected {
@@ -113,7 +118,7 @@ impl Directory {
         Ok(self.values(number, expected, file)?.unwrap_or_default())
     }
 
-    /// At most `limit` unsigned integers of a field; `None`: it is not there.
+    /// Reads at most `limit` unsigned integers of a field; `None` if the field is missing.
     pub fn values(&self, number: u16, limit: u64, file: &BoundedFile) -> Result<Option<Vec<u64>>> {
         let Some(field) = self.fields.get(&number) else { return Ok(None) };
         if !matches!(field.kind, 1 | 3 | 4 | 13 | 16 | 18) {
@@ -123,7 +128,7 @@ impl Directory {
         Ok(Some(bytes.chunks_exact(field.value_bytes() as usize).map(|value| self.encoding.number(value)).collect()))
     }
 
-    /// Refuses fields of more values than any image needs, before a reader that trusts counts gets the file.
+    /// Checks that no field has more values than any image needs, before a reader that trusts counts opens the file.
     pub fn check_counts(&self) -> Result<()> {
         for (number, field) in &self.fields {
             if field.value_bytes().saturating_mul(field.count) > MAX_TEXT_BYTES {
@@ -133,7 +138,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The value of a field of one unsigned integer, or `default` where it is not there.
+    /// Reads a field of one unsigned integer; returns `default` if the field is missing.
     pub fn number(&self, number: u16, default: u64, file: &BoundedFile) -> Result<u64> {
         let count = self.fields.get(&number).map_or(1, |field| field.count);
         if count > MAX_SAMPLES {
@@ -142,7 +147,7 @@ impl Directory {
         Ok(self.values(number, 1, file)?.and_then(|values| values.first().copied()).unwrap_or(default))
     }
 
-    /// The first value of a field of rationals or floats; `None`: it is not there.
+    /// Reads the first value of a field of rationals or floats; `None` if the field is missing.
     pub fn fraction(&self, number: u16, file: &BoundedFile) -> Result<Option<f64>> {
         let Some(field) = self.fields.get(&number) else { return Ok(None) };
         let bytes = field.bytes(field.count.min(1), file)?;
@@ -155,14 +160,14 @@ impl Directory {
         })
     }
 
-    /// The text of a field, up to its first NUL; `None`: it is not there.
+    /// Reads the text of a field up to its first NUL; `None` if the field is missing.
     pub fn text(&self, number: u16, file: &BoundedFile) -> Result<Option<String>> {
         let Some(bytes) = self.raw(number, file)? else { return Ok(None) };
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         Ok(Some(String::from_utf8_lossy(&bytes[..end]).into_owned()))
     }
 
-    /// The bytes of a field as they stand; `None`: it is not there.
+    /// Reads the bytes of a field without decoding; `None` if the field is missing.
     pub fn raw(&self, number: u16, file: &BoundedFile) -> Result<Option<Vec<u8>>> {
         let Some(field) = self.fields.get(&number) else { return Ok(None) };
         if field.value_bytes().saturating_mul(field.count) > MAX_TEXT_BYTES {
@@ -173,6 +178,7 @@ impl Directory {
 }
 
 impl Field {
+    /// Parses a directory entry at position `entry_offset`; returns the tag and the field.
     fn read(encoding: Encoding, entry: &[u8], entry_offset: u64) -> (u16, Self) {
         let (number, kind) = (encoding.number(&entry[..2]) as u16, encoding.number(&entry[2..4]) as u16);
         let width = encoding.offset_bytes();
@@ -184,7 +190,7 @@ impl Field {
         (number, field)
     }
 
-    /// Bytes of one value; 0 for types that TIFF does not know.
+    /// Returns the size of one value in bytes; 0 for types that TIFF does not define.
     fn value_bytes(&self) -> u64 {
         match self.kind {
             1 | 2 | 6 | 7 => 1,
@@ -195,13 +201,13 @@ impl Field {
         }
     }
 
-    /// Bytes of the first `count` values.
+    /// Reads the bytes of the first `count` values.
     fn bytes(&self, count: u64, file: &BoundedFile) -> Result<Vec<u8>> {
         file.read(self.offset, self.value_bytes().saturating_mul(count))
     }
 }
 
-/// How numbers stand in the file, and where the first directory is.
+/// Reads the file header: the encoding of numbers and the offset of the first directory.
 fn header(file: &BoundedFile) -> Result<(Encoding, u64)> {
     let head = file.read(0, 8)?;
     let big_endian = match &head[..2] {

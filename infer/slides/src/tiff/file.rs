@@ -1,28 +1,31 @@
-//! Positioned reads that cannot leave the file, so that a lying offset or count is an error before it is an allocation.
+//! Positioned reads within the bounds of a file, so that a wrong offset or count is an error before memory is allocated.
 
 use std::fs::File;
 
 use support::{Result, bail};
 
-/// A file of known length, read at any position by any number of threads.
+/// File of known length that any number of threads can read at any position.
 pub struct BoundedFile {
     file: File,
     length: u64,
 }
 
 impl BoundedFile {
-    /// Takes an open file.
+    /// Creates a reader of an open file.
     pub fn new(file: File) -> Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self { file, length })
     }
 
-    /// Bytes in the file.
+    /// Returns the length of the file in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// `count` bytes from `offset`.
+    /// Reads `count` bytes from `offset`.
+    ///
+    /// # Errors
+    /// A range beyond the end of the file.
     pub fn read(&self, offset: u64, count: u64) -> Result<Vec<u8>> {
         if offset.checked_add(count).is_none_or(|end| end > self.length) {
             bail!("{count} bytes at byte {offset} are beyond the end of the file at byte {}", self.length);

@@ -1,13 +1,13 @@
-//! Tiled TIFF, BigTIFF and Aperio SVS, read by ourselves.
+//! Own reader of tiled TIFF, BigTIFF and Aperio SVS.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`mod@file`] | positioned reads that cannot leave the file |
-//! | [`directory`] | the chain of image file directories (IFDs) and their fields |
-//! | [`tag`] | numbers of fields |
-//! | [`vendor`] | formats that only look like plain TIFF; the scale |
-//! | [`pyramid`] | which directories are resolutions of the slide |
-//! | [`tile`] | one compressed tile to RGB |
+//! | [`mod@file`] | positioned reads within the bounds of the file |
+//! | [`directory`] | chain of image file directories (IFDs) and their fields |
+//! | [`tag`] | numbers of the fields |
+//! | [`vendor`] | formats of vendors that need OpenSlide; scale |
+//! | [`pyramid`] | directories that are levels of the slide |
+//! | [`tile`] | decoding of a compressed tile to RGB |
 //!
 //! Reference: TIFF 6.0 (Adobe, 1992); the BigTIFF design of libtiff; TIFF Technical Note 2 for JPEG.
 
@@ -31,32 +31,32 @@ use directory::Directory;
 use file::BoundedFile;
 use pyramid::TiledImage;
 
-/// What a TIFF file turned out to be.
+/// Result of opening a TIFF file.
 pub enum Opened {
-    /// A tiled slide.
+    /// Tiled slide.
     Slide(Box<dyn Slide>),
-    /// One image in strips or in a pixel format that whole-image readers know.
+    /// Metadata of a single image, in strips or in a pixel format that is decoded as a whole.
     Plain(Box<Facts>),
-    /// A vendor's format, and what says so.
+    /// Format that only OpenSlide reads, with the reason.
     NeedsOpenSlide(&'static str),
 }
 
-/// Opens a TIFF file as whatever it is.
+/// Opens a TIFF file and determines its reader.
 pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Opened> {
     let file = BoundedFile::new(file)?;
     let directories = Directory::chain(&file)?;
-    if let Some(why) = vendor::needs_openslide(&directories, &file)? {
-        return Ok(Opened::NeedsOpenSlide(why));
+    if let Some(reason) = vendor::needs_openslide(&directories, &file)? {
+        return Ok(Opened::NeedsOpenSlide(reason));
     }
     let first = &directories[0];
-    let (mpp, disbelieved_mpp) = vendor::microns_per_pixel(first, &file)?;
+    let (mpp, implausible_mpp) = vendor::microns_per_pixel(first, &file)?;
     let mut facts = Facts {
         path: path.to_owned(),
         contents,
         reader: "tiff",
         levels: Vec::new(),
         mpp,
-        disbelieved_mpp,
+        implausible_mpp,
         bounds: None,
         background: WHITE,
         properties: vendor::properties(first, &file)?,
@@ -69,13 +69,13 @@ pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Opened> 
     let images = pyramid::levels(&directories, &file)?;
     let planes = pyramid::planes(&directories, &file)?;
     if planes > 1 {
-        facts.notes.push(format!("the file holds {planes} images of the same size, channels or planes: only the first was looked at"));
+        facts.notes.push(format!("the file holds {planes} images of the same size, channels or planes: only the first was read"));
     }
     facts.levels = images.iter().map(|image| Level { width: image.width, height: image.height, downsample: image.downsample }).collect();
     Ok(Opened::Slide(Box::new(TiledSlide::new(facts, TiffTiles { file, images }))))
 }
 
-/// The tiles of all levels of one file.
+/// Tiles of all levels of one file.
 struct TiffTiles {
     file: BoundedFile,
     images: Vec<TiledImage>,
@@ -100,7 +100,7 @@ impl TileSource for TiffTiles {
     }
 }
 
-/// The text of a field, where it is there and is text.
+/// Reads the text of a field; `None` if the field is missing. The error names the field.
 fn text(directory: &Directory, file: &BoundedFile, number: u16) -> Result<Option<String>> {
     directory.text(number, file).doing(|| format!("tag {number} ({})", tag::name(number)))
 }

@@ -1,4 +1,4 @@
-//! Which directories of a TIFF file are resolutions of the slide.
+//! Selection of the directories of a TIFF file that are levels of the slide.
 
 use support::{Context, Result, bail};
 
@@ -7,35 +7,35 @@ use super::file::BoundedFile;
 use super::tag;
 use super::tile::{Compression, Photometric, TileFormat};
 
-/// Values of the Compression field that are read here: none, LZW, JPEG, deflate (Adobe's and the old number), zstd.
+/// Supported values of the field `Compression`: none, LZW, JPEG, deflate (Adobe's and the old number), zstd.
 pub const COMPRESSIONS: [u64; 6] = [1, 5, 7, 8, 32946, 50000];
-/// Tile sides that are believed.
+/// Maximum side of a tile in pixels.
 const MAX_TILE_SIDE: u64 = 8192;
-/// Image sides that are believed.
+/// Maximum side of an image in pixels.
 const MAX_SIDE: u64 = 1 << 24;
-/// Allowed relative difference of a level's downsamples along x and y, beside one pixel of rounding.
+/// Maximum relative difference of a level's downsamples along x and y, in addition to one pixel of rounding.
 const ASPECT_WITHIN: f64 = 0.01;
 
-/// One tiled image of a file.
+/// Tiled image of a file.
 pub struct TiledImage {
-    /// Columns.
+    /// Number of columns in pixels.
     pub width: u64,
-    /// Rows.
+    /// Number of rows in pixels.
     pub height: u64,
-    /// Level-0 pixels to one of its pixels.
+    /// Number of level-0 pixels per pixel of the image, the mean of both axes.
     pub downsample: f64,
-    /// Columns of tiles.
+    /// Number of columns of tiles.
     pub columns: u64,
-    /// How its tiles are stored.
+    /// Storage format of the tiles.
     pub format: TileFormat,
-    /// Where each tile begins, row by row.
+    /// Position of each tile in the file, row by row.
     pub offsets: Vec<u64>,
-    /// Compressed bytes of each tile.
+    /// Compressed size of each tile in bytes.
     pub byte_counts: Vec<u64>,
 }
 
 impl TiledImage {
-    /// Whether a directory holds an image as this reader takes it: tiled, 8 bits, grey or RGB, samples together.
+    /// Reports whether a directory has an image that this reader supports: tiled, 8 bits, grey or RGB, interleaved samples.
     pub fn is_candidate(directory: &Directory, file: &BoundedFile) -> Result<bool> {
         let samples = directory.number(tag::SAMPLES_PER_PIXEL, 1, file)?;
         let bits = directory.values(tag::BITS_PER_SAMPLE, 8, file)?.unwrap_or_else(|| vec![1]);
@@ -48,6 +48,7 @@ impl TiledImage {
             && COMPRESSIONS.contains(&directory.number(tag::COMPRESSION, 1, file)?))
     }
 
+    /// Reads the layout of a tiled image and checks that it is plausible.
     fn read(directory: &Directory, file: &BoundedFile) -> Result<Self> {
         let (width, height) = (directory.number(tag::IMAGE_WIDTH, 0, file)?, directory.number(tag::IMAGE_LENGTH, 0, file)?);
         let (tile_width, tile_height) = (directory.number(tag::TILE_WIDTH, 0, file)?, directory.number(tag::TILE_LENGTH, 0, file)?);
@@ -63,7 +64,7 @@ impl TiledImage {
         }
         let columns = width.div_ceil(tile_width);
         let tiles = columns * height.div_ceil(tile_height);
-        // A tile takes at least two bytes of the two lists, so their length bounds what a header can claim.
+        // A tile takes at least two bytes of the two lists, so the length of the file bounds the number of tiles.
         if tiles.saturating_mul(2) > file.length() {
             bail!(
                 "{width} x {height} px in tiles of {tile_width} x {tile_height} would be {tiles} tiles, more than a file of {} bytes can list",
@@ -84,10 +85,10 @@ impl TiledImage {
     }
 }
 
-/// The first image and all others that are smaller pictures of the same field, the finest first: those that it refers to (`SubIFDs`,
-/// as in OME-TIFF), and later ones.
+/// Returns the levels of the slide, the finest first: the first image, and all smaller images of the same field of view among its
+/// sub-directories (`SubIFDs`, as in OME-TIFF) and the later directories.
 ///
-/// Thumbnails, labels and macro photographs are stored in strips or have another aspect; they are no levels.
+/// Thumbnails, labels and macro photographs are not levels: they are stored in strips or have another aspect ratio.
 pub fn levels(directories: &[Directory], file: &BoundedFile) -> Result<Vec<TiledImage>> {
     let mut levels = vec![TiledImage::read(&directories[0], file).doing(|| "level 0")?];
     let within = directories[0].children(file)?;
@@ -97,7 +98,7 @@ pub fn levels(directories: &[Directory], file: &BoundedFile) -> Result<Vec<Tiled
         }
         let mut image = TiledImage::read(directory, file).doing(|| format!("directory {}", i + 1))?;
         let (base, last) = (&levels[0], &levels[levels.len() - 1]);
-        if image.width < last.width && image.height < last.height && same_aspect(base, &image) {
+        if image.width < last.width && image.height < last.height && has_same_aspect(base, &image) {
             image.downsample = f64::midpoint(base.width as f64 / image.width as f64, base.height as f64 / image.height as f64);
             levels.push(image);
         }
@@ -105,7 +106,7 @@ pub fn levels(directories: &[Directory], file: &BoundedFile) -> Result<Vec<Tiled
     Ok(levels)
 }
 
-/// Images of the size of the first, itself included: channels or planes of a stack, of which only the first is read.
+/// Counts the images of the size of the first, including the first: channels or planes of a stack, of which only the first is read.
 pub fn planes(directories: &[Directory], file: &BoundedFile) -> Result<usize> {
     let size = |directory: &Directory| -> Result<[u64; 2]> {
         Ok([directory.number(tag::IMAGE_WIDTH, 0, file)?, directory.number(tag::IMAGE_LENGTH, 0, file)?])
@@ -114,7 +115,8 @@ pub fn planes(directories: &[Directory], file: &BoundedFile) -> Result<usize> {
     Ok(directories.iter().filter(|directory| size(directory).is_ok_and(|size| size == first)).count())
 }
 
-fn same_aspect(base: &TiledImage, image: &TiledImage) -> bool {
+/// Reports whether two images have the same aspect ratio, up to rounding.
+fn has_same_aspect(base: &TiledImage, image: &TiledImage) -> bool {
     let (x, y) = (base.width as f64 / image.width as f64, base.height as f64 / image.height as f64);
     let rounding = 1.0 / image.width as f64 + 1.0 / image.height as f64;
     (x - y).abs() <= (ASPECT_WITHIN + rounding) * x.max(y)

@@ -1,4 +1,4 @@
-//! Numbers of the fields that are looked at.
+//! Numbers of the TIFF fields that are read.
 #![allow(missing_docs)] // their names are those of the TIFF specification
 
 pub const NEW_SUBFILE_TYPE: u16 = 254;
@@ -25,7 +25,7 @@ pub const JPEG_TABLES: u16 = 347;
 pub const XMP: u16 = 700;
 pub const NDPI_FORMAT: u16 = 65420;
 
-/// The name of a field in the specification, for messages.
+/// Returns the name of a field in the specification, for messages.
 pub fn name(number: u16) -> &'static str {
     match number {
         IMAGE_WIDTH => "ImageWidth",

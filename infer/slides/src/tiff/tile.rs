@@ -1,4 +1,4 @@
-//! One compressed tile to RGB.
+//! Decoding of one compressed tile to RGB.
 
 use std::io::Read;
 
@@ -10,32 +10,32 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::Rgb;
 
-/// How the tiles of an image are stored.
+/// Storage format of the tiles of an image.
 pub struct TileFormat {
-    /// How they are compressed.
+    /// Compression of the bytes.
     pub compression: Compression,
-    /// What their samples mean.
+    /// Meaning of the samples.
     pub photometric: Photometric,
-    /// Whether samples are differences to their left neighbours (TIFF predictor 2).
+    /// True if samples are differences to their left neighbours (TIFF predictor 2).
     pub predictor: bool,
-    /// Columns of every tile.
+    /// Number of columns of every tile.
     pub tile_width: usize,
-    /// Rows of every tile.
+    /// Number of rows of every tile.
     pub tile_height: usize,
-    /// Quantisation and Huffman tables that JPEG tiles share.
+    /// Quantisation and Huffman tables that all JPEG tiles have in common.
     pub jpeg_tables: Option<Vec<u8>>,
 }
 
 /// Compression of tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Bytes as they are.
+    /// Uncompressed samples.
     None,
-    /// LZW, most significant bit first, codes switched early.
+    /// LZW, most significant bit first, with the early code switch of TIFF 6.0, section 13.
     Lzw,
-    /// JPEG, TIFF Technical Note 2.
+    /// JPEG by TIFF Technical Note 2.
     Jpeg,
-    /// zlib.
+    /// Deflate in the zlib format (RFC 1950).
     Deflate,
     /// Zstandard (RFC 8878).
     Zstd,
@@ -55,7 +55,7 @@ pub enum Photometric {
 }
 
 impl Compression {
-    /// From the value of the Compression field.
+    /// Returns the compression of a value of the field `Compression`.
     pub fn from_tag(value: u64) -> Result<Self> {
         Ok(match value {
             1 => Self::None,
@@ -63,23 +63,24 @@ impl Compression {
             7 => Self::Jpeg,
             8 | 32946 => Self::Deflate,
             50000 => Self::Zstd,
-            _ => bail!("compression {value} is not known here"),
+            _ => bail!("compression {value} is not supported"),
         })
     }
 }
 
 impl Photometric {
-    /// From the value of the `PhotometricInterpretation` field.
+    /// Returns the meaning of a value of the field `PhotometricInterpretation`.
     pub fn from_tag(value: u64) -> Result<Self> {
         Ok(match value {
             0 => Self::WhiteIsZero,
             1 => Self::BlackIsZero,
             2 => Self::Rgb,
             6 => Self::YCbCr,
-            _ => bail!("photometric interpretation {value} is not known here"),
+            _ => bail!("photometric interpretation {value} is not supported"),
         })
     }
 
+    /// Returns the number of samples per pixel.
     fn samples(self) -> usize {
         match self {
             Self::WhiteIsZero | Self::BlackIsZero => 1,
@@ -88,12 +89,15 @@ impl Photometric {
     }
 }
 
-/// More than any encoder makes of a tile: twice its pixels and a header.
+/// Returns an upper bound of the compressed size of a tile in bytes: twice the samples, and 1 MiB for headers.
 pub fn max_compressed_bytes(format: &TileFormat) -> u64 {
     (format.tile_width * format.tile_height * format.photometric.samples() * 2 + (1 << 20)) as u64
 }
 
-/// Decodes a tile; what it decompresses to is bounded by the tile's size before it is decompressed.
+/// Decodes a tile; decompression stops at the size of the tile, so that a damaged tile cannot exhaust memory.
+///
+/// # Errors
+/// A damaged or truncated tile, or an unsupported combination of compression and samples.
 pub fn decode(format: &TileFormat, data: &[u8]) -> Result<Rgb> {
     if data.is_empty() {
         bail!("the tile has no bytes");
@@ -101,7 +105,7 @@ pub fn decode(format: &TileFormat, data: &[u8]) -> Result<Rgb> {
     let expected = format.tile_width * format.tile_height * format.photometric.samples();
     let mut samples = match format.compression {
         Compression::Jpeg => jpeg(format, data).doing(|| "JPEG tile")?,
-        _ if format.photometric == Photometric::YCbCr => bail!("YCbCr samples outside of JPEG are not known here"),
+        _ if format.photometric == Photometric::YCbCr => bail!("YCbCr samples outside of JPEG are not supported"),
         Compression::None => data.to_vec(),
         Compression::Deflate => deflate(data, expected).doing(|| "deflate tile")?,
         Compression::Zstd => zstd(data, expected).doing(|| "zstd tile")?,
@@ -117,6 +121,7 @@ pub fn decode(format: &TileFormat, data: &[u8]) -> Result<Rgb> {
     Ok(Rgb { width: format.tile_width, height: format.tile_height, data: to_rgb(format.photometric, samples) })
 }
 
+/// Converts samples to RGB.
 fn to_rgb(photometric: Photometric, samples: Vec<u8>) -> Vec<u8> {
     match photometric {
         Photometric::Rgb | Photometric::YCbCr => samples,
@@ -153,6 +158,7 @@ fn lzw(data: &[u8], expected: usize) -> Result<Vec<u8>> {
     Ok(samples)
 }
 
+/// Adds each sample to that of the left pixel (TIFF predictor 2).
 fn undo_predictor(samples: &mut [u8], width: usize, per_pixel: usize) {
     for row in samples.chunks_exact_mut(width * per_pixel) {
         for i in per_pixel..row.len() {
@@ -163,11 +169,11 @@ fn undo_predictor(samples: &mut [u8], width: usize, per_pixel: usize) {
 
 fn jpeg(format: &TileFormat, data: &[u8]) -> Result<Vec<u8>> {
     let stream = with_tables(data, format.jpeg_tables.as_deref());
-    // Asking for YCbCr leaves the stored samples as they are, which is RGB where the TIFF field says so.
-    let stored_as_they_are = ColorSpace::YCbCr;
+    // With YCbCr as output, the decoder does not convert the stored samples, which are RGB if the TIFF field says so.
+    let unconverted = ColorSpace::YCbCr;
     let colours = match format.photometric {
         Photometric::WhiteIsZero | Photometric::BlackIsZero => ColorSpace::Luma,
-        Photometric::Rgb => stored_as_they_are,
+        Photometric::Rgb => unconverted,
         Photometric::YCbCr => ColorSpace::RGB,
     };
     let options = DecoderOptions::default()
@@ -188,7 +194,7 @@ fn jpeg(format: &TileFormat, data: &[u8]) -> Result<Vec<u8>> {
     decoder.decode().map_err(failed)
 }
 
-/// The tile with the shared tables put behind its start marker: tables are `SOI ... EOI`, tiles are `SOI ...`.
+/// Inserts the common tables after the start marker of a tile: tables are `SOI ... EOI`, tiles are `SOI ...`.
 fn with_tables<'a>(data: &'a [u8], tables: Option<&[u8]>) -> std::borrow::Cow<'a, [u8]> {
     const SOI: [u8; 2] = [0xff, 0xd8];
     const EOI: [u8; 2] = [0xff, 0xd9];
@@ -207,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zstd_tile_comes_back_and_a_damaged_one_is_refused() {
+    fn a_zstd_tile_round_trips_and_a_damaged_one_is_refused() {
         let format = TileFormat {
             compression: Compression::Zstd,
             photometric: Photometric::Rgb,
@@ -221,7 +227,7 @@ mod tests {
         assert_eq!(decode(&format, &packed).unwrap().data, samples);
         assert!(decode(&format, &packed[..packed.len() / 2]).is_err());
         let more = compress_to_vec(samples.repeat(50).as_slice(), CompressionLevel::Fastest);
-        assert_eq!(decode(&format, &more).unwrap().data.len(), samples.len(), "no more is unpacked than a tile holds");
+        assert_eq!(decode(&format, &more).unwrap().data.len(), samples.len(), "decompression stops at the size of the tile");
         assert!(decode(&format, b"no zstd").is_err());
     }
 }

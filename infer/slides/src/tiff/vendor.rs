@@ -1,4 +1,4 @@
-//! Formats that only look like plain TIFF, and the scale of those that we read.
+//! Vendor-specific TIFF files: formats that need OpenSlide, and properties and scale of the other ones.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::tag;
 use super::{pyramid, text};
 use crate::mpp::{self, Mpp, MppSource};
 
-/// Why the file is left to OpenSlide; `None`: it is not.
+/// Returns the reason why a file has to be read by OpenSlide; `None` if the own reader supports the file.
 pub fn needs_openslide(directories: &[Directory], file: &BoundedFile) -> Result<Option<&'static str>> {
     let first = &directories[0];
     let description = text(first, file, tag::IMAGE_DESCRIPTION)?.unwrap_or_default();
@@ -29,17 +29,18 @@ pub fn needs_openslide(directories: &[Directory], file: &BoundedFile) -> Result<
     } else if first.has(tag::TILE_OFFSETS) && matches!(compression, 33003..=33005 | 34712) {
         Some("its tiles are JPEG 2000")
     } else if first.has(tag::TILE_OFFSETS) && !pyramid::COMPRESSIONS.contains(&compression) {
-        Some("its tiles are compressed in a way that our own reader does not know")
+        Some("its tiles have a compression that the own reader does not support")
     } else {
         None
     })
 }
 
+/// Reports whether the XMP metadata of a directory is that of a Ventana scanner.
 fn is_ventana(directory: &Directory, file: &BoundedFile) -> bool {
     matches!(directory.raw(tag::XMP, file), Ok(Some(bytes)) if bytes.windows(5).any(|window| window == b"iScan"))
 }
 
-/// Aperio's `key = value` pairs and the resolution.
+/// Returns Aperio's `key = value` pairs and the TIFF resolution.
 pub fn properties(first: &Directory, file: &BoundedFile) -> Result<BTreeMap<String, String>> {
     let description = text(first, file, tag::IMAGE_DESCRIPTION)?.unwrap_or_default();
     let mut properties: BTreeMap<_, _> = aperio(&description).map(|(key, value)| (format!("aperio.{key}"), value.to_owned())).collect();
@@ -51,7 +52,7 @@ pub fn properties(first: &Directory, file: &BoundedFile) -> Result<BTreeMap<Stri
     Ok(properties)
 }
 
-/// The scale by the vendor's tag, then by resolution and unit.
+/// Returns the scale by the vendor's tag, or else by TIFF resolution and unit, with descriptions of implausible scales.
 pub fn microns_per_pixel(first: &Directory, file: &BoundedFile) -> Result<(Option<Mpp>, Vec<String>)> {
     let description = text(first, file, tag::IMAGE_DESCRIPTION)?.unwrap_or_default();
     let vendor = aperio(&description).find(|(key, _)| *key == "MPP").and_then(|(_, value)| mpp::parse(value));
@@ -63,10 +64,10 @@ pub fn microns_per_pixel(first: &Directory, file: &BoundedFile) -> Result<(Optio
     };
     let resolution = um_per_unit.zip(first.fraction(tag::X_RESOLUTION, file)?).zip(first.fraction(tag::Y_RESOLUTION, file)?);
     let resolution = resolution.map(|((um, x), y)| Mpp { x: um / x, y: um / y, source: MppSource::TiffResolution });
-    Ok(mpp::first_believable(vendor.into_iter().chain(resolution)))
+    Ok(mpp::first_plausible(vendor.into_iter().chain(resolution)))
 }
 
-/// The scale of the first image of an OME-XML description, where it is told in µm.
+/// Returns the scale of the first image of an OME-XML description; `None` unless it is in µm.
 fn ome(description: &str) -> Option<Mpp> {
     let pixels = description.split_once("<OME")?.1.split_once("<Pixels")?.1.split_once('>')?.0;
     let attribute = |name: &str| Some(pixels.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0);
@@ -78,7 +79,7 @@ fn ome(description: &str) -> Option<Mpp> {
     Some(Mpp { x: side('X')?, y: side('Y')?, source: MppSource::Vendor })
 }
 
-/// `Aperio Image Library ...|key = value|...`; nothing for other descriptions.
+/// Splits `Aperio Image Library ...|key = value|...` into pairs; other descriptions have none.
 fn aperio(description: &str) -> impl Iterator<Item = (&str, &str)> {
     let pairs = if description.starts_with("Aperio") { description } else { "" };
     pairs.split('|').skip(1).filter_map(|pair| pair.split_once('=')).map(|(key, value)| (key.trim(), value.trim()))
@@ -87,7 +88,7 @@ fn aperio(description: &str) -> impl Iterator<Item = (&str, &str)> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_scale_of_ome_xml_is_read_where_it_is_in_micrometres() {
+    fn the_scale_of_ome_xml_is_read_if_its_unit_is_micrometres() {
         let text = |unit: &str| {
             format!(
                 r#"<?xml?><OME xmlns="x"><Image ID="Image:0"><Pixels ID="P" PhysicalSizeX="0.25" {unit} PhysicalSizeY="0.26" SizeX="9"><Channel/></Pixels></Image></OME>"#

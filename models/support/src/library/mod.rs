@@ -60,7 +60,7 @@ impl Library {
         }
     }
 
-    /// Option of `infer runtime install` that fetches the library, with a space before it; empty for libraries that are always installed.
+    /// Returns the option of `infer runtime install` that fetches the library, with a space before it; empty for libraries that are always installed.
     pub fn install_option(self) -> &'static str {
         match self {
             Library::OnnxRuntime | Library::OpenSlide => "",

@@ -1,7 +1,7 @@
-//! Hash check of native libraries, made before they are loaded.
+//! Hash check of native libraries before they are loaded.
 //!
 //! A library in the cache or in `lib/` beside the program is loaded only if it is, byte for byte, a file of a pinned wheel. A library that
-//! a flag or an environment variable names is the user's choice and is loaded as it is; its hash is logged at debug level.
+//! an option or an environment variable names is the user's choice and is loaded without a check; its hash is logged at debug level.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use super::{Found, Library, Place, locate};
 use crate::{Result, artifact, bail};
 
 /// Finds a library as [`locate`] does, and checks its file and the files of its package that lie beside it.
-pub fn locate_checked(library: Library, asked: Option<&Path>) -> Result<Found> {
-    let found = locate(library, asked)?;
+pub fn locate_checked(library: Library, requested: Option<&Path>) -> Result<Found> {
+    let found = locate(library, requested)?;
     check_pinned(library, &found)?;
     Ok(found)
 }
@@ -28,7 +28,7 @@ pub fn check_pinned(library: Library, found: &Found) -> Result<()> {
     }
 }
 
-/// The file itself, then the other files of `library` that are in its folder.
+/// Returns the file itself, then the other files of `library` that exist in its folder.
 fn loaded_with(library: Library, path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let members = library.members().iter().map(|member| folder.join(member.file()));
@@ -36,6 +36,7 @@ fn loaded_with(library: Library, path: &Path) -> Vec<PathBuf> {
     std::iter::once(path.to_owned()).chain(members.filter(|file| file != path && !is_missing(file))).collect()
 }
 
+/// Checks a file from the cache or from beside the program; logs the hash of a file that the user named.
 fn check_file(library: Library, path: &Path, place: Place) -> Result<()> {
     match place {
         Place::Flag | Place::Variable(_) => {
@@ -44,7 +45,7 @@ fn check_file(library: Library, path: &Path, place: Place) -> Result<()> {
             }
             Ok(())
         }
-        Place::BesideProgram | Place::Cache => is_pinned(library, path).map_err(|error| {
+        Place::BesideProgram | Place::Cache => check_hash(library, path).map_err(|error| {
             // The libraries of CUDA are taken from the folder of ONNX Runtime.
             let named = if library == Library::Cuda { Library::OnnxRuntime } else { library };
             let (option, variable) = (library.install_option(), named.variables()[0]);
@@ -55,8 +56,8 @@ fn check_file(library: Library, path: &Path, place: Place) -> Result<()> {
     }
 }
 
-/// An error unless the file has the name and the hash of a file of a pinned wheel.
-fn is_pinned(library: Library, path: &Path) -> Result<()> {
+/// Checks that a file has the name and the hash of a file of a pinned wheel.
+fn check_hash(library: Library, path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default();
     let of_name = |member: &&Member| name == member.file();
     // ONNX Runtime has one name and two hashes: the build for CPUs and the build for NVIDIA GPUs.
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pinned_names_and_hashes_come_from_the_cache_and_from_beside_the_program() {
+    fn only_pinned_files_are_accepted_in_the_cache_and_beside_the_program() {
         for place in [Place::Cache, Place::BesideProgram] {
             let error = refused(FILE, place);
             let hash = Library::OnnxRuntime.members()[0].sha256;

@@ -1,4 +1,4 @@
-//! JPEG streams: their structure up to the end mark, and strict decoding.
+//! JPEG streams: structure up to the end-of-image marker (EOI), and strict decoding.
 //!
 //! Reference: ITU-T T.81, annex B.
 
@@ -14,12 +14,14 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::{DAMAGED, Header};
 use crate::{Context, Error, Result, bail};
 
+/// Start-of-image marker (SOI).
 const START: [u8; 2] = [0xff, 0xd8];
+/// End-of-image marker (EOI).
 const END: [u8; 2] = [0xff, 0xd9];
-/// Second byte of the marker before entropy-coded data.
+/// Second byte of the start-of-scan marker (SOS), which precedes entropy-coded data.
 const START_OF_SCAN: u8 = 0xda;
 
-/// Decodes a JPEG file to grey or RGB.
+/// Decodes a JPEG file to grey or RGB, using at most `max_bytes` for its pixels; `accept` sees the header first.
 pub fn decode(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Result<()>) -> Result<DynamicImage> {
     let stream = whole(bytes).hint(|| DAMAGED)?;
     let mut decoder = decoder(&stream);
@@ -42,7 +44,7 @@ pub fn decode(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Resu
     Ok(picture.expect("the decoder fills all rows"))
 }
 
-/// Checks one strip or tile of a TIFF file; `tables` are those that all of them share.
+/// Checks one strip or tile of a TIFF file; `tables` are the JPEG tables that all strips or tiles have in common.
 pub fn check_part(tables: Option<&[u8]>, part: &[u8]) -> Result<()> {
     let tables = tables.map(|tables| tables.strip_suffix(&END).unwrap_or(tables));
     let joined = match (tables, part.strip_prefix(&START)) {
@@ -70,10 +72,13 @@ fn failed(error: &zune_jpeg::errors::DecodeErrors) -> Error {
     Error::new(error.to_string())
 }
 
-/// Returns the picture up to its end mark; an error if there is none, because then nothing tells that no pixels are missing.
+/// Returns the picture up to its end-of-image marker.
 ///
-/// The end mark of a thumbnail does not count, since it lies within a segment. Bytes between segments, which some cameras write and
-/// strict decoders refuse, are left out. Bytes behind the end mark do not belong to the picture.
+/// The marker of a thumbnail does not count, because it lies within a segment. Bytes between segments, which some cameras write and
+/// strict decoders refuse, are left out. Bytes after the marker do not belong to the picture.
+///
+/// # Errors
+/// A stream without the marker, because pixels may be missing then.
 fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if !bytes.starts_with(&START) {
         bail!("expected a JPEG stream, found other bytes");
@@ -113,13 +118,13 @@ fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     })
 }
 
-/// Position of the next marker from byte `at` on, behind fill bytes.
+/// Returns the position of the next marker from byte `at` on; fill bytes are skipped.
 fn next_marker(bytes: &[u8], at: usize) -> Option<usize> {
     let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff);
     bytes.get(at..)?.windows(2).position(is_marker).map(|offset| at + offset)
 }
 
-/// Position of the first marker behind entropy-coded data that is no restart marker.
+/// Returns the position of the first marker after entropy-coded data that is not a restart marker (RST).
 fn end_of_scan(bytes: &[u8], mut at: usize) -> usize {
     while let Some(marker) = next_marker(bytes, at) {
         if !matches!(bytes[marker + 1], 0xd0..=0xd7) {

@@ -1,7 +1,7 @@
-//! Picture files (PNG, JPEG, TIFF), decoded whole or refused.
+//! Strict decoding of picture files (PNG, JPEG, TIFF): a truncated or damaged file is an error.
 //!
 //! The decoders of the crate `image` fill the missing part of a JPEG with grey and report success, because a browser shows as much of a
-//! picture as there is. Here a missing part is an error: in JPEG files, and in TIFF files with JPEG strips or tiles. PNG and the other
+//! picture as exists. Here a missing part is an error: in JPEG files, and in TIFF files with JPEG strips or tiles. PNG and the other
 //! compressions of TIFF are strict already.
 
 mod jpeg;
@@ -14,9 +14,10 @@ use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageRea
 use crate::{Context, Result, bail};
 pub use tiff_parts::check as check_tiff;
 
+/// Hint of errors about truncated or damaged files.
 const DAMAGED: &str = "the file is cut short or damaged: copy or export it again";
 
-/// Facts about a picture that are known before its pixels are decoded.
+/// Properties of a picture that are known before its pixels are decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
     /// Columns.
@@ -31,7 +32,7 @@ pub struct Header {
 
 /// Decodes a picture whose format is known to `reader`, using at most `max_bytes` of memory for its pixels.
 ///
-/// `accept` sees the header before memory is taken, and refuses pictures of the wrong size.
+/// `accept` is called with the header before memory is allocated, and can refuse the picture.
 pub fn decode<R: BufRead + Seek>(
     reader: ImageReader<R>,
     max_bytes: u64,
@@ -51,6 +52,7 @@ pub fn decode<R: BufRead + Seek>(
     decoded.hint(|| DAMAGED)
 }
 
+/// Decodes a picture by the crate `image`.
 fn with_image<R: BufRead + Seek>(
     source: R,
     format: ImageFormat,
@@ -95,7 +97,7 @@ mod tests {
     const JPEGS: [&str; 6] = ["baseline.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "interval_300.jpg", "camera.jpg"];
 
     #[test]
-    fn whole_pictures_are_those_of_the_lenient_decoder() {
+    fn complete_pictures_decode_as_by_the_lenient_decoder() {
         for name in JPEGS.into_iter().chain(["strips.tif", "tiles.tif"]) {
             let bytes = stored(name);
             assert!(decoded(&bytes).unwrap() == leniently(&bytes), "{name}");
@@ -115,13 +117,13 @@ mod tests {
         }
     }
 
-    /// The thumbnail stands behind the picture once more, after 64 bytes of 0.
+    /// Returns the end of the picture; 64 zero bytes and a copy of the thumbnail follow.
     fn end_of_the_first_picture(bytes: &[u8]) -> usize {
         bytes.windows(66).position(|window| window.starts_with(&[0xff, 0xd9]) && window[2..].iter().all(|&byte| byte == 0)).unwrap() + 2
     }
 
     #[test]
-    fn bytes_between_segments_and_fill_bytes_are_no_damage() {
+    fn bytes_between_segments_and_fill_bytes_are_accepted() {
         let bytes = stored("baseline.jpg");
         let expected = leniently(&bytes);
         let second = 2 + 2 + usize::from(bytes[4]) * 256 + usize::from(bytes[5]);
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_jpeg_pixels_are_refused_instead_of_being_grey() {
+    fn damaged_jpeg_pixels_are_refused_instead_of_decoded_as_grey() {
         let bytes = stored("baseline.jpg");
         let (mut grey, mut refused) = (0, 0);
         for at in bytes.len() / 2..bytes.len() - 8 {
@@ -151,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn tiffs_with_jpeg_strips_or_tiles_are_refused_where_they_are_cut() {
+    fn truncated_tiffs_with_jpeg_strips_or_tiles_are_refused() {
         for name in ["strips.tif", "tiles.tif"] {
             let bytes = stored(name);
             for length in 8..bytes.len() {
                 let error = decoded(&bytes[..length]).expect_err(&format!("{name}: {length} bytes"));
                 assert!(error.hint_text().is_some(), "{name}, {length} bytes: {error:?}");
             }
-            // A strip or tile in the middle loses pixels, and the file keeps its length.
+            // A strip or tile in the middle is damaged, and the file keeps its length.
             let mut changed = bytes.clone();
             let middle = bytes.len() / 2;
             changed[middle..middle + 300].fill(0);

@@ -1,4 +1,4 @@
-//! TIFF files with JPEG strips or tiles, whose decoder accepts streams that are cut short.
+//! Check of TIFF files with JPEG strips or tiles, because their decoder accepts truncated streams.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -8,10 +8,13 @@ use tiff::tags::Tag;
 use super::jpeg;
 use crate::{Context, Result, bail};
 
-/// Value of the Compression field for JPEG (TIFF Technical Note 2).
+/// Value of the field `Compression` for JPEG (TIFF Technical Note 2).
 const JPEG: u16 = 7;
 
-/// Refuses a TIFF file if a JPEG strip or tile of its first image is missing, cut short or damaged; rewinds `source`.
+/// Checks that the JPEG strips or tiles of the first image of a TIFF file are complete; rewinds `source`.
+///
+/// # Errors
+/// A strip or tile that is missing, truncated or damaged; the error names its index.
 pub fn check<R: Read + Seek>(source: &mut R) -> Result<()> {
     let length = source.seek(SeekFrom::End(0))?;
     source.rewind()?;

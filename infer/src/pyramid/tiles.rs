@@ -7,7 +7,7 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use zlib_rs::{DeflateConfig, ReturnCode, Strategy};
 
-use super::pyramid::TILE;
+use super::TILE;
 
 /// Returns the rounded means of 2 x 2 pixels of two rows; an odd last column is repeated.
 pub fn halved(above: &[u8], below: &[u8], samples: usize) -> Vec<u8> {

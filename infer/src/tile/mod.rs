@@ -4,42 +4,13 @@
 //! At the border of the padded image, the zero padding of the network is that of the whole image; elsewhere a halo separates the core from
 //! the edge of the window. Further constraints come from the network: [`Windows`].
 
+mod window;
+
 use std::ops::Range;
 
 use support::{Result, bail};
 
-/// Extent of a window along one axis, in pixels of the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// First pixel that the network reads.
-    pub read: usize,
-    /// Number of pixels that the network reads, a multiple of the stride.
-    pub length: usize,
-    /// First pixel of the core.
-    pub core: usize,
-    /// Number of pixels of the core.
-    pub core_length: usize,
-}
-
-/// Rectangle that the network reads, with its core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Columns.
-    pub x: Span,
-    /// Rows.
-    pub y: Span,
-}
-
-/// Constraints of a network on its windows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Windows {
-    /// All windows have one size, because runtimes plan their memory, or build an engine, for one shape.
-    #[default]
-    OneSize,
-    /// Windows may have any length, because memory does not grow with the length. Neighbours in a band are merged to one window, and no
-    /// window reads more than it needs.
-    Long,
-}
+pub use window::{Span, Window, Windows};
 
 /// Grid of the windows of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]

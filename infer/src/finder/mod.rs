@@ -1,4 +1,4 @@
-//! The library's front door: a model that is checked and ready, images and slides in, nuclei out.
+//! Entry point of the library: a checked model that finds the nuclei of images and slides.
 //!
 //! ```no_run
 //! use infer::{Finder, Image};
@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+mod walk;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,13 +24,14 @@ use support::Result;
 
 use crate::choose::{self, Chosen};
 use crate::model::Model;
+use crate::network::Network;
 use crate::output::Nucleus;
 use crate::output::summary::Proof;
 use crate::runtime::{Device, Precision};
 use crate::segment::Regions;
-use crate::segmenter::{Network, Options};
+use crate::segmenter::Options;
 use crate::signature::{self, Signed};
-use crate::walk::Walk;
+pub use walk::Walk;
 
 /// Opens a slide with the first reader that knows its format: plain images, tiled TIFF and SVS; other formats by OpenSlide.
 ///
@@ -104,7 +107,7 @@ impl FinderBuilder {
     }
 }
 
-/// A model that has shown on this machine that its golden tiles come out right. Calls from several threads take turns.
+/// Model that has passed its golden tiles on this machine. Calls from several threads run one after the other.
 pub struct Finder {
     pub(crate) model: Model,
     pub(crate) device: String,

@@ -8,7 +8,7 @@ use slides::Slide;
 use support::Result;
 use support::console::{Progress, Silent};
 
-use crate::finder::Finder;
+use super::Finder;
 use crate::output::{Extra, Nucleus, Summary};
 use crate::segment::{self, Halo, Options, Regions, Visit};
 use crate::tissue::region::Region;

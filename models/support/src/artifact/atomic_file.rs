@@ -1,99 +1,10 @@
-//! Durable files: bounded reads, SHA-256, and atomic writes, so that a file under its final name is always complete.
+//! File under a temporary name in the folder of its final name, renamed when complete.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use crate::{Context, Error, Result, bail};
-
-/// Reads a file of at most `limit` bytes into memory.
-///
-/// # Errors
-/// A file that cannot be read, a folder, or a file that is larger than `limit`; the error names the file, its size and the limit.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let doing = || format!("reading {}", path.display());
-    let file = File::open(path).doing(doing)?;
-    let info = file.metadata().doing(doing)?;
-    if info.is_dir() {
-        bail!("reading {}: expected a file, found a folder", path.display());
-    }
-    if info.len() > limit {
-        bail!("reading {}: the file has {} bytes, more than the {limit} that are allowed", path.display(), info.len());
-    }
-    let mut bytes = Vec::with_capacity(info.len() as usize);
-    file.take(limit + 1).read_to_end(&mut bytes).doing(doing)?;
-    if bytes.len() as u64 > limit {
-        bail!("reading {}: the file grew past the {limit} bytes that are allowed", path.display());
-    }
-    Ok(bytes)
-}
-
-/// Computes the SHA-256 of bytes, in lower-case hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Computes the SHA-256 of a file of any size, read in blocks of 1 MiB.
-pub fn sha256_of_file(path: &Path) -> Result<String> {
-    let doing = || format!("hashing {}", path.display());
-    sha256_of_open_file(&File::open(path).doing(doing)?).doing(doing)
-}
-
-/// SHA-256 of an open file from its first byte to its last, whatever the position of its handle.
-pub fn sha256_of_open_file(file: &File) -> std::io::Result<String> {
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut position = 0;
-    loop {
-        match read_at(file, &mut buffer, position) {
-            Ok(0) => return Ok(hex(&digest.finalize())),
-            Ok(count) => {
-                digest.update(&buffer[..count]);
-                position += count as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, position)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, position)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
-}
-
-/// Writes a file atomically: temporary file in the same folder, fsync, rename, fsync of the folder.
-///
-/// # Errors
-/// The file cannot be written; an old file of this name is then unchanged.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = AtomicFile::create(path)?;
-    file.write_all(bytes).map_err(|error| file.failed(error))?;
-    file.commit()
-}
-
-/// Writes a secret file like [`write`]; on Unix only the owner can read the file, from the first byte on.
-pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = AtomicFile::create(path)?;
-    file.is_secret = true;
-    file.write_all(bytes).map_err(|error| file.failed(error))?;
-    file.commit()
-}
+use crate::{Error, Result};
 
 /// Prefix of the names of unfinished files.
 const PREFIX: &str = ".partial-";
@@ -105,7 +16,7 @@ pub fn is_unfinished(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
 }
 
-/// A file that gets its final name in [`AtomicFile::commit`]. Dropping the value before that deletes the temporary file.
+/// File that gets its final name in [`AtomicFile::commit`]. Dropping the value before the commit deletes the temporary file.
 ///
 /// The file is seekable, so that container formats can write their index last.
 ///
@@ -133,7 +44,12 @@ impl AtomicFile {
         Ok(Self { temporary, path: path.to_owned(), is_secret: false, failure: None, writes_before_fault: None })
     }
 
-    /// Makes one write fail after `writes` others, as on a disk that is full for a moment: for tests of writers in other crates.
+    /// Creates the temporary file like [`AtomicFile::create`]; on Unix only the owner can read the file, before and after its commit.
+    pub(super) fn create_secret(path: &Path) -> Result<Self> {
+        Ok(Self { is_secret: true, ..Self::create(path)? })
+    }
+
+    /// Makes one write fail after `writes` others, as on a disk that is full for a moment; for tests of writers in other crates.
     #[doc(hidden)]
     #[must_use]
     pub fn with_fault_after(mut self, writes: usize) -> Self {
@@ -146,6 +62,7 @@ impl AtomicFile {
         self.sound().map_err(|error| self.failed(error))
     }
 
+    /// Returns the first error of this file's writes as an I/O error.
     fn sound(&self) -> std::io::Result<()> {
         self.failure.as_ref().map_or(Ok(()), |(kind, text)| Err(std::io::Error::new(*kind, text.clone())))
     }
@@ -160,6 +77,7 @@ impl AtomicFile {
         result
     }
 
+    /// Writes to the temporary file, or fails by the fault of [`AtomicFile::with_fault_after`].
     fn write_or_fault(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         match &mut self.writes_before_fault {
             Some(0) => {
@@ -233,14 +151,7 @@ impl std::io::Seek for AtomicFile {
     }
 }
 
-/// Creates a folder and its parents.
-///
-/// # Errors
-/// The folder cannot be created; the error names it.
-pub fn create_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|error| write_error(path, error))
-}
-
+/// Returns the folder of a path; `.` for a name without a folder.
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -262,7 +173,8 @@ fn set_usual_permissions(_: &File) -> std::io::Result<()> {
     Ok(())
 }
 
-fn write_error(path: &Path, error: std::io::Error) -> Error {
+/// Returns the error of a failed write to `path`, with a hint if access was denied.
+pub fn write_error(path: &Path, error: std::io::Error) -> Error {
     let denied = error.kind() == ErrorKind::PermissionDenied;
     let error = Error::from(error).during(format!("writing {}", path.display()));
     if denied { error.hint("the folder cannot be written to: choose another output folder or change its permissions") } else { error }
@@ -270,6 +182,7 @@ fn write_error(path: &Path, error: std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::write;
     use super::*;
 
     #[test]
@@ -287,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_is_an_error_for_good() {
+    fn the_error_of_a_failed_write_persists() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         let mut file = AtomicFile::create(&path).unwrap().with_fault_after(1);
@@ -301,29 +214,5 @@ mod tests {
         let error = file.commit().unwrap_err();
         assert!(error.to_string().contains("a.bin") && error.hint_text().is_some(), "{error:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn reading_is_bounded_and_the_error_names_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("big.bin");
-        fs::write(&path, [0; 100]).unwrap();
-        let error = read(&path, 99).unwrap_err().to_string();
-        assert!(error.contains("big.bin") && error.contains("100 bytes"), "{error}");
-        assert_eq!(read(&path, 100).unwrap().len(), 100);
-        assert!(read(folder.path(), 100).unwrap_err().to_string().contains("folder"));
-    }
-
-    #[test]
-    fn sha256_matches_the_example_of_the_standard() {
-        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
-
-    #[test]
-    fn the_error_names_the_path_if_a_file_is_in_the_place_of_its_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), b"").unwrap();
-        let error = write(&folder.path().join("file/a.bin"), b"x").unwrap_err().to_string();
-        assert!(error.contains("file/a.bin"), "{error}");
     }
 }

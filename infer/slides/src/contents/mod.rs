@@ -1,61 +1,44 @@
-//! The files of a slide as they were when it was opened: their hash, and an error once they change.
+//! Contents of a slide's files: their hash, and an error once they change.
 //!
-//! A result vouches for a slide by its hash, so the hash must be that of the bytes which were read. Files that one of our own readers
-//! keeps open are hashed and watched through the same handle: a file that is replaced under its name, or removed, does not matter.
-//! OpenSlide opens files by name and at any time, so these are watched by name.
+//! Output files identify a slide by its hash, so the hash must be that of the bytes which were read. Files that one of the project's own
+//! readers keeps open are hashed and compared through the same handle: replacing or removing the file under its name has no effect.
+//! Files that OpenSlide reads are compared by name, because OpenSlide may open them by name at any time.
 //!
 //! Device, inode, length, time of modification and time of status change of each file are compared after every band of results. A new
-//! length or time of modification is a change. A new inode or time of status change alone, as after `chmod` or `mv`, is none if the hash
-//! is still the same.
+//! length or time of modification is a change. A new inode or time of status change alone, as after `chmod` or `mv`, is accepted if the
+//! hash is still the same.
+
+mod part;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use support::{Context, Error, Result, artifact, bail};
+use support::{Error, Result, artifact};
 
 use super::companions;
-use super::stamp::Stamp;
+use part::Part;
 
-/// All files that a slide consists of, the one that the user named first.
+/// All files of a slide; the first is the file that the user named.
 #[derive(Debug)]
 pub struct Contents {
     slide: PathBuf,
     parts: Vec<Part>,
-    /// Hash of pixels that are not in a file.
+    /// Hash of pixels that are not in a file, stated by their source.
     given: Option<String>,
 }
 
-/// One file.
-#[derive(Debug)]
-struct Part {
-    /// Path relative to the slide's folder, with `/`.
-    name: String,
-    path: PathBuf,
-    /// Handle of a reader that keeps the file open.
-    file: Option<File>,
-    seen: Mutex<Seen>,
-}
-
-/// The last stamp, and the hash of the bytes at that time.
-#[derive(Debug)]
-struct Seen {
-    stamp: Stamp,
-    sha256: Option<String>,
-}
-
 impl Contents {
-    /// Contents of a slide that is one file and is read through `file` alone.
+    /// Returns the contents of a slide of one file that is read through the handle `file` only.
     pub fn of_open_file(path: &Path, file: &File) -> Result<Self> {
         Ok(Self { slide: path.to_owned(), parts: vec![Part::new(path, file_name(path), Some(file.try_clone()?))?], given: None })
     }
 
-    /// Contents of pixels that are not in a file and have this hash.
+    /// Returns the contents of pixels that are not in a file; without a hash, [`Contents::sha256`] is an error.
     pub fn without_file(name: &Path, sha256: Option<String>) -> Self {
         Self { slide: name.to_owned(), parts: Vec::new(), given: sha256 }
     }
 
-    /// Contents of a slide that is opened by name, with the other files that belong to its format.
+    /// Returns the contents of a slide that is opened by name, with its [`companions`].
     pub fn by_name(path: &Path) -> Result<Self> {
         let mut parts = vec![Part::new(path, file_name(path), None)?];
         for companion in companions::of(path)? {
@@ -66,8 +49,8 @@ impl Contents {
         Ok(Self { slide: path.to_owned(), parts, given: None })
     }
 
-    /// SHA-256 of the slide's file; of a slide of several files, that of the lines which `sha256sum` prints for them: first the file that
-    /// the user named, then the others by name, each as a path relative to the slide's folder.
+    /// Returns the SHA-256 of the slide's file. For several files, the SHA-256 of the lines that `sha256sum` prints for them: first the file
+    /// that the user named, then the others sorted by name, each as a path relative to the slide's folder.
     pub fn sha256(&self) -> Result<String> {
         if self.parts.is_empty() {
             let given = self.given.clone();
@@ -84,79 +67,18 @@ impl Contents {
         Ok(artifact::sha256(lines.collect::<String>().as_bytes()))
     }
 
-    /// An error if a file is no longer what it was when the slide was opened. Everything read before a success is of the hashed slide.
+    /// Checks that no file has changed since the slide was opened. All pixels read before a success belong to the hashed slide.
+    ///
+    /// # Errors
+    /// A changed file; the error names the slide, the file and the difference.
     pub fn check(&self) -> Result<()> {
         self.parts.iter().try_for_each(Part::check).map_err(|error| self.explain(error))
     }
 
+    /// Adds the slide and a hint to the error about a changed file.
     fn explain(&self, error: Error) -> Error {
         let error = error.during(format!("the slide {} changed while it was read", self.slide.display()));
         error.hint("nothing was written: wait until the slide is copied completely and no program writes to it, then run again")
-    }
-}
-
-impl Part {
-    fn new(path: &Path, name: String, file: Option<File>) -> Result<Self> {
-        let stamp = Stamp::of(path, file.as_ref())?;
-        Ok(Self { name, path: path.to_owned(), file, seen: Mutex::new(Seen { stamp, sha256: None }) })
-    }
-
-    fn stamp(&self) -> Result<Stamp> {
-        Stamp::of(&self.path, self.file.as_ref())
-    }
-
-    /// Hashes the file; an error if it changed since it was opened.
-    fn hash(&self) -> Result<String> {
-        let mut seen = self.seen.lock().expect("no panic while a file is hashed");
-        let (stamp, sha256) = self.digest()?;
-        self.compare(&seen.stamp, &stamp)?;
-        seen.sha256 = Some(sha256.clone());
-        Ok(sha256)
-    }
-
-    /// Compares the file with what was hashed; hashes it again only if nothing but its inode or status changed.
-    fn check(&self) -> Result<()> {
-        let mut seen = self.seen.lock().expect("no panic while a file is compared");
-        let stamp = self.stamp()?;
-        if stamp == seen.stamp {
-            return Ok(());
-        }
-        let Stamp { identity, status_changed, .. } = seen.stamp;
-        self.compare(&seen.stamp, &Stamp { identity, status_changed, ..stamp })?;
-        let (stamp, sha256) = self.digest()?;
-        if seen.sha256.as_ref() != Some(&sha256) {
-            bail!("{}: its bytes are others than before", self.name);
-        }
-        seen.stamp = stamp;
-        Ok(())
-    }
-
-    /// The hash of the file, and its stamp, which was the same before and after.
-    fn digest(&self) -> Result<(Stamp, String)> {
-        let doing = || format!("hashing {}", self.path.display());
-        let file = self.file.as_ref().map_or_else(|| File::open(&self.path), File::try_clone).doing(doing)?;
-        let before = Stamp::of(&self.path, Some(&file))?;
-        let sha256 = artifact::sha256_of_open_file(&file).doing(doing)?;
-        let after = self.stamp()?;
-        self.compare(&before, &after)?;
-        Ok((after, sha256))
-    }
-
-    /// An error that names the first difference of two stamps.
-    fn compare(&self, before: &Stamp, now: &Stamp) -> Result<()> {
-        if before.identity != now.identity {
-            bail!("{}: another file has its name now", self.name);
-        }
-        if before.length != now.length {
-            bail!("{}: it had {} bytes and has {} now", self.name, before.length, now.length);
-        }
-        if before.modified != now.modified {
-            bail!("{}: it was written to", self.name);
-        }
-        if before.status_changed != now.status_changed {
-            bail!("{}: its name, owner or permissions changed before its hash was known", self.name);
-        }
-        Ok(())
     }
 }
 
@@ -170,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// A slide of one file and its contents, hashed through a handle or by name.
+    /// Writes a slide of one file, and returns its contents through a handle or by name.
     fn opened(folder: &Path, by_handle: bool) -> (PathBuf, Contents) {
         let path = folder.join(if by_handle { "a.tif" } else { "a.ndpi" });
         std::fs::write(&path, b"pixels").unwrap();
@@ -180,7 +102,7 @@ mod tests {
     }
 
     fn write_in_place(path: &Path, bytes: &[u8]) {
-        std::thread::sleep(std::time::Duration::from_millis(20)); // longer than a tick of the kernel's clock for files
+        std::thread::sleep(std::time::Duration::from_millis(20)); // longer than the resolution of file times
         std::fs::write(path, bytes).unwrap();
     }
 
@@ -203,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_replaced_under_its_name_is_still_the_open_one_and_another_one_by_name() {
+    fn a_file_replaced_under_its_name_is_unchanged_by_handle_and_changed_by_name() {
         for by_handle in [true, false] {
             let folder = tempfile::tempdir().unwrap();
             let (path, contents) = opened(folder.path(), by_handle);
@@ -215,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn new_permissions_are_no_change_and_restored_times_hide_none() {
+    fn new_permissions_are_not_a_change_and_restored_times_do_not_hide_one() {
         for by_handle in [true, false] {
             let folder = tempfile::tempdir().unwrap();
             let (path, contents) = opened(folder.path(), by_handle);
@@ -227,7 +149,7 @@ mod tests {
             let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
             write_in_place(&path, b"PIXELS");
             File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-            assert!(contents.check().unwrap_err().to_string().contains("its bytes are others"));
+            assert!(contents.check().unwrap_err().to_string().contains("its contents have changed"));
         }
     }
 
