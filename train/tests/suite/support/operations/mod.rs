@@ -16,7 +16,7 @@ pub fn graphs() -> BTreeMap<&'static str, Graph> {
         let output = build(builder.input(channels));
         builder.finish(output, &[])
     }
-    /// Multiplies by eight, so that some values exceed 6, the limit of ReLU6.
+    /// Multiplies by eight, so that some values exceed 6, the limit of `ReLU6`.
     fn eight_times(x: Wire<'_>) -> Wire<'_> {
         (0..3).fold(x, |x, _| x.plus(x))
     }
