@@ -59,7 +59,7 @@ impl Contents {
                     .hint("files name their slide by its SHA-256: implement `Pixels::sha256`")
             });
         }
-        let hashes = self.parts.iter().map(|part| part.hash()).collect::<Result<Vec<_>>>().map_err(|error| self.explain(error))?;
+        let hashes = self.parts.iter().map(Part::hash).collect::<Result<Vec<_>>>().map_err(|error| self.explain(error))?;
         if let [one] = hashes.as_slice() {
             return Ok(one.clone());
         }
@@ -163,7 +163,7 @@ mod tests {
         files.iter().for_each(|(name, text)| std::fs::write(at(name), text).unwrap());
         std::fs::write(at("a/Thumbs.db"), b"not of the slide").unwrap();
         let contents = Contents::by_name(&at("a.mrxs")).unwrap();
-        let lines: String = files.iter().map(|(name, text)| format!("{}  {name}\n", artifact::sha256(text.as_bytes()))).collect();
+        let lines = files.map(|(name, text)| format!("{}  {name}\n", artifact::sha256(text.as_bytes()))).concat();
         assert_eq!(contents.sha256().unwrap(), artifact::sha256(lines.as_bytes()));
         write_in_place(&at("a/Thumbs.db"), b"seen in a file manager");
         contents.check().unwrap();

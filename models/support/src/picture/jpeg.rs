@@ -25,7 +25,7 @@ const START_OF_SCAN: u8 = 0xda;
 pub fn decode(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Result<()>) -> Result<DynamicImage> {
     let stream = whole(bytes).hint(|| DAMAGED)?;
     let mut decoder = decoder(&stream);
-    decoder.decode_headers().map_err(failed).doing(|| "reading the header").hint(|| DAMAGED)?;
+    decoder.decode_headers().map_err(|error| failed(&error)).doing(|| "reading the header").hint(|| DAMAGED)?;
     let info = decoder.info().expect("the header was decoded");
     let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
     let (width, height) = (u32::from(info.width), u32::from(info.height));
@@ -35,7 +35,7 @@ pub fn decode(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Resu
         bail!("{width} x {height} px take {decoded_bytes} bytes, more than the {max_bytes} that are allowed");
     }
     decoder.set_options(options().jpeg_set_out_colorspace(if is_grey { ColorSpace::Luma } else { ColorSpace::RGB }));
-    let pixels = decoder.decode().map_err(failed).doing(|| "decoding pixels").hint(|| DAMAGED)?;
+    let pixels = decoder.decode().map_err(|error| failed(&error)).doing(|| "decoding pixels").hint(|| DAMAGED)?;
     let picture = if is_grey {
         GrayImage::from_raw(width, height, pixels).map(DynamicImage::from)
     } else {
@@ -53,11 +53,11 @@ pub fn check_part(tables: Option<&[u8]>, part: &[u8]) -> Result<()> {
     };
     let stream = whole(&joined)?;
     let mut decoder = decoder(&stream);
-    decoder.decode_headers().map_err(failed)?;
+    decoder.decode_headers().map_err(|error| failed(&error))?;
     if let Some(stored) = decoder.input_colorspace() {
         decoder.set_options(options().jpeg_set_out_colorspace(stored));
     }
-    decoder.decode().map_err(failed).map(drop)
+    decoder.decode().map_err(|error| failed(&error)).map(drop)
 }
 
 fn options() -> DecoderOptions {
@@ -68,7 +68,8 @@ fn decoder(stream: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
     JpegDecoder::new_with_options(ZCursor::new(stream), options())
 }
 
-fn failed(error: zune_jpeg::errors::DecodeErrors) -> Error {
+/// Converts an error of the decoder.
+fn failed(error: &zune_jpeg::errors::DecodeErrors) -> Error {
     Error::new(error.to_string())
 }
 
@@ -83,7 +84,7 @@ fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if !bytes.starts_with(&START) {
         bail!("expected a JPEG stream, found other bytes");
     }
-    let mut kept: Vec<Range<usize>> = vec![0..2];
+    let mut kept = Vec::from([Range { start: 0, end: START.len() }]);
     let mut at = 2;
     loop {
         let Some(marker) = next_marker(bytes, at) else {
