@@ -26,7 +26,7 @@ fn run_on(device: Device, slide: &Path, model: &Model, out: &Path, halo: Halo, [
     let network = Segmenter::new(model, &segmenter::Options { device, ..segmenter::Options::default() }).unwrap();
     let mut networks: Vec<Box<dyn Network>> = vec![Box::new(network)];
     let options = Options { out: out.to_owned(), halo, tile: Some(tile), batch, ..Options::default() };
-    segment(slide, &model, &mut networks, &options, &Silent).unwrap();
+    segment(slide, model, &mut networks, &options, &Silent).unwrap();
     let folder = out.join(slide.file_stem().unwrap());
     let labels = image::open(folder.join("labels.png")).unwrap().into_luma16();
     let probabilities = image::open(folder.join("probability.tif")).unwrap().into_luma8().into_raw();

@@ -110,7 +110,7 @@ impl Sandbox {
             let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
             if is_number {
                 "*".to_owned()
-            } else if support::artifact::is_unfinished(Path::new(&part)) {
+            } else if support::durable::is_unfinished(Path::new(&part)) {
                 ".partial-*.tmp".to_owned()
             } else {
                 part

@@ -5,7 +5,7 @@ use std::time::Instant;
 use models::decode::{Decoding, instances_of_mask};
 use models::plane::Plane;
 use support::wheel;
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 use train::data::{RgbImage, image_file};
 use train::rng::CounterRng;
 use train::scribble::{BACKGROUND, UNLABELLED, strokes::strokes};
@@ -99,9 +99,9 @@ fn write_data(part: &Part, image: &RgbImage, labels: &Plane<u32>) -> Result<f64>
     for (i, (name, region)) in TRAIN.into_iter().enumerate() {
         let (image, labels) = (crop_image(image, region)?, crop(labels, region));
         let scribbles = simulated(&labels, part.settings.seed, i as u64);
-        artifact::write(&part.data().join(format!("labels/{name}.png")), &image_file::png_of_labels(&labels)?)?;
-        artifact::write(&part.data().join(format!("images/{name}.png")), &image_file::png_of_rgb(&image)?)?;
-        artifact::write(&part.data().join(format!("scribbles/{name}.png")), &image_file::png_of_map(&scribbles)?)?;
+        durable::write(&part.data().join(format!("labels/{name}.png")), &image_file::png_of_labels(&labels)?)?;
+        durable::write(&part.data().join(format!("images/{name}.png")), &image_file::png_of_rgb(&image)?)?;
+        durable::write(&part.data().join(format!("scribbles/{name}.png")), &image_file::png_of_map(&scribbles)?)?;
         if i == 0 {
             pictures::write_row(&part.folder.join("strokes.png"), &[pictures::with_scribbles(&image, &scribbles)])?;
         }

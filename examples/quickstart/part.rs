@@ -11,7 +11,7 @@ use models::decode::Decoding;
 use models::plane::Plane;
 use models::weights::WeightsFile;
 use support::console::Progress;
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 use train::config::{Profile, RunConfig, Validation, Views};
 use train::data::{RgbImage, image_file};
 use train::metrics::Scores;
@@ -84,8 +84,8 @@ impl Part<'_> {
     /// Writes the held-out image and its nuclei as a separate data folder, on which `train evaluate` and `train compare` compute scores.
     pub fn write_scored(&self, id: &str, image: &RgbImage, truth: &Plane<u32>) -> Result<()> {
         let scored = self.folder.join("scored");
-        artifact::write(&scored.join(format!("images/{id}.png")), &image_file::png_of_rgb(image)?)?;
-        artifact::write(&scored.join(format!("labels/{id}.png")), &image_file::png_of_labels(truth)?)
+        durable::write(&scored.join(format!("images/{id}.png")), &image_file::png_of_rgb(image)?)?;
+        durable::write(&scored.join(format!("labels/{id}.png")), &image_file::png_of_labels(truth)?)
     }
 
     /// Trains on the data folder for the duration of `--minutes`.

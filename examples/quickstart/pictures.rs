@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ImageFormat, Rgb, RgbImage, imageops};
 use models::plane::Plane;
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 use train::data::RgbImage as Pixels;
 
 /// Colour of strokes on nuclei and of outlines that were found.
@@ -67,5 +67,5 @@ pub fn write_row(path: &Path, pictures: &[RgbImage]) -> Result<()> {
     }
     let mut png = Cursor::new(Vec::new());
     row.write_to(&mut png, ImageFormat::Png).doing(|| format!("encoding {}", path.display()))?;
-    artifact::write(path, png.get_ref())
+    durable::write(path, png.get_ref())
 }

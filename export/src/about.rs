@@ -4,7 +4,7 @@ use std::path::Path;
 
 use models::card::ModelCard;
 use serde::Deserialize;
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 
 /// Largest accepted file size.
 const MAX_BYTES: u64 = 1 << 20;
@@ -38,7 +38,7 @@ impl About {
     /// A file that cannot be read, is no TOML, or has an unknown key; the error names the file and the key.
     pub fn read(path: &Path) -> Result<Self> {
         let doing = || format!("reading {}", path.display());
-        let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(doing)?;
+        let text = String::from_utf8(durable::read(path, MAX_BYTES)?).doing(doing)?;
         toml::from_str(&text)
             .doing(doing)
             .hint(|| "known keys: name, version, modality, stain, microns_per_pixel, licence, intended_use, limits")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use infer::model::Model;
 use infer::signature;
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
-use support::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, bail, durable};
 
 /// Largest accepted size of a key or password file.
 const MAX_BYTES: u64 = 1 << 14;
@@ -26,7 +26,7 @@ impl Password {
     /// The password; `None` if the terminal asks for it or if there is none.
     fn text(&self) -> Result<Option<String>> {
         let Password::File(path) = self else { return Ok(None) };
-        let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
+        let text = String::from_utf8(durable::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
         match text.lines().next().filter(|line| !line.is_empty()) {
             Some(line) => Ok(Some(line.to_owned())),
             None => {
@@ -51,9 +51,9 @@ pub fn generate(name: &Path, password: &Password) -> Result<[PathBuf; 2]> {
     };
     let pair = pair.map_err(|error| Error::new(error.to_string())).doing(|| "making a key")?;
     let boxed = pair.sk.to_box(None).map_err(|error| Error::new(error.to_string()))?.into_string();
-    artifact::write_secret(&secret, boxed.as_bytes())?;
+    durable::write_secret(&secret, boxed.as_bytes())?;
     let boxed = pair.pk.to_box().map_err(|error| Error::new(error.to_string()))?.into_string();
-    artifact::write(&public, boxed.as_bytes())?;
+    durable::write(&public, boxed.as_bytes())?;
     Ok([secret, public])
 }
 
@@ -71,13 +71,13 @@ pub fn sign(model: &Path, key: &Path, password: &Password) -> Result<PathBuf> {
         .map_err(|error| Error::new(error.to_string()))
         .doing(|| format!("signing {}", model.display()))?;
     let path = signature::path_of(model);
-    artifact::write(&path, signature.into_string().as_bytes())?;
+    durable::write(&path, signature.into_string().as_bytes())?;
     Ok(path)
 }
 
 /// Reads a secret key and decrypts it if needed.
 fn secret_key(path: &Path, password: &Password) -> Result<SecretKey> {
-    let text = String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
+    let text = String::from_utf8(durable::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))?;
     let doing = || format!("opening the key {}", path.display());
     let hint = || "a .key file of `export keygen` is expected, and its password";
     let boxed = || SecretKeyBox::from_string(&text).map_err(|error| Error::new(error.to_string())).doing(doing).hint(hint);

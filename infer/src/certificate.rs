@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use support::{Result, artifact};
+use support::{Result, durable};
 
 use crate::golden::{Outcome, Tolerance};
 use crate::model::Model;
@@ -62,6 +62,6 @@ impl Certificate {
 
     /// Writes the certificate as JSON, atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
-        artifact::write(path, serde_json::to_string_pretty(self)?.as_bytes())
+        durable::write(path, serde_json::to_string_pretty(self)?.as_bytes())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::output::summary::Status;
 use crate::output::{SUMMARY, Summary};
@@ -42,7 +42,7 @@ impl Cohort {
         for name in names {
             let path = out.join(&name).join(SUMMARY);
             if path.is_file() {
-                let text = artifact::read(&path, MAX_SUMMARY_BYTES)?;
+                let text = durable::read(&path, MAX_SUMMARY_BYTES)?;
                 let summary = serde_json::from_slice(&text)
                     .doing(|| format!("reading {}", path.display()))
                     .hint(|| "expected a summary by this version of `infer segment`: run it again")?;

@@ -11,7 +11,8 @@
 //! | [`tile`], [`pipeline`], [`timing`] | windows of a slide, their pipeline through the network, time of each stage |
 //! | [`tissue`] | the analysed part of a slide |
 //! | [`model`] | model file: read once, checked, hashed |
-//! | [`network`], [`segmenter`], `session`, [`bound`] | interface of networks; its implementation for models; ONNX Runtime session with reused buffers |
+//! | [`network`], [`segmenter`] | interface of networks, its implementation for models |
+//! | `session`, [`bound`] | ONNX Runtime session with reused buffers |
 //! | [`instances`], [`output`], [`pyramid`] | extraction of nuclei from probabilities, output files, tiled pyramidal TIFF files |
 //! | [`memory`] | setting of the system's allocator |
 //! | [`quality`] | comparison of a slide with the images that the model was made for |

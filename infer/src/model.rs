@@ -11,7 +11,7 @@ use engine::Program;
 use kernels::Isa;
 use models::card::{Class, METADATA_KEY, ModelCard};
 use prost::Message;
-use support::{Context, ErrorKind, Result, artifact, bail};
+use support::{Context, ErrorKind, Result, bail, durable};
 
 use onnx::golden::{self, GoldenTile};
 use onnx::proto::{AttributeProto, GraphProto, ModelMetadata, ModelProto, NodeProto, StringStringEntryProto};
@@ -60,7 +60,7 @@ pub struct Model {
 impl Model {
     /// Reads and checks a file; see [`Model::from_bytes`].
     pub fn open(path: &Path) -> Result<Self> {
-        Self::from_bytes(artifact::read(path, MAX_BYTES)?).doing(|| format!("opening the model {}", path.display()))
+        Self::from_bytes(durable::read(path, MAX_BYTES)?).doing(|| format!("opening the model {}", path.display()))
     }
 
     /// Checks a file in memory.
@@ -69,7 +69,7 @@ impl Model {
     /// A wrong or missing seal, no model card, an operator outside of [`OPERATORS`], or weights in another file.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
         match unsealed(&bytes) {
-            Some((contents, seal)) if artifact::sha256(contents) != seal => {
+            Some((contents, seal)) if durable::sha256(contents) != seal => {
                 bail!(Damaged; "the file is damaged: its contents do not match their sha256"; hint: "copy it again, or export it again")
             }
             Some(_) => {}
@@ -83,7 +83,7 @@ impl Model {
         }
         check_graph(graph)?;
         let golden = golden_tiles(&proto.metadata_props)?;
-        Ok(Self { sha256: artifact::sha256(&bytes), bytes, card, golden })
+        Ok(Self { sha256: durable::sha256(&bytes), bytes, card, golden })
     }
 }
 

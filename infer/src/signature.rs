@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
-use support::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, bail, durable};
 
 use crate::model::Model;
 
@@ -102,7 +102,7 @@ pub fn check(model: &Model, path: &Path, key: Option<&Path>) -> Result<Option<Si
 
 /// Reads a text file of at most [`MAX_BYTES`].
 fn text(path: &Path) -> Result<String> {
-    String::from_utf8(artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))
+    String::from_utf8(durable::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))
 }
 
 #[cfg(test)]

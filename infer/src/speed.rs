@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::artifact::AtomicFile;
 use support::console::Silent;
+use support::durable::AtomicFile;
 use support::{Context, Error, Result};
 
 use crate::choose::open_proven;

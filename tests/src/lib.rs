@@ -92,5 +92,5 @@ pub fn tissue(width: usize, height: usize, seed: u64) -> RgbImage {
 
 /// Writes a picture as PNG.
 pub fn save(image: &RgbImage, path: &Path) {
-    support::artifact::write(path, &train::data::image_file::png_of_rgb(image).unwrap()).unwrap();
+    support::durable::write(path, &train::data::image_file::png_of_rgb(image).unwrap()).unwrap();
 }

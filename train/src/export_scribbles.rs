@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use crate::config::DataConfig;
 use crate::data::image_file::dimensions;
@@ -20,7 +20,7 @@ pub fn export_scribbles(data: &Path, config: &DataConfig, out: &Path) -> Result<
     for (id, path) in &scribbled {
         let (width, height) = dimensions(&folder.images[*id])?;
         let map = read_scribble(path, width, height, config)?;
-        artifact::write(&out.join(format!("{id}.geojson")), to_geojson(&map, &config.geojson).as_bytes())?;
+        durable::write(&out.join(format!("{id}.geojson")), to_geojson(&map, &config.geojson).as_bytes())?;
     }
     Ok(scribbled.len())
 }

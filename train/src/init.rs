@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rayon::prelude::*;
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use crate::config::choice::choice;
 use crate::config::{LabelMap, Profile, Validation};
@@ -74,7 +74,7 @@ pub fn init(options: &InitOptions) -> Result<Found> {
     config.data.label_map = options.labels_from.label_map();
     // Masks measure the score that matters, but many data folders have none.
     config.data.validation = if folder.labels.is_empty() { Validation::Scribbles } else { Validation::Masks };
-    artifact::write(&options.out, config.to_commented_toml().as_bytes())?;
+    durable::write(&options.out, config.to_commented_toml().as_bytes())?;
     Ok(Found { images: folder.images.len(), scribbles: folder.scribbles.len(), labels: folder.labels.len() })
 }
 
@@ -91,5 +91,5 @@ fn write_index(folder: &Folder) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["id", "split", "modality"])?;
     rows.iter().try_for_each(|row| writer.write_record(row))?;
-    artifact::write(&path, &writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
+    durable::write(&path, &writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 
 use crate::metrics::pseudo::Confusion;
 use crate::step::{Losses, Stage};
@@ -95,11 +95,11 @@ impl Log {
 
     /// Writes `log.csv` and, unless empty, `pseudo_labels.csv`.
     pub fn write(&self, log: &Path, pseudo_labels: &Path) -> Result<()> {
-        artifact::write(log, &csv_of(self.rows.values())?)?;
+        durable::write(log, &csv_of(self.rows.values())?)?;
         if self.pseudo_labels.is_empty() {
             return Ok(());
         }
-        artifact::write(pseudo_labels, &csv_of(self.pseudo_labels.iter().map(PseudoLabelRow::from))?)
+        durable::write(pseudo_labels, &csv_of(self.pseudo_labels.iter().map(PseudoLabelRow::from))?)
     }
 
     /// Reads the lines up to `iteration`, because a run resumed there writes the later lines again. A missing file is an empty log.
@@ -127,7 +127,7 @@ fn lines_of<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let bytes = artifact::read(path, MAX_BYTES)?;
+    let bytes = durable::read(path, MAX_BYTES)?;
     let rows: std::result::Result<Vec<T>, _> = csv::Reader::from_reader(bytes.as_slice()).deserialize().collect();
     rows.doing(|| format!("reading {}", path.display()))
         .hint(|| "the log was edited or damaged: move the file away, and the run continues without its past lines")

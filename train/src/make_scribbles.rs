@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use models::plane::Plane;
 use rayon::prelude::*;
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use crate::data::image_file::{png_of_map, read_index};
 use crate::data::{Counts, Folder};
@@ -50,7 +50,7 @@ pub fn write_scribbles(data: &Path, kind: Kind, seed: u64, overwrite: bool) -> R
     }
     let one = |(id, path): &(&String, &PathBuf)| {
         let scribble = kind.make(&read_index(path)?, seed, id);
-        artifact::write(&data.join("scribbles").join(format!("{id}.png")), &png_of_map(&scribble)?)?;
+        durable::write(&data.join("scribbles").join(format!("{id}.png")), &png_of_map(&scribble)?)?;
         Ok(((*id).clone(), Counts::of(&scribble)))
     };
     labelled.par_iter().map(one).collect()

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use support::console::Progress;
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::checkpoint::open_network;
 use crate::config::{Profile, RunConfig};
@@ -38,7 +38,7 @@ pub(crate) fn scored_run<T: Serialize + DeserializeOwned>(
         if !differences.is_empty() {
             bail!("the folder holds a finished run with another configuration: {}", differences.join("; "); hint: "give the same configuration, or another folder with --out");
         }
-        let bytes = artifact::read(&path, MAX_SCORES_BYTES)?;
+        let bytes = durable::read(&path, MAX_SCORES_BYTES)?;
         let scores = serde_json::from_slice(&bytes).doing(|| format!("reading {}", path.display()));
         return scores.hint(|| "delete the file, and the run is scored again").map(Some);
     }
@@ -51,6 +51,6 @@ pub(crate) fn scored_run<T: Serialize + DeserializeOwned>(
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
     let test = in_pool(config.run.threads, || score(&network, &samples, &config, None))?;
     let scores = summary(outcome, test);
-    artifact::write(&path, &serde_json::to_vec_pretty(&scores)?)?;
+    durable::write(&path, &serde_json::to_vec_pretty(&scores)?)?;
     Ok(Some(scores))
 }

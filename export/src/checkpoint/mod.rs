@@ -11,7 +11,7 @@ use models::unet::{UNetConfig, unet};
 use models::weights::{Weights, WeightsFile, select};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 /// Value of the metadata key `format` in this project's own checkpoints.
 pub const FORMAT: &str = "nuclei-checkpoint-1";
@@ -82,7 +82,7 @@ impl Checkpoint {
         let file = WeightsFile::read(path)?;
         let doing = || format!("opening the checkpoint {}", path.display());
         let mut checkpoint = Self::from_file(file, force).doing(doing)?;
-        checkpoint.training.checkpoint_sha256 = artifact::sha256_of_file(path)?;
+        checkpoint.training.checkpoint_sha256 = durable::sha256_of_file(path)?;
         Ok(checkpoint)
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use models::card::{Class, FORMAT_VERSION, Form, Images, ModelCard, Normalisation};
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use super::Options;
 use crate::checkpoint::{Checkpoint, ModelInfo};
@@ -25,7 +25,7 @@ pub fn from_checkpoint(checkpoint: &Checkpoint, options: &Options, default_name:
     let ModelInfo { name, microns_per_pixel, classes, decoding, licence, intended_use } = checkpoint.info.clone();
     let class = |name: &str, colour| Class { name: name.to_owned(), colour };
     let mut training = checkpoint.training.clone();
-    training.config_sha256 = artifact::sha256(training.config.as_bytes());
+    training.config_sha256 = durable::sha256(training.config.as_bytes());
     let mut card = ModelCard {
         format_version: FORMAT_VERSION,
         name: name.unwrap_or_else(|| default_name.to_owned()),

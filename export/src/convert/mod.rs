@@ -15,7 +15,7 @@ use infer::model::Model;
 use models::card::{METADATA_KEY, ModelCard, Precision, Target};
 use onnx::golden::{self, GoldenTile};
 use support::console::Progress;
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 
 use crate::about::About;
 use crate::checkpoint::Checkpoint;
@@ -110,8 +110,8 @@ pub fn onnx(checkpoint: &Path, output: &Path, options: &Options, progress: &dyn 
     };
     let Written { bytes, nodes, parameters } = encode(&form.model, &form.arithmetic, &card, &form.golden)?;
     Model::from_bytes(bytes.clone()).doing(|| "checking the encoded file")?;
-    artifact::write(output, &bytes)?;
-    let sha256 = artifact::sha256(&bytes);
+    durable::write(output, &bytes)?;
+    let sha256 = durable::sha256(&bytes);
     Ok(Summary { bytes: bytes.len(), sha256, nodes, parameters, card, speed: form.speed, golden_tiles: form.golden.len() })
 }
 

@@ -10,8 +10,8 @@ use infer::model::Model;
 use infer::segmenter::{self, Segmenter};
 use models::card::{ModelCard, Precision, Target};
 use models::unet::{Encoder, UNetConfig, unet};
-use support::artifact;
 use support::console::Silent;
+use support::durable;
 
 /// Writes an image with dark discs on smooth background, so that forms differ by rounding only.
 fn tile(folder: &Path) -> PathBuf {
@@ -157,7 +157,7 @@ fn a_file_of_format_version_1_passes_verification_and_runs() {
     install_runtime();
     let folder = tempfile::tempdir().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/models/format-1.onnx");
-    assert_eq!(artifact::sha256_of_file(&path).unwrap(), "450cf6ba57945563cd3cc63978ad6091eb977bfad5dec37ef9c395858891edef");
+    assert_eq!(durable::sha256_of_file(&path).unwrap(), "450cf6ba57945563cd3cc63978ad6091eb977bfad5dec37ef9c395858891edef");
     let model = Model::open(&path).unwrap();
     assert_eq!((model.card.format_version, model.golden.len()), (1, 0));
     infer::verify::verify(&model, &segmenter::Options::default()).unwrap();

@@ -4,7 +4,7 @@ use export::Options;
 use export::writer::Arithmetic;
 use infer::model::Model;
 use models::unet::unet;
-use support::artifact;
+use support::durable;
 
 use crate::reference::formula_weights;
 use crate::shipped::{exported, small};
@@ -13,7 +13,7 @@ use crate::shipped::{exported, small};
 fn damaged_and_foreign_files_are_refused_with_their_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = exported(folder.path(), &Options::default());
-    let good = artifact::read(&path, 1 << 30).unwrap();
+    let good = durable::read(&path, 1 << 30).unwrap();
     let refused = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let error = Model::open(&path).unwrap_err();
@@ -41,7 +41,7 @@ fn weights_in_other_files_and_unknown_operators_are_refused() {
     use onnx::seal::seal;
     use prost::Message;
     let folder = tempfile::tempdir().unwrap();
-    let good = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
+    let good = durable::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
     let refused = |edit: &dyn Fn(&mut ModelProto)| {
         let mut model = ModelProto::decode(good.as_slice()).unwrap();
         model.metadata_props.pop();

@@ -19,8 +19,8 @@ use models::graph::Graph;
 use models::unet::{UNetConfig, unet};
 use models::weights::WeightsFile;
 use ort::value::TensorRef;
-use support::artifact;
 use support::console::Silent;
+use support::durable;
 
 pub fn small() -> UNetConfig {
     UNetConfig { encoder_width: 4, decoder_channels: [8, 6, 4, 4, 2], ..UNetConfig::default() }
@@ -129,7 +129,7 @@ fn the_card_takes_the_entries_of_the_checkpoint() {
     assert_eq!((card.name.as_str(), card.licence.as_str()), ("tiny", "CC0-1.0"));
     assert_eq!((card.microns_per_pixel, card.stride, card.reach_px), (Some(0.25), 32, 544));
     assert_eq!((card.training.iterations, card.effective_reach), (7, None));
-    assert_eq!(card.training.checkpoint_sha256, artifact::sha256_of_file(&folder.path().join("best.safetensors")).unwrap());
+    assert_eq!(card.training.checkpoint_sha256, durable::sha256_of_file(&folder.path().join("best.safetensors")).unwrap());
     assert_eq!(card.training.colours, ColourStatistics::of_colours(&COLOURS));
     assert!(card.training.config.contains("gone"));
 }
@@ -141,18 +141,18 @@ fn the_effective_reach_is_measured_and_twenty_exports_are_identical() {
     let noise: Vec<u8> = unit_numbers("tile").take(300 * 200 * 3).map(|u| ((u + 1.0) * 128.0) as u8).collect();
     image::RgbImage::from_raw(300, 200, noise).unwrap().save(folder.path().join("tile.png")).unwrap();
     let options = Options { tiles: vec![folder.path().join("tile.png")], ..Options::default() };
-    let first = artifact::read(&exported(folder.path(), &options), 1 << 30).unwrap();
+    let first = durable::read(&exported(folder.path(), &options), 1 << 30).unwrap();
     let reach = Model::from_bytes(first.clone()).unwrap().card.effective_reach.unwrap();
     assert_eq!((reach.tiles, reach.core_px, reach.curve.len()), (4, 256, 10));
     assert!(reach.max_change <= reach.tolerance && reach.px.is_multiple_of(32), "{reach:?}");
     assert!(reach.curve.iter().filter(|figures| figures.px >= reach.px).all(|figures| figures.max_change <= reach.tolerance));
     assert_eq!(reach.curve.last().unwrap().px, 544);
-    let second = artifact::read(&exported(folder.path(), &options), 1 << 30).unwrap();
-    assert_eq!(artifact::sha256(&second), artifact::sha256(&first));
-    let plain = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
+    let second = durable::read(&exported(folder.path(), &options), 1 << 30).unwrap();
+    assert_eq!(durable::sha256(&second), durable::sha256(&first));
+    let plain = durable::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
     for _ in 1..20 {
-        let again = artifact::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
-        assert_eq!(artifact::sha256(&again), artifact::sha256(&plain));
+        let again = durable::read(&exported(folder.path(), &Options::default()), 1 << 30).unwrap();
+        assert_eq!(durable::sha256(&again), durable::sha256(&plain));
     }
 }
 

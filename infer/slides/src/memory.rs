@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use super::{Contents, Facts, Level, LostTile, Mpp, Rgb, Slide, WHITE};
 
@@ -75,7 +75,7 @@ impl Image {
 
     fn new(pixels: Rgb) -> Self {
         let level = Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 };
-        let sha256 = Some(artifact::sha256(&pixels.data));
+        let sha256 = Some(durable::sha256(&pixels.data));
         Self { facts: facts("image", "memory", vec![level], sha256), pixels }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use infer::cohort::{self, Cohort};
 use infer::output::summary::Status;
-use support::{Result, artifact};
+use support::{Result, durable};
 
 use super::INCOMPLETE;
 
@@ -18,7 +18,7 @@ pub struct CohortArgs {
 
 pub fn run(args: &CohortArgs) -> Result<ExitCode> {
     let cohort = Cohort::read(&args.out)?;
-    artifact::write(&args.out.join(cohort::FILE), &cohort.to_csv()?)?;
+    durable::write(&args.out.join(cohort::FILE), &cohort.to_csv()?)?;
     print!("{}", cohort.to_markdown());
     let is_complete = cohort.unfinished.is_empty() && cohort.done.iter().all(|(_, summary)| summary.status == Status::Complete);
     Ok(ExitCode::from(if is_complete { 0 } else { INCOMPLETE }))

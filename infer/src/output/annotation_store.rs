@@ -11,7 +11,7 @@ use flate2::write::ZlibEncoder;
 use models::card::Class;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use serde_json::json;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 use support::{Error, Result};
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use super::geojson::Collection;
 use super::{Files, Frame, Nucleus};

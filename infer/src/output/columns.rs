@@ -9,7 +9,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::Type as Schema;
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use super::shared_file::SharedFile;
 use super::table::{Field, fields, row};

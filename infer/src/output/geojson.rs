@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use models::card::Class;
 use serde_json::json;
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 use uuid::Uuid;
 
 use super::Nucleus;

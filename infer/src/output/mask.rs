@@ -1,7 +1,7 @@
 //! `mask.tif`: 255 in nuclei, 0 elsewhere. A row is written once no later nucleus can change it.
 
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use super::unsettled::Unsettled;
 use crate::instances::Run;

@@ -33,7 +33,7 @@ pub mod writers;
 
 use std::path::{Path, PathBuf};
 
-use support::artifact::{self, AtomicFile};
+use support::durable::{self, AtomicFile};
 use support::{Context, Result};
 
 pub use collections::Outlines;
@@ -72,7 +72,7 @@ pub struct Files {
 fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if artifact::is_unfinished(&path) {
+        if durable::is_unfinished(&path) {
             std::fs::remove_file(&path).doing(|| format!("removing an unfinished file of an earlier run, {}", path.display()))?;
         }
     }
@@ -85,7 +85,7 @@ pub const SUMMARY: &str = "summary.json";
 impl Files {
     /// Creates `folder` if it is absent, and removes temporary files of a killed run from it.
     pub fn new(folder: &Path) -> Result<Self> {
-        artifact::create_folder(folder)?;
+        durable::create_folder(folder)?;
         remove_unfinished(folder)?;
         Ok(Self { folder: folder.to_owned(), written: Vec::new() })
     }
@@ -125,6 +125,6 @@ impl Files {
         for file in self.written {
             file.commit()?;
         }
-        artifact::write(&path, serde_json::to_string_pretty(summary)?.as_bytes())
+        durable::write(&path, serde_json::to_string_pretty(summary)?.as_bytes())
     }
 }

@@ -1,7 +1,7 @@
 //! `labels.ome.tif`: the number of the nucleus at every pixel, as a 32-bit OME-TIFF pyramid, for slides of any size.
 
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use super::unsettled::Unsettled;
 use crate::instances::Instance;

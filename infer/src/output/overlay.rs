@@ -2,7 +2,7 @@
 
 use image::ExtendedColorType;
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use super::labels::write_png;
 use crate::instances::Instance;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 use support::{Error, Result};
 
 /// Shared handle of a file: the encoder writes through one handle, and the other handle returns the file after the encoder was dropped.

@@ -3,7 +3,7 @@
 use std::io::BufWriter;
 
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use super::shared_file::SharedFile;
 use super::{Frame, Nucleus};

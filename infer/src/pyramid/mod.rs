@@ -17,7 +17,7 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 
 use rayon::prelude::*;
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use tiles::{Coding, halved, tile};
 

@@ -15,7 +15,7 @@ pub mod status;
 use models::colour::{ColourStatistics, GRID_TILE};
 use rayon::prelude::*;
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use crate::pyramid::PyramidWriter;
 use grid_tile::{Measures, measure};

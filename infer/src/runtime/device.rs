@@ -56,7 +56,7 @@ impl Device {
         }
     }
 
-    /// Configures sessions of `builder` for `model` to run on this device; `threads` and `precision` concern providers with their own settings.
+    /// Configures sessions of `builder` for `model` to run on this device; only some providers use `threads` and `precision`.
     ///
     /// # Errors
     /// A device that is unavailable, or that does not support the precision.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 
 /// Creates the folder for the engine and the timings of a model on this machine; returns the folder and true if it has files.
 pub fn folder(model: &[u8], runtime: &str) -> Result<(PathBuf, bool)> {
@@ -14,8 +14,8 @@ pub fn folder(model: &[u8], runtime: &str) -> Result<(PathBuf, bool)> {
 
 /// Returns a folder name that is unique for the model, the GPUs with their driver, and the runtime.
 fn key(model: &[u8], gpus: &str, runtime: &str) -> String {
-    let parts = serde_json::json!([artifact::sha256(model), gpus, runtime]);
-    artifact::sha256(parts.to_string().as_bytes())[..32].to_owned()
+    let parts = serde_json::json!([durable::sha256(model), gpus, runtime]);
+    durable::sha256(parts.to_string().as_bytes())[..32].to_owned()
 }
 
 /// Returns the version of the driver and the models of the GPUs, from the files of the driver in `/proc`.

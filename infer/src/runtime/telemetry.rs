@@ -2,7 +2,8 @@
 //!
 //! From version 1.29 on, the official builds for Linux carry a client that reports to Microsoft: a process that loads one writes a device
 //! identifier and a queue of events to `~/.cache/Microsoft/DeveloperTools/.onnxruntime/` and to `TMPDIR`, and sends the queue some seconds
-//! later. The function of its C interface that disables telemetry can be called only after the first event, so the telemetry is disabled by environment variables.
+//! later. The function of its C interface that disables telemetry can be called only after the first event, so environment variables disable
+//! the telemetry here.
 
 use std::ffi::OsStr;
 

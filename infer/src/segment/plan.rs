@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use models::card::ModelCard;
 use serde_json::json;
-use support::{Result, artifact};
+use support::{Result, durable};
 
 use super::compute::Computed;
 use super::overview::{check_shards, read_overview};
@@ -90,7 +90,7 @@ impl<'a> Plan<'a> {
         let key = json!({
             "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
             "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": options.batch.max(1), "device": options.device, "origin": origin,
-            "outlines": options.outlines, "tissue": artifact::sha256(&tissue.bytes()),
+            "outlines": options.outlines, "tissue": durable::sha256(&tissue.bytes()),
         });
         Ok(Self {
             slide,
@@ -112,7 +112,7 @@ impl<'a> Plan<'a> {
             tissue,
             regions,
             folder: folder(&slide.facts().path, &options.out)?,
-            key: artifact::sha256(key.to_string().as_bytes()),
+            key: durable::sha256(key.to_string().as_bytes()),
         })
     }
 

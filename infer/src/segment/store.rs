@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::ZlibDecoder;
 use serde::{Deserialize, Serialize};
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::pyramid::tiles::{differences, runs};
 use slides::LostTile;
@@ -54,11 +54,11 @@ impl Store {
     pub fn put(&self, band: usize, rows: &[u8], lost: Vec<LostTile>) -> Result<()> {
         let mut compressed = Vec::new();
         rows.chunks(STREAM_LEN).for_each(|values| compressed.extend(runs(&differences(values, STREAM_LEN, 1))));
-        let header = Header { key: self.key.clone(), band, length: rows.len(), sha256: artifact::sha256(&compressed), lost };
+        let header = Header { key: self.key.clone(), band, length: rows.len(), sha256: durable::sha256(&compressed), lost };
         let mut bytes = serde_json::to_vec(&header)?;
         bytes.push(b'\n');
         bytes.extend(compressed);
-        artifact::write(&self.path(band), &bytes)
+        durable::write(&self.path(band), &bytes)
     }
 
     /// Reads a band; `None` if it is absent, damaged or of another run.
@@ -86,14 +86,14 @@ impl Store {
 }
 
 fn read(path: &Path, band: usize, key: &str) -> Result<StoredBand> {
-    let bytes = artifact::read(path, MAX_FILE_BYTES)?;
+    let bytes = durable::read(path, MAX_FILE_BYTES)?;
     let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else { bail!("{} has no header", path.display()) };
     let header: Header = serde_json::from_slice(&bytes[..end]).doing(|| format!("reading {}", path.display()))?;
     let compressed = &bytes[end + 1..];
     if header.key != key || header.band != band {
         bail!("{} belongs to another run: model, slide or options differ", path.display());
     }
-    if artifact::sha256(compressed) != header.sha256 {
+    if durable::sha256(compressed) != header.sha256 {
         bail!("{} is damaged", path.display());
     }
     let rows = decompress(compressed, header.length)?;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use geojson::{GeoJson, Geometry, GeometryValue, Position};
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use super::Tissue;
 
@@ -47,7 +47,7 @@ impl Region {
     }
 
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let bytes = artifact::read(path, LIMIT)?;
+        let bytes = durable::read(path, LIMIT)?;
         let geometries = match serde_json::from_slice::<GeoJson>(&bytes)? {
             GeoJson::FeatureCollection(all) => all.features.into_iter().filter_map(|feature| feature.geometry).collect(),
             GeoJson::Feature(feature) => feature.geometry.into_iter().collect(),

@@ -51,7 +51,7 @@ fn a_changed_onnx_runtime_is_not_loaded() {
 
     // A library that the user names is loaded without a check, and its hash is logged.
     let (done, text, is_loaded) = verify(Path::new(INFER), &at("empty"), Some(&cached), &cached);
-    assert!(done && is_loaded && text.contains(&support::artifact::sha256(&bytes)), "{text}");
+    assert!(done && is_loaded && text.contains(&support::durable::sha256(&bytes)), "{text}");
 
     let program = at("site/infer");
     std::fs::create_dir(at("site")).unwrap();

@@ -9,7 +9,7 @@ use infer::network::Network;
 use infer::output::{SUMMARY, Summary};
 use infer::segment::{Options, segment};
 use support::console::Silent;
-use support::{Result, artifact};
+use support::{Result, durable};
 
 use crate::picture::{Darkness, model, save_tiff, tissue};
 use crate::random::Random;
@@ -138,7 +138,7 @@ fn a_slide_that_is_replaced_removed_or_protected_is_read_and_hashed_through_its_
         for change in [replace, remove, protect] as [Change; 3] {
             let folder = tempfile::tempdir().unwrap();
             let slide = save(folder.path(), extension);
-            let sha256 = artifact::sha256_of_file(&slide).unwrap();
+            let sha256 = durable::sha256_of_file(&slide).unwrap();
             let out = folder.path().join("out");
             let summary = run(&slide, &out, false, Some(change)).unwrap();
             assert_eq!(summary.slide.sha256, sha256);

@@ -14,8 +14,8 @@ use models::decode::Decoding;
 use slides::Rgb;
 use slides::scaled::Scale;
 use support::Result;
-use support::artifact::AtomicFile;
 use support::console::Silent;
+use support::durable::AtomicFile;
 
 use crate::picture::{card, model, model_of, tissue};
 use crate::random::Random;

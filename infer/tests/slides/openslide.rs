@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use infer::pyramid::PyramidWriter;
 use slides::{Access, Slide};
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use crate::picture::{card, run, save_tiff, shared, tissue};
 use crate::random::Random;

@@ -13,8 +13,8 @@ use models::decode::Decoding;
 use serde_json::Value;
 use slides::Rgb;
 use support::Result;
-use support::artifact::AtomicFile;
 use support::console::Silent;
+use support::durable::AtomicFile;
 
 use crate::random::Random;
 

@@ -13,7 +13,7 @@ use models::card::Class;
 use serde_json::json;
 use slides::Rgb;
 use slides::scaled::Scale;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 use uuid::Uuid;
 
 use crate::figures::peak_memory;

@@ -12,7 +12,7 @@ use infer::pyramid::PyramidWriter;
 use slides::Rgb;
 use slides::scaled::Scale;
 use support::Result;
-use support::artifact::AtomicFile;
+use support::durable::AtomicFile;
 
 use crate::picture::{Darkness, card, tissue};
 use crate::random::Random;

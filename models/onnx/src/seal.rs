@@ -4,7 +4,7 @@
 //! does not protect against intent, because anyone who can write the file can seal it; signatures do.
 
 use prost::Message;
-use support::artifact;
+use support::durable;
 
 #[cfg(any(doc, test))]
 use crate::proto::ModelProto;
@@ -17,7 +17,7 @@ const METADATA_TAG: u8 = 14 << 3 | 2;
 
 /// Appends the seal to the bytes of an ONNX file. The result is an ONNX file with one more metadata entry.
 pub fn seal(mut contents: Vec<u8>) -> Vec<u8> {
-    let entry = seal_entry(&artifact::sha256(&contents));
+    let entry = seal_entry(&durable::sha256(&contents));
     contents.extend_from_slice(&entry);
     contents
 }
@@ -50,7 +50,7 @@ mod tests {
         let metadata = ModelProto::decode(sealed.as_slice()).unwrap().metadata_props;
         assert_eq!(metadata.len(), 1);
         assert_eq!(metadata[0].key, SEAL_KEY);
-        let holds = |bytes: &[u8]| unsealed(bytes).is_some_and(|(contents, seal)| artifact::sha256(contents) == seal);
+        let holds = |bytes: &[u8]| unsealed(bytes).is_some_and(|(contents, seal)| durable::sha256(contents) == seal);
         assert!(holds(&sealed));
         for i in 0..sealed.len() {
             assert!(!holds(&sealed[..i]), "prefix of {i} bytes");

@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::graph::Graph;
-use support::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, bail, durable};
 
 /// Largest accepted size of a weights file.
 pub const MAX_BYTES: u64 = 4 << 30;
@@ -54,7 +54,7 @@ impl WeightsFile {
     /// # Errors
     /// Those of [`WeightsFile::from_bytes`], or a `PyTorch` archive; every error names the file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = artifact::read(path, MAX_BYTES)?;
+        let bytes = durable::read(path, MAX_BYTES)?;
         if bytes.starts_with(b"PK\x03\x04") {
             bail!("reading {}: a zip archive, as PyTorch writes them, expected safetensors", path.display(); hint: "`train import FILE.pth -o FILE.safetensors` makes one of a PyTorch file");
         }
@@ -98,7 +98,7 @@ impl WeightsFile {
 
     /// Writes the file atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
-        artifact::write(path, &self.to_bytes()?)
+        durable::write(path, &self.to_bytes()?)
     }
 
     /// SHA-256 over metadata, names, shapes and values; texts are preceded by their length.
@@ -120,7 +120,7 @@ impl WeightsFile {
         for array in self.arrays.values() {
             bytes.extend(array.data.iter().flat_map(|v| v.to_le_bytes()));
         }
-        artifact::sha256(&bytes)
+        durable::sha256(&bytes)
     }
 }
 

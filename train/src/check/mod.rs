@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use models::plane::Plane;
 use rayon::prelude::*;
 use serde::Serialize;
-use support::{Error, Result, artifact};
+use support::{Error, Result, durable};
 
 use crate::config::{Method, RunConfig, Validation};
 use crate::data::image_file::{Stored, read_rgb};
@@ -123,7 +123,7 @@ fn audit_image(folder: &Folder, id: &str, split: Split, config: &RunConfig) -> (
         scribbles: scribble.as_ref().map(Counts::of),
         contradicting: scribble.as_ref().zip(labels.as_ref()).map(|(scribble, labels)| contradicting(scribble, labels)),
         nuclei: labels.as_ref().map(|labels| labels.data.iter().filter(|id| **id > 0).collect::<BTreeSet<_>>().len()),
-        pixels_sha256: artifact::sha256(&hashed),
+        pixels_sha256: durable::sha256(&hashed),
     };
     (Some(audit), problems)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use models::decode::instances;
 use models::plane::Plane;
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::checkpoint::open_network;
 use crate::config::DeviceChoice;
@@ -69,13 +69,13 @@ pub fn compare(options: &CompareOptions) -> Result<String> {
     let mut pictures = vec![Vec::new(); samples.len()];
     for (i, sample) in samples.iter().enumerate() {
         pictures[i] = png_of_rgb(&figure::row(sample, compared.iter().map(|run| &run.predicted[i])))?;
-        artifact::write(&figures.join(format!("{}.png", sample.id)), &pictures[i])?;
+        durable::write(&figures.join(format!("{}.png", sample.id)), &pictures[i])?;
     }
-    artifact::write(&options.out.join("scores.csv"), &page::scores_csv(&compared)?)?;
+    durable::write(&options.out.join("scores.csv"), &page::scores_csv(&compared)?)?;
     let order = figure::best_to_worst(&compared[compared.len() - 1].scores);
     let shown: Vec<(usize, &[u8])> = figure::spread(&order, options.images).into_iter().map(|i| (i, pictures[i].as_slice())).collect();
     let html = page::page(&options.data, &compared, &shown, config.run.seed)?;
-    artifact::write(&options.out.join("compare.html"), html.as_bytes())?;
+    durable::write(&options.out.join("compare.html"), html.as_bytes())?;
     Ok(page::text(&compared, config.run.seed))
 }
 

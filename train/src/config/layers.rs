@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 use toml::{Table, Value};
 
 use super::choice::nearest;
@@ -18,7 +18,7 @@ impl RunConfig {
     /// An unreadable file, text that is not TOML, an unknown key, a value of the wrong type or out of range.
     pub fn load(path: &Path, profile: Profile, sets: &[impl AsRef<str>]) -> Result<Self> {
         let doing = || format!("reading {}", path.display());
-        let bytes = artifact::read(path, MAX_BYTES)?;
+        let bytes = durable::read(path, MAX_BYTES)?;
         let text = String::from_utf8(bytes).doing(doing).hint(|| "a configuration is a TOML text file in UTF-8")?;
         Self::from_toml(&text, profile, sets).doing(doing)
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageFormat, ImageReader};
 use models::plane::Plane;
-use support::{Context, Result, artifact, bail, picture};
+use support::{Context, Result, bail, durable, picture};
 
 use super::tiff_index;
 
@@ -75,7 +75,7 @@ pub fn read_rgb(path: &Path) -> Result<(RgbImage, Stored)> {
 /// A colour file is accepted if red, green and blue are equal and no pixel is transparent.
 pub fn read_index(path: &Path) -> Result<Plane<u32>> {
     let doing = || format!("reading {}", path.display());
-    let bytes = artifact::read(path, MAX_FILE_BYTES)?;
+    let bytes = durable::read(path, MAX_FILE_BYTES)?;
     if tiff_index::is_tiff(&bytes)
         && let Some(map) = tiff_index::read(&bytes).doing(doing).hint(|| DAMAGED)?
     {
@@ -115,7 +115,7 @@ pub fn dimensions(path: &Path) -> Result<(usize, usize)> {
 
 fn decode(path: &Path) -> Result<DynamicImage> {
     let doing = || format!("reading {}", path.display());
-    let bytes = artifact::read(path, MAX_FILE_BYTES)?;
+    let bytes = durable::read(path, MAX_FILE_BYTES)?;
     decode_bytes(&bytes).doing(doing).hint(|| DAMAGED)
 }
 
@@ -200,7 +200,7 @@ mod tests {
         let labels = Plane::new(3, 1, vec![0, 255, 300]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("l.png");
-        artifact::write(&path, &png_of_labels(&labels).unwrap()).unwrap();
+        durable::write(&path, &png_of_labels(&labels).unwrap()).unwrap();
         assert_eq!(read_index(&path).unwrap(), labels);
         let grey = DynamicImage::ImageRgb8(image::RgbImage::from_raw(2, 1, vec![1, 1, 1, 250, 250, 250]).unwrap());
         let (_keep, path) = saved("a.png", &grey);

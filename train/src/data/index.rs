@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::config::choice::choice;
 
@@ -39,7 +39,7 @@ pub fn read(path: &Path) -> Result<Option<Index>> {
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = artifact::read(path, 64 << 20)?;
+    let bytes = durable::read(path, 64 << 20)?;
     parse(&bytes).doing(|| format!("reading {}", path.display())).map(Some)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use models::plane::Plane;
-use support::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, bail, durable};
 
 use super::image_file::read_index;
 use crate::config::{DataConfig, LabelMap};
@@ -63,11 +63,11 @@ pub fn read_scribble(path: &Path, width: usize, height: usize, config: &DataConf
     let doing = || format!("reading {}", path.display());
     match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("geojson") => {
-            let text = String::from_utf8(artifact::read(path, MAX_VECTOR_BYTES)?).doing(doing)?;
+            let text = String::from_utf8(durable::read(path, MAX_VECTOR_BYTES)?).doing(doing)?;
             return geojson::rasterise(&text, width, height, [0.0, 0.0], &config.geojson).doing(doing);
         }
         Some("roi" | "zip") => {
-            return imagej::rasterise(&artifact::read(path, MAX_VECTOR_BYTES)?, width, height, &config.imagej).doing(doing);
+            return imagej::rasterise(&durable::read(path, MAX_VECTOR_BYTES)?, width, height, &config.imagej).doing(doing);
         }
         _ => {}
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use models::decode::{Decoding, instances};
 use models::plane::Plane;
 use support::Result;
-use support::artifact;
+use support::durable;
 
 use crate::data::image_file::png_of_rgb;
 use crate::data::{RgbImage, Sample};
@@ -15,7 +15,7 @@ use crate::scribble::UNLABELLED;
 
 /// Writes the picture of [`render`] as PNG.
 pub fn write(path: &Path, sample: &Sample, pseudo: Option<&Plane<u8>>, probabilities: &Plane<f32>, decoding: &Decoding) -> Result<()> {
-    artifact::write(path, &png_of_rgb(&render(sample, pseudo, probabilities, decoding))?)
+    durable::write(path, &png_of_rgb(&render(sample, pseudo, probabilities, decoding))?)
 }
 
 /// Draws one panel for each layer that the sample has; predicted nuclei are decoded from `probabilities`, which are quantised first as

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use support::console::Progress as ProgressReport;
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
@@ -70,7 +70,7 @@ pub fn fit_on(
     config.check()?;
     let dataset = Dataset::load(config)?;
     let files = RunFolder::prepare(out, config, resume)?;
-    artifact::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
+    durable::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
     in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop, ranks()?))
 }
 

@@ -7,7 +7,7 @@ use models::card::{Metric, Training};
 use models::colour::ColourStatistics;
 use models::plane::Plane;
 use models::weights::{Weights, WeightsFile, select};
-use support::{Result, artifact};
+use support::{Result, durable};
 
 use super::batches::Batches;
 use super::validation::{Scored, score};
@@ -211,7 +211,7 @@ impl<'a> State<'a> {
                 Plane { width: sample.image.width, height: sample.image.height, data: labels }
             });
             let picture = picture::render(sample, pseudo.as_ref(), &prediction, &decoding);
-            artifact::write(&files.overlays.join(format!("{}.png", sample.id)), &png_of_rgb(&picture)?)?;
+            durable::write(&files.overlays.join(format!("{}.png", sample.id)), &png_of_rgb(&picture)?)?;
             if let Some(events) = &mut self.events {
                 events.append_picture(&sample.id, &picture, self.progress.iteration, self.progress.seconds)?;
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use support::{Result, artifact};
+use support::{Result, durable};
 
 use super::FoldScores;
 use super::differences::methods;
@@ -39,7 +39,7 @@ pub(super) fn write(finished: &[FoldScores], jobs: &[(PathBuf, RunConfig)], out:
     }
     for (file, title, series) in [("loss.svg", "cross-entropy on labels", losses), ("validation.svg", "validation score", scores)] {
         if let Some(svg) = chart(title, &series)? {
-            artifact::write(&out.join(file), svg.as_bytes())?;
+            durable::write(&out.join(file), svg.as_bytes())?;
         }
     }
     Ok(())

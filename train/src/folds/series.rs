@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use super::FoldScores;
 use crate::config::Method;
@@ -27,7 +27,7 @@ impl Series {
             let mut paths = entries.map(|entry| Ok(entry?.path().join("scores.json"))).collect::<std::io::Result<Vec<_>>>()?;
             paths.sort();
             for path in paths.iter().filter(|path| path.exists()) {
-                let bytes = artifact::read(path, MAX_SCORES_BYTES)?;
+                let bytes = durable::read(path, MAX_SCORES_BYTES)?;
                 finished.push(serde_json::from_slice(&bytes).doing(|| format!("reading {}", path.display()))?);
             }
         }

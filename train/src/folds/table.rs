@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
-use support::{Result, artifact};
+use support::{Result, durable};
 
 use super::differences::{self, PairedDifference, differences, methods};
 use super::papers::{Published, data_of, published};
@@ -70,9 +70,9 @@ impl Table {
 
     /// Writes `table.md`, `table.csv` and `table.json`.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        artifact::write(&folder.join("table.md"), self.to_markdown().as_bytes())?;
-        artifact::write(&folder.join("table.csv"), &self.to_csv()?)?;
-        artifact::write(&folder.join("table.json"), &serde_json::to_vec_pretty(self)?)
+        durable::write(&folder.join("table.md"), self.to_markdown().as_bytes())?;
+        durable::write(&folder.join("table.csv"), &self.to_csv()?)?;
+        durable::write(&folder.join("table.json"), &serde_json::to_vec_pretty(self)?)
     }
 
     /// Formats the table as Markdown.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use models::weights::{MAX_BYTES, Weights, WeightsFile};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use support::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, bail, durable};
 
 /// Size of an imported state dict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const BASE_MEMORY: u64 = 1 << 30;
 /// The error of the child process, or its exit status if it crashed or ran out of its limits.
 pub fn import(file: &Path, output: &Path, key: Option<&str>) -> Result<Imported> {
     let doing = || format!("importing {}", file.display());
-    let sha256 = artifact::sha256_of_file(file).doing(doing)?;
+    let sha256 = durable::sha256_of_file(file).doing(doing)?;
     let mut weights = read(file, key).doing(doing)?;
     weights.metadata.insert("imported_sha256".into(), sha256);
     weights.write(output)?;
@@ -113,7 +113,7 @@ fn parse_error(text: &str) -> Error {
 /// As [`archive::read`], or a file above the size limit.
 pub fn read_pth(file: &Path, output: &Path, key: Option<&str>) -> Result<()> {
     limit_resources(std::fs::metadata(file)?.len())?;
-    let bytes = artifact::read(file, MAX_BYTES)?;
+    let bytes = durable::read(file, MAX_BYTES)?;
     let arrays = archive::read(&bytes, key)?;
     WeightsFile { arrays, ..WeightsFile::default() }.write(output)
 }

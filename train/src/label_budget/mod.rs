@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use support::console::Progress;
-use support::{Context, Error, Result, artifact, bail};
+use support::{Context, Error, Result, bail, durable};
 
 use crate::config::{Method, RunConfig};
 use crate::data::{Folder, Split};
@@ -113,7 +113,7 @@ fn scribbled_folder(data: &Path, folder: &Path, kind: Kind, seed: u64) -> Result
         link_or_copy(file, &folder.join(file.strip_prefix(data).unwrap_or(file)))?;
     }
     write_scribbles(folder, kind, seed, true)?;
-    artifact::write(&folder.join(COMPLETE), format!("{kind:?}, seed {seed}\n").as_bytes())?;
+    durable::write(&folder.join(COMPLETE), format!("{kind:?}, seed {seed}\n").as_bytes())?;
     Ok(folder.to_owned())
 }
 
@@ -128,7 +128,7 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).doing(|| format!("making {}", folder.display()))?;
     }
     if std::fs::hard_link(from, to).is_err() {
-        artifact::write(to, &artifact::read(from, MAX_FILE_BYTES)?)?;
+        durable::write(to, &durable::read(from, MAX_FILE_BYTES)?)?;
     }
     Ok(())
 }
@@ -144,10 +144,10 @@ fn labelled_fraction(run: &Path) -> Result<f64> {
 
 /// Writes the table in three formats, and the plot.
 fn write(points: &[Point], out: &Path) -> Result<()> {
-    artifact::write(&out.join("table.md"), markdown(points).as_bytes())?;
-    artifact::write(&out.join("table.csv"), &csv(points)?)?;
-    artifact::write(&out.join("table.json"), &serde_json::to_vec_pretty(points)?)?;
-    artifact::write(&out.join("plot.svg"), plot::plot(points)?.as_bytes())
+    durable::write(&out.join("table.md"), markdown(points).as_bytes())?;
+    durable::write(&out.join("table.csv"), &csv(points)?)?;
+    durable::write(&out.join("table.json"), &serde_json::to_vec_pretty(points)?)?;
+    durable::write(&out.join("plot.svg"), plot::plot(points)?.as_bytes())
 }
 
 fn csv(points: &[Point]) -> Result<Vec<u8>> {

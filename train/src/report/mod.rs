@@ -6,7 +6,7 @@ pub(crate) mod page;
 
 use std::path::{Path, PathBuf};
 
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 
 use crate::checkpoint;
 use crate::log::{Log, Row};
@@ -24,7 +24,7 @@ const MAX_OVERLAY_BYTES: u64 = 64 << 20;
 /// be missing; their sections are left out.
 pub fn write(folder: &Path) -> Result<()> {
     let files = RunFolder::at(folder);
-    let bytes = artifact::read(&files.config, MAX_CONFIG_BYTES).hint(|| "give the folder of a run: the one named with `train fit -o`")?;
+    let bytes = durable::read(&files.config, MAX_CONFIG_BYTES).hint(|| "give the folder of a run: the one named with `train fit -o`")?;
     let config = String::from_utf8(bytes).doing(|| format!("reading {}", files.config.display()))?;
     let log = Log::read(&files.log, &files.pseudo_labels, u64::MAX)?;
     let mut page = Page::new(&format!("Run {}", folder.display()));
@@ -35,7 +35,7 @@ pub fn write(folder: &Path) -> Result<()> {
     overlays(&mut page, &files)?;
     page.section("Configuration");
     page.text_block(&config);
-    artifact::write(&files.report, page.finish().as_bytes())
+    durable::write(&files.report, page.finish().as_bytes())
 }
 
 fn result(page: &mut Page, files: &RunFolder, log: &Log) -> Result<()> {
@@ -153,7 +153,7 @@ fn overlays(page: &mut Page, files: &RunFolder) -> Result<()> {
         "From left to right, as available: image, strokes, pseudo-labels (training images), predicted nuclei (yellow), true nuclei (cyan).",
     );
     for path in paths {
-        page.picture(&path.file_stem().unwrap_or_default().to_string_lossy(), &artifact::read(&path, MAX_OVERLAY_BYTES)?);
+        page.picture(&path.file_stem().unwrap_or_default().to_string_lossy(), &durable::read(&path, MAX_OVERLAY_BYTES)?);
     }
     Ok(())
 }

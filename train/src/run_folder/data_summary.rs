@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 
 use crate::config::{RunConfig, Validation};
 use crate::data::{Dataset, Split};
@@ -68,7 +68,7 @@ impl DataSummary {
 
     /// Reads `data.json`.
     pub fn read(path: &Path) -> Result<Self> {
-        serde_json::from_slice(&artifact::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))
+        serde_json::from_slice(&durable::read(path, MAX_BYTES)?).doing(|| format!("reading {}", path.display()))
     }
 }
 

@@ -4,7 +4,7 @@ mod data_summary;
 
 use std::path::{Path, PathBuf};
 
-use support::{Result, artifact, bail};
+use support::{Result, bail, durable};
 
 use crate::config::RunConfig;
 pub use data_summary::{DataSummary, SplitSummary, validation_metric};
@@ -62,7 +62,7 @@ impl RunFolder {
                 bail!("{}: there is a run here already", folder.display(); hint: "continue it with --resume, or choose another folder")
             }
             (true, false) => bail!("{}: no last.safetensors to resume from", folder.display(); hint: "start the run without --resume"),
-            (false, false) => artifact::write(&run.config, config.to_toml().as_bytes())?,
+            (false, false) => durable::write(&run.config, config.to_toml().as_bytes())?,
             (true, true) => {}
         }
         Ok(run)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use models::plane::Plane;
 use serde_json::json;
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::checkpoint::{self, Progress};
 use crate::config::{DeviceChoice, RunConfig};
@@ -62,16 +62,16 @@ pub fn suggest(options: &SuggestOptions) -> Result<Vec<Region>> {
     let regions = ranked(&needs, options.side, options.count);
     for need in &needs {
         let own: Vec<(usize, &Region)> = regions.iter().enumerate().filter(|(_, region)| region.id == need.id).collect();
-        artifact::write(&options.out.join(format!("maps/{}.png", need.id)), &png_of_map(&need.total.map(|v| (v * 255.0) as u8))?)?;
+        durable::write(&options.out.join(format!("maps/{}.png", need.id)), &png_of_map(&need.total.map(|v| (v * 255.0) as u8))?)?;
         if !own.is_empty() {
-            artifact::write(&options.out.join(format!("{}.geojson", need.id)), geojson(&own).as_bytes())?;
+            durable::write(&options.out.join(format!("{}.geojson", need.id)), geojson(&own).as_bytes())?;
         }
     }
     let mut csv = csv::Writer::from_writer(Vec::new());
     for region in &regions {
         csv.serialize(region)?;
     }
-    artifact::write(&options.out.join("regions.csv"), &csv.into_inner().map_err(csv::IntoInnerError::into_error)?)?;
+    durable::write(&options.out.join("regions.csv"), &csv.into_inner().map_err(csv::IntoInnerError::into_error)?)?;
     Ok(regions)
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use prost::Message as _;
-use support::{Context, Result, artifact};
+use support::{Context, Result, durable};
 
 use crate::data::RgbImage;
 use crate::data::image_file::png_of_rgb;
@@ -37,7 +37,7 @@ impl EventWriter {
     pub fn open(path: &Path, iteration: u64, seconds: f64, metric: &'static str) -> Result<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let mut writer = Self { path: path.to_owned(), last_steps: BTreeMap::new(), run_start: now - seconds, metric };
-        let old = if path.exists() && iteration > 0 { artifact::read(path, MAX_BYTES)? } else { Vec::new() };
+        let old = if path.exists() && iteration > 0 { durable::read(path, MAX_BYTES)? } else { Vec::new() };
         let mut kept = Vec::new();
         let first = Event { wall_time: writer.run_start, step: 0, payload: Some(Payload::FileVersion(event::VERSION.into())) };
         record::push(&mut kept, &first.encode_to_vec());
@@ -49,7 +49,7 @@ impl EventWriter {
                 record::push(&mut kept, payload);
             }
         }
-        artifact::write(path, &kept)?;
+        durable::write(path, &kept)?;
         Ok(writer)
     }
 
@@ -120,7 +120,7 @@ fn scalar(tag: &str, value: f64) -> Value {
 
 /// Reads tag, step and scalar (`None` for an image) of all values in an event file, in order, up to the first damaged record.
 pub fn read(path: &Path) -> Result<Vec<(String, i64, Option<f32>)>> {
-    let bytes = artifact::read(path, MAX_BYTES)?;
+    let bytes = durable::read(path, MAX_BYTES)?;
     let mut values = Vec::new();
     for payload in record::payloads(&bytes) {
         let event = Event::decode(payload).doing(|| format!("reading {}", path.display()))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use models::plane::Plane;
-use support::artifact;
+use support::durable;
 use train::check::{Audit, audit};
 use train::config::{Profile, RunConfig};
 use train::data::Split;
@@ -26,7 +26,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) {
-    artifact::write(&folder.join(name), bytes).unwrap();
+    durable::write(&folder.join(name), bytes).unwrap();
 }
 
 fn check(folder: &Path) -> Audit {

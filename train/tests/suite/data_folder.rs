@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use models::plane::Plane;
-use support::artifact;
+use support::durable;
 use train::config::{Profile, RunConfig};
 use train::data::image_file::{RgbImage, png_of_labels, png_of_map, png_of_rgb};
 use train::data::{Counts, Dataset, Split};
@@ -34,7 +34,7 @@ fn scribble() -> Plane<u8> {
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) {
-    artifact::write(&folder.join(name), bytes).unwrap();
+    durable::write(&folder.join(name), bytes).unwrap();
 }
 
 fn config(folder: &Path, sets: &[&str]) -> RunConfig {

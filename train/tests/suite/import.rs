@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use models::weights::{Array, WeightsFile};
-use support::artifact;
+use support::durable;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -41,7 +41,7 @@ fn state_dicts_of_every_file_format_are_read_exactly() {
         assert!(result.status.success(), "{result:?}");
         let file = WeightsFile::read(&output).unwrap();
         assert!(file.verified);
-        assert_eq!(file.metadata["imported_sha256"], artifact::sha256_of_file(&fixture(name)).unwrap());
+        assert_eq!(file.metadata["imported_sha256"], durable::sha256_of_file(&fixture(name)).unwrap());
         let names: Vec<&str> = file.arrays.keys().map(String::as_str).collect();
         assert_eq!(names, ["brain", "double", "half", "number", "parameter", "part", "plain", "turned"]);
         for (name, shape) in [("plain", [2, 3, 2, 2].as_slice()), ("half", &[5]), ("brain", &[5]), ("double", &[3]), ("parameter", &[2])] {

@@ -13,7 +13,7 @@ mod part;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use support::{Error, Result, artifact};
+use support::{Error, Result, durable};
 
 use super::companions;
 use part::Part;
@@ -64,7 +64,7 @@ impl Contents {
             return Ok(one.clone());
         }
         let lines = self.parts.iter().zip(&hashes).map(|(part, hash)| format!("{hash}  {}\n", part.name));
-        Ok(artifact::sha256(lines.collect::<String>().as_bytes()))
+        Ok(durable::sha256(lines.collect::<String>().as_bytes()))
     }
 
     /// Checks that no file has changed since the slide was opened. All pixels read before a success belong to the hashed slide.
@@ -112,7 +112,7 @@ mod tests {
             for changed in [b"PIXELS".as_slice(), b"pix", b"pixels and more", b"pixels"] {
                 let folder = tempfile::tempdir().unwrap();
                 let (path, contents) = opened(folder.path(), by_handle);
-                assert_eq!(contents.sha256().unwrap(), artifact::sha256(b"pixels"));
+                assert_eq!(contents.sha256().unwrap(), durable::sha256(b"pixels"));
                 contents.check().unwrap();
                 write_in_place(&path, changed);
                 let error = contents.check().unwrap_err();
@@ -130,7 +130,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let (path, contents) = opened(folder.path(), by_handle);
             let sha256 = contents.sha256().unwrap();
-            artifact::write(&path, b"others").unwrap();
+            durable::write(&path, b"others").unwrap();
             assert_eq!(contents.check().is_ok(), by_handle);
             assert_eq!(contents.sha256().ok(), by_handle.then_some(sha256));
         }
@@ -163,15 +163,14 @@ mod tests {
         files.iter().for_each(|(name, text)| std::fs::write(at(name), text).unwrap());
         std::fs::write(at("a/Thumbs.db"), b"not of the slide").unwrap();
         let contents = Contents::by_name(&at("a.mrxs")).unwrap();
-        let line = |(name, text): &(&str, &str)| format!("{}  {name}\n", artifact::sha256(text.as_bytes()));
-        let lines = files.iter().map(line).collect::<Vec<_>>().concat();
-        assert_eq!(contents.sha256().unwrap(), artifact::sha256(lines.as_bytes()));
+        let lines = files.map(|(name, text)| format!("{}  {name}\n", durable::sha256(text.as_bytes()))).concat();
+        assert_eq!(contents.sha256().unwrap(), durable::sha256(lines.as_bytes()));
         write_in_place(&at("a/Thumbs.db"), b"seen in a file manager");
         contents.check().unwrap();
         write_in_place(&at("a/Data0000.dat"), b"PIXELS");
         let error = contents.check().unwrap_err().to_string();
         assert!(error.contains("a.mrxs") && error.contains("a/Data0000.dat"), "{error}");
         std::fs::remove_file(at("a/Index.dat")).unwrap();
-        assert!(Contents::by_name(&at("a.mrxs")).unwrap().sha256().unwrap() != artifact::sha256(lines.as_bytes()));
+        assert!(Contents::by_name(&at("a.mrxs")).unwrap().sha256().unwrap() != durable::sha256(lines.as_bytes()));
     }
 }

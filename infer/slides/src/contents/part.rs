@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use support::{Context, Result, artifact, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::stamp::Stamp;
 
@@ -74,7 +74,7 @@ impl Part {
         let doing = || format!("hashing {}", self.path.display());
         let file = self.file.as_ref().map_or_else(|| File::open(&self.path), File::try_clone).doing(doing)?;
         let before = Stamp::of(&self.path, Some(&file))?;
-        let sha256 = artifact::sha256_of_open_file(&file).doing(doing)?;
+        let sha256 = durable::sha256_of_open_file(&file).doing(doing)?;
         let after = self.stamp()?;
         self.compare(&before, &after)?;
         Ok((after, sha256))

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::members::Member;
 use super::{Found, Library, Place, locate};
-use crate::{Result, artifact, bail};
+use crate::{Result, bail, durable};
 
 /// Finds a library as [`locate`] does, and checks its file and the files of its package that lie beside it.
 pub fn locate_checked(library: Library, requested: Option<&Path>) -> Result<Found> {
@@ -41,7 +41,7 @@ fn check_file(library: Library, path: &Path, place: Place) -> Result<()> {
     match place {
         Place::Flag | Place::Variable(_) => {
             if tracing::enabled!(tracing::Level::DEBUG) {
-                tracing::debug!("{}, which {place} names, has the sha256 {}", path.display(), artifact::sha256_of_file(path)?);
+                tracing::debug!("{}, which {place} names, has the sha256 {}", path.display(), durable::sha256_of_file(path)?);
             }
             Ok(())
         }
@@ -68,7 +68,7 @@ fn check_hash(library: Library, path: &Path) -> Result<()> {
     if !path.is_file() {
         bail!("it is no regular file");
     }
-    let found = artifact::sha256_of_file(path)?;
+    let found = durable::sha256_of_file(path)?;
     if !expected.contains(&found.as_str()) {
         bail!("expected sha256 {}, found {found}", expected.join(" or "));
     }
@@ -95,7 +95,7 @@ mod tests {
         for place in [Place::Cache, Place::BesideProgram] {
             let error = refused(FILE, place);
             let hash = Library::OnnxRuntime.members()[0].sha256;
-            assert!(error.contains(FILE) && error.contains(hash) && error.contains(&artifact::sha256(b"something else")), "{error}");
+            assert!(error.contains(FILE) && error.contains(hash) && error.contains(&durable::sha256(b"something else")), "{error}");
             assert!(refused("libonnxruntime.so.9.9.9", place).contains("none of the files that are pinned for ONNX Runtime"));
         }
     }

@@ -68,6 +68,7 @@ fn decoder(stream: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
     JpegDecoder::new_with_options(ZCursor::new(stream), options())
 }
 
+/// Converts an error of the decoder.
 fn failed(error: &zune_jpeg::errors::DecodeErrors) -> Error {
     Error::new(error.to_string())
 }
@@ -83,7 +84,7 @@ fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if !bytes.starts_with(&START) {
         bail!("expected a JPEG stream, found other bytes");
     }
-    let mut kept: Vec<Range<usize>> = std::iter::once(0..2).collect();
+    let mut kept = Vec::from([Range { start: 0, end: START.len() }]);
     let mut at = 2;
     loop {
         let Some(marker) = next_marker(bytes, at) else {

