@@ -12,7 +12,7 @@
 //! | [`tiles`] | images to measure on and tiles cut from them |
 //! | [`about`], [`describe`] | entries of the card from the user; renderings of the card |
 //! | [`keys`] | key pairs and signatures |
-//! | `convert` | the whole conversion, [`onnx`] |
+//! | `convert` | the whole conversion, [`onnx()`] |
 //!
 //! This crate has no forward pass of its own: every network runs in a session of `infer`.
 

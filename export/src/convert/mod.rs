@@ -24,7 +24,7 @@ use crate::pass;
 use crate::tiles::TileImages;
 use crate::writer::{Arithmetic, Written};
 
-/// Options of [`onnx`].
+/// Options of [`onnx()`].
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Entries of the model card that replace those of the checkpoint.
@@ -60,7 +60,7 @@ impl Default for Options {
     }
 }
 
-/// Result of [`onnx`].
+/// Result of [`onnx()`].
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// Size of the file.

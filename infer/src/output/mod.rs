@@ -5,7 +5,7 @@
 //! | [`nucleus`] | nucleus in the slide's coordinates and units |
 //! | [`geojson`], [`collections`], [`simplify`] | `nuclei.geojson.gz` for QuPath, in one file or in shards, with exact or simplified outlines |
 //! | [`table`] | `nuclei.csv` |
-//! | [`columns`], [`annotation_store`] | optional: `nuclei.parquet`; `nuclei.db` for TIAToolbox, a database file by [`sqlite`] |
+//! | [`columns`], [`annotation_store`] | optional: `nuclei.parquet`; `nuclei.db`, an SQLite database for TIAToolbox |
 //! | [`mask`] | `mask.tif`, a pyramid of [`crate::pyramid`], as `probability.tif` is |
 //! | [`unsettled`] | rows that later nuclei may still change |
 //! | [`labels`], [`overlay`], [`ome`] | `labels.png`, `overlay.png`; optional `labels.ome.tif` |

@@ -54,7 +54,7 @@ impl Contours {
         }
     }
 
-    /// Returns the score of one level: the sum over its contour of the gradient magnitude above [`BASELINE`].
+    /// Returns the score of one level: the sum over its contour of the gradient magnitude above `BASELINE`.
     fn excess(&self, level: u8) -> f64 {
         self.edges[usize::from(level)] - BASELINE * self.pixels[usize::from(level)] as f64
     }
@@ -69,8 +69,8 @@ fn score_at(images: &[&Contours], threshold: f64) -> (f64, f64) {
 
 /// Returns the candidate threshold with the highest score, the lowest one of ties.
 ///
-/// The score is the sum, over the contours of all images, of the gradient magnitude above [`BASELINE`]. Returns `None` if the edges are
-/// inconclusive: no score reaches [`MIN_SCORE`] times the length of the longest contours.
+/// The score is the sum, over the contours of all images, of the gradient magnitude above `BASELINE`. Returns `None` if the edges are
+/// inconclusive: no score reaches `MIN_SCORE` times the length of the longest contours.
 pub fn best_threshold<'a>(images: impl IntoIterator<Item = &'a Contours>) -> Option<f64> {
     let images: Vec<&Contours> = images.into_iter().collect();
     let (mut best, mut longest) = ((None, 0.0), 0.0f64);

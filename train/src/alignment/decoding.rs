@@ -23,7 +23,7 @@ fn flux_at(images: &[&Flux], threshold: f64) -> (f64, f64) {
 ///
 /// The search goes up and down from `current` until the flux falls, and takes the higher maximum. It does not cross a minimum, because the
 /// contours beyond may follow other structures, such as whole cells, whose outlines are longer than those of nuclei. Returns `None` if the
-/// maximum is below [`MIN_GAIN`] times the flux at `current`, or if the flux is inconclusive: below [`MIN_FLUX`] per pixel of the longest
+/// maximum is below `MIN_GAIN` times the flux at `current`, or if the flux is inconclusive: below `MIN_FLUX` per pixel of the longest
 /// contours.
 pub fn clearly_better_threshold<'a>(images: impl IntoIterator<Item = &'a Flux>, current: f64) -> Option<f64> {
     let images: Vec<&Flux> = images.into_iter().collect();

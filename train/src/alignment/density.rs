@@ -8,7 +8,7 @@ use crate::data::RgbImage;
 /// Smoothed single-channel density of an image, scaled so that its Laplacian has a mean magnitude of 1.
 ///
 /// The density of a pixel is the sum of its channels in optical density (transmitted light) or square root of intensity (fluorescence),
-/// see [`intensity_scale`], smoothed twice with the binomial kernel 1 2 1.
+/// see `intensity_scale`, smoothed twice with the binomial kernel 1 2 1.
 pub struct Density(pub Plane<f32>);
 
 impl Density {

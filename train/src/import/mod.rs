@@ -110,7 +110,7 @@ fn parse_error(text: &str) -> Error {
 /// Runs `read-pth`, the child process of `train import`: reads the file within resource limits and writes safetensors.
 ///
 /// # Errors
-/// As [`archive::read`], or a file above the size limit.
+/// As `archive::read`, or a file above the size limit.
 pub fn read_pth(file: &Path, output: &Path, key: Option<&str>) -> Result<()> {
     limit_resources(std::fs::metadata(file)?.len())?;
     let bytes = durable::read(file, MAX_BYTES)?;

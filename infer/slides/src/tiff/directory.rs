@@ -55,7 +55,7 @@ impl Directory {
     /// Reads all directories of the top-level chain; at least one.
     ///
     /// # Errors
-    /// A damaged directory, a chain that forms a loop or exceeds [`MAX_DIRECTORIES`], or no directory.
+    /// A damaged directory, a chain that forms a loop or exceeds `MAX_DIRECTORIES`, or no directory.
     pub fn chain(file: &BoundedFile) -> Result<Vec<Self>> {
         let (encoding, mut offset) = header(file)?;
         let mut directories = Vec::new();

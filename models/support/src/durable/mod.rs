@@ -91,7 +91,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// Writes a secret file like [`write`]; on Unix only the owner can read the file, from the first byte on.
+/// Writes a secret file like [`write()`]; on Unix only the owner can read the file, from the first byte on.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create_secret(path)?;
     file.write_all(bytes).map_err(|error| file.failed(error))?;
