@@ -194,7 +194,7 @@ mod tests {
     fn a_truncated_picture_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["baseline.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "interval_300.jpg", "strips.tif"] {
-            let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures").join(name)).unwrap();
+            let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/pictures").join(name)).unwrap();
             let path = folder.path().join(name);
             std::fs::write(&path, &bytes).unwrap();
             crate::open(&path, None).unwrap();

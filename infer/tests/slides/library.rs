@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use infer::{ErrorKind, Extra, Finder, Image, Nucleus, PixelSlide, Pixels, Region, Result, Slide, open_slide};
+use models::card::METADATA_KEY;
+use onnx::proto::ModelProto;
+use onnx::seal::{SEAL_KEY, seal};
+use prost::Message;
 use slides::{Level, Rgb};
 use support::Error;
 
@@ -13,8 +17,25 @@ use crate::random::Random;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/format-1.onnx");
 
+/// The file of the small model with a scale and another threshold on its card, sealed again.
+fn model(threshold: f64) -> Vec<u8> {
+    let mut proto = ModelProto::decode(std::fs::read(MODEL).unwrap().as_slice()).unwrap();
+    proto.metadata_props.retain(|entry| entry.key != SEAL_KEY);
+    let card = proto.metadata_props.iter_mut().find(|entry| entry.key == METADATA_KEY).unwrap();
+    let mut values: serde_json::Value = serde_json::from_str(&card.value).unwrap();
+    values["microns_per_pixel"] = 0.5.into();
+    values["decoding"]["threshold"] = threshold.into();
+    card.value = values.to_string();
+    seal(proto.encode_to_vec())
+}
+
+/// A model whose threshold lies amid its probabilities on [`picture`]: its weights are random, so that .5 separates nothing.
 fn finder() -> Finder {
-    Finder::open(MODEL).unwrap().threads(2).ready().unwrap()
+    let picture = picture();
+    let image = Image::rgb8(picture.width, picture.height, &picture.data).unwrap().with_mpp(0.5).unwrap();
+    let finders = (5..95).map(|percent| Finder::from_bytes(model(f64::from(percent) / 100.0)).unwrap().threads(2).ready().unwrap());
+    let mut separating = finders.filter(|finder| finder.nuclei(&image).unwrap().len() > 20);
+    separating.next().expect("one of the thresholds separates components")
 }
 
 fn picture() -> Rgb {

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn stored(name: &str) -> Vec<u8> {
-        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures").join(name)).unwrap()
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/pictures").join(name)).unwrap()
     }
 
     fn decoded(bytes: &[u8]) -> Result<DynamicImage> {
