@@ -138,6 +138,12 @@ impl Finder {
         FinderBuilder { model, path: None, signed: None, options, precision: None }
     }
 
+    /// Makes a finder of a network that the caller runs, for example on a server. Golden tiles and signature are not checked.
+    pub fn from_network(model: Model, network: Box<dyn Network>) -> Self {
+        let networks = Mutex::new(vec![network]);
+        Self { model, device: "network of the caller".to_owned(), proof: Proof::default(), networks }
+    }
+
     /// The model: its card, hash and golden tiles.
     pub fn model(&self) -> &Model {
         &self.model

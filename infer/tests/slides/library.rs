@@ -5,37 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use infer::{ErrorKind, Extra, Finder, Image, Nucleus, PixelSlide, Pixels, Region, Result, Slide, open_slide};
-use models::card::METADATA_KEY;
-use onnx::proto::ModelProto;
-use onnx::seal::{SEAL_KEY, seal};
-use prost::Message;
 use slides::{Level, Rgb};
 use support::Error;
 
-use crate::picture::{save_tiff, tissue};
+use crate::picture::{Darkness, model, save_tiff, tissue};
 use crate::random::Random;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/format-1.onnx");
 
-/// The file of the small model with a scale and another threshold on its card, sealed again.
-fn model(threshold: f64) -> Vec<u8> {
-    let mut proto = ModelProto::decode(std::fs::read(MODEL).unwrap().as_slice()).unwrap();
-    proto.metadata_props.retain(|entry| entry.key != SEAL_KEY);
-    let card = proto.metadata_props.iter_mut().find(|entry| entry.key == METADATA_KEY).unwrap();
-    let mut values: serde_json::Value = serde_json::from_str(&card.value).unwrap();
-    values["microns_per_pixel"] = 0.5.into();
-    values["decoding"]["threshold"] = threshold.into();
-    card.value = values.to_string();
-    seal(proto.encode_to_vec())
-}
-
-/// A model whose threshold lies amid its probabilities on [`picture`]: its weights are random, so that .5 separates nothing.
+/// A finder whose network takes dark pixels for nuclei.
 fn finder() -> Finder {
-    let picture = picture();
-    let image = Image::rgb8(picture.width, picture.height, &picture.data).unwrap().with_mpp(0.5).unwrap();
-    let finders = (5..95).map(|percent| Finder::from_bytes(model(f64::from(percent) / 100.0)).unwrap().threads(2).ready().unwrap());
-    let mut separating = finders.filter(|finder| finder.nuclei(&image).unwrap().len() > 20);
-    separating.next().expect("one of the thresholds separates components")
+    Finder::from_network(model(Some(0.5)), Box::new(Darkness))
 }
 
 fn picture() -> Rgb {
@@ -111,6 +91,17 @@ fn a_region_keeps_exactly_the_nuclei_whose_centroid_lies_inside() {
     assert!(expected.len() > 3 && expected.len() < all.len(), "{} of {}", expected.len(), all.len());
     assert_eq!(inside, expected);
     assert_eq!(visit.unwrap().nuclei, expected.len() as u64);
+}
+
+#[test]
+fn a_model_file_is_checked_and_run_by_own_kernels() {
+    let finder = Finder::open(MODEL).unwrap().threads(2).ready().unwrap();
+    assert!(finder.device().starts_with("native in f32, own kernels, "), "{}", finder.device());
+    let picture = picture();
+    let image = Image::rgb8(picture.width, picture.height, &picture.data).unwrap();
+    // The network of this file is constant, so that the whole image is one component.
+    let nuclei = finder.nuclei(&image).unwrap();
+    assert_eq!((nuclei.len(), nuclei[0].area_px, nuclei[0].unit), (1, 700 * 500, "px"));
 }
 
 #[test]
