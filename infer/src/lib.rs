@@ -50,7 +50,7 @@ pub mod verify;
 pub mod watcher;
 
 pub use finder::{Finder, FinderBuilder, Walk, open_slide};
-pub use output::{Extra, Nucleus};
+pub use output::{ExtraOutput, Nucleus};
 pub use runtime::{Device, Precision};
 pub use segment::{Halo, Regions, Visit};
 pub use slides::{Image, Level, PixelSlide, Pixels, Rgb, Slide};

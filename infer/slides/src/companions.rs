@@ -25,7 +25,7 @@ pub fn of(path: &Path) -> Result<Vec<PathBuf>> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mrxs")) {
         let folder = path.with_extension("");
         let index = folder.join("Slidedat.ini");
-        let text = head(&index)?;
+        let text = head(&index).hint(|| "a MIRAX slide needs the folder of the same name beside its index file: copy both")?;
         return files(&folder, |file| Ok(*file == index || is_named(file, &text)));
     }
     let text = head(path)?;

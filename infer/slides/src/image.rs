@@ -1,6 +1,5 @@
 //! Reader of PNG, JPEG and plain TIFF files, as slides of one level in memory.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Seek};
 use std::path::Path;
@@ -10,7 +9,7 @@ use image::{DynamicImage, ImageFormat, ImageReader};
 use support::picture::{self, Header};
 use support::{Result, bail};
 
-use super::{Contents, Facts, Level, LostTile, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Image, Rgb, Slide};
 
 /// Maximum number of decoded bytes of an image in memory.
 const MAX_BYTES: u64 = 2 << 30;
@@ -19,43 +18,9 @@ const ALWAYS_ALLOWED_BYTES: u64 = 64 << 20;
 /// Maximum number of decoded bytes per byte of a larger file: microscope images reach 30, decompression bombs 1,000.
 const MAX_COMPRESSION: u64 = 250;
 
-/// Slide of one level whose pixels are in memory.
-struct ImageSlide {
-    facts: Facts,
-    pixels: Rgb,
-}
-
-impl Slide for ImageSlide {
-    fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    fn read_region(&self, _: usize, x: i64, y: i64, width: usize, height: usize) -> Result<Rgb> {
-        let mut region = Rgb::filled(width, height, self.facts.background);
-        region.paste(&self.pixels, -x, -y);
-        Ok(region)
-    }
-
-    fn lost_tiles(&self) -> Vec<LostTile> {
-        Vec::new()
-    }
-}
-
 /// Opens a PNG or JPEG file, whose scale is unknown.
 pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Box<dyn Slide>> {
-    let facts = Facts {
-        path: path.to_owned(),
-        contents,
-        reader: "image",
-        levels: Vec::new(),
-        mpp: None,
-        implausible_mpp: Vec::new(),
-        bounds: None,
-        background: WHITE,
-        properties: BTreeMap::new(),
-        notes: Vec::new(),
-    };
-    decode(file, None, facts)
+    decode(file, None, Facts::new(path, contents, "image", Vec::new()))
 }
 
 /// Opens a TIFF file of one image; `facts` are those of its directory.
@@ -69,9 +34,8 @@ fn decode(file: File, format: Option<ImageFormat>, facts: Facts) -> Result<Box<d
     let (picture, note) = read(file, format)?;
     let pixels = to_rgb(picture);
     let mut facts = Facts { reader: "image", ..facts };
-    facts.levels = vec![Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 }];
     facts.notes.extend(note);
-    Ok(Box::new(ImageSlide { facts, pixels }))
+    Ok(Box::new(Image::with_facts(facts, pixels)))
 }
 
 /// Returns the whole image, and a note about the conversion if its samples are not 8-bit.
@@ -141,6 +105,7 @@ mod tests {
     use image::{GrayAlphaImage, ImageBuffer, Luma, Rgba, RgbaImage};
 
     use super::*;
+    use crate::WHITE;
 
     fn saved(picture: &DynamicImage, name: &str) -> (Rgb, Facts) {
         let folder = tempfile::tempdir().unwrap();

@@ -113,6 +113,24 @@ pub struct Facts {
     pub notes: Vec<String>,
 }
 
+impl Facts {
+    /// Returns facts without a scale, vendor tags and notes, on a white background.
+    pub fn new(path: &Path, contents: Arc<Contents>, reader: &'static str, levels: Vec<Level>) -> Self {
+        Self {
+            path: path.to_owned(),
+            contents,
+            reader,
+            levels,
+            mpp: None,
+            implausible_mpp: Vec::new(),
+            bounds: None,
+            background: WHITE,
+            properties: BTreeMap::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Image of any size that is read by regions.
 pub trait Slide: Send + Sync {
     /// Returns the metadata of the slide.
@@ -126,6 +144,14 @@ pub trait Slide: Send + Sync {
 
     /// Returns the tiles that were requested so far and could not be decoded, sorted by level, row and column.
     fn lost_tiles(&self) -> Vec<LostTile>;
+
+    /// Returns the SHA-256 by which result files name the slide, see [`Contents::sha256`].
+    ///
+    /// # Errors
+    /// A file that changed, or pixels without a hash.
+    fn sha256(&self) -> Result<String> {
+        self.facts().contents.sha256()
+    }
 
     /// Returns the levels, the finest first.
     fn levels(&self) -> &[Level] {

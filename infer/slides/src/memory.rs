@@ -1,12 +1,10 @@
 //! Images in the memory of a caller, and slides from a caller's own pixel source.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use support::{Result, bail, durable};
 
-use super::{Contents, Facts, Level, LostTile, Mpp, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Level, LostTile, Mpp, Rgb, Slide};
 
 /// Image in memory as a slide of one level.
 pub struct Image {
@@ -74,15 +72,25 @@ impl Image {
     }
 
     fn new(pixels: Rgb) -> Self {
+        let name = Path::new("image");
+        Self::with_facts(Facts::new(name, Contents::without_file(name), "memory", Vec::new()), pixels)
+    }
+
+    /// Makes a slide of one level of decoded pixels; `facts` are those of the file.
+    pub(super) fn with_facts(facts: Facts, pixels: Rgb) -> Self {
         let level = Level { width: pixels.width as u64, height: pixels.height as u64, downsample: 1.0 };
-        let sha256 = Some(durable::sha256(&pixels.data));
-        Self { facts: facts("image", "memory", vec![level], sha256), pixels }
+        Self { facts: Facts { levels: vec![level], ..facts }, pixels }
     }
 }
 
 impl Slide for Image {
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn sha256(&self) -> Result<String> {
+        let contents = &self.facts.contents;
+        if contents.is_in_files() { contents.sha256() } else { Ok(durable::sha256(&self.pixels.data)) }
     }
 
     fn read_region(&self, _: usize, x: i64, y: i64, width: usize, height: usize) -> Result<Rgb> {
@@ -140,7 +148,8 @@ impl<'a> PixelSlide<'a> {
         if levels.is_empty() {
             bail!("the source {:?} has no levels, expected at least one", source.name());
         }
-        let mut facts = facts(&source.name(), "caller", levels, source.sha256());
+        let name = source.name();
+        let mut facts = Facts::new(Path::new(&name), Contents::without_file(Path::new(&name)), "caller", levels);
         facts.mpp = source.mpp().map(|[x, y]| Mpp::given_for_axes(x, y)).transpose()?;
         Ok(Self { source, facts })
     }
@@ -149,6 +158,10 @@ impl<'a> PixelSlide<'a> {
 impl Slide for PixelSlide<'_> {
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn sha256(&self) -> Result<String> {
+        self.source.sha256().map_or_else(|| self.facts.contents.sha256(), Ok)
     }
 
     fn read_region(&self, level: usize, x: i64, y: i64, width: usize, height: usize) -> Result<Rgb> {
@@ -167,21 +180,6 @@ impl Slide for PixelSlide<'_> {
 
     fn lost_tiles(&self) -> Vec<LostTile> {
         Vec::new()
-    }
-}
-
-fn facts(name: &str, reader: &'static str, levels: Vec<Level>, sha256: Option<String>) -> Facts {
-    Facts {
-        contents: Arc::new(Contents::without_file(Path::new(name), sha256)),
-        path: PathBuf::from(name),
-        reader,
-        levels,
-        mpp: None,
-        implausible_mpp: Vec::new(),
-        bounds: None,
-        background: WHITE,
-        properties: BTreeMap::new(),
-        notes: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use infer::choose::{self, Chosen};
 use infer::model::Model;
 use infer::network::Network;
 use infer::output::summary::Proof;
-use infer::output::{Extra, Outlines};
+use infer::output::{ExtraOutput, Outlines};
 use infer::runtime::Device;
 use infer::segment::{self, Halo, Options, Regions, Shard, check_names, segment_all, segment_shard};
 use infer::segmenter;
@@ -99,7 +99,7 @@ enum Origin {
     Bounds,
 }
 
-/// [`Extra`] on the command line.
+/// [`ExtraOutput`] on the command line.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum ExtraFile {
     /// nuclei.parquet: table for pandas, Arrow and DuckDB
@@ -111,11 +111,11 @@ enum ExtraFile {
 }
 
 impl ExtraFile {
-    fn extra(self) -> Extra {
+    fn extra(self) -> ExtraOutput {
         match self {
-            Self::Parquet => Extra::Parquet,
-            Self::Tiatoolbox => Extra::AnnotationStore,
-            Self::Labels => Extra::Labels,
+            Self::Parquet => ExtraOutput::Parquet,
+            Self::Tiatoolbox => ExtraOutput::AnnotationStore,
+            Self::Labels => ExtraOutput::Labels,
         }
     }
 }

@@ -9,7 +9,7 @@ use support::Result;
 use support::console::{Progress, Silent};
 
 use super::Finder;
-use crate::output::{Extra, Nucleus, Summary};
+use crate::output::{ExtraOutput, Nucleus, Summary};
 use crate::segment::{self, Halo, Options, Regions, Visit};
 use crate::tissue::region::Region;
 
@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// The first error of the slide, of the network or of a file; no file of this run then has its final name.
-    pub fn writing(mut self, out: impl AsRef<Path>, extra: &[Extra]) -> Result<Summary> {
+    pub fn writing(mut self, out: impl AsRef<Path>, extra: &[ExtraOutput]) -> Result<Summary> {
         (self.options.out, self.options.extra) = (out.as_ref().to_owned(), extra.to_vec());
         let Self { finder, slide, options, progress, .. } = self;
         finder.with_networks(|networks| segment::segment_open(slide, &finder.model, networks, &options, progress))

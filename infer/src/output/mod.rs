@@ -42,7 +42,7 @@ pub use summary::Summary;
 
 /// Optional output file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extra {
+pub enum ExtraOutput {
     /// `nuclei.parquet`: the table of nuclei.
     Parquet,
     /// `nuclei.db`: an `AnnotationStore` of TIAToolbox.
@@ -51,7 +51,7 @@ pub enum Extra {
     Labels,
 }
 
-impl Extra {
+impl ExtraOutput {
     /// Returns the file name.
     pub fn file(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use super::overlay::Overlay;
 use super::simplify::simplified;
 use super::summary::NucleusFacts;
 use super::table::TableWriter;
-use super::{Extra, Files, Frame, Nucleus, Outlines};
+use super::{ExtraOutput, Files, Frame, Nucleus, Outlines};
 use crate::instances::FinishedInstances;
 use crate::pyramid::PyramidWriter;
 use slides::scaled::Scale;
@@ -33,7 +33,7 @@ pub struct Source<'a> {
 /// Optional files, and form of the outlines.
 pub struct Wanted<'a> {
     /// Optional output files.
-    pub extra: &'a [Extra],
+    pub extra: &'a [ExtraOutput],
     /// Sharding and simplification of the outlines.
     pub outlines: &'a Outlines,
 }
@@ -63,7 +63,7 @@ impl Writers {
     pub fn new(files: &Files, wanted: &Wanted<'_>, source: &Source<'_>, scale: &Scale, frame: Frame, overlay: Overlay) -> Result<Self> {
         let [width, height] = scale.size_px;
         let Wanted { extra, outlines } = wanted;
-        let optional = |kind: Extra| extra.contains(&kind).then(|| files.create(kind.file())).transpose();
+        let optional = |kind: ExtraOutput| extra.contains(&kind).then(|| files.create(kind.file())).transpose();
         let pyramid = PyramidWriter::of_mask(files.create("mask.tif")?, width, height, scale.effective_mpp)?;
         Ok(Self {
             frame,
@@ -71,11 +71,11 @@ impl Writers {
             collections: Collections::new(files, outlines)?,
             simplify_px: outlines.simplify_px,
             table: TableWriter::new(files.create("nuclei.csv")?, frame)?,
-            parquet: optional(Extra::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
-            store: optional(Extra::AnnotationStore)?.map(AnnotationStore::new).transpose()?,
+            parquet: optional(ExtraOutput::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
+            store: optional(ExtraOutput::AnnotationStore)?.map(AnnotationStore::new).transpose()?,
             mask: MaskWriter::new(pyramid, width, height),
             labels: Labels::new(width, height, || files.create("labels.png"))?,
-            ome: optional(Extra::Labels)?.map(|file| OmeLabels::new(file, width, height, scale.effective_mpp)).transpose()?,
+            ome: optional(ExtraOutput::Labels)?.map(|file| OmeLabels::new(file, width, height, scale.effective_mpp)).transpose()?,
             overlay,
             class: source.class.clone(),
             facts: NucleusFacts::default(),

@@ -1,6 +1,7 @@
 //! Threads between the slide and its files: networks, probability map, quality, extraction, nuclei, and storage of bands.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -54,54 +55,18 @@ impl Plan<'_> {
     ) -> Result<Computed> {
         let [width, height] = self.scale.size_px;
         let probability = PyramidWriter::new(files.create("probability.tif")?, width, height, 1, self.scale.effective_mpp)?;
-        let overlay = Overlay::new([width, height], self.overview.clone());
-        let writers =
-            Writers::new(files, &Wanted { extra: self.extra, outlines: self.outlines }, source, &self.scale, self.frame, overlay)?;
-        let extractor = Extractor::new(width, height, &card.decoding);
-        let missing: Vec<usize> = (0..self.grid.bands().len()).filter(|&band| store.get(band).is_none()).collect();
+        let overlay = Overlay::new([width, height], self.overview()?);
+        let writers = Writers::new(
+            files,
+            &Wanted { extra: &self.options.extra, outlines: &self.options.outlines },
+            source,
+            &self.scale,
+            self.frame,
+            overlay,
+        )?;
         let lost = Mutex::new(BTreeSet::new());
-        let count = Mutex::new(0);
         let began = Instant::now();
-        let (probability, writers, quality) = thread::scope(|scope| {
-            let capacity = self.queue_capacity();
-            let (probability_in, probability_bands) = sync_channel::<Arc<Band>>(capacity);
-            let (bands_in, bands) = sync_channel::<Arc<Band>>(capacity);
-            let (store_in, to_store) = sync_channel::<Arc<Band>>(capacity);
-            let (finished_in, finished_instances) = sync_channel::<FinishedInstances>(2);
-            let timings = self.timings;
-            let probability = scope.spawn(move || write_probability(probability, &probability_bands, timings));
-            let nuclei = scope.spawn(move || write_nuclei(writers, &finished_instances, timings));
-            let storing = scope.spawn(move || to_store.iter().try_for_each(|band| self.store_band(store, &band)));
-            let count = &count;
-            let (strips_in, strips) = sync_channel::<PixelStrip>(0);
-            let measuring = scope.spawn(move || {
-                let mut quality = Quality::new(width, card.training.colours.clone(), self.expected_entropy);
-                self.cut_into_strips(&bands, &mut quality, |strip| strips_in.send(strip).is_ok()).map(|()| quality)
-            });
-            let extraction = scope.spawn(move || {
-                extract(extractor, height, &strips, timings, |finished| {
-                    *count.lock().expect("no panic while nuclei are counted") += finished.instances.len();
-                    finished_in.send(finished).is_ok()
-                });
-            });
-            let mut sinks = Sinks { plan: self, store, lost: &lost, next: 0, probability: probability_in, bands: bands_in };
-            let text = || format!("{} nuclei", count.lock().expect("no panic while nuclei are counted"));
-            let stores_bands = self.grid.bands().len() > 1;
-            let computed = self.run(networks, &missing, progress, &text, |band| {
-                let band = Arc::new(band);
-                if stores_bands && store_in.send(band.clone()).is_err() {
-                    bail!("storing bands stopped");
-                }
-                sinks.take_stored_until(band.index)?;
-                sinks.take(band)
-            });
-            let computed = computed.and_then(|()| sinks.take_stored_until(self.grid.bands().len()));
-            drop((sinks, store_in));
-            join(extraction);
-            let (probability, writers, quality, stored) = (join(probability), join(nuclei), join(measuring), join(storing));
-            let (probability, writers, quality) = (probability?, writers?, quality?);
-            stored.and(computed).map(|()| (probability, writers, quality))
-        })?;
+        let (probability, writers, quality) = self.compute_bands(card, networks, (probability, writers), (store, &lost), progress)?;
         let seconds = began.elapsed().as_secs_f64();
         files.add(probability.finish()?);
         let (nuclei, note) = writers.finish(files)?;
@@ -110,6 +75,70 @@ impl Plan<'_> {
         let mut lost = lost.into_inner().expect("no panic while lost tiles are recorded");
         lost.extend(self.lost_tiles());
         Ok(Computed { nuclei, quality, note, lost: lost.into_iter().collect(), seconds })
+    }
+
+    /// Runs the networks on this thread's scope and one thread for each consumer of bands, strips and instances.
+    fn compute_bands(
+        &self,
+        card: &ModelCard,
+        networks: &mut [Box<dyn Network>],
+        (probability, writers): (PyramidWriter, Writers),
+        (store, lost): (&Store, &Mutex<BTreeSet<LostTile>>),
+        progress: &dyn Progress,
+    ) -> Result<(PyramidWriter, Writers, Quality)> {
+        let [width, height] = self.scale.size_px;
+        let (timings, count) = (self.timings, AtomicUsize::new(0));
+        let extractor = Extractor::new(width, height, &card.decoding);
+        thread::scope(|scope| {
+            let capacity = self.queue_capacity();
+            let (probability_in, probability_bands) = sync_channel::<Arc<Band>>(capacity);
+            let (bands_in, bands) = sync_channel::<Arc<Band>>(capacity);
+            let (storage_in, to_store) = sync_channel::<Arc<Band>>(capacity);
+            let (strips_in, strips) = sync_channel::<PixelStrip>(0);
+            let (finished_in, finished_instances) = sync_channel::<FinishedInstances>(2);
+            let probability = scope.spawn(move || write_probability(probability, &probability_bands, timings));
+            let nuclei = scope.spawn(move || write_nuclei(writers, &finished_instances, timings));
+            let storing = scope.spawn(move || to_store.iter().try_for_each(|band| self.store_band(store, &band)));
+            let measuring = scope.spawn(move || {
+                let mut quality = Quality::new(width, card.training.colours.clone(), self.expected_entropy);
+                self.cut_into_strips(&bands, &mut quality, |strip| strips_in.send(strip).is_ok()).map(|()| quality)
+            });
+            let count = &count;
+            let extraction = scope.spawn(move || {
+                extract(extractor, height, &strips, timings, |finished| {
+                    count.fetch_add(finished.instances.len(), Ordering::Relaxed);
+                    finished_in.send(finished).is_ok()
+                });
+            });
+            let sinks = Sinks { plan: self, store, lost, next: 0, storage: storage_in, probability: probability_in, bands: bands_in };
+            let computed = self.fill_sinks(networks, sinks, progress, &|| format!("{} nuclei", count.load(Ordering::Relaxed)));
+            join(extraction);
+            let (probability, writers, quality, stored) = (join(probability), join(nuclei), join(measuring), join(storing));
+            let results = (probability?, writers?, quality?);
+            stored.and(computed).map(|()| results)
+        })
+    }
+
+    /// Sends all bands to the sinks in order: those of the store, and those that the networks compute, which are stored too.
+    fn fill_sinks(
+        &self,
+        networks: &mut [Box<dyn Network>],
+        mut sinks: Sinks<'_>,
+        progress: &dyn Progress,
+        text: &dyn Fn() -> String,
+    ) -> Result<()> {
+        let bands = self.grid.bands().len();
+        let missing: Vec<usize> = (0..bands).filter(|&band| sinks.store.get(band).is_none()).collect();
+        self.run(networks, &missing, progress, text, |band| {
+            let band = Arc::new(band);
+            // A single band is not stored, because its results follow at once.
+            if bands > 1 && sinks.storage.send(band.clone()).is_err() {
+                bail!("storing bands stopped");
+            }
+            sinks.take_stored_until(band.index)?;
+            sinks.take(band)
+        })?;
+        sinks.take_stored_until(bands)
     }
 
     /// Returns the number of bands that may wait for each writer, besides the band that it works on.
@@ -144,8 +173,9 @@ impl Plan<'_> {
     ) -> Result<()> {
         let reader = ScaledSlide::new(self.slide, self.scale);
         let is_active = |window: &_| self.is_active(window);
-        let Self { grid, batch, readers, timings, stop, .. } = self;
-        let job = Job { slide: &reader, grid, bands, is_active: &is_active, batch: *batch, readers: *readers, stop, timings };
+        let Self { grid, batch, readers, timings, .. } = self;
+        let job =
+            Job { slide: &reader, grid, bands, is_active: &is_active, batch: *batch, readers: *readers, stop: &self.options.stop, timings };
         let windows = bands.iter().flat_map(|band| band * grid.columns()..(band + 1) * grid.columns());
         let windows = windows.filter(|&index| self.is_active(&grid.window(index))).count();
         let window_px = grid.image[0] * grid.image[1] / grid.len();
@@ -168,13 +198,14 @@ impl Plan<'_> {
     }
 }
 
-/// Receivers of all bands in order: the probability map and the strips.
+/// Receivers of bands: the store gets computed bands, the probability map and the strips get all bands in order.
 struct Sinks<'a> {
     plan: &'a Plan<'a>,
     store: &'a Store,
     lost: &'a Mutex<BTreeSet<LostTile>>,
     /// Number of the next band.
     next: usize,
+    storage: SyncSender<Arc<Band>>,
     probability: SyncSender<Arc<Band>>,
     bands: SyncSender<Arc<Band>>,
 }

@@ -36,7 +36,7 @@ use crate::output::summary::Proof;
 #[cfg(doc)]
 use crate::output::summary::Status;
 use crate::output::writers::Source;
-use crate::output::{Extra, Files, Outlines, SUMMARY, Summary};
+use crate::output::{ExtraOutput, Files, Outlines, SUMMARY, Summary};
 use crate::timing::StageTimings;
 use crate::tissue::region::Region;
 pub use batch::{Batch, check_names, segment_all};
@@ -94,7 +94,7 @@ pub struct Options {
     /// Origin of positions.
     pub origin: Origin,
     /// Optional output files.
-    pub extra: Vec<Extra>,
+    pub extra: Vec<ExtraOutput>,
     /// Form of outlines in GeoJSON.
     pub outlines: Outlines,
     /// Part of the slide that is analysed.
@@ -190,7 +190,7 @@ fn with_plan<T>(
 ) -> Result<T> {
     let Some(network) = networks.first() else { bail!("segmenting {}: no network was given", slide.facts().path.display()) };
     let timings = StageTimings::default();
-    let slide_sha256 = timings.hash.time(|| slide.facts().contents.sha256())?;
+    let slide_sha256 = timings.hash.time(|| slide.sha256())?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256: &model.sha256, class: model.class()? };
     let plan = Plan::new(slide, model, &source, network.windows(), options, &timings)?;
     let store = Store::new(&plan.folder, plan.key.clone());
@@ -202,7 +202,7 @@ fn finished_summary(plan: &Plan<'_>) -> Option<Summary> {
     let text = std::fs::read_to_string(plan.folder.join(SUMMARY)).ok()?;
     let summary: Summary = serde_json::from_str(&text).ok()?;
     let is_complete = summary.outputs.iter().all(|name| plan.folder.join(name).is_file());
-    let has_extra = plan.extra.iter().all(|extra| summary.outputs.iter().any(|name| name == extra.file()));
+    let has_extra = plan.options.extra.iter().all(|extra| summary.outputs.iter().any(|name| name == extra.file()));
     (summary.key == plan.key && is_complete && has_extra).then_some(summary)
 }
 

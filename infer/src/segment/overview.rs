@@ -2,7 +2,6 @@
 
 use support::{Result, bail};
 
-use super::Regions;
 use crate::output::Outlines;
 use crate::output::collections::MAX_SHARDS;
 use crate::output::overlay::Overlay;
@@ -20,13 +19,15 @@ pub(super) fn check_shards(outlines: &Outlines, slide: &dyn Slide) -> Result<()>
     Ok(())
 }
 
-/// Reads the overview for the overlay, and detects tissue if `regions` asks for it and the slide has a light background.
-pub(super) fn read_overview(slide: &dyn Slide, scale: &Scale, regions: &Regions) -> Result<(Rgb, Option<Tissue>)> {
+/// Reads the reduced image of the slide on which nuclei are drawn.
+pub(super) fn read_overview(slide: &dyn Slide, scale: &Scale) -> Result<Rgb> {
+    small::read(slide, scale, small::size_of(scale.size_px, Overlay::shrink(scale.size_px)))
+}
+
+/// Reads the overview and detects tissue in it; `None` if the slide has no light background.
+pub(super) fn find_tissue(slide: &dyn Slide, scale: &Scale) -> Result<(Rgb, Option<Tissue>)> {
     let image = scale.size_px;
     let overlay_size = small::size_of(image, Overlay::shrink(image));
-    if *regions != Regions::Found {
-        return Ok((small::read(slide, scale, overlay_size)?, None));
-    }
     // The slide is read once: the smaller image is computed from the larger one.
     let detection_size = small::size_of(image, detect::SHRINK);
     let (overview, detection_image) = if overlay_size[0] * overlay_size[1] >= detection_size[0] * detection_size[1] {

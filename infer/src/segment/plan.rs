@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::Instant;
 
@@ -11,15 +10,15 @@ use serde_json::json;
 use support::{Result, durable};
 
 use super::compute::Computed;
-use super::overview::{check_shards, read_overview};
+use super::overview::{check_shards, find_tissue, read_overview};
 use super::{Options, Origin, Regions, folder};
 use crate::golden;
 use crate::model::Model;
 use crate::output::summary::{
-    Areas, MAX_LOST_FRACTION, ModelFacts, NucleusFacts, Proof, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
+    Areas, MAX_LOST_FRACTION, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
 use crate::output::writers::Source;
-use crate::output::{Extra, Files, Frame, Outlines};
+use crate::output::{Files, Frame};
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::StageTimings;
 use crate::tissue::{Tissue, given};
@@ -34,17 +33,15 @@ pub(super) struct Plan<'a> {
     pub(super) frame: Frame,
     pub(super) grid: TileGrid,
     pub(super) halo_is_exact: bool,
+    /// Windows per call of a network, at least 1.
     pub(super) batch: usize,
+    /// Threads that read windows, at least 1.
     pub(super) readers: usize,
-    pub(super) device: &'a str,
+    pub(super) options: &'a Options,
     pub(super) expected_entropy: Option<f64>,
-    pub(super) proof: &'a Proof,
-    pub(super) extra: &'a [Extra],
-    pub(super) outlines: &'a Outlines,
-    pub(super) stop: &'a AtomicUsize,
     pub(super) timings: &'a StageTimings,
-    /// Reduced image of the slide, for the overlay.
-    pub(super) overview: Rgb,
+    /// Reduced image of the slide, if it was read to find tissue.
+    overview: Option<Rgb>,
     pub(super) tissue: Tissue,
     /// Source of `tissue`, for the summary.
     pub(super) regions: String,
@@ -76,20 +73,11 @@ impl<'a> Plan<'a> {
         };
         check_shards(&options.outlines, slide)?;
         let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let (overview, found) = timings.small.time(|| read_overview(slide, &scale, &options.regions))?;
-        let (tissue, regions) = match (&options.regions, found) {
-            (Regions::All, _) => (Tissue::uniform(scale.size_px, true), "all".to_owned()),
-            (Regions::Given(path), _) => {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (given::tissue(path, scale.size_px, scale.slide_from_model)?, name)
-            }
-            (Regions::Inside(region), _) => (region.tissue(scale.size_px, scale.slide_from_model), "a region of the caller".to_owned()),
-            (Regions::Found, Some(tissue)) => (tissue, "tissue found".to_owned()),
-            (Regions::Found, None) => (Tissue::uniform(scale.size_px, true), "all, for the slide has no light background".to_owned()),
-        };
+        let (tissue, regions, overview) = timings.small.time(|| find_regions(slide, &scale, &options.regions))?;
+        let batch = options.batch.max(1);
         let key = json!({
             "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
-            "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": options.batch.max(1), "device": options.device, "origin": origin,
+            "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": batch, "device": options.device, "origin": origin,
             "outlines": options.outlines, "tissue": durable::sha256(&tissue.bytes()),
         });
         Ok(Self {
@@ -99,14 +87,10 @@ impl<'a> Plan<'a> {
             frame: Frame::new(&scale, origin),
             halo_is_exact: grid.halo >= card.reach_px || grid.len() == 1,
             grid,
-            batch: options.batch.max(1),
+            batch,
             readers: if options.readers == 0 { cores.clamp(2, 8) } else { options.readers },
-            device: &options.device,
+            options,
             expected_entropy: golden::mean_entropy(&model.golden)?,
-            proof: &options.proof,
-            extra: &options.extra,
-            outlines: &options.outlines,
-            stop: &options.stop,
             timings,
             overview,
             tissue,
@@ -114,6 +98,14 @@ impl<'a> Plan<'a> {
             folder: folder(&slide.facts().path, &options.out)?,
             key: durable::sha256(key.to_string().as_bytes()),
         })
+    }
+
+    /// Returns the reduced image of the slide for the overlay.
+    pub(super) fn overview(&self) -> Result<Rgb> {
+        match &self.overview {
+            Some(overview) => Ok(overview.clone()),
+            None => self.timings.small.time(|| read_overview(self.slide, &self.scale)),
+        }
     }
 
     /// Reports whether a window is computed: its core has tissue.
@@ -159,21 +151,31 @@ impl<'a> Plan<'a> {
                 size_px: [facts.levels[0].width, facts.levels[0].height],
             },
             scale: ScaleFacts { slide: self.mpp, read_at: self.scale, origin_px: self.frame.origin },
-            tiles: TileFacts {
-                window_px: self.grid.window_size(),
-                halo_px: self.grid.halo,
-                halo_is_exact: self.halo_is_exact,
-                windows: self.grid.len(),
-                windows_skipped: (0..self.grid.len()).filter(|&i| !self.is_active(&self.grid.window(i))).count(),
-                overlap: self.grid.overlap(),
+            tiles: self.tile_facts(),
+            run: RunFacts {
+                device: self.options.device.clone(),
+                batch: self.batch,
+                networks,
+                readers: self.readers,
+                proof: self.options.proof.clone(),
             },
-            run: RunFacts { device: self.device.to_owned(), batch: self.batch, networks, readers: self.readers, proof: self.proof.clone() },
             areas,
             nuclei: NucleusFacts { per_mm2, ..nuclei },
             quality,
             timings,
             notes: self.notes(card).into_iter().chain(computed.note).collect(),
             outputs: files.names(),
+        }
+    }
+
+    fn tile_facts(&self) -> TileFacts {
+        TileFacts {
+            window_px: self.grid.window_size(),
+            halo_px: self.grid.halo,
+            halo_is_exact: self.halo_is_exact,
+            windows: self.grid.len(),
+            windows_skipped: (0..self.grid.len()).filter(|&i| !self.is_active(&self.grid.window(i))).count(),
+            overlap: self.grid.overlap(),
         }
     }
 
@@ -234,4 +236,21 @@ impl<'a> Plan<'a> {
         }
         notes
     }
+}
+
+/// Returns the analysed part of a slide, its description for the summary, and the overview if it was read to find tissue.
+fn find_regions(slide: &dyn Slide, scale: &Scale, regions: &Regions) -> Result<(Tissue, String, Option<Rgb>)> {
+    let everywhere = || Tissue::uniform(scale.size_px, true);
+    Ok(match regions {
+        Regions::All => (everywhere(), "all".to_owned(), None),
+        Regions::Given(path) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (given::tissue(path, scale.size_px, scale.slide_from_model)?, name, None)
+        }
+        Regions::Inside(region) => (region.tissue(scale.size_px, scale.slide_from_model), "a region of the caller".to_owned(), None),
+        Regions::Found => match find_tissue(slide, scale)? {
+            (overview, Some(tissue)) => (tissue, "tissue found".to_owned(), Some(overview)),
+            (overview, None) => (everywhere(), "all, for the slide has no light background".to_owned(), Some(overview)),
+        },
+    })
 }

@@ -39,7 +39,7 @@ pub struct Visit {
 /// Nothing is written; `options.out`, `extra`, `outlines` and `resume` have no effect.
 ///
 /// # Errors
-/// The first error of the slide, of a network or of `each`, which ends the visit.
+/// The first error of the slide, of a network or of `each`, which ends the visit, or a slide that changed meanwhile.
 pub fn visit(
     slide: &dyn Slide,
     model: &Model,
@@ -60,6 +60,7 @@ pub fn visit(
         }
         Ok(())
     })?;
+    slide.facts().contents.check()?;
     let areas = plan.areas(plan.lost_tiles());
     Ok(Visit {
         nuclei,

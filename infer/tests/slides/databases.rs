@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use flate2::read::GzDecoder;
-use infer::output::Extra;
+use infer::output::ExtraOutput;
 use infer::segment::Options;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -18,7 +18,7 @@ fn parquet_holds_the_columns_of_the_csv_and_the_store_the_features() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(6), 400, 300), &path, Some(0.25));
-    let extra = vec![Extra::Parquet, Extra::AnnotationStore];
+    let extra = vec![ExtraOutput::Parquet, ExtraOutput::AnnotationStore];
     let options = Options { out: folder.path().join("out"), extra, ..Options::default() };
     let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
     assert!(summary.nuclei.count > 10);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use infer::{ErrorKind, Extra, Finder, Image, Nucleus, PixelSlide, Pixels, Region, Result, Slide, open_slide};
+use infer::{ErrorKind, ExtraOutput, Finder, Image, Nucleus, PixelSlide, Pixels, Region, Result, Slide, open_slide};
 use slides::{Level, Rgb};
 use support::Error;
 
@@ -66,7 +66,7 @@ fn images_slides_callbacks_and_files_have_the_same_nuclei() {
         Ok(())
     });
     let visit = visit.unwrap();
-    let summary = finder.walk(slide.as_ref()).writing(folder.path().join("out"), &[Extra::Parquet]).unwrap();
+    let summary = finder.walk(slide.as_ref()).writing(folder.path().join("out"), &[ExtraOutput::Parquet]).unwrap();
     assert_eq!((visit.nuclei, visited.len() as u64), (summary.nuclei.count, summary.nuclei.count));
     assert_eq!(visit.analysed_mm2, summary.areas.analysed_mm2);
     let table = std::fs::read_to_string(folder.path().join("out/a/nuclei.csv")).unwrap();

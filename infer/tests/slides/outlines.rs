@@ -7,7 +7,7 @@ use std::path::Path;
 use infer::instances::Extractor;
 use infer::instances::boundary::Ring;
 use infer::output::simplify::{is_sound, simplified};
-use infer::output::{Extra, Outlines};
+use infer::output::{ExtraOutput, Outlines};
 use infer::segment::Options;
 use models::decode::Decoding;
 use serde_json::Value;
@@ -147,7 +147,7 @@ fn ome_labels_equal_the_label_image_at_every_level() {
     let slide = folder.path().join("a.tif");
     save_tiff(&tissue(&mut Random(24), 1201, 700), &slide, Some(0.5));
     let written = |name: &str, tile: usize| {
-        let options = Options { out: folder.path().join(name), extra: vec![Extra::Labels], tile: Some(tile), ..Options::default() };
+        let options = Options { out: folder.path().join(name), extra: vec![ExtraOutput::Labels], tile: Some(tile), ..Options::default() };
         let (summary, out) = run(&slide, &card(Some(0.5)), 1, &options).unwrap();
         assert!(summary.outputs.iter().any(|name| name == "labels.ome.tif"));
         out

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use infer::output::Extra;
+use infer::output::ExtraOutput;
 use infer::segment::Options;
 use models::decode::Decoding;
 
@@ -32,7 +32,7 @@ fn slides(folder: &Path) -> [(u64, PathBuf); 2] {
     [(0.5, 1301, true), (0.25, 2150, false)].map(|(um_per_pixel, width, fill_holes)| {
         let path = folder.join(format!("{width}.tif"));
         save_tiff(&tissue(&mut Random(width as u64), width, 2100), &path, Some(um_per_pixel));
-        let extra = vec![Extra::Parquet, Extra::AnnotationStore, Extra::Labels];
+        let extra = vec![ExtraOutput::Parquet, ExtraOutput::AnnotationStore, ExtraOutput::Labels];
         let options = Options { out: folder.to_owned(), extra, ..Options::default() };
         let mut card = card(Some(0.5));
         card.decoding = Decoding { fill_holes, ..card.decoding };

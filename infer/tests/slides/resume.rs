@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use infer::network::Network;
-use infer::output::{Extra, Summary};
+use infer::output::{ExtraOutput, Summary};
 use infer::segment::{Options, Regions, Shard, segment, segment_shard};
 use support::Result;
 use support::console::Silent;
@@ -43,7 +43,14 @@ fn slide(folder: &Path) -> PathBuf {
 }
 
 fn options(out: &Path, resume: bool) -> Options {
-    Options { out: out.to_owned(), tile: Some(112), regions: Regions::Found, extra: vec![Extra::Labels], resume, ..Options::default() }
+    Options {
+        out: out.to_owned(),
+        tile: Some(112),
+        regions: Regions::Found,
+        extra: vec![ExtraOutput::Labels],
+        resume,
+        ..Options::default()
+    }
 }
 
 /// Runs with a network that raises the stop flag at window `stop_at`; the result and the number of windows computed.

@@ -7,7 +7,7 @@ use infer::instances::shape::Shape;
 use infer::output::annotation_store::{Annotation, AnnotationStore};
 use infer::output::overlay::Overlay;
 use infer::output::writers::{Source, Wanted, Writers};
-use infer::output::{Extra, Files, Frame, Nucleus, Outlines};
+use infer::output::{ExtraOutput, Files, Frame, Nucleus, Outlines};
 use infer::segment::Options;
 use models::card::Class;
 use serde_json::json;
@@ -70,7 +70,7 @@ fn segmented(folder: &Path, tile: usize, networks: usize, readers: usize) -> Vec
     let path = folder.join("a.tif");
     save_tiff(&tissue(&mut Random(6), 700, 600), &path, Some(0.5));
     let out = folder.join(format!("{tile} {networks} {readers}"));
-    let options = Options { out, extra: vec![Extra::AnnotationStore], tile: Some(tile), readers, ..Options::default() };
+    let options = Options { out, extra: vec![ExtraOutput::AnnotationStore], tile: Some(tile), readers, ..Options::default() };
     let (summary, out) = run(&path, &card(Some(0.5)), networks, &options).unwrap();
     assert!(summary.nuclei.count > 100);
     std::fs::read(out.join("nuclei.db")).unwrap()
@@ -86,7 +86,7 @@ fn written(strip: usize) -> Vec<u8> {
         Scale { level: 0, level_from_model: [1.0; 2], slide_from_model: [1.0; 2], size_px: [width, height], effective_mpp: Some([0.5; 2]) };
     let mut files = Files::new(folder.path()).unwrap();
     let overlay = Overlay::new([width, height], Rgb::filled(700, 600, [255; 3]));
-    let wanted = Wanted { extra: &[Extra::AnnotationStore], outlines: &Outlines::default() };
+    let wanted = Wanted { extra: &[ExtraOutput::AnnotationStore], outlines: &Outlines::default() };
     let source = Source { slide_sha256: "ab", model_sha256: "cd", class: &card.classes[0] };
     let mut writers = Writers::new(&files, &wanted, &source, &scale, Frame::new(&scale, [0.0; 2]), overlay).unwrap();
     let mut extractor = Extractor::new(width, height, &card.decoding);

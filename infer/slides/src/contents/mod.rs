@@ -12,8 +12,9 @@ mod part;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use support::{Error, Result, durable};
+use support::{Context, Result, bail, durable};
 
 use super::companions;
 use part::Part;
@@ -23,19 +24,22 @@ use part::Part;
 pub struct Contents {
     slide: PathBuf,
     parts: Vec<Part>,
-    /// Hash of pixels that are not in a file, stated by their source.
-    given: Option<String>,
 }
 
 impl Contents {
     /// Returns the contents of a slide of one file that is read through the handle `file` only.
     pub fn of_open_file(path: &Path, file: &File) -> Result<Self> {
-        Ok(Self { slide: path.to_owned(), parts: vec![Part::new(path, file_name(path), Some(file.try_clone()?))?], given: None })
+        Ok(Self { slide: path.to_owned(), parts: vec![Part::new(path, file_name(path), Some(file.try_clone()?))?] })
     }
 
-    /// Returns the contents of pixels that are not in a file; without a hash, [`Contents::sha256`] is an error.
-    pub fn without_file(name: &Path, sha256: Option<String>) -> Self {
-        Self { slide: name.to_owned(), parts: Vec::new(), given: sha256 }
+    /// Returns the contents of pixels that are not in a file: nothing to compare, and no hash.
+    pub fn without_file(name: &Path) -> Arc<Self> {
+        Arc::new(Self { slide: name.to_owned(), parts: Vec::new() })
+    }
+
+    /// Reports whether the slide is in files.
+    pub fn is_in_files(&self) -> bool {
+        !self.parts.is_empty()
     }
 
     /// Returns the contents of a slide that is opened by name, with its [`companions`].
@@ -46,20 +50,19 @@ impl Contents {
             let name: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
             parts.push(Part::new(&companion, name.join("/"), None)?);
         }
-        Ok(Self { slide: path.to_owned(), parts, given: None })
+        Ok(Self { slide: path.to_owned(), parts })
     }
 
     /// Returns the SHA-256 of the slide's file. For several files, the SHA-256 of the lines that `sha256sum` prints for them: first the file
     /// that the user named, then the others sorted by name, each as a path relative to the slide's folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has changed, or pixels that are not in a file.
     pub fn sha256(&self) -> Result<String> {
-        if self.parts.is_empty() {
-            let given = self.given.clone();
-            return given.ok_or_else(|| {
-                Error::new(format!("the source {} has no hash", self.slide.display()))
-                    .hint("files name their slide by its SHA-256: implement `Pixels::sha256`")
-            });
+        if !self.is_in_files() {
+            bail!("the source {} has no hash", self.slide.display(); hint: "result files name their slide by its SHA-256: implement `Pixels::sha256`");
         }
-        let hashes = self.parts.iter().map(Part::hash).collect::<Result<Vec<_>>>().map_err(|error| self.explain(error))?;
+        let hashes: Vec<String> = self.parts.iter().map(Part::hash).collect::<Result<_>>().doing(|| self.doing())?;
         if let [one] = hashes.as_slice() {
             return Ok(one.clone());
         }
@@ -72,13 +75,11 @@ impl Contents {
     /// # Errors
     /// A changed file; the error names the slide, the file and the difference.
     pub fn check(&self) -> Result<()> {
-        self.parts.iter().try_for_each(Part::check).map_err(|error| self.explain(error))
+        self.parts.iter().try_for_each(Part::check).doing(|| self.doing())
     }
 
-    /// Adds the slide and a hint to the error about a changed file.
-    fn explain(&self, error: Error) -> Error {
-        let error = error.during(format!("the slide {} changed while it was read", self.slide.display()));
-        error.hint("nothing was written: wait until the slide is copied completely and no program writes to it, then run again")
+    fn doing(&self) -> String {
+        format!("comparing the files of the slide {}", self.slide.display())
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
                 contents.check().unwrap();
                 write_in_place(&path, changed);
                 let error = contents.check().unwrap_err();
-                assert!(error.to_string().contains("changed while it was read") && error.hint_text().is_some(), "{error:?}");
+                assert!(error.to_string().contains("changed while the slide was read") && error.hint_text().is_some(), "{error:?}");
                 let (path, contents) = opened(folder.path(), by_handle);
                 write_in_place(&path, changed);
                 assert!(contents.sha256().unwrap_err().to_string().contains(path.to_str().unwrap()));
@@ -149,7 +150,7 @@ mod tests {
             let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
             write_in_place(&path, b"PIXELS");
             File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-            assert!(contents.check().unwrap_err().to_string().contains("its contents have changed"));
+            assert!(contents.check().unwrap_err().to_string().contains("its contents are others"));
         }
     }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use support::{Context, Result, bail, durable};
+use support::{Context, Error, Result, durable};
 
 use crate::stamp::Stamp;
 
@@ -59,11 +59,14 @@ impl Part {
         if stamp == recorded.stamp {
             return Ok(());
         }
+        if recorded.sha256.is_none() {
+            return self.compare(&recorded.stamp, &stamp);
+        }
         let Stamp { identity, status_changed, .. } = recorded.stamp;
         self.compare(&recorded.stamp, &Stamp { identity, status_changed, ..stamp })?;
         let (stamp, sha256) = self.digest()?;
         if recorded.sha256.as_ref() != Some(&sha256) {
-            bail!("{}: its contents have changed", self.name);
+            return Err(self.changed("its contents are others"));
         }
         recorded.stamp = stamp;
         Ok(())
@@ -83,17 +86,23 @@ impl Part {
     /// Checks that two stamps are equal; the error names the first difference.
     fn compare(&self, before: &Stamp, now: &Stamp) -> Result<()> {
         if before.identity != now.identity {
-            bail!("{}: another file has its name now", self.name);
+            return Err(self.changed("another file has its name now"));
         }
         if before.length != now.length {
-            bail!("{}: it had {} bytes and has {} now", self.name, before.length, now.length);
+            return Err(self.changed(&format!("it had {} bytes and has {} now", before.length, now.length)));
         }
         if before.modified != now.modified {
-            bail!("{}: it was written to", self.name);
+            return Err(self.changed("it was written to"));
         }
         if before.status_changed != now.status_changed {
-            bail!("{}: its name, owner or permissions changed before its hash was known", self.name);
+            return Err(self.changed("its name, owner or permissions changed before its hash was known"));
         }
         Ok(())
+    }
+
+    /// Makes the error about a changed file.
+    fn changed(&self, difference: &str) -> Error {
+        let error = Error::new(format!("expected an unchanged file, but {} changed while the slide was read: {difference}", self.name));
+        error.hint("no result was written: wait until the slide is copied completely and no program writes to it, then run again")
     }
 }

@@ -86,18 +86,8 @@ fn facts(path: &Path, contents: Arc<Contents>, SlideInfo { levels, properties }:
     let (mpp, implausible_mpp) = mpp::first_plausible(scales(&properties));
     let sizes = (0..levels.len()).map(|level| block_size(&properties, level)).collect();
     let blocks = Blocks { downsamples: levels.iter().map(|level| level.downsample).collect(), sizes, background: background(&properties) };
-    let facts = Facts {
-        path: path.to_owned(),
-        contents,
-        reader: "openslide",
-        levels,
-        mpp,
-        implausible_mpp,
-        bounds: bounds(&properties),
-        background: blocks.background,
-        properties,
-        notes: Vec::new(),
-    };
+    let (bounds, background) = (bounds(&properties), blocks.background);
+    let facts = Facts { mpp, implausible_mpp, bounds, background, properties, ..Facts::new(path, contents, "openslide", levels) };
     Ok((facts, blocks))
 }
 

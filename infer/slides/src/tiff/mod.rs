@@ -26,7 +26,7 @@ use support::{Context, Result, bail};
 
 use super::cache::TileKey;
 use super::tiled::{TileSource, TiledSlide};
-use super::{Contents, Facts, Level, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Level, Rgb, Slide};
 use directory::Directory;
 use file::BoundedFile;
 use pyramid::TiledImage;
@@ -50,18 +50,8 @@ pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Opened> 
     }
     let first = &directories[0];
     let (mpp, implausible_mpp) = vendor::microns_per_pixel(first, &file)?;
-    let mut facts = Facts {
-        path: path.to_owned(),
-        contents,
-        reader: "tiff",
-        levels: Vec::new(),
-        mpp,
-        implausible_mpp,
-        bounds: None,
-        background: WHITE,
-        properties: vendor::properties(first, &file)?,
-        notes: Vec::new(),
-    };
+    let properties = vendor::properties(first, &file)?;
+    let mut facts = Facts { mpp, implausible_mpp, properties, ..Facts::new(path, contents, "tiff", Vec::new()) };
     if !TiledImage::is_candidate(first, &file)? {
         first.check_counts()?;
         return Ok(Opened::Plain(Box::new(facts)));

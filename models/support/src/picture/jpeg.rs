@@ -84,11 +84,11 @@ fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if !bytes.starts_with(&START) {
         bail!("expected a JPEG stream, found other bytes");
     }
-    let mut kept = Vec::from([Range { start: 0, end: START.len() }]);
-    let mut at = 2;
+    let mut kept: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
     loop {
         let Some(marker) = next_marker(bytes, at) else {
-            bail!("expected an end mark behind the pixels, found the end of the file at byte {}", bytes.len());
+            bail!("expected an end-of-image marker after the pixels, found the end of the file at byte {}", bytes.len());
         };
         let end = match bytes[marker + 1] {
             // Markers without a segment: TEM, restarts, the start and the end of the picture.
