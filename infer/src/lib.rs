@@ -23,6 +23,7 @@
 //! | [`runtime`] | search, installation and loading of native libraries; devices |
 //! | [`watcher`] | inner values of a network, for the exporter |
 
+#[cfg(feature = "onnxruntime")]
 pub mod bound;
 pub mod certificate;
 pub mod choose;
@@ -40,6 +41,7 @@ pub mod quality;
 pub mod runtime;
 pub mod segment;
 pub mod segmenter;
+#[cfg(feature = "onnxruntime")]
 mod session;
 pub mod signature;
 pub mod speed;
@@ -47,6 +49,7 @@ pub mod tile;
 pub mod timing;
 pub mod tissue;
 pub mod verify;
+#[cfg(feature = "onnxruntime")]
 pub mod watcher;
 
 pub use finder::{Finder, FinderBuilder, Walk, open_slide};

@@ -1,17 +1,39 @@
 //! Network from u8 images to probabilities: an ONNX Runtime session or the project's own kernels, built from the bytes that were hashed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::Engine;
 use models::card::ModelCard;
-use support::{Context, Result, bail};
+#[cfg(feature = "onnxruntime")]
+use support::Context;
+use support::{Result, bail};
 
 use crate::model::Model;
 use crate::network::Network;
-use crate::runtime::{self, Device, Precision};
+#[cfg(feature = "onnxruntime")]
+use crate::runtime;
+use crate::runtime::{Device, Precision};
+#[cfg(feature = "onnxruntime")]
 use crate::session::RuntimeSession;
-pub use crate::session::{Options, session};
+#[cfg(feature = "onnxruntime")]
+pub use crate::session::session;
 use crate::tile::Windows;
+
+/// Options of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Device that runs the network.
+    pub device: Device,
+    /// Number of threads of the session; 0 stands for the number of cores.
+    pub threads: usize,
+    /// Arithmetic of inner layers.
+    pub precision: Precision,
+    /// True to let idle threads spin, which is slightly faster if no other threads need the cores.
+    pub spin: bool,
+    /// ONNX Runtime library or its folder; by default, searched by [`runtime::locate`].
+    pub runtime: Option<PathBuf>,
+}
 
 /// Model ready to run, used by one thread at a time; [`Segmenter::beside`] creates further ones.
 pub struct Segmenter {
@@ -22,6 +44,7 @@ pub struct Segmenter {
 
 /// Implementation of the network.
 enum Backend {
+    #[cfg(feature = "onnxruntime")]
     Session(Box<RuntimeSession>),
     Native(Box<Engine>),
 }
@@ -37,17 +60,23 @@ impl Segmenter {
             check_precision(options.precision)?;
             Backend::Native(Box::new(Engine::new(Arc::new(model.program()?), options.threads)?))
         } else {
-            Backend::Session(Box::new(RuntimeSession::new(&model.bytes, options)?))
+            runtime_session(model, options)?
         };
         tracing::info!("{} runs on {device} in {}", model.card.name, options.precision.name());
         Ok(Self { backend, card: model.card.clone(), device })
     }
 
     /// Creates a further session that runs beside this one; sessions of the project's own kernels share their weights.
+    #[cfg_attr(not(feature = "onnxruntime"), expect(unused_variables))]
     pub fn beside(&self, model: &Model, options: &Options) -> Result<Self> {
-        let Backend::Native(native) = &self.backend else { return Self::new(model, options) };
-        let backend = Backend::Native(Box::new(Engine::new(native.program().clone(), options.threads)?));
-        Ok(Self { backend, card: self.card.clone(), device: self.device })
+        match &self.backend {
+            Backend::Native(native) => {
+                let backend = Backend::Native(Box::new(Engine::new(native.program().clone(), options.threads)?));
+                Ok(Self { backend, card: self.card.clone(), device: self.device })
+            }
+            #[cfg(feature = "onnxruntime")]
+            Backend::Session(_) => Self::new(model, options),
+        }
     }
 
     /// Returns the model card.
@@ -64,6 +93,7 @@ impl Segmenter {
     pub fn kernels(&self) -> String {
         match &self.backend {
             Backend::Native(native) => format!("own kernels, {}", native.program().isa().name()),
+            #[cfg(feature = "onnxruntime")]
             Backend::Session(_) => runtime::loaded().map_or_else(String::new, |(_, version)| format!("ONNX Runtime {version}")),
         }
     }
@@ -77,11 +107,23 @@ impl Segmenter {
         check_shape(self.card.stride, images.len(), shape)?;
         match &mut self.backend {
             Backend::Native(native) => check_count(native.probabilities(images, shape), shape),
+            #[cfg(feature = "onnxruntime")]
             Backend::Session(session) => session.probabilities(self.device, images, shape).doing(|| running(&self.card, shape)),
         }
     }
 }
 
+#[cfg(feature = "onnxruntime")]
+fn runtime_session(model: &Model, options: &Options) -> Result<Backend> {
+    Ok(Backend::Session(Box::new(RuntimeSession::new(&model.bytes, options)?)))
+}
+
+#[cfg(not(feature = "onnxruntime"))]
+fn runtime_session(_: &Model, options: &Options) -> Result<Backend> {
+    bail!(Unsupported; "the device {} needs ONNX Runtime, which this build leaves out", options.device; hint: "use the device native, or build the crate infer with the feature onnxruntime")
+}
+
+#[cfg(feature = "onnxruntime")]
 fn running(card: &ModelCard, [batch, height, width]: [usize; 3]) -> String {
     format!("running {} on {batch} x {height} x {width} pixels", card.name)
 }
@@ -100,6 +142,7 @@ impl Network for Segmenter {
         check_shape(self.card.stride, images.len(), shape)?;
         match &mut self.backend {
             Backend::Native(native) => check_count(native.quantised(images, shape), shape),
+            #[cfg(feature = "onnxruntime")]
             Backend::Session(session) => session.quantised(self.device, images, shape).doing(|| running(&self.card, shape)),
         }
     }
@@ -107,6 +150,7 @@ impl Network for Segmenter {
     fn windows(&self) -> Windows {
         match self.backend {
             Backend::Native(_) => Windows::Long,
+            #[cfg(feature = "onnxruntime")]
             Backend::Session(_) => Windows::OneSize,
         }
     }

@@ -1,30 +1,14 @@
 //! Session of ONNX Runtime.
 
-use std::path::PathBuf;
-
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 use support::{Context, Error, ErrorKind, Result, bail};
 
 use crate::bound::Bound;
-use crate::runtime::{self, Device, Precision, Waiting};
+use crate::runtime::{self, Device, Waiting};
+use crate::segmenter::Options;
 use onnx::names::{INPUT, PROBABILITY, QUANTISED};
-
-/// Options of a session.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Device that runs the network.
-    pub device: Device,
-    /// Number of threads of the session; 0 stands for the number of cores.
-    pub threads: usize,
-    /// Arithmetic of inner layers.
-    pub precision: Precision,
-    /// True to let idle threads spin, which is slightly faster if no other threads need the cores.
-    pub spin: bool,
-    /// ONNX Runtime library or its folder; by default, searched by [`runtime::locate`].
-    pub runtime: Option<PathBuf>,
-}
 
 /// Session of ONNX Runtime with its buffers for batches of the last shape.
 pub struct RuntimeSession {
@@ -100,7 +84,7 @@ pub fn session(bytes: &[u8], options: &Options) -> Result<Session> {
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(options.spin)?;
-    let mut builder = options.device.register(builder, &environment, threads, options.precision, bytes)?;
+    let mut builder = runtime::register(options.device, builder, &environment, threads, options.precision, bytes)?;
     let _waiting = waiting(options.device.resolve());
     builder.commit_from_memory(bytes).map_err(Error::from).doing(|| format!("creating a session with ONNX Runtime {version}"))
 }

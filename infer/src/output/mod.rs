@@ -15,8 +15,10 @@
 //!
 //! Every file is written under a temporary name. [`Files::commit`] renames the files when all are complete, the summary last.
 
+#[cfg(feature = "sqlite")]
 pub mod annotation_store;
 pub mod collections;
+#[cfg(feature = "parquet")]
 pub mod columns;
 pub mod geojson;
 pub mod labels;
@@ -44,8 +46,10 @@ pub use summary::Summary;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtraOutput {
     /// `nuclei.parquet`: the table of nuclei.
+    #[cfg(feature = "parquet")]
     Parquet,
     /// `nuclei.db`: an `AnnotationStore` of TIAToolbox.
+    #[cfg(feature = "sqlite")]
     AnnotationStore,
     /// `labels.ome.tif`: 32-bit labels as an OME-TIFF pyramid.
     Labels,
@@ -55,7 +59,9 @@ impl ExtraOutput {
     /// Returns the file name.
     pub fn file(self) -> &'static str {
         match self {
+            #[cfg(feature = "parquet")]
             Self::Parquet => "nuclei.parquet",
+            #[cfg(feature = "sqlite")]
             Self::AnnotationStore => "nuclei.db",
             Self::Labels => "labels.ome.tif",
         }

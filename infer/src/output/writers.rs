@@ -3,9 +3,12 @@
 use models::card::Class;
 use rayon::prelude::*;
 use support::Result;
+use uuid::Uuid;
 
+#[cfg(feature = "sqlite")]
 use super::annotation_store::{Annotation, AnnotationStore};
 use super::collections::Collections;
+#[cfg(feature = "parquet")]
 use super::columns::ParquetWriter;
 use super::geojson::Features;
 use super::labels::Labels;
@@ -38,6 +41,9 @@ pub struct Wanted<'a> {
     pub outlines: &'a Outlines,
 }
 
+/// Nucleus with its id and its GeoJSON feature.
+type Record = (Nucleus, Uuid, String);
+
 /// Streaming writer of GeoJSON, CSV, mask, labels and overlay; optionally of Parquet, an annotation store and OME labels.
 pub struct Writers {
     frame: Frame,
@@ -46,7 +52,9 @@ pub struct Writers {
     /// Tolerance of simplified outlines in pixels of the model; 0 for exact outlines.
     simplify_px: f64,
     table: TableWriter,
+    #[cfg(feature = "parquet")]
     parquet: Option<ParquetWriter>,
+    #[cfg(feature = "sqlite")]
     store: Option<AnnotationStore>,
     mask: MaskWriter,
     labels: Labels,
@@ -71,7 +79,9 @@ impl Writers {
             collections: Collections::new(files, outlines)?,
             simplify_px: outlines.simplify_px,
             table: TableWriter::new(files.create("nuclei.csv")?, frame)?,
+            #[cfg(feature = "parquet")]
             parquet: optional(ExtraOutput::Parquet)?.map(|file| ParquetWriter::new(file, frame)).transpose()?,
+            #[cfg(feature = "sqlite")]
             store: optional(ExtraOutput::AnnotationStore)?.map(AnnotationStore::new).transpose()?,
             mask: MaskWriter::new(pyramid, width, height),
             labels: Labels::new(width, height, || files.create("labels.png"))?,
@@ -85,24 +95,20 @@ impl Writers {
 
     /// Writes the instances that a band finished, and the rows that no later instance changes.
     pub fn add(&mut self, finished: &FinishedInstances) -> Result<()> {
-        let is_stored = self.store.is_some();
         let records = finished.instances.par_iter().map(|instance| {
             let nucleus = Nucleus::new(instance, &self.frame);
             let drawn = (self.simplify_px > 0.0).then(|| self.frame.place(&simplified(&instance.rings, self.simplify_px)));
             let (id, feature) = self.features.feature(&nucleus, drawn.as_deref());
-            let annotation = is_stored.then(|| Annotation::new(&nucleus, id, &self.class)).transpose()?;
-            Ok((nucleus, feature, annotation))
+            (nucleus, id, feature)
         });
-        let records: Vec<_> = records.collect::<Result<_>>()?;
-        for (instance, (nucleus, feature, annotation)) in finished.instances.iter().zip(records) {
-            self.collections.add(&nucleus, &feature)?;
-            self.table.add(&nucleus)?;
-            if let Some(parquet) = &mut self.parquet {
-                parquet.add(&nucleus)?;
-            }
-            if let (Some(store), Some(annotation)) = (&mut self.store, annotation) {
-                store.add(&nucleus, &annotation)?;
-            }
+        let records: Vec<Record> = records.collect();
+        #[cfg(feature = "sqlite")]
+        self.add_annotations(&records)?;
+        for (instance, (nucleus, _, feature)) in finished.instances.iter().zip(&records) {
+            self.collections.add(nucleus, feature)?;
+            self.table.add(nucleus)?;
+            #[cfg(feature = "parquet")]
+            self.parquet.iter_mut().try_for_each(|parquet| parquet.add(nucleus))?;
             self.mask.add(&instance.runs);
             self.labels.add(instance);
             self.ome.iter_mut().for_each(|ome| ome.add(instance));
@@ -118,13 +124,24 @@ impl Writers {
         self.mask.settle(rows)
     }
 
+    /// Adds nuclei to the annotation store, if there is one; their polygons are encoded in parallel.
+    #[cfg(feature = "sqlite")]
+    fn add_annotations(&mut self, records: &[Record]) -> Result<()> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let annotations = records.par_iter().map(|(nucleus, id, _)| Annotation::new(nucleus, *id, &self.class));
+        let annotations: Vec<Annotation> = annotations.collect::<Result<_>>()?;
+        records.iter().zip(&annotations).try_for_each(|((nucleus, ..), annotation)| store.add(nucleus, annotation))
+    }
+
     /// Finishes all files and adds them to `files`; returns the statistics, and a note if `labels.png` was not written.
     pub fn finish(self, files: &mut Files) -> Result<(NucleusFacts, Option<String>)> {
         self.collections.finish()?.into_iter().for_each(|file| files.add(file));
         files.add(self.table.finish()?);
+        #[cfg(feature = "parquet")]
         if let Some(parquet) = self.parquet {
             files.add(parquet.finish()?);
         }
+        #[cfg(feature = "sqlite")]
         if let Some(store) = self.store {
             files.add(store.finish()?);
         }

@@ -9,7 +9,8 @@ use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
 use support::{Context, Result};
 
-use super::{Library, Precision, device, locate_checked};
+use super::providers::on_provider;
+use super::{Library, Precision, has_amx, locate_checked};
 
 /// Name of the provider in ONNX Runtime.
 const PROVIDER: &str = "OpenVINOExecutionProvider";
@@ -21,12 +22,12 @@ static REGISTERED: Mutex<bool> = Mutex::new(false);
 ///
 /// The precision is always stated, because the plugin by default uses bf16 on CPUs that support it.
 pub fn register(builder: SessionBuilder, environment: &Environment, threads: usize, precision: Precision) -> Result<SessionBuilder> {
-    if precision == Precision::Bf16 && !device::has_amx() {
+    if precision == Precision::Bf16 && !has_amx() {
         tracing::warn!("this CPU has no AMX: bf16 is slower on it than f32");
     }
     load_plugin(environment)?;
     let options = [(format!("{PROVIDER}.load_config"), configuration(threads, precision))];
-    Ok(device::on_provider(builder, environment, PROVIDER, &options)?.with_disable_cpu_fallback()?)
+    Ok(on_provider(builder, environment, PROVIDER, &options)?.with_disable_cpu_fallback()?)
 }
 
 /// Registers the plugin with ONNX Runtime, once per process.

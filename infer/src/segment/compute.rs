@@ -1,16 +1,17 @@
-//! Threads between the slide and its files: networks, probability map, quality, extraction, nuclei, and storage of bands.
+//! Bands from the networks or the store, and one thread for each consumer: probability map, quality, extraction, nuclei, storage.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use models::card::ModelCard;
 use support::console::Progress;
-use support::{Error, Result, bail};
+use support::{Result, bail};
 
+use super::consumers::{Sinks, extract, join, write_nuclei, write_probability};
 use super::plan::Plan;
 use super::store::Store;
 use super::{Shard, ShardReport};
@@ -24,7 +25,6 @@ use crate::pipeline::{self, Band, Job};
 use crate::pyramid::PyramidWriter;
 use crate::quality::status::QualityFacts;
 use crate::quality::{PixelStrip, Quality};
-use crate::timing::StageTimings;
 use slides::{LostTile, ScaledSlide};
 
 /// Maximum bytes of a band for which each writer has a queue of one further band; larger bands are not queued.
@@ -195,78 +195,5 @@ impl Plan<'_> {
     fn store_band(&self, store: &Store, band: &Band) -> Result<()> {
         self.slide.facts().contents.check()?;
         self.timings.store.time(|| store.put(band.index, &band.rows, self.lost_tiles()))
-    }
-}
-
-/// Receivers of bands: the store gets computed bands, the probability map and the strips get all bands in order.
-struct Sinks<'a> {
-    plan: &'a Plan<'a>,
-    store: &'a Store,
-    lost: &'a Mutex<BTreeSet<LostTile>>,
-    /// Number of the next band.
-    next: usize,
-    storage: SyncSender<Arc<Band>>,
-    probability: SyncSender<Arc<Band>>,
-    bands: SyncSender<Arc<Band>>,
-}
-
-impl Sinks<'_> {
-    /// Sends the stored bands before band `end`.
-    fn take_stored_until(&mut self, end: usize) -> Result<()> {
-        while self.next < end {
-            let index = self.next;
-            let Some(stored) = self.store.get(index) else { bail!("the stored band {index} was removed during the run") };
-            self.lost.lock().expect("no panic while lost tiles are recorded").extend(stored.lost);
-            self.take(Arc::new(Band { index, y: self.plan.grid.bands()[index].core, rows: stored.rows, windows_done: 0 }))?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, band: Arc<Band>) -> Result<()> {
-        self.next += 1;
-        let sent = self.probability.send(band.clone()).is_ok() && self.bands.send(band).is_ok();
-        // The thread that stopped receiving returns the reason.
-        if sent { Ok(()) } else { Err(Error::new("writing stopped")) }
-    }
-}
-
-/// Waits for a thread; its panic continues in this thread.
-fn join<T>(worker: thread::ScopedJoinHandle<'_, T>) -> T {
-    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-fn write_probability(mut writer: PyramidWriter, bands: &Receiver<Arc<Band>>, timings: &StageTimings) -> Result<PyramidWriter> {
-    for band in bands {
-        timings.probability.time(|| writer.push(&band.rows))?;
-    }
-    Ok(writer)
-}
-
-fn write_nuclei(mut writers: Writers, finished_instances: &Receiver<FinishedInstances>, timings: &StageTimings) -> Result<Writers> {
-    for finished in finished_instances {
-        timings.nuclei.time(|| writers.add(&finished))?;
-    }
-    Ok(writers)
-}
-
-/// Passes the instances that each strip finishes to `on_finished`, until it returns false. The extractor is finished only if it got all rows of the image.
-fn extract(
-    mut extractor: Extractor,
-    height: usize,
-    strips: &Receiver<PixelStrip>,
-    timings: &StageTimings,
-    mut on_finished: impl FnMut(FinishedInstances) -> bool,
-) {
-    let mut rows = 0;
-    for strip in strips {
-        let finished = timings.instances.time(|| extractor.push(&strip.probabilities, &strip.colours));
-        drop(strip);
-        rows = finished.rows_taken as usize;
-        if !on_finished(finished) {
-            return;
-        }
-    }
-    if rows == height {
-        on_finished(timings.instances.time(|| extractor.finish()));
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | `plan` | all decisions before the first window is read, and the summary |
+//! | `plan` | all decisions before the first window is read |
 //! | `halo` | choice of the halo |
 //! | `overview` | reduced image of the slide, and its tissue |
-//! | `compute` | threads between the slide and its files |
+//! | `compute` | bands from the networks or the store, and the threads that use them |
+//! | `consumers` | what these threads do with bands, strips and instances |
+//! | `report` | summary of the finished slide |
 //! | `strips` | pixel strips: bands with the slide's pixels, for colours and quality |
 //! | `visit` | nuclei passed to a callback, without files |
 //! | `store` | finished bands on disk, for resuming and shards |
@@ -14,9 +16,11 @@
 
 mod batch;
 mod compute;
+mod consumers;
 mod halo;
 mod overview;
 mod plan;
+mod report;
 mod shard;
 mod store;
 mod strips;
