@@ -13,6 +13,24 @@ use crate::output::{SUMMARY, Summary};
 pub const FILE: &str = "cohort.csv";
 /// Size limit of a summary.
 const MAX_SUMMARY_BYTES: u64 = 64 << 20;
+/// Header of the table: fields of [`Summary`], areas in mm² except `mean_area`, which has the unit of the summary.
+const COLUMNS: [&str; 15] = [
+    "slide",
+    "status",
+    "nuclei",
+    "nuclei_per_mm2",
+    "mean_area",
+    "analysed_mm2",
+    "skipped_mm2",
+    "lost_share",
+    "wall_seconds",
+    "seconds_per_mm2",
+    "device",
+    "model",
+    "model_sha256",
+    "slide_sha256",
+    "doubts",
+];
 
 /// Slides of an output folder, sorted by name.
 #[derive(Debug)]
@@ -60,23 +78,7 @@ impl Cohort {
     /// Returns a CSV table with one line per slide.
     pub fn to_csv(&self) -> Result<Vec<u8>> {
         let mut csv = csv::Writer::from_writer(Vec::new());
-        csv.write_record([
-            "slide",
-            "status",
-            "nuclei",
-            "nuclei_per_mm2",
-            "mean_area",
-            "analysed_mm2",
-            "skipped_mm2",
-            "lost_share",
-            "wall_seconds",
-            "seconds_per_mm2",
-            "device",
-            "model",
-            "model_sha256",
-            "slide_sha256",
-            "doubts",
-        ])?;
+        csv.write_record(COLUMNS)?;
         let number = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.4}"));
         for (name, summary) in &self.done {
             let Summary { model, slide, run, areas, nuclei, quality, timings, .. } = summary;
@@ -99,7 +101,7 @@ impl Cohort {
             ])?;
         }
         for name in &self.unfinished {
-            let mut record = vec![String::new(); 15];
+            let mut record = vec![String::new(); COLUMNS.len()];
             (record[0], record[1]) = (name.clone(), "unfinished".to_owned());
             csv.write_record(record)?;
         }

@@ -89,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{NEIGHBOURS_4, flood_fill};
+    use crate::labels::{NEIGHBOURS_4, flood_fill};
 
     /// Naive implementation: a flood fill from every background pixel.
     fn reference(mask: &Plane<bool>, limit: usize) -> Plane<bool> {

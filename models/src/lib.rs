@@ -17,6 +17,7 @@ pub mod decode;
 pub mod distance;
 pub mod graph;
 mod holes;
+mod labels;
 pub mod mobilenet;
 pub mod plane;
 pub mod resnet;

@@ -42,6 +42,7 @@ pub mod rng;
 pub mod run_folder;
 pub mod scored_run;
 pub mod scribble;
+pub mod scribble_values;
 pub mod step;
 pub mod suggest;
 pub mod tensorboard;

@@ -4,7 +4,7 @@
 
 use std::marker::PhantomData;
 
-use crate::simd::{F32x16, SimdKernel};
+use crate::simd::{F32x16, SimdKernel, load_block, store_block};
 
 /// Matrix product `out[row][n] (+)= sum over k of left[row][k] * right[k][n]`, with `n` below 16 or 32.
 ///
@@ -113,11 +113,7 @@ impl<L: F32x16, const N: usize> MicroKernel for PanelRows<'_, L, N> {
             let (right, out) = (right.add(self.1 * 16), out.add(self.1 * 16));
             let mut sums = [[L::zero(); N]; M];
             if add {
-                for m in 0..M {
-                    for n in 0..N {
-                        sums[m][n] = L::load(out.add((row + m) * out_row + n * 16));
-                    }
-                }
+                sums = load_block(out.add(row * out_row), out_row, 16);
             }
             let mut pointers = [left; M];
             for segment in 0..segments {
@@ -138,11 +134,7 @@ impl<L: F32x16, const N: usize> MicroKernel for PanelRows<'_, L, N> {
                     }
                 }
             }
-            for m in 0..M {
-                for n in 0..N {
-                    sums[m][n].store(out.add((row + m) * out_row + n * 16));
-                }
-            }
+            store_block(sums, out.add(row * out_row), out_row, 16);
         }
     }
 }
@@ -196,11 +188,7 @@ impl<L: F32x16, const N: usize> MicroKernel for ColumnBlocks<'_, L, N> {
             let (right, out) = (right.add(self.1 * 16), out.add(self.1 * 16));
             let mut sums = [[L::zero(); N]; M];
             if add {
-                for m in 0..M {
-                    for n in 0..N {
-                        sums[m][n] = L::load(out.add(((column + m) * vectors + n) * 16));
-                    }
-                }
+                sums = load_block(out.add(column * vectors * 16), vectors * 16, 16);
             }
             for row in 0..rows {
                 let mut b = [L::zero(); N];
@@ -215,11 +203,7 @@ impl<L: F32x16, const N: usize> MicroKernel for ColumnBlocks<'_, L, N> {
                     }
                 }
             }
-            for m in 0..M {
-                for n in 0..N {
-                    sums[m][n].store(out.add(((column + m) * vectors + n) * 16));
-                }
-            }
+            store_block(sums, out.add(column * vectors * 16), vectors * 16, 16);
         }
     }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::gather::PADDING;
 use crate::panels::{self, WIDTH};
 use crate::scratch::{Buffer, Pool, SharedMut};
-use crate::simd::{F32x16, Isa, Plain};
+use crate::simd::{F32x16, Isa, Plain, load_block, store_block};
 
 /// A weight gradient: `dW[o][t][i] = sum over output pixels p of dy[p][o] * source[table[p][t]][i]`.
 pub struct WeightGradient<'a> {
@@ -42,39 +42,14 @@ impl WeightGradient<'_> {
         // Small filters over many pixels are divided by pixels (split-K), large filters by panels and input channels.
         let parts = if len <= 1 << 15 { (pixels / 4096).clamp(1, 32) } else { 1 };
         let per_part = pixels.div_ceil(parts).next_multiple_of(CHUNK);
-        let panel_pairs = self.outputs.div_ceil(WIDTH).div_ceil(2);
         let channel_blocks = if len <= 1 << 15 { 1 } else { self.inputs.div_ceil(64) };
-        let mut sums: Vec<Buffer> = (0..parts)
-            .into_par_iter()
-            .map(|part| {
-                let range = (part * per_part).min(pixels)..((part + 1) * per_part).min(pixels);
-                let mut sum = pool.zeros(len);
-                let target = SharedMut::new(&mut sum);
-                (0..panel_pairs * channel_blocks).into_par_iter().for_each_init(Vec::new, |table, task| {
-                    let channels = self.inputs.div_ceil(channel_blocks);
-                    let from = task % channel_blocks * channels;
-                    let task = Task {
-                        problem: self,
-                        gradient,
-                        panel: task / channel_blocks * 2,
-                        channels: from..(from + channels).min(self.inputs),
-                        target,
-                    };
-                    match isa {
-                        // SAFETY: `isa` comes from `Isa::available`; `Task::fill_table` checks indexes, and each task owns its panels and
-                        // channels.
-                        #[cfg(target_arch = "x86_64")]
-                        Isa::Avx512 => unsafe { run_avx512(&task, range.clone(), table) },
-                        #[cfg(target_arch = "x86_64")]
-                        // SAFETY: as above.
-                        Isa::Avx2 => unsafe { run_avx2(&task, range.clone(), table) },
-                        // SAFETY: as above; plain Rust needs no instruction set.
-                        Isa::Plain => unsafe { task.run::<Plain, 4>(range.clone(), table) },
-                    }
-                });
-                sum
-            })
-            .collect();
+        let partial_sum = |part: usize| {
+            let mut sum = pool.zeros(len);
+            let range = (part * per_part).min(pixels)..((part + 1) * per_part).min(pixels);
+            self.add_pixels(isa, gradient, &range, channel_blocks, &mut sum);
+            sum
+        };
+        let mut sums: Vec<Buffer> = (0..parts).into_par_iter().map(partial_sum).collect();
         let mut total = sums.remove(0);
         for part in sums {
             total.iter_mut().zip(&*part).for_each(|(sum, value)| *sum += value);
@@ -82,6 +57,28 @@ impl WeightGradient<'_> {
         }
         padded.into_iter().for_each(|buffer| pool.give(buffer));
         total
+    }
+
+    /// Adds the gradient of the output pixels of `range` to `sum`, in tasks of two panels x one of `channel_blocks` blocks of input channels.
+    fn add_pixels(&self, isa: Isa, gradient: &[f32], range: &std::ops::Range<usize>, channel_blocks: usize, sum: &mut [f32]) {
+        let panel_pairs = self.outputs.div_ceil(WIDTH).div_ceil(2);
+        let channels = self.inputs.div_ceil(channel_blocks);
+        let target = SharedMut::new(sum);
+        (0..panel_pairs * channel_blocks).into_par_iter().for_each_init(Vec::new, |table, task| {
+            let from = task % channel_blocks * channels;
+            let channels = from..(from + channels).min(self.inputs);
+            let task = Task { problem: self, gradient, panel: task / channel_blocks * 2, channels, target };
+            match isa {
+                // SAFETY: `isa` comes from `Isa::available`; `Task::fill_table` checks indexes, and each task owns its panels and channels.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { run_avx512(&task, range.clone(), table) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { run_avx2(&task, range.clone(), table) },
+                // SAFETY: as above; plain Rust needs no instruction set.
+                Isa::Plain => unsafe { task.run::<Plain, 4>(range.clone(), table) },
+            }
+        });
     }
 }
 
@@ -203,12 +200,7 @@ impl Task<'_> {
         // SAFETY: pairs point at whole pixels; the target has `panels::len` values, of which these belong to this task.
         unsafe {
             let target = self.target.get().add(self.panel * panel_len + (tap * problem.inputs + channel) * WIDTH);
-            let mut acc = [[L::zero(); NR]; MR];
-            for m in 0..MR {
-                for n in 0..NR {
-                    acc[m][n] = L::load(target.add(n * panel_len + m * WIDTH));
-                }
-            }
+            let mut acc: [[L; NR]; MR] = load_block(target, WIDTH, panel_len);
             for pair in table {
                 let mut b = [L::zero(); NR];
                 for n in 0..NR {
@@ -221,11 +213,7 @@ impl Task<'_> {
                     }
                 }
             }
-            for m in 0..MR {
-                for n in 0..NR {
-                    acc[m][n].store(target.add(n * panel_len + m * WIDTH));
-                }
-            }
+            store_block(acc, target, WIDTH, panel_len);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Shapes, parameters and multiply-accumulate operations of a graph.
 
-use super::{Graph, Op};
+use super::{Graph, Node, Op};
 use support::{Result, bail};
 
 /// Shape of a feature map.
@@ -59,48 +59,8 @@ impl Parameter {
 impl Graph {
     /// Lists all parameters in the order of the nodes.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut all = Vec::new();
-        for node in &self.nodes {
-            let mut add =
-                |suffix: &str, shape: Vec<usize>, role| all.push(Parameter { name: format!("{}.{suffix}", node.name), shape, role });
-            match &node.op {
-                Op::Conv(conv) => {
-                    add("weight", vec![conv.outputs, conv.inputs, conv.kernel, conv.kernel], Role::Weight);
-                    if conv.bias {
-                        add("bias", vec![conv.outputs], Role::Bias);
-                    }
-                }
-                Op::Depthwise(conv) => {
-                    add("weight", vec![conv.channels, 1, 3, 3], Role::Weight);
-                    if conv.bias {
-                        add("bias", vec![conv.channels], Role::Bias);
-                    }
-                }
-                Op::UpConv(conv) => {
-                    add("weight", vec![conv.inputs, conv.outputs, 4, 4], Role::Weight);
-                    if conv.bias {
-                        add("bias", vec![conv.outputs], Role::Bias);
-                    }
-                }
-                Op::BatchNorm { channels, .. } => {
-                    add("weight", vec![*channels], Role::Scale);
-                    add("bias", vec![*channels], Role::Shift);
-                    add("running_mean", vec![*channels], Role::RunningMean);
-                    add("running_var", vec![*channels], Role::RunningVar);
-                }
-                Op::Input { .. }
-                | Op::InputImage { .. }
-                | Op::Relu
-                | Op::Relu6
-                | Op::Add
-                | Op::MaxPool
-                | Op::Upsample
-                | Op::Concat
-                | Op::Probability
-                | Op::Quantise => {}
-            }
-        }
-        all
+        let named = |node: &Node, (suffix, shape, role)| Parameter { name: format!("{}.{suffix}", node.name), shape, role };
+        self.nodes.iter().flat_map(|node| arrays(&node.op).into_iter().map(|array| named(node, array))).collect()
     }
 
     /// Computes the shape of every node's value for an input of `height` x `width` pixels.
@@ -165,4 +125,29 @@ impl Graph {
         });
         Ok(each.sum())
     }
+}
+
+/// Lists the arrays of an operation: suffix of the name, shape and role.
+fn arrays(op: &Op) -> Vec<(&'static str, Vec<usize>, Role)> {
+    let (weight, bias) = match op {
+        Op::Conv(conv) => (vec![conv.outputs, conv.inputs, conv.kernel, conv.kernel], conv.bias.then_some(conv.outputs)),
+        Op::Depthwise(conv) => (vec![conv.channels, 1, 3, 3], conv.bias.then_some(conv.channels)),
+        Op::UpConv(conv) => (vec![conv.inputs, conv.outputs, 4, 4], conv.bias.then_some(conv.outputs)),
+        Op::BatchNorm { channels, .. } => {
+            let roles = [("weight", Role::Scale), ("bias", Role::Shift), ("running_mean", Role::RunningMean), ("running_var", Role::RunningVar)];
+            return roles.map(|(suffix, role)| (suffix, vec![*channels], role)).to_vec();
+        }
+        Op::Input { .. }
+        | Op::InputImage { .. }
+        | Op::Relu
+        | Op::Relu6
+        | Op::Add
+        | Op::MaxPool
+        | Op::Upsample
+        | Op::Concat
+        | Op::Probability
+        | Op::Quantise => return Vec::new(),
+    };
+    let bias = bias.map(|channels| ("bias", vec![channels], Role::Bias));
+    std::iter::once(("weight", weight, Role::Weight)).chain(bias).collect()
 }

@@ -8,9 +8,9 @@ mod basins;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{BoundingBox, bounding_boxes, relabel_in_raster_order};
 use crate::distance::{LARGEST_BOX_PX, distances};
 use crate::holes;
+use crate::labels::{BoundingBox, bounding_boxes, relabel_in_raster_order};
 use crate::plane::Plane;
 use basins::{Basins, MergeRule};
 

@@ -104,7 +104,7 @@ impl Default for LabelMap {
 impl LabelMap {
     /// Returns the scribble map's value for each value on disk.
     pub fn table(&self) -> BTreeMap<u32, u8> {
-        use crate::scribble::{BACKGROUND, FOREGROUND, UNLABELLED};
+        use crate::scribble_values::{BACKGROUND, FOREGROUND, UNLABELLED};
         let pairs = [(&self.background, BACKGROUND), (&self.foreground, FOREGROUND), (&self.unlabelled, UNLABELLED)];
         pairs.into_iter().flat_map(|(values, class)| values.iter().map(move |&value| (value, class))).collect()
     }

@@ -7,7 +7,7 @@ use support::{Error, Result, bail};
 
 use super::choice::unknown;
 use super::{ContrastTerm, Count, DataConfig, MaxPerClass, Method, MethodConfig, OptimizerConfig, RunConfig, RunSettings};
-use crate::scribble::UNLABELLED;
+use crate::scribble_values::UNLABELLED;
 
 impl RunConfig {
     /// Checks every value against its range.

@@ -12,9 +12,4 @@ mod roi;
 pub mod skeleton;
 pub mod strokes;
 
-/// Value of background strokes in scribble maps.
-pub const BACKGROUND: u8 = 0;
-/// Value of nucleus strokes in scribble maps.
-pub const FOREGROUND: u8 = 1;
-/// Value of pixels without a stroke in scribble maps.
-pub const UNLABELLED: u8 = 250;
+pub use crate::scribble_values::{BACKGROUND, FOREGROUND, UNLABELLED};

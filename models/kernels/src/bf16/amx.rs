@@ -138,18 +138,8 @@ unsafe fn tiles<const ROWS: bool, const COLUMNS: bool>(block: &Block, sums: &mut
     // SAFETY: the caller's contract: the operands have the sizes that `Block` states.
     unsafe {
         let target: *mut f32 = sums.0.as_mut_ptr().cast();
-        let [t1, t2, t3] = [TILE, 2 * TILE * TILE, 2 * TILE * TILE + TILE].map(|offset| target.add(offset));
-        if block.add {
-            load!("0", target, SUMS_ROW);
-            load!("1", t1, SUMS_ROW);
-            load!("2", t2, SUMS_ROW);
-            load!("3", t3, SUMS_ROW);
-        } else {
-            clear!("0");
-            clear!("1");
-            clear!("2");
-            clear!("3");
-        }
+        let accumulators = [0, TILE, 2 * TILE * TILE, 2 * TILE * TILE + TILE].map(|offset| target.add(offset));
+        start_sums(accumulators, block.add);
         let row_bytes = 2 * block.left_row;
         let mut right = block.right;
         for run in block.runs {
@@ -173,7 +163,43 @@ unsafe fn tiles<const ROWS: bool, const COLUMNS: bool>(block: &Block, sums: &mut
                 right = right.add(if COLUMNS { 2 * RIGHT_TILE } else { RIGHT_TILE });
             }
         }
-        store!("0", target);
+        store_sums(accumulators);
+    }
+}
+
+/// Loads the accumulators into tile registers 0 to 3 if `add`; clears these registers otherwise.
+///
+/// # Safety
+/// The tile registers must be configured, and `accumulators` must point at the four tiles of [`Accumulators`].
+#[inline(always)]
+unsafe fn start_sums(accumulators: [*mut f32; 4], add: bool) {
+    let [t0, t1, t2, t3] = accumulators;
+    // SAFETY: the caller's contract.
+    unsafe {
+        if add {
+            load!("0", t0, SUMS_ROW);
+            load!("1", t1, SUMS_ROW);
+            load!("2", t2, SUMS_ROW);
+            load!("3", t3, SUMS_ROW);
+        } else {
+            clear!("0");
+            clear!("1");
+            clear!("2");
+            clear!("3");
+        }
+    }
+}
+
+/// Stores tile registers 0 to 3 into the accumulators.
+///
+/// # Safety
+/// As for [`start_sums`].
+#[inline(always)]
+unsafe fn store_sums(accumulators: [*mut f32; 4]) {
+    let [t0, t1, t2, t3] = accumulators;
+    // SAFETY: the caller's contract.
+    unsafe {
+        store!("0", t0);
         store!("1", t1);
         store!("2", t2);
         store!("3", t3);

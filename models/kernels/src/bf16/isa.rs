@@ -86,7 +86,7 @@ impl Bf16Isa {
                 #[cfg(target_arch = "x86_64")]
                 Bf16Isa::Avx512Bf16 => super::avx512_bf16::Avx512Bf16::run(block, sums),
                 #[cfg(target_arch = "x86_64")]
-                Bf16Isa::Avx512 => super::avx512_f32::Avx512::run(block, sums),
+                Bf16Isa::Avx512 => super::avx512_f32::Avx512F32::run(block, sums),
                 Bf16Isa::Plain => Plain::run(block, sums),
             }
         }

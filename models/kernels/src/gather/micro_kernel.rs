@@ -4,7 +4,7 @@
 use super::{Gather, GatherTable, PADDING};
 use crate::panels::WIDTH;
 use crate::scratch::SharedMut;
-use crate::simd::F32x16;
+use crate::simd::{F32x16, load_block, store_block};
 
 /// Memory of one thread that is reused from task to task.
 #[derive(Default)]
@@ -179,11 +179,7 @@ impl KBlock<'_> {
             let accumulators = scratch.accumulators.as_mut_ptr().add(i * NR * WIDTH);
             let mut acc = [[L::zero(); NR]; MR];
             if !self.first {
-                for m in 0..MR {
-                    for n in 0..NR {
-                        acc[m][n] = L::load(accumulators.add((m * NR + n) * WIDTH));
-                    }
-                }
+                acc = load_block(accumulators, NR * WIDTH, WIDTH);
             }
             for (t, &tap) in self.taps.iter().enumerate() {
                 let pointers = scratch.indirection.as_ptr().add((self.tap + t) * pixels + i).cast::<[*const f32; MR]>().read();
@@ -203,11 +199,7 @@ impl KBlock<'_> {
                     w = w.add(WIDTH);
                 }
             }
-            for m in 0..MR {
-                for n in 0..NR {
-                    acc[m][n].store(accumulators.add((m * NR + n) * WIDTH));
-                }
-            }
+            store_block(acc, accumulators, NR * WIDTH, WIDTH);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::F32x16;
 
 /// Vector of sixteen f32: one 512-bit register.
 #[derive(Clone, Copy)]
-pub struct Avx512(__m512);
+pub struct Avx512(pub(crate) __m512);
 
 impl F32x16 for Avx512 {
     const WIDTH: usize = 16;

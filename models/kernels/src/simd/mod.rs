@@ -6,12 +6,14 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod plain;
+mod register_block;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 pub use plain::Plain;
+pub use register_block::{load_block, store_block};
 
 /// SIMD vector of f32: sixteen lanes, or eight for the [`F32x16::Register`] of AVX2.
 ///

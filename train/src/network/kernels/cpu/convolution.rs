@@ -5,6 +5,7 @@ use kernels::epilogue::Epilogue;
 use kernels::gather::{Gather, GatherTable};
 use kernels::geometry::{Geometry, Tables};
 use kernels::im2col::{self, Im2col};
+use kernels::scratch::Buffer;
 use kernels::weight_gradient::WeightGradient;
 use kernels::winograd::{self, Filter, Part, PartBuffer, Winograd};
 use kernels::{HaloRows, Shape, maps, panels};
@@ -108,8 +109,7 @@ impl Cpu {
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias: None });
         }
-        let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, kernel_taps(conv)));
-        panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, kernel_taps(conv), &mut transposed);
+        let transposed = self.transposed_filter(conv, weight)?;
         let filter = Filter { panels: &transposed, inputs: conv.outputs, outputs: conv.inputs, rotated: true };
         let [dx, dskip] = shapes.gradients(&self.pool, |targets| winograd.convolve(&[gradient], filter, targets))?;
         self.pool.give(transposed);
@@ -129,35 +129,17 @@ impl Cpu {
     ) -> Result<ConvGradients> {
         let x = assemble_source(self, source)?;
         let (x, gradient) = (f32s(&x)?, f32s(dy)?);
-        let taps = geometry.taps();
-        let dweight = if im2col::pays(conv) {
-            tensor(self.im2col(conv, geometry).weight_gradient(&x, &gradient))?
-        } else {
-            let some = geometry.for_tables();
-            let (tables, source_pixels) = (self.tables.get(some), some.batch * some.height * some.width);
-            let sources = &tables.forward[0].sources;
-            let outer = WeightGradient {
-                source: &x,
-                inputs: conv.inputs,
-                gradient: &gradient,
-                outputs: conv.outputs,
-                taps,
-                sources,
-                source_pixels,
-            };
-            tensor(outer.run(self.isa, &self.pool))?
-        };
+        let dweight = tensor(self.weight_gradient(conv, geometry, &x, &gradient))?;
         let dbias = if conv.bias { Some(vector(maps::sum_over_pixels(&gradient, conv.outputs))?) } else { None };
         if !wants_dx {
             return Ok(ConvGradients { dx: None, dskip: None, dweight, dbias });
         }
-        let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, taps));
-        panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, taps, &mut transposed);
+        let transposed = self.transposed_filter(conv, weight)?;
         let gather = Gather {
             source: &gradient,
             source_channels: conv.outputs,
             weights: &transposed,
-            taps,
+            taps: geometry.taps(),
             outputs: conv.inputs,
             epilogue: Epilogue::default(),
         };
@@ -170,8 +152,31 @@ impl Cpu {
         let (dx, dskip) = split_source_gradient(self, source, shapes.parts[0].0.channels, dx)?;
         Ok(ConvGradients { dx: Some(dx), dskip, dweight, dbias })
     }
-}
 
-fn kernel_taps(conv: &Conv) -> usize {
-    conv.kernel * conv.kernel
+    /// Computes the gradient of the filter by im2col if the shape favours it, and by gathered outer products otherwise.
+    fn weight_gradient(&self, conv: &Conv, geometry: Geometry, x: &[f32], gradient: &[f32]) -> Buffer {
+        if im2col::pays(conv) {
+            return self.im2col(conv, geometry).weight_gradient(x, gradient);
+        }
+        let images = geometry.for_tables();
+        let tables = self.tables.get(images);
+        let outer_products = WeightGradient {
+            source: x,
+            inputs: conv.inputs,
+            gradient,
+            outputs: conv.outputs,
+            taps: geometry.taps(),
+            sources: &tables.forward[0].sources,
+            source_pixels: images.batch * images.height * images.width,
+        };
+        outer_products.run(self.isa, &self.pool)
+    }
+
+    /// Packs the filter with its input and output channels exchanged, as the backward-data pass reads it.
+    fn transposed_filter(&self, conv: &Conv, weight: &Tensor) -> Result<Buffer> {
+        let taps = conv.kernel * conv.kernel;
+        let mut transposed = self.pool.take(panels::len(conv.inputs, conv.outputs, taps));
+        panels::transpose(&f32s(weight)?, conv.outputs, conv.inputs, taps, &mut transposed);
+        Ok(transposed)
+    }
 }
