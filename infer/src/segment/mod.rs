@@ -6,7 +6,7 @@
 //! | `halo` | choice of the halo |
 //! | `overview` | reduced image of the slide, and its tissue |
 //! | `compute` | bands from the networks or the store, and the threads that use them |
-//! | `consumers` | what these threads do with bands, strips and instances |
+//! | `consumers` | work of these threads on bands, strips and instances |
 //! | `report` | summary of the finished slide |
 //! | `strips` | pixel strips: bands with the slide's pixels, for colours and quality |
 //! | `visit` | nuclei passed to a callback, without files |

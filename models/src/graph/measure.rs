@@ -134,7 +134,8 @@ fn arrays(op: &Op) -> Vec<(&'static str, Vec<usize>, Role)> {
         Op::Depthwise(conv) => (vec![conv.channels, 1, 3, 3], conv.bias.then_some(conv.channels)),
         Op::UpConv(conv) => (vec![conv.inputs, conv.outputs, 4, 4], conv.bias.then_some(conv.outputs)),
         Op::BatchNorm { channels, .. } => {
-            let roles = [("weight", Role::Scale), ("bias", Role::Shift), ("running_mean", Role::RunningMean), ("running_var", Role::RunningVar)];
+            let roles =
+                [("weight", Role::Scale), ("bias", Role::Shift), ("running_mean", Role::RunningMean), ("running_var", Role::RunningVar)];
             return roles.map(|(suffix, role)| (suffix, vec![*channels], role)).to_vec();
         }
         Op::Input { .. }

@@ -27,7 +27,9 @@ impl RowKernel for Avx512Bf16 {
                     for pair in 0..STEP / 2 {
                         let mut b = [std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(0)); N];
                         for n in 0..N {
-                            b[n] = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.add(n * RIGHT_TILE + pair * STEP).cast()));
+                            b[n] = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(
+                                right.add(n * RIGHT_TILE + pair * STEP).cast(),
+                            ));
                         }
                         for m in 0..ROWS {
                             let values = left.add(m * block.left_row + 2 * pair).cast::<i32>().read_unaligned();
