@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use models::card::{Class, FORMAT_VERSION, Form, Images, ModelCard, Normalisation};
+use models::card::{Class, FORMAT_VERSION, Form, Images, MICRONS_PER_PIXEL, ModelCard, Normalisation};
 use support::{Result, bail, durable};
 
 use super::Options;
@@ -46,9 +46,10 @@ pub fn from_checkpoint(checkpoint: &Checkpoint, options: &Options, default_name:
         written_by: format!("export {}", env!("CARGO_PKG_VERSION")),
     };
     options.about.clone().apply(&mut card);
-    if let Some(mpp) = card.microns_per_pixel.filter(|mpp| !(0.05..=5.0).contains(mpp)) {
+    if let Some(mpp) = card.microns_per_pixel.filter(|mpp| !MICRONS_PER_PIXEL.contains(mpp)) {
         bail!("expected 0.05 to 5 microns per pixel, found {mpp}"; hint: "give the scale of the training images by --microns-per-pixel");
     }
+    card.check()?;
     Ok(card)
 }
 

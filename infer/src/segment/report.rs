@@ -7,7 +7,7 @@ use models::card::ModelCard;
 
 use super::compute::Computed;
 use super::plan::Plan;
-use crate::output::Files;
+use crate::output::OutputFile;
 use crate::output::summary::{
     Areas, MAX_LOST_FRACTION, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
@@ -22,7 +22,7 @@ impl Plan<'_> {
         card: &ModelCard,
         source: &Source<'_>,
         computed: Computed,
-        files: &Files,
+        outputs: Vec<OutputFile>,
         networks: usize,
         began: Instant,
     ) -> Summary {
@@ -61,7 +61,7 @@ impl Plan<'_> {
             quality,
             timings,
             notes: self.notes(card).into_iter().chain(computed.note).collect(),
-            outputs: files.names(),
+            outputs,
         }
     }
 
