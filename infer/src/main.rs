@@ -18,7 +18,7 @@ use support::{console, signals};
 /// Results go to files and, with --json, to stdout; everything else goes to stderr. Exit codes: 0 done, 1 error, 2 wrong usage, 3 done but
 /// more than 5 % of a slide could not be read, 129, 130 or 143 stopped by a signal.
 #[derive(Parser)]
-#[command(name = "infer", version, propagate_version = true)]
+#[command(name = "infer", version = provenance::VERSION, propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     verbosity: Verbosity,

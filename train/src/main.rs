@@ -18,7 +18,7 @@ use support::{console, signals};
 /// Results go to files and stdout, messages to stderr. Exit codes: 0 done, 1 error, 2 wrong usage, 129, 130 or 143 stopped by a signal
 /// after saving.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version = provenance::VERSION, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: commands::Command,

@@ -73,7 +73,7 @@ impl<'a> Plan<'a> {
         let (tissue, regions, overview) = timings.small.time(|| find_regions(slide, &scale, &options.regions))?;
         let batch = options.batch.max(1);
         let key = json!({
-            "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
+            "program": provenance::VERSION, "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
             "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": batch, "device": options.device, "origin": origin,
             "outlines": options.outlines, "tissue": durable::sha256(&tissue.bytes()),
         });

@@ -35,7 +35,7 @@ impl Plan<'_> {
         Summary {
             status,
             key: self.key.clone(),
-            written_by: concat!("infer ", env!("CARGO_PKG_VERSION")).to_owned(),
+            written_by: format!("infer {}", provenance::VERSION),
             model: ModelFacts {
                 name: card.name.clone(),
                 sha256: source.model_sha256.to_owned(),
