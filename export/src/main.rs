@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     infer::runtime::disable_telemetry();
     let cli = Cli::parse();
     cli.verbosity.start_logging();
-    console::exit(signals::report_file_size_limit().and_then(|()| run(cli.command)))
+    console::exit(signals::prepare_process().and_then(|()| run(cli.command)))
 }
 
 fn run(command: Command) -> Result<()> {

@@ -31,5 +31,5 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.verbosity.start_logging();
     infer::memory::return_large_blocks();
-    console::exit_with(signals::report_file_size_limit().and_then(|()| cli.command.run()))
+    console::exit_with(signals::prepare_process().and_then(|()| cli.command.run()))
 }

@@ -29,5 +29,5 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.verbosity.start_logging();
-    signals::report_file_size_limit().map_or_else(|error| console::exit(Err(error)), |()| cli.command.run())
+    signals::prepare_process().map_or_else(|error| console::exit(Err(error)), |()| cli.command.run())
 }

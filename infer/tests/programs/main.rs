@@ -1,6 +1,9 @@
 //! Tests of the program `infer` as a process: its files and sockets, and the models and libraries that it refuses.
 #![cfg(target_os = "linux")]
 
+#[path = "../../../tests/faults.rs"]
+mod fault_injection;
+mod faults;
 mod folders;
 mod footprint;
 mod libraries;

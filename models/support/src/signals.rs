@@ -7,7 +7,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
-use crate::Result;
+use crate::{Result, threads};
 
 /// State of the signals SIGINT, SIGTERM and SIGHUP.
 #[derive(Clone, Debug, Default)]
@@ -57,10 +57,11 @@ pub fn leave_to_parent() -> Result<()> {
     Ok(())
 }
 
-/// Makes a write beyond the limit on file sizes (`ulimit -f`) an error of that write instead of the end of the process.
-pub fn report_file_size_limit() -> Result<()> {
+/// Prepares the process of a program, so that its limits become errors: a write beyond the limit on file sizes (`ulimit -f`) fails instead
+/// of ending the process, and threads that cannot start are found before there is work.
+pub fn prepare_process() -> Result<()> {
     flag::register(SIGXFSZ, Arc::default())?;
-    Ok(())
+    threads::start_pool()
 }
 
 /// Reports if the process ignores a signal since its start, by Linux' list of ignored signals; false on other systems.

@@ -110,8 +110,15 @@ fn a_signal_saves_the_run_and_ends_it() {
     for (name, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
         let (reader, closed_pipe) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-        command.arg("fit").arg(&settings).arg("-o").arg(&out).args((name != "HUP").then_some("--resume")).stderr(closed_pipe);
+        // A caller may have the tests run with an ignored SIGHUP, as `nohup` does.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_train"), "fit"])
+            .arg(&settings)
+            .arg("-o")
+            .arg(&out)
+            .args((name != "HUP").then_some("--resume"))
+            .stderr(closed_pipe);
         let mut child = command.spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_secs(3));
         let kill = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
