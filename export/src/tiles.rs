@@ -1,11 +1,13 @@
 //! Images to measure on, and tiles cut from them at fixed sites.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 use models::plane::reflect_101;
+use support::picture::tiff::BoundedFile;
 use support::{Context, Result, bail, picture};
 
 /// Decoded bytes of the largest image that is read.
@@ -131,8 +133,14 @@ impl TileImages {
 }
 
 fn read(path: &Path) -> Result<RgbImage> {
-    let reader = ImageReader::open(path)?.with_guessed_format()?;
-    Ok(picture::decode(reader, MAX_BYTES, |_| Ok(()))?.into_rgb8())
+    let file = BoundedFile::new(File::open(path)?)?;
+    let picture = picture::read(&file, MAX_BYTES, None, |header| {
+        if header.bytes > MAX_BYTES {
+            bail!("{} x {} px take more than the {MAX_BYTES} bytes that are allowed", header.width, header.height);
+        }
+        Ok(())
+    })?;
+    Ok(RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.data).expect("three values per pixel"))
 }
 
 #[cfg(test)]

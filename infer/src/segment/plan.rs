@@ -70,7 +70,7 @@ impl<'a> Plan<'a> {
         let batch = options.batch.max(1);
         let key = json!({
             "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
-            "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": batch, "device": options.device, "origin": origin,
+            "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": batch, "device": options.device, "origin": origin, "channel": options.channel,
             "outlines": options.outlines, "tissue": durable::sha256(&tissue.bytes()),
         });
         Ok(Self {
@@ -128,4 +128,17 @@ fn find_regions(slide: &dyn Slide, scale: &Scale, regions: &Regions) -> Result<(
             (overview, None) => (everywhere(), "all, for the slide has no light background".to_owned(), Some(overview)),
         },
     })
+}
+
+/// Returns notes about the slide: conversions of pixels, images and channels that are not read, and the origin of positions.
+pub(super) fn slide_notes(slide: &dyn Slide, options: &Options) -> Vec<String> {
+    let mut notes = slide.facts().notes.clone();
+    if let Some(bounds) = slide.bounds().filter(|bounds| [bounds.x, bounds.y] != [0; 2]) {
+        let at = format!("the scanned part of the slide begins at pixel {}, {} of level 0", bounds.x, bounds.y);
+        notes.push(match options.origin {
+            Origin::Full => format!("{at}, and positions count from the corner of level 0; QuPath counts from the scanned part: for QuPath, segment with --origin bounds"),
+            Origin::Bounds => format!("{at}, and positions count from there, as in QuPath"),
+        });
+    }
+    notes
 }

@@ -10,6 +10,7 @@ const COMMENTS: &[(&str, &str)] = &[
         "data.folder",
         "data folder: images/ID.png, scribbles/ID.png (or ID.geojson, ID.roi, ID.zip); optional labels/ID.png and index.csv [default: data]",
     ),
+    ("data.channel", "read this channel of TIFF images of several channels: a number from 1, or a name [default: not set, which takes DAPI, Hoechst or another nuclear stain by its OME name, else 1]"),
     ("data.modality", "use only images of this modality (column of index.csv) [default: not set]"),
     ("data.microns_per_pixel", "pixel size of the images in micrometres; slides are resampled to it [default: not set]"),
     ("data.validation", "select the best checkpoint by masks (needs labels/), by scribbles, or not at all (none) [default: masks]"),

@@ -52,6 +52,10 @@ pub struct DataConfig {
     pub folder: PathBuf,
     /// Modality (column of `index.csv`) to which the images are restricted; `None` uses all images.
     pub modality: Option<String>,
+    /// Channel of TIFF images of several channels, as a number from 1 or a name; `None` takes that of a nuclear stain (DAPI, Hoechst) by
+    /// its OME name, else the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Pixel size of the images in micrometres; recorded in the model card, because slides are resampled to it.
     pub microns_per_pixel: Option<f64>,
     /// Criterion by which the best checkpoint is selected.
