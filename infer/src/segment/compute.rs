@@ -88,7 +88,7 @@ impl Plan<'_> {
     ) -> Result<(PyramidWriter, Writers, Quality)> {
         let [width, height] = self.scale.size_px;
         let (timings, count) = (self.timings, AtomicUsize::new(0));
-        let extractor = Extractor::new(width, height, &card.decoding);
+        let extractor = Extractor::new(width, height, &card.decoding).within(self.drawn.clone());
         thread::scope(|scope| {
             let capacity = self.queue_capacity();
             let (probability_in, probability_bands) = sync_channel::<Arc<Band>>(capacity);
@@ -162,7 +162,7 @@ impl Plan<'_> {
         Ok(ShardReport { computed: missing.len(), stored: on_disk, bands })
     }
 
-    /// Runs the pipeline over some bands; probabilities are 0 outside of tissue. `text` is shown beside the progress.
+    /// Runs the pipeline over some bands; probabilities are 0 outside of computed tiles. `text` is shown beside the progress.
     pub(super) fn run(
         &self,
         networks: &mut [Box<dyn Network>],
@@ -184,7 +184,7 @@ impl Plan<'_> {
         let result = pipeline::run(&job, networks, |mut band| {
             let rate = (band.windows_done * window_px) as f64 / 1e6 / began.elapsed().as_secs_f64();
             progress.at(band.windows_done as u64, &format!("{rate:.2} Mpx/s, {}", text()));
-            self.tissue.clear(band.y, &mut band.rows);
+            self.computed.clear(band.y, &mut band.rows);
             on_band(band)
         });
         progress.end();

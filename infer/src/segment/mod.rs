@@ -69,9 +69,9 @@ pub enum Regions {
     All,
     /// Tissue: grid tiles with more than bare glass.
     Found,
-    /// Grid tiles that a mask image over the whole slide, or a GeoJSON file in level-0 pixels, marks.
+    /// Regions that a mask image over the whole slide, or a GeoJSON file in level-0 pixels, marks; nuclei are kept by their centroid.
     Given(PathBuf),
-    /// Grid tiles that a region in level-0 pixels touches.
+    /// A region in level-0 pixels; nuclei are kept by their centroid.
     Inside(Region),
 }
 

@@ -80,7 +80,7 @@ impl Plan<'_> {
     pub(super) fn areas(&self, lost_tiles: Vec<LostTile>) -> Areas {
         let Scale { size_px, effective_mpp, level_from_model, .. } = self.scale;
         let lost_px = lost_tiles.iter().map(|tile| tile.width * tile.height).sum::<u64>();
-        let analysed_px = self.tissue.area_px();
+        let analysed_px = self.drawn.as_ref().map_or_else(|| self.tissue.area_px(), |drawn| drawn.area_px());
         let skipped_px = (size_px[0] * size_px[1]) as u64 - analysed_px;
         let mm2 = |px: f64| effective_mpp.map(|um| px * um[0] * um[1] / 1e6);
         let lost = lost_px as f64 / (level_from_model[0] * level_from_model[1]);
