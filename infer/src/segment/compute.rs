@@ -18,6 +18,7 @@ use super::{Shard, ShardReport};
 use crate::instances::{Extractor, FinishedInstances};
 use crate::network::Network;
 use crate::output::Files;
+use crate::output::Frame;
 use crate::output::overlay::Overlay;
 use crate::output::summary::NucleusFacts;
 use crate::output::writers::{Source, Wanted, Writers};
@@ -25,6 +26,7 @@ use crate::pipeline::{self, Band, Job};
 use crate::pyramid::PyramidWriter;
 use crate::quality::status::QualityFacts;
 use crate::quality::{PixelStrip, Quality};
+use crate::tissue::detect;
 use slides::{LostTile, ScaledSlide};
 
 /// Maximum bytes of a band for which each writer has a queue of one further band; larger bands are not queued.
@@ -55,13 +57,15 @@ impl Plan<'_> {
     ) -> Result<Computed> {
         let [width, height] = self.scale.size_px;
         let probability = PyramidWriter::new(files.create("probability.tif")?, width, height, 1, self.scale.effective_mpp)?;
-        let overlay = Overlay::new([width, height], self.overview()?);
+        let overview = self.overview()?;
+        let frame = Frame { has_stains: detect::is_light(&overview), ..self.frame };
+        let overlay = Overlay::new([width, height], overview);
         let writers = Writers::new(
             files,
             &Wanted { extra: &self.options.extra, outlines: &self.options.outlines },
             source,
             &self.scale,
-            self.frame,
+            frame,
             overlay,
         )?;
         let lost = Mutex::new(BTreeSet::new());

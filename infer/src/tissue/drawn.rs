@@ -22,7 +22,8 @@ impl Drawn {
     pub fn of_region(region: &Region, image: [usize; 2], slide_from_model: [f64; 2]) -> Self {
         let mut rows = vec![Runs::new(); image[1]];
         for polygon in region.polygons() {
-            let rings: Vec<Vec<Vertex>> = polygon.iter().map(|ring| ring.iter().map(|[x, y]| [x / slide_from_model[0], y / slide_from_model[1]]).collect()).collect();
+            let rings: Vec<Vec<Vertex>> =
+                polygon.iter().map(|ring| ring.iter().map(|[x, y]| [x / slide_from_model[0], y / slide_from_model[1]]).collect()).collect();
             add_polygon(&mut rows, &rings, image[0] as f64);
         }
         rows.iter_mut().for_each(join);
@@ -127,10 +128,20 @@ mod tests {
         let region = Region::rectangle(20.0, 40.0, 221.0, 140.0);
         let drawn = Drawn::of_region(&region, [300, 200], [2.0, 2.0]);
         assert_eq!(drawn.area_px(), 100 * 50);
-        assert!(drawn.contains([10.1, 20.1]) && drawn.contains([110.4, 69.9]) && !drawn.contains([110.6, 30.0]) && !drawn.contains([50.0, 70.1]));
+        assert!(
+            drawn.contains([10.1, 20.1])
+                && drawn.contains([110.4, 69.9])
+                && !drawn.contains([110.6, 30.0])
+                && !drawn.contains([50.0, 70.1])
+        );
         let mask = Drawn::of_mask([3, 2], [300, 200], |x, y| x == 1 && y == 1);
         assert_eq!(mask.area_px(), 100 * 100);
-        assert!(mask.contains([100.0, 100.0]) && !mask.contains([99.9, 150.0]) && !mask.contains([150.0, 99.9]) && !mask.contains([150.0, 201.0]));
+        assert!(
+            mask.contains([100.0, 100.0])
+                && !mask.contains([99.9, 150.0])
+                && !mask.contains([150.0, 99.9])
+                && !mask.contains([150.0, 201.0])
+        );
         assert_ne!(drawn.bytes(), mask.bytes());
     }
 

@@ -179,7 +179,10 @@ mod tests {
     fn every_kind_of_picture_becomes_rgb() {
         let grey = DynamicImage::ImageLuma8(image::GrayImage::from_raw(2, 1, vec![7, 200]).unwrap());
         let (_keep, path) = saved("a.png", &grey);
-        assert_eq!(read_rgb(&path, None).unwrap(), (RgbImage::new(2, 1, vec![7, 7, 7, 200, 200, 200]).unwrap(), Stored { channels: 1, bits: 8, notes: Vec::new() }));
+        assert_eq!(
+            read_rgb(&path, None).unwrap(),
+            (RgbImage::new(2, 1, vec![7, 7, 7, 200, 200, 200]).unwrap(), Stored { channels: 1, bits: 8, notes: Vec::new() })
+        );
         let deep = DynamicImage::ImageLuma16(image::ImageBuffer::from_raw(2, 1, vec![65535, 257]).unwrap());
         let (_keep, path) = saved("a.tif", &deep);
         let (rgb, stored) = read_rgb(&path, None).unwrap();

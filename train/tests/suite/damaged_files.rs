@@ -53,8 +53,9 @@ fn damaged_pictures_never_panic() {
         let path = folder.path().join(name);
         for case in 0..400 {
             std::fs::write(&path, damaged(&original, case)).unwrap();
-            for error in
-                [read_rgb(&path, None).err(), read_index(&path).err(), read_scribble(&path, 24, 18, &data_config()).err()].into_iter().flatten()
+            for error in [read_rgb(&path, None).err(), read_index(&path).err(), read_scribble(&path, 24, 18, &data_config()).err()]
+                .into_iter()
+                .flatten()
             {
                 assert!(error.to_string().contains(name), "{error}");
             }

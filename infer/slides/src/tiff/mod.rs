@@ -72,7 +72,8 @@ pub fn open(path: &Path, file: File, contents: Arc<Contents>, channel: Option<&s
     facts.notes = selection.notes.iter().cloned().chain(deep).collect();
     let images = pyramid::levels(layout, &directories, &selection, &file)?;
     facts.background = background(&file, &images[images.len() - 1].layout, selection.sample);
-    facts.levels = images.iter().map(|image| Level { width: image.layout.width, height: image.layout.height, downsample: image.downsample }).collect();
+    facts.levels =
+        images.iter().map(|image| Level { width: image.layout.width, height: image.layout.height, downsample: image.downsample }).collect();
     let sample = selection.sample;
     Ok(Opened::Slide(Box::new(TiledSlide::new(facts, TiffTiles { file, images, sample }))))
 }

@@ -28,11 +28,7 @@ pub fn decode(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Resu
 }
 
 /// Decodes a JPEG file as [`decode`] does; returns the pixels as stored, with their orientation by EXIF.
-pub fn decode_oriented(
-    bytes: &[u8],
-    max_bytes: u64,
-    accept: impl FnOnce(&Header) -> Result<()>,
-) -> Result<(DynamicImage, Orientation)> {
+pub fn decode_oriented(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Result<()>) -> Result<(DynamicImage, Orientation)> {
     let stream = whole(bytes).hint(|| DAMAGED)?;
     let mut decoder = decoder(&stream);
     decoder.decode_headers().map_err(|error| failed(&error)).doing(|| "reading the header").hint(|| DAMAGED)?;

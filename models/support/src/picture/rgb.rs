@@ -72,8 +72,12 @@ fn read_tiff(file: &BoundedFile, channel: Option<&str>, accept: impl FnOnce(&Hea
     directory.check_counts()?;
     let mut layout = Layout::read(directory, file)?;
     layout.format.white = selection.white.filter(|_| layout.format.white == u16::MAX).unwrap_or(layout.format.white);
-    let header =
-        Header { width: layout.width as u32, height: layout.height as u32, bytes: layout.width * layout.height * 3, bits: layout.format.bits as u16 };
+    let header = Header {
+        width: layout.width as u32,
+        height: layout.height as u32,
+        bytes: layout.width * layout.height * 3,
+        bits: layout.format.bits as u16,
+    };
     accept(&header)?;
     of_layout(&layout, file, &selection, [255; 3])
 }

@@ -145,11 +145,15 @@ mod tests {
     #[test]
     fn the_scale_of_ome_xml_is_read_in_every_unit() {
         let size = |value: &str, unit: &str| {
-            let text = ome(&format!("PhysicalSizeX=\"{value}\" {unit} PhysicalSizeY=\"{value}\" {} SizeX=\"9\"", unit.replace('X', "Y")), "<Channel/>");
+            let text = ome(
+                &format!("PhysicalSizeX=\"{value}\" {unit} PhysicalSizeY=\"{value}\" {} SizeX=\"9\"", unit.replace('X', "Y")),
+                "<Channel/>",
+            );
             Ome::parse(&text).unwrap().pixel_size().unwrap()
         };
         assert_eq!(size("0.25", ""), PixelSize::Microns([0.25; 2]));
-        let units = [("0.0005", "mm"), ("500", "nm"), ("0.5", "&#181;m"), ("0.5", "μm"), ("0.00005", "cm"), ("0.0000005", "m"), ("5000", "Å")];
+        let units =
+            [("0.0005", "mm"), ("500", "nm"), ("0.5", "&#181;m"), ("0.5", "μm"), ("0.00005", "cm"), ("0.0000005", "m"), ("5000", "Å")];
         for (value, unit) in units {
             let PixelSize::Microns([x, y]) = size(value, &format!("PhysicalSizeXUnit=\"{unit}\"")) else { panic!("{unit}") };
             assert!((x - 0.5).abs() < 1e-9 && x == y, "{unit}: {x}");

@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn run_lengths_and_both_predictors_are_undone() {
         assert_eq!(pack_bits(&[0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0x80], 9), [0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a]);
-        let mut deep = Format { bits: 16, predictor: Predictor::Horizontal, samples: 1, colour: Colour::BlackIsZero, ..format(Compression::None) };
+        let mut deep =
+            Format { bits: 16, predictor: Predictor::Horizontal, samples: 1, colour: Colour::BlackIsZero, ..format(Compression::None) };
         let words = decode(&deep, &[0xff, 0x00, 0x02, 0x00, 0xff, 0xff], [3, 1]).unwrap();
         assert_eq!(words, Samples::Words(vec![255, 257, 256]));
         (deep.bits, deep.is_float, deep.predictor) = (32, true, Predictor::Float);

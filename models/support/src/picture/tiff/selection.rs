@@ -119,7 +119,9 @@ fn choose(channels: &[Channel], wanted: Option<&str>) -> Result<usize> {
     let by_number = lower.parse::<usize>().ok().and_then(|number| number.checked_sub(1)).filter(|index| *index < channels.len());
     match named(&|name| name == lower).or(by_number).or_else(|| named(&|name| !lower.is_empty() && name.contains(&lower))) {
         Some(index) => Ok(index),
-        None => bail!("no channel {wanted:?}, expected one of {}", listed(channels); hint: "give the number of the channel, from 1, or its name"),
+        None => {
+            bail!("no channel {wanted:?}, expected one of {}", listed(channels); hint: "give the number of the channel, from 1, or its name")
+        }
     }
 }
 

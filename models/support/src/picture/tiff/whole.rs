@@ -32,7 +32,8 @@ pub fn read(layout: &Layout, file: &BoundedFile, sample: Option<usize>, backgrou
     for some in parts.chunks(PARTS_AT_ONCE) {
         let decoded = some.par_iter().map(|&(column, row)| {
             let samples = part::read(layout, file, column, row)?;
-            let range = samples.as_ref().map_or(Range::EMPTY, |samples| if layout.format.bits == 16 { samples.range() } else { Range::EMPTY });
+            let range =
+                samples.as_ref().map_or(Range::EMPTY, |samples| if layout.format.bits == 16 { samples.range() } else { Range::EMPTY });
             Ok((range, samples.map(|samples| samples.to_rgb(&layout.format, sample, factor))))
         });
         let decoded: Vec<_> = decoded.collect::<Result<_>>()?;
@@ -47,9 +48,8 @@ pub fn read(layout: &Layout, file: &BoundedFile, sample: Option<usize>, backgrou
 }
 
 fn range(layout: &Layout, file: &BoundedFile, parts: &[(u64, u64)]) -> Result<Range> {
-    let ranges = parts.par_iter().map(|&(column, row)| {
-        Ok(part::read(layout, file, column, row)?.map_or(Range::EMPTY, |samples| samples.range()))
-    });
+    let ranges =
+        parts.par_iter().map(|&(column, row)| Ok(part::read(layout, file, column, row)?.map_or(Range::EMPTY, |samples| samples.range())));
     ranges.try_reduce(|| Range::EMPTY, |a, b| Ok(a.joined(b)))
 }
 
