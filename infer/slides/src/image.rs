@@ -30,7 +30,7 @@ pub fn open_tiff(Plain { facts, file, layout, selection }: Plain) -> Result<Box<
     let bits = layout.format.bits as u16;
     let bytes = layout.width * layout.height * 3;
     check_size(&Header { width: layout.width as u32, height: layout.height as u32, bytes, bits }, file.length())?;
-    let picture = picture::rgb::of_layout(&layout, &file, &selection, facts.background).hint(|| picture::DAMAGED)?;
+    let picture = picture::rgb::of_layout(&layout, &file, &selection).hint(|| picture::DAMAGED)?;
     Ok(slide(facts, picture))
 }
 

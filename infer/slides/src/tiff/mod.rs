@@ -19,11 +19,8 @@ use support::{Context, Result};
 
 use super::cache::TileKey;
 use super::tiled::{TileSource, TiledSlide};
-use super::{Contents, Facts, Level, Rgb, Slide, WHITE};
+use super::{Contents, Facts, Level, Rgb, Slide};
 use pyramid::TiledImage;
-
-/// Number of tiles whose brightness decides whether tiles that the writer left out are white or black.
-const SAMPLED_TILES: usize = 9;
 
 /// Result of opening a TIFF file.
 pub enum Opened {
@@ -65,35 +62,17 @@ pub fn open(path: &Path, file: File, contents: Arc<Contents>, channel: Option<&s
     }
     let layout = pyramid::layout(directory, &file, &selection)?;
     if !TiledImage::is_candidate(&layout) {
-        facts.background = background(&file, &layout, selection.sample);
+        facts.background = whole::background(&file, &layout, selection.sample);
         return Ok(Opened::Plain(Box::new(Plain { facts, file, layout, selection })));
     }
     let deep = (layout.format.bits == 16).then(|| whole::deep_note(layout.format.white, None));
     facts.notes = selection.notes.iter().cloned().chain(deep).collect();
     let images = pyramid::levels(layout, &directories, &selection, &file)?;
-    facts.background = background(&file, &images[images.len() - 1].layout, selection.sample);
+    facts.background = whole::background(&file, &images[images.len() - 1].layout, selection.sample);
     facts.levels =
         images.iter().map(|image| Level { width: image.layout.width, height: image.layout.height, downsample: image.downsample }).collect();
     let sample = selection.sample;
     Ok(Opened::Slide(Box::new(TiledSlide::new(facts, TiffTiles { file, images, sample }))))
-}
-
-/// Returns the colour of tiles that the writer left out: black if the stored tiles are dark, as in fluorescence, else white.
-fn background(file: &BoundedFile, layout: &Layout, sample: Option<usize>) -> [u8; 3] {
-    if !layout.has_left_out() || layout.format.is_float {
-        return WHITE;
-    }
-    let parts = (0..layout.rows).flat_map(|row| (0..layout.columns).map(move |column| (column, row)));
-    let stored: Vec<_> = parts.filter(|&(column, row)| !layout.is_left_out(column, row)).collect();
-    let (mut sum, mut count) = (0, 0);
-    for &(column, row) in stored.iter().step_by(stored.len().div_ceil(SAMPLED_TILES).max(1)) {
-        if let Ok(Some(samples)) = part::read(layout, file, column, row) {
-            let pixels = samples.to_rgb(&layout.format, sample, 1.0);
-            sum += pixels.iter().map(|&value| u64::from(value)).sum::<u64>();
-            count += pixels.len() as u64;
-        }
-    }
-    if count > 0 && sum < 128 * count { [0; 3] } else { WHITE }
 }
 
 /// Tiles of all levels of one file.

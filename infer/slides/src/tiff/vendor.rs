@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use support::Result;
+use support::picture::tiff::compression::Compression;
 use support::picture::tiff::description::{self, Ome, PixelSize};
-use support::picture::tiff::format::Compression;
 use support::picture::tiff::{BoundedFile, Directory, tag};
 
 use super::text;

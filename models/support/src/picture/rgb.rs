@@ -79,15 +79,15 @@ fn read_tiff(file: &BoundedFile, channel: Option<&str>, accept: impl FnOnce(&Hea
         bits: layout.format.bits as u16,
     };
     accept(&header)?;
-    of_layout(&layout, file, &selection, [255; 3])
+    of_layout(&layout, file, &selection)
 }
 
-/// Decodes a TIFF image whose layout is known; tiles that the writer left out become `background`.
+/// Decodes a TIFF image whose layout is known.
 ///
 /// # Errors
 /// A damaged or missing tile or strip.
-pub fn of_layout(layout: &Layout, file: &BoundedFile, selection: &Selection, background: [u8; 3]) -> Result<Picture> {
-    let whole::Whole { data, notes } = whole::read(layout, file, selection.sample, background)?;
+pub fn of_layout(layout: &Layout, file: &BoundedFile, selection: &Selection) -> Result<Picture> {
+    let whole::Whole { data, notes } = whole::read(layout, file, selection.sample)?;
     let pixels = RgbImage::from_raw(layout.width as u32, layout.height as u32, data).expect("three values per pixel");
     let orientation = Orientation::from_exif(layout.orientation).unwrap_or(Orientation::NoTransforms);
     let picture = upright(DynamicImage::ImageRgb8(pixels), orientation, layout.format.bits as u16);

@@ -1,5 +1,6 @@
 //! Storage format of an image: compression, colour and samples.
 
+use super::compression::Compression;
 use super::directory::Directory;
 use super::file::BoundedFile;
 use super::tag;
@@ -39,23 +40,6 @@ pub struct Format {
     pub jpeg_tables: Option<Vec<u8>>,
 }
 
-/// Compression of tiles or strips.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Uncompressed samples.
-    None,
-    /// LZW, most significant bit first, with the early code switch of TIFF 6.0, section 13.
-    Lzw,
-    /// JPEG by TIFF Technical Note 2.
-    Jpeg,
-    /// Deflate in the zlib format (RFC 1950).
-    Deflate,
-    /// Run lengths of TIFF 6.0, section 9.
-    PackBits,
-    /// Zstandard (RFC 8878).
-    Zstd,
-}
-
 /// Meaning of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
@@ -89,21 +73,6 @@ pub enum Alpha {
     Associated,
     /// Colours are independent of alpha.
     Unassociated,
-}
-
-impl Compression {
-    /// Returns the compression of a value of the field `Compression`; `None` if it is not supported.
-    pub fn from_tag(value: u64) -> Option<Self> {
-        Some(match value {
-            1 => Self::None,
-            5 => Self::Lzw,
-            7 => Self::Jpeg,
-            8 | 32946 => Self::Deflate,
-            32773 => Self::PackBits,
-            50000 => Self::Zstd,
-            _ => return None,
-        })
-    }
 }
 
 impl Colour {

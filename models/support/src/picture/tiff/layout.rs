@@ -1,8 +1,9 @@
 //! Size of an image and the positions of its tiles or strips.
 
+use super::compression::Compression;
 use super::directory::Directory;
 use super::file::BoundedFile;
-use super::format::{Compression, Format};
+use super::format::Format;
 use super::tag;
 use crate::{Result, bail};
 

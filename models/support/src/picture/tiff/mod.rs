@@ -6,6 +6,7 @@
 //! | [`directory`] | chain of image file directories (IFDs) and their fields |
 //! | [`tag`] | numbers of the fields |
 //! | [`format`] | storage format of an image: compression, colour, samples |
+//! | [`compression`] | decompression of tiles and strips |
 //! | [`layout`] | size of an image and the position of its tiles or strips |
 //! | [`part`] | decoding of one tile or strip |
 //! | [`samples`] | conversion of samples to 8-bit RGB |
@@ -15,6 +16,7 @@
 //!
 //! Reference: TIFF 6.0 (Adobe, 1992); the BigTIFF design of libtiff; TIFF Technical Note 2 for JPEG.
 
+pub mod compression;
 pub mod description;
 pub mod directory;
 pub mod file;

@@ -1,14 +1,13 @@
 //! Decoding of one tile or strip.
 
-use std::io::Read;
-
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::compression::Compression;
 use super::file::BoundedFile;
-use super::format::{Colour, Compression, Format, Predictor};
+use super::format::{Colour, Format, Predictor};
 use super::layout::Layout;
 use super::samples::Samples;
 use crate::{Context, Error, Result, bail};
@@ -55,11 +54,7 @@ pub fn decode(format: &Format, data: &[u8], [width, height]: [usize; 2]) -> Resu
     let expected = row_bytes * height;
     let mut bytes = match format.compression {
         Compression::Jpeg => jpeg(format, data, [width, height]).doing(|| "JPEG")?,
-        Compression::None => data.to_vec(),
-        Compression::Deflate => deflate(data, expected).doing(|| "deflate")?,
-        Compression::Zstd => zstd(data, expected).doing(|| "zstd")?,
-        Compression::Lzw => lzw(data, expected).doing(|| "LZW")?,
-        Compression::PackBits => pack_bits(data, expected),
+        compression => compression.unpack(data, expected).doing(|| format!("{compression:?} compression"))?,
     };
     if bytes.len() < expected {
         bail!("{} bytes of pixels, expected {expected}", bytes.len());
@@ -71,58 +66,6 @@ pub fn decode(format: &Format, data: &[u8], [width, height]: [usize; 2]) -> Resu
         Predictor::Float => undo_float(format, &mut bytes, row_bytes),
     }
     Ok(Samples::of_bytes(format, bytes, row_bytes, width * format.samples_in_part()))
-}
-
-fn deflate(data: &[u8], expected: usize) -> Result<Vec<u8>> {
-    let mut samples = Vec::with_capacity(expected);
-    flate2::read::ZlibDecoder::new(data).take(expected as u64).read_to_end(&mut samples)?;
-    Ok(samples)
-}
-
-fn zstd(data: &[u8], expected: usize) -> Result<Vec<u8>> {
-    let mut samples = Vec::with_capacity(expected);
-    ruzstd::decoding::StreamingDecoder::new(data)?.take(expected as u64).read_to_end(&mut samples)?;
-    Ok(samples)
-}
-
-fn lzw(data: &[u8], expected: usize) -> Result<Vec<u8>> {
-    let mut samples = vec![0; expected];
-    let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
-    let (mut read, mut written) = (0, 0);
-    while written < expected {
-        let step = decoder.decode_bytes(&data[read..], &mut samples[written..]);
-        (read, written) = (read + step.consumed_in, written + step.consumed_out);
-        match step.status? {
-            weezl::LzwStatus::Ok => {}
-            weezl::LzwStatus::NoProgress | weezl::LzwStatus::Done => break,
-        }
-    }
-    samples.truncate(written);
-    Ok(samples)
-}
-
-fn pack_bits(data: &[u8], expected: usize) -> Vec<u8> {
-    let mut samples = Vec::with_capacity(expected);
-    let mut rest = data;
-    while let [code, tail @ ..] = rest
-        && samples.len() < expected
-    {
-        let code = i32::from(*code as i8);
-        rest = match code {
-            0.. => {
-                let count = (code as usize + 1).min(tail.len());
-                samples.extend_from_slice(&tail[..count]);
-                &tail[count..]
-            }
-            -128 => tail,
-            _ => {
-                let Some((value, tail)) = tail.split_first() else { break };
-                samples.extend(std::iter::repeat_n(*value, (1 - code) as usize));
-                tail
-            }
-        };
-    }
-    samples
 }
 
 /// Adds each sample to that of the left pixel (TIFF predictor 2).
@@ -244,7 +187,8 @@ mod tests {
 
     #[test]
     fn run_lengths_and_both_predictors_are_undone() {
-        assert_eq!(pack_bits(&[0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0x80], 9), [0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a]);
+        let runs = Compression::PackBits.unpack(&[0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0x80], 9).unwrap();
+        assert_eq!(runs, [0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a]);
         let mut deep =
             Format { bits: 16, predictor: Predictor::Horizontal, samples: 1, colour: Colour::BlackIsZero, ..format(Compression::None) };
         let words = decode(&deep, &[0xff, 0x00, 0x02, 0x00, 0xff, 0xff], [3, 1]).unwrap();

@@ -11,6 +11,9 @@ use crate::Result;
 /// Number of tiles or strips that are decoded before they are copied into the picture, which bounds memory.
 const PARTS_AT_ONCE: usize = 64;
 
+/// Number of tiles whose brightness decides whether tiles that the writer left out are white or black.
+const SAMPLED_TILES: usize = 9;
+
 /// Image as 8-bit RGB.
 pub struct Whole {
     /// Values in row-major order, red first.
@@ -19,15 +22,15 @@ pub struct Whole {
     pub notes: Vec<String>,
 }
 
-/// Decodes an image; parts that the writer left out become `background`. The orientation tag is not applied.
+/// Decodes an image; parts that the writer left out have the colour of [`background`]. The orientation tag is not applied.
 ///
 /// # Errors
 /// A damaged or missing part, or floating-point samples outside 0 to 255.
-pub fn read(layout: &Layout, file: &BoundedFile, sample: Option<usize>, background: [u8; 3]) -> Result<Whole> {
+pub fn read(layout: &Layout, file: &BoundedFile, sample: Option<usize>) -> Result<Whole> {
     let parts: Vec<(u64, u64)> = (0..layout.rows).flat_map(|row| (0..layout.columns).map(move |column| (column, row))).collect();
     let factor = if layout.format.is_float { range(layout, file, &parts)?.factor()? } else { 1.0 };
     let (width, height) = (layout.width as usize, layout.height as usize);
-    let mut data = background.repeat(width * height);
+    let mut data = background(file, layout, sample).repeat(width * height);
     let mut brightest = Range::EMPTY;
     for some in parts.chunks(PARTS_AT_ONCE) {
         let decoded = some.par_iter().map(|&(column, row)| {
@@ -89,4 +92,22 @@ pub fn deep_note(white: u16, brightest: Option<f32>) -> String {
         }
         _ => divided,
     }
+}
+
+/// Returns the colour of tiles that the writer left out: black if the stored tiles are dark, as in fluorescence, else white.
+pub fn background(file: &BoundedFile, layout: &Layout, sample: Option<usize>) -> [u8; 3] {
+    if !layout.has_left_out() || layout.format.is_float {
+        return [255; 3];
+    }
+    let parts = (0..layout.rows).flat_map(|row| (0..layout.columns).map(move |column| (column, row)));
+    let stored: Vec<_> = parts.filter(|&(column, row)| !layout.is_left_out(column, row)).collect();
+    let (mut sum, mut count) = (0, 0);
+    for &(column, row) in stored.iter().step_by(stored.len().div_ceil(SAMPLED_TILES).max(1)) {
+        if let Ok(Some(samples)) = part::read(layout, file, column, row) {
+            let pixels = samples.to_rgb(&layout.format, sample, 1.0);
+            sum += pixels.iter().map(|&value| u64::from(value)).sum::<u64>();
+            count += pixels.len() as u64;
+        }
+    }
+    if count > 0 && sum < 128 * count { [0; 3] } else { [255; 3] }
 }
