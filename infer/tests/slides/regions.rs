@@ -1,7 +1,6 @@
 //! Analysed regions are independent of windows, and nuclei lie inside of them only.
 
 use infer::segment::{Halo, Options, Regions};
-use infer::tissue::GRID_TILE;
 use slides::Rgb;
 
 use crate::picture::{card, contents, run, save_tiff, tissue};
