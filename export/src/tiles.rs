@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use image::RgbImage;
 use models::plane::reflect_101;
-use support::{Context, Result, bail, picture};
+use support::picture::tiff::BoundedFile;
+use support::{Context, Result, bail, durable, picture};
 
 /// Decoded bytes of the largest image that is read.
 const MAX_BYTES: u64 = 512 << 20;
@@ -131,7 +132,14 @@ impl TileImages {
 }
 
 fn read(path: &Path) -> Result<RgbImage> {
-    Ok(picture::decode(picture::open(path)?, MAX_BYTES, |_| Ok(()))?.into_rgb8())
+    let file = BoundedFile::new(durable::open(path)?)?;
+    let picture = picture::read(&file, MAX_BYTES, None, |header| {
+        if header.bytes > MAX_BYTES {
+            bail!("{} x {} px take more than the {MAX_BYTES} bytes that are allowed", header.width, header.height);
+        }
+        Ok(())
+    })?;
+    Ok(RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.data).expect("three values per pixel"))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Cohort {
         let all: Vec<&Summary> = self.done.iter().map(|(_, summary)| summary).collect();
         let mm2 = all.iter().map(|summary| summary.areas.analysed_mm2).sum::<Option<f64>>();
         let seconds: f64 = all.iter().map(|summary| summary.timings.wall_seconds).sum();
-        let pixels = |value: fn(&Summary) -> f64| all.iter().map(|summary| value(summary)).sum::<f64>();
+        let pixels = |value: fn(&Summary) -> f64| all.iter().map(|summary| value(summary)).fold(0.0, |sum: f64, value| sum + value);
         let lost = pixels(|s| s.areas.lost_share * s.areas.analysed_px as f64) / pixels(|s| s.areas.analysed_px as f64).max(1.0);
         let count = all.iter().map(|summary| summary.nuclei.count).sum();
         line(&format!("**{} slides**", all.len()), "", count, mm2, lost, mm2.filter(|&mm2| mm2 > 0.0).map(|mm2| seconds / mm2));

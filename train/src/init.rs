@@ -85,7 +85,7 @@ fn write_index(folder: &Folder) -> Result<()> {
     if folder.index.is_some() {
         bail!("{}: the index exists already", path.display(); hint: "leave --index out, or move the file away");
     }
-    let row = |(id, image): (&String, &PathBuf)| Ok([id.clone(), String::new(), modality(&read_rgb(image)?.0).to_owned()]);
+    let row = |(id, image): (&String, &PathBuf)| Ok([id.clone(), String::new(), modality(&read_rgb(image, None)?.0).to_owned()]);
     let rows: Vec<Result<[String; 3]>> = folder.images.par_iter().map(row).collect();
     let rows: Vec<[String; 3]> = rows.into_iter().collect::<Result<_>>()?;
     let mut writer = csv::Writer::from_writer(Vec::new());

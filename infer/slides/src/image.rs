@@ -1,14 +1,14 @@
 //! Reader of PNG, JPEG and plain TIFF files, as slides of one level in memory.
 
 use std::fs::File;
-use std::io::{BufReader, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
-use image::{DynamicImage, ImageFormat, ImageReader};
-use support::picture::{self, Header};
-use support::{Result, bail};
+use support::picture::tiff::BoundedFile;
+use support::picture::{self, Header, Picture};
+use support::{Context, Result, bail};
 
+use super::tiff::Plain;
 use super::{Contents, Facts, Image, Rgb, Slide};
 
 /// Maximum number of decoded bytes of an image in memory.
@@ -19,44 +19,25 @@ const ALWAYS_ALLOWED_BYTES: u64 = 64 << 20;
 const MAX_COMPRESSION: u64 = 250;
 
 /// Opens a PNG or JPEG file, whose scale is unknown.
-pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Box<dyn Slide>> {
-    decode(file, None, Facts::new(path, contents, "image", Vec::new()))
+pub fn open(path: &Path, file: File, contents: Arc<Contents>, channel: Option<&str>) -> Result<Box<dyn Slide>> {
+    let file = BoundedFile::new(file)?;
+    let picture = picture::read(&file, MAX_BYTES, channel, |header| check_size(header, file.length()))?;
+    Ok(slide(Facts::new(path, contents, "image", Vec::new()), picture))
 }
 
-/// Opens a TIFF file of one image; `facts` are those of its directory.
-pub fn open_tiff(file: File, facts: Facts) -> Result<Box<dyn Slide>> {
-    // The format is named because the crate `image` does not recognise BigTIFF by its first bytes.
-    decode(file, Some(ImageFormat::Tiff), facts)
+/// Decodes an image of a TIFF file.
+pub fn open_tiff(Plain { facts, file, layout, selection }: Plain) -> Result<Box<dyn Slide>> {
+    let bits = layout.format.bits as u16;
+    let bytes = layout.width * layout.height * 3;
+    check_size(&Header { width: layout.width as u32, height: layout.height as u32, bytes, bits }, file.length())?;
+    let picture = picture::rgb::of_layout(&layout, &file, &selection).hint(|| picture::DAMAGED)?;
+    Ok(slide(facts, picture))
 }
 
-/// Decodes a file to a slide of one level.
-fn decode(file: File, format: Option<ImageFormat>, facts: Facts) -> Result<Box<dyn Slide>> {
-    let (picture, note) = read(file, format)?;
-    let pixels = to_rgb(picture);
-    let mut facts = Facts { reader: "image", ..facts };
-    facts.notes.extend(note);
-    Ok(Box::new(Image::with_facts(facts, pixels)))
-}
-
-/// Returns the whole image, and a note about the conversion if its samples are not 8-bit.
-fn read(mut file: File, format: Option<ImageFormat>) -> Result<(DynamicImage, Option<String>)> {
-    file.rewind()?;
-    let file_bytes = file.metadata()?.len();
-    let reader = match format {
-        Some(format) => ImageReader::with_format(BufReader::new(file), format),
-        None => ImageReader::new(BufReader::new(file)).with_guessed_format()?,
-    };
-    let mut bits = 8;
-    let picture = picture::decode(reader, MAX_BYTES, |header| {
-        bits = header.bits;
-        check_size(header, file_bytes)
-    })?;
-    let note = match bits {
-        16 => Some("16-bit samples were divided by 257".to_owned()),
-        32 => Some("float samples were taken as 0 to 1".to_owned()),
-        _ => None,
-    };
-    Ok((picture, note))
+/// Returns a slide of one level.
+fn slide(facts: Facts, picture: Picture) -> Box<dyn Slide> {
+    let Picture { width, height, data, notes, .. } = picture;
+    Box::new(Image::with_facts(Facts { reader: "image", notes, ..facts }, Rgb { width, height, data }))
 }
 
 /// Checks the number of decoded bytes before memory is allocated.
@@ -70,39 +51,9 @@ fn check_size(&Header { width, height, bytes, .. }: &Header, file_bytes: u64) ->
     Ok(())
 }
 
-/// Converts to 8-bit RGB: 16-bit samples are divided by 257, grey is repeated, and transparent pixels are composited over white.
-fn to_rgb(picture: DynamicImage) -> Rgb {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let over_white = |value: u8, alpha: u8| {
-        let (value, alpha) = (u32::from(value), u32::from(alpha));
-        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-    };
-    let data = match picture {
-        DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
-        DynamicImage::ImageLuma8(pixels) => pixels.into_raw().into_iter().flat_map(|v| [v; 3]).collect(),
-        DynamicImage::ImageLuma16(pixels) => pixels.into_raw().into_iter().flat_map(|v| [to_8_bits(v); 3]).collect(),
-        DynamicImage::ImageRgb16(pixels) => pixels.into_raw().into_iter().map(to_8_bits).collect(),
-        DynamicImage::ImageRgba16(pixels) => {
-            let pixels = pixels.into_raw();
-            let bytes = pixels.chunks_exact(4).map(|p| [to_8_bits(p[0]), to_8_bits(p[1]), to_8_bits(p[2]), to_8_bits(p[3])]);
-            bytes.flat_map(|[r, g, b, a]| [over_white(r, a), over_white(g, a), over_white(b, a)]).collect()
-        }
-        other => {
-            let pixels = other.into_rgba8().into_raw();
-            pixels.chunks_exact(4).flat_map(|p| [over_white(p[0], p[3]), over_white(p[1], p[3]), over_white(p[2], p[3])]).collect()
-        }
-    };
-    Rgb { width, height, data }
-}
-
-/// Returns `round(v / 257)`: 0 stays 0 and 65535 becomes 255.
-fn to_8_bits(value: u16) -> u8 {
-    ((u32::from(value) + 128) / 257) as u8
-}
-
 #[cfg(test)]
 mod tests {
-    use image::{GrayAlphaImage, ImageBuffer, Luma, Rgba, RgbaImage};
+    use image::{DynamicImage, GrayAlphaImage, ImageBuffer, Luma, Rgba, RgbaImage};
 
     use super::*;
     use crate::WHITE;

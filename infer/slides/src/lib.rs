@@ -180,7 +180,7 @@ pub trait Slide: Send + Sync {
 ///
 /// `openslide_lib` is the OpenSlide library for formats without an own reader; by default it is searched by [`support::library::locate`].
 pub fn open(path: &Path, openslide_lib: Option<&Path>) -> Result<Box<dyn Slide>> {
-    open_with(path, Access { library: openslide_lib, program: None })
+    open_with(path, Access { library: openslide_lib, ..Access::default() })
 }
 
 /// Opens a slide with the first reader that knows its format.
@@ -189,10 +189,10 @@ pub fn open_with(path: &Path, access: Access<'_>) -> Result<Box<dyn Slide>> {
     let file = support::durable::open(path).doing(doing)?;
     let contents = Arc::new(Contents::of_open_file(path, &file).doing(doing)?);
     match kind(path, &file).doing(doing)? {
-        Kind::Image => image::open(path, file, contents).doing(doing),
-        Kind::Tiff => match tiff::open(path, file.try_clone().doing(doing)?, contents).doing(doing)? {
+        Kind::Image => image::open(path, file, contents, access.channel).doing(doing),
+        Kind::Tiff => match tiff::open(path, file, contents, access.channel).doing(doing)? {
             tiff::Opened::Slide(slide) => Ok(slide),
-            tiff::Opened::Plain(facts) => image::open_tiff(file, *facts).doing(doing),
+            tiff::Opened::Plain(plain) => image::open_tiff(*plain).doing(doing),
             tiff::Opened::NeedsOpenSlide(reason) => openslide::open(path, access, reason).doing(doing),
         },
         Kind::Other => openslide::open(path, access, "it is not a PNG, JPEG or TIFF file").doing(doing),

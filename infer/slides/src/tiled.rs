@@ -16,8 +16,8 @@ const CACHE_BYTES: usize = 160 << 20;
 pub trait TileSource: Send + Sync {
     /// Returns the columns and rows of the tiles of a level.
     fn tile_size(&self, level: usize) -> [u64; 2];
-    /// Decodes one tile of at most [`TileSource::tile_size`].
-    fn decode(&self, key: TileKey) -> Result<Rgb>;
+    /// Decodes one tile of at most [`TileSource::tile_size`]; `None` if the file leaves it out, because it is background.
+    fn decode(&self, key: TileKey) -> Result<Option<Rgb>>;
 }
 
 /// Slide whose tiles come from a [`TileSource`].
@@ -40,9 +40,12 @@ impl<S: TileSource> TiledSlide<S> {
         if let Some(tile) = self.cache.get(key) {
             return tile;
         }
-        let tile = Arc::new(self.source.decode(key).unwrap_or_else(|error| {
+        let decoded = self.source.decode(key).unwrap_or_else(|error| {
             tracing::debug!("level {} tile column {} row {} is read as background: {error}", key.0, key.1, key.2);
             self.lost.lock().expect("no panic while noting lost tiles").insert(key, error.to_string());
+            None
+        });
+        let tile = Arc::new(decoded.unwrap_or_else(|| {
             let [width, height] = self.source.tile_size(key.0);
             Rgb::filled(width as usize, height as usize, self.facts.background)
         }));

@@ -39,6 +39,9 @@ pub struct SegmentArgs {
     /// Take this scale for all slides, in microns per pixel of level 0 [default: from the slide's properties]
     #[arg(long, value_name = "X")]
     mpp: Option<f64>,
+    /// Read this channel of slides of several channels: a number from 1, or a name [default: DAPI, Hoechst or another nuclear stain, else 1]
+    #[arg(long, value_name = "N|NAME")]
+    channel: Option<String>,
     /// Read windows of this side, or this height on the native device [default: 1024 to 3072 px, by halo and device]
     #[arg(long, value_name = "PX", value_parser = count(1..=1 << 16))]
     tile: Option<usize>,
@@ -177,6 +180,7 @@ impl SegmentArgs {
         Options {
             out: self.out.clone(),
             mpp: self.mpp,
+            channel: self.channel.clone(),
             halo: self.halo.unwrap_or_default(),
             tile: self.tile,
             batch: self.batch,

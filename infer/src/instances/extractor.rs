@@ -1,6 +1,7 @@
 //! Streaming extractor: rows of quantised probabilities in, finished nuclei out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use models::decode::Decoding;
 
@@ -8,6 +9,8 @@ use super::Instance;
 use super::nuclei::ComponentDecoder;
 use super::open::OpenComponents;
 use super::runs::{contains, runs_of_row};
+use super::shape::centroid;
+use crate::tissue::drawn::Drawn;
 
 /// Instances that some rows finished.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub struct Extractor {
     finished_components: u64,
     emitted_instances: u64,
     row: u32,
+    /// Region by which nuclei are kept.
+    drawn: Option<Arc<Drawn>>,
 }
 
 /// Finished component whose nuclei may lie in a hole of an open component; such nuclei are dropped when the hole is filled.
@@ -55,7 +60,14 @@ impl Extractor {
             finished_components: 0,
             emitted_instances: 0,
             row: 0,
+            drawn: None,
         }
+    }
+
+    /// Keeps only nuclei whose centroid lies in `drawn`; `None` keeps all.
+    #[must_use]
+    pub fn within(self, drawn: Option<Arc<Drawn>>) -> Self {
+        Self { drawn, ..self }
     }
 
     /// Returns the number of columns of the image.
@@ -135,9 +147,11 @@ impl Extractor {
         }
     }
 
-    /// Numbers instances and appends them to `finished`.
+    /// Numbers the instances of the drawn region and appends them to `finished`.
     fn emit(&mut self, instances: Vec<Instance>, finished: &mut Vec<Instance>) {
-        for mut instance in instances {
+        let drawn = self.drawn.clone();
+        let is_kept = |instance: &Instance| drawn.as_ref().is_none_or(|drawn| drawn.contains(centroid(instance)));
+        for mut instance in instances.into_iter().filter(is_kept) {
             self.emitted_instances += 1;
             instance.id = self.emitted_instances;
             finished.push(instance);

@@ -41,6 +41,11 @@ impl Shape {
     }
 }
 
+/// Returns the centre of mass of the pixels of an instance, in pixels from the corner of the image.
+pub fn centroid(instance: &Instance) -> [f64; 2] {
+    Moments::of(instance).mean
+}
+
 /// Area, mean and central second moments in pixels; a pixel is a unit square, whose own second moments are 1/12.
 struct Moments {
     count: f64,

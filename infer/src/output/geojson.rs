@@ -45,7 +45,7 @@ impl Features {
         let id = Uuid::new_v5(&name_space(), format!("{}{geometry}", self.source).as_bytes());
         let geometry = drawn.map_or(geometry, polygon);
         let (shape, unit) = (&nucleus.shape, self.unit);
-        let measurements = json!({
+        let mut measurements = json!({
             format!("Area {unit}^2"): number(shape.area),
             format!("Perimeter {unit}"): number(shape.perimeter),
             format!("Major axis {unit}"): number(shape.major_axis),
@@ -56,8 +56,10 @@ impl Features {
             "Mean red": number(nucleus.mean_rgb[0]),
             "Mean green": number(nucleus.mean_rgb[1]),
             "Mean blue": number(nucleus.mean_rgb[2]),
-            "Hematoxylin OD mean": number(nucleus.hematoxylin),
         });
+        if let Some(density) = nucleus.hematoxylin {
+            measurements["Hematoxylin OD mean"] = number(density);
+        }
         let feature = format!(
             "{{\"type\":\"Feature\",\"id\":\"{id}\",\"geometry\":{geometry},\"properties\":{{\"objectType\":\"detection\",\"classification\":{},\"measurements\":{measurements}}}}}",
             self.classification

@@ -15,13 +15,15 @@ pub struct Frame {
     pub microns_per_pixel: Option<[f64; 2]>,
     /// Origin of positions in outputs, in level-0 pixels.
     pub origin: [f64; 2],
+    /// True if the slide is light, so that stains have an optical density; false for fluorescence.
+    pub has_stains: bool,
 }
 
 impl Frame {
     /// Returns the frame of a slide that is read at `scale`, with positions relative to the level-0 pixel `origin`.
     pub fn new(scale: &Scale, origin: [f64; 2]) -> Self {
         let um = scale.effective_mpp.map(|mpp| [0, 1].map(|i| mpp[i] / scale.slide_from_model[i]));
-        Self { slide_from_model: scale.slide_from_model, microns_per_pixel: um, origin }
+        Self { slide_from_model: scale.slide_from_model, microns_per_pixel: um, origin, has_stains: true }
     }
 
     /// Converts a position at the model's scale to level-0 pixels from the origin.
@@ -68,8 +70,8 @@ pub struct Nucleus {
     pub mean_probability: f64,
     /// Mean red, green and blue of the same pixels, 0 to 255.
     pub mean_rgb: [f64; 3],
-    /// Mean optical density of hematoxylin in the same pixels, see [`models::colour::ColourSum::hematoxylin`].
-    pub hematoxylin: f64,
+    /// Mean optical density of hematoxylin in the same pixels, see [`models::colour::ColourSum::hematoxylin`]; `None` for fluorescence.
+    pub hematoxylin: Option<f64>,
     /// True if the nucleus reaches the border of the image, so that a part may be missing.
     pub touches_border: bool,
 }
@@ -92,7 +94,7 @@ impl Nucleus {
             box_px: [smallest(0), smallest(1), largest(0), largest(1)],
             mean_probability: instance.mean_probability(),
             mean_rgb: instance.colour.mean_rgb(),
-            hematoxylin: instance.colour.hematoxylin(),
+            hematoxylin: frame.has_stains.then(|| instance.colour.hematoxylin()),
             touches_border: instance.touches_border,
             rings,
         }

@@ -8,6 +8,11 @@ use support::durable::AtomicFile;
 use super::shared_file::SharedFile;
 use super::{Frame, Nucleus};
 
+/// Indices of columns in the full table that some tables leave out.
+const CENTROID_X_UM: usize = 9;
+const CENTROID_Y_UM: usize = 10;
+const HEMATOXYLIN: usize = 20;
+
 /// Kind of the values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -37,6 +42,8 @@ impl Field {
 }
 
 /// Returns names and kinds of the columns; lengths are in µm, or in level-0 pixels (`px`) if the scale is unknown.
+///
+/// Without a scale, the centroid stands in pixels only; without stains, there is no column of hematoxylin.
 pub fn fields(frame: &Frame) -> Vec<(String, Field)> {
     let unit = if frame.microns_per_pixel.is_some() { "um" } else { "px" };
     let positions = ["centroid_x_px", "centroid_y_px", "left_px", "top_px", "right_px", "bottom_px"];
@@ -50,16 +57,25 @@ pub fn fields(frame: &Frame) -> Vec<(String, Field)> {
     fields.extend(["mean_red", "mean_green", "mean_blue"].map(|name| (name.to_owned(), Field::Colour)));
     fields.push(("hematoxylin_od".to_owned(), Field::Share));
     fields.push(("touches_border".to_owned(), Field::Truth));
-    fields
+    fields.into_iter().enumerate().filter(|(column, _)| has_column(frame, *column)).map(|(_, field)| field).collect()
+}
+
+/// Reports whether a column of the full table is written.
+fn has_column(frame: &Frame, column: usize) -> bool {
+    match column {
+        CENTROID_X_UM | CENTROID_Y_UM => frame.microns_per_pixel.is_some(),
+        HEMATOXYLIN => frame.has_stains,
+        _ => true,
+    }
 }
 
 /// Returns the values of a nucleus, in the order of [`fields`].
-pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 22] {
+pub fn row(nucleus: &Nucleus, frame: &Frame) -> Vec<f64> {
     let shape = &nucleus.shape;
     let um = frame.microns_per_pixel.unwrap_or([1.0; 2]);
     let [x, y] = nucleus.centroid_px;
     let [left, top, right, bottom] = nucleus.box_px;
-    [
+    let all = [
         nucleus.id as f64,
         x,
         y,
@@ -80,9 +96,10 @@ pub fn row(nucleus: &Nucleus, frame: &Frame) -> [f64; 22] {
         nucleus.mean_rgb[0],
         nucleus.mean_rgb[1],
         nucleus.mean_rgb[2],
-        nucleus.hematoxylin,
+        nucleus.hematoxylin.unwrap_or(f64::NAN),
         f64::from(u8::from(nucleus.touches_border)),
-    ]
+    ];
+    all.into_iter().enumerate().filter(|(column, _)| has_column(frame, *column)).map(|(_, value)| value).collect()
 }
 
 /// Streaming writer of the CSV file.
@@ -120,5 +137,25 @@ impl TableWriter {
 
     fn line(&mut self, fields: &[String]) -> Result<()> {
         self.csv.write_record(fields).map_err(|error| self.file.failed(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_column_has_a_name_of_its_own_in_every_table() {
+        for microns_per_pixel in [None, Some([0.5; 2])] {
+            for has_stains in [false, true] {
+                let frame = Frame { slide_from_model: [1.0; 2], microns_per_pixel, origin: [0.0; 2], has_stains };
+                let names: Vec<String> = fields(&frame).into_iter().map(|(name, _)| name).collect();
+                assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+                assert_eq!(names.contains(&"hematoxylin_od".to_owned()), has_stains);
+                assert_eq!(names.contains(&"centroid_x_um".to_owned()), microns_per_pixel.is_some());
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::{Shard, ShardReport};
 use crate::instances::{Extractor, FinishedInstances};
 use crate::network::Network;
 use crate::output::Files;
+use crate::output::Frame;
 use crate::output::overlay::Overlay;
 use crate::output::summary::NucleusFacts;
 use crate::output::writers::{Source, Wanted, Writers};
@@ -26,6 +27,7 @@ use crate::pipeline::{self, Band, Job};
 use crate::pyramid::PyramidWriter;
 use crate::quality::status::QualityFacts;
 use crate::quality::{PixelStrip, Quality};
+use crate::tissue::detect;
 use slides::{LostTile, ScaledSlide};
 
 /// Maximum bytes of a band for which each writer has a queue of one further band; larger bands are not queued.
@@ -56,13 +58,15 @@ impl Plan<'_> {
     ) -> Result<Computed> {
         let [width, height] = self.scale.size_px;
         let probability = PyramidWriter::new(files.create("probability.tif")?, width, height, 1, self.scale.effective_mpp)?;
-        let overlay = Overlay::new([width, height], self.overview()?);
+        let overview = self.overview()?;
+        let frame = Frame { has_stains: detect::is_light(&overview), ..self.frame };
+        let overlay = Overlay::new([width, height], overview);
         let writers = Writers::new(
             files,
             &Wanted { extra: &self.options.extra, outlines: &self.options.outlines },
             source,
             &self.scale,
-            self.frame,
+            frame,
             overlay,
         )?;
         let lost = Mutex::new(BTreeSet::new());
@@ -89,7 +93,7 @@ impl Plan<'_> {
     ) -> Result<(PyramidWriter, Writers, Quality)> {
         let [width, height] = self.scale.size_px;
         let (timings, count) = (self.timings, AtomicUsize::new(0));
-        let extractor = Extractor::new(width, height, &card.decoding);
+        let extractor = Extractor::new(width, height, &card.decoding).within(self.drawn.clone());
         thread::scope(|scope| {
             let capacity = self.queue_capacity();
             let (probability_in, probability_bands) = sync_channel::<Arc<Band>>(capacity);
@@ -163,7 +167,7 @@ impl Plan<'_> {
         Ok(ShardReport { computed: missing.len(), stored: on_disk, bands })
     }
 
-    /// Runs the pipeline over some bands; probabilities are 0 outside of tissue. `text` is shown beside the progress.
+    /// Runs the pipeline over some bands; probabilities are 0 outside of computed tiles. `text` is shown beside the progress.
     pub(super) fn run(
         &self,
         networks: &mut [Box<dyn Network>],
@@ -185,7 +189,7 @@ impl Plan<'_> {
         let result = pipeline::run(&job, networks, |mut band| {
             let rate = (band.windows_done * window_px) as f64 / 1e6 / began.elapsed().as_secs_f64();
             progress.at(band.windows_done as u64, &format!("{rate:.2} Mpx/s, {}", text()));
-            self.tissue.clear(band.y, &mut band.rows);
+            self.computed.clear(band.y, &mut band.rows);
             on_band(band)
         });
         progress.end();

@@ -70,9 +70,9 @@ pub enum Regions {
     All,
     /// Tissue: grid tiles with more than bare glass.
     Found,
-    /// Grid tiles that a mask image over the whole slide, or a GeoJSON file in level-0 pixels, marks.
+    /// Regions that a mask image over the whole slide, or a GeoJSON file in level-0 pixels, marks; nuclei are kept by their centroid.
     Given(PathBuf),
-    /// Grid tiles that a region in level-0 pixels touches.
+    /// A region in level-0 pixels; nuclei are kept by their centroid.
     Inside(Region),
 }
 
@@ -83,6 +83,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Microns per pixel of level 0; by default, from the slide's properties.
     pub mpp: Option<f64>,
+    /// Channel of slides of several channels, as a number from 1 or a name; by default, that of a nuclear stain, else the first.
+    pub channel: Option<String>,
     /// Context around each core.
     pub halo: Halo,
     /// Side of windows in pixels at the model's scale; by default, chosen from the halo.
@@ -185,7 +187,8 @@ pub fn segment_shard(
 }
 
 fn open(slide: &Path, options: &Options) -> Result<Box<dyn Slide>> {
-    slides::open_with(slide, Access { library: options.openslide.as_deref(), program: options.slide_server.as_deref() })
+    let (library, program) = (options.openslide.as_deref(), options.slide_server.as_deref());
+    slides::open_with(slide, Access { library, program, channel: options.channel.as_deref() })
 }
 
 /// Plans the segmentation and runs `work` with the plan.
@@ -197,6 +200,9 @@ fn with_plan<T>(
     work: impl FnOnce(&Plan<'_>, &Source<'_>, &Store, &mut [Box<dyn Network>]) -> Result<T>,
 ) -> Result<T> {
     let Some(network) = networks.first() else { bail!("segmenting {}: no network was given", slide.facts().path.display()) };
+    for note in plan::slide_notes(slide, options) {
+        tracing::info!("{}: {note}", slide.facts().path.display());
+    }
     let timings = StageTimings::default();
     let slide_sha256 = timings.hash.time(|| slide.sha256())?;
     let source = Source { slide_sha256: &slide_sha256, model_sha256: &model.sha256, class: model.class()? };

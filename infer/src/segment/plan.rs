@@ -1,6 +1,7 @@
 //! Plan of one slide: all decisions before the first window is read.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use serde_json::json;
@@ -14,6 +15,7 @@ use crate::output::Frame;
 use crate::output::writers::Source;
 use crate::tile::{TileGrid, Window, Windows};
 use crate::timing::StageTimings;
+use crate::tissue::drawn::Drawn;
 use crate::tissue::{Tissue, given};
 use slides::scaled::Scale;
 use slides::{LostTile, Mpp, Rgb, Slide};
@@ -38,7 +40,12 @@ pub(super) struct Plan<'a> {
     pub(super) timings: &'a StageTimings,
     /// Reduced image of the slide, if it was read to find tissue.
     overview: Option<Rgb>,
+    /// Analysed grid tiles.
     pub(super) tissue: Tissue,
+    /// Computed grid tiles: those of `tissue`, and the tiles around drawn regions, so that nuclei at their border are whole.
+    pub(super) computed: Tissue,
+    /// Drawn region, by which nuclei are kept.
+    pub(super) drawn: Option<Arc<Drawn>>,
     /// Source of `tissue`, for the summary.
     pub(super) regions: String,
     /// Results folder of the slide.
@@ -70,12 +77,13 @@ impl<'a> Plan<'a> {
         };
         check_shards(&options.outlines, slide)?;
         let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let (tissue, regions, overview) = timings.small.time(|| find_regions(slide, &scale, &options.regions))?;
+        let Found { tissue, drawn, regions, overview } = timings.small.time(|| find_regions(slide, &scale, &options.regions))?;
         let batch = options.batch.max(1);
         let key = json!({
             "program": provenance::VERSION, "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
-            "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": batch, "device": options.device, "origin": origin,
+            "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": batch, "device": options.device, "origin": origin, "channel": options.channel,
             "outlines": options.outlines, "tissue": durable::sha256(&tissue.bytes()),
+            "drawn": drawn.as_ref().map(|drawn| durable::sha256(&drawn.bytes())),
         });
         Ok(Self {
             slide,
@@ -90,6 +98,8 @@ impl<'a> Plan<'a> {
             expected_entropy: golden::mean_entropy(&model.golden)?,
             timings,
             overview,
+            computed: if drawn.is_some() { tissue.dilated() } else { tissue.clone() },
+            drawn: drawn.map(Arc::new),
             tissue,
             regions,
             folder: folder(&slide.facts().path, &options.out)?,
@@ -105,10 +115,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Reports whether a window is computed: its core has tissue.
+    /// Reports whether a window is computed: its core has computed tiles.
     pub(super) fn is_active(&self, window: &Window) -> bool {
         let range = |span: crate::tile::Span| span.core..span.core + span.core_length;
-        self.tissue.any(range(window.x), range(window.y))
+        self.computed.any(range(window.x), range(window.y))
     }
 
     /// Returns the lost tiles of the level that is read.
@@ -131,19 +141,46 @@ fn check_band_size(grid: &TileGrid) -> Result<()> {
     Ok(())
 }
 
-/// Returns the analysed part of a slide, its description for the summary, and the overview if it was read to find tissue.
-fn find_regions(slide: &dyn Slide, scale: &Scale, regions: &Regions) -> Result<(Tissue, String, Option<Rgb>)> {
+/// Analysed part of a slide.
+struct Found {
+    tissue: Tissue,
+    drawn: Option<Drawn>,
+    /// Description for the summary.
+    regions: String,
+    /// Reduced image of the slide, if it was read to find tissue.
+    overview: Option<Rgb>,
+}
+
+/// Finds the analysed part of a slide.
+fn find_regions(slide: &dyn Slide, scale: &Scale, regions: &Regions) -> Result<Found> {
     let everywhere = || Tissue::uniform(scale.size_px, true);
+    let found = |tissue, drawn, regions: &str, overview| Found { tissue, drawn, regions: regions.to_owned(), overview };
     Ok(match regions {
-        Regions::All => (everywhere(), "all".to_owned(), None),
+        Regions::All => found(everywhere(), None, "all", None),
         Regions::Given(path) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            (given::tissue(path, scale.size_px, scale.slide_from_model)?, name, None)
+            let (tissue, drawn) = given::tissue(path, scale.size_px, scale.slide_from_model)?;
+            found(tissue, Some(drawn), &path.file_name().unwrap_or_default().to_string_lossy(), None)
         }
-        Regions::Inside(region) => (region.tissue(scale.size_px, scale.slide_from_model), "a region of the caller".to_owned(), None),
+        Regions::Inside(region) => {
+            let drawn = Drawn::of_region(region, scale.size_px, scale.slide_from_model);
+            found(region.tissue(scale.size_px, scale.slide_from_model), Some(drawn), "a region of the caller", None)
+        }
         Regions::Found => match find_tissue(slide, scale)? {
-            (overview, Some(tissue)) => (tissue, "tissue found".to_owned(), Some(overview)),
-            (overview, None) => (everywhere(), "all, for the slide has no light background".to_owned(), Some(overview)),
+            (overview, Some(tissue)) => found(tissue, None, "tissue found", Some(overview)),
+            (overview, None) => found(everywhere(), None, "all, for the slide has no light background", Some(overview)),
         },
     })
+}
+
+/// Returns notes about the slide: conversions of pixels, images and channels that are not read, and the origin of positions.
+pub(super) fn slide_notes(slide: &dyn Slide, options: &Options) -> Vec<String> {
+    let mut notes = slide.facts().notes.clone();
+    if let Some(bounds) = slide.bounds().filter(|bounds| [bounds.x, bounds.y] != [0; 2]) {
+        let at = format!("the scanned part of the slide begins at pixel {}, {} of level 0", bounds.x, bounds.y);
+        notes.push(match options.origin {
+            Origin::Full => format!("{at}, and positions count from the corner of level 0; QuPath counts from the scanned part: for QuPath, segment with --origin bounds"),
+            Origin::Bounds => format!("{at}, and positions count from there, as in QuPath"),
+        });
+    }
+    notes
 }

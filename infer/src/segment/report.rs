@@ -6,7 +6,7 @@ use std::time::Instant;
 use models::card::ModelCard;
 
 use super::compute::Computed;
-use super::plan::Plan;
+use super::plan::{Plan, slide_notes};
 use crate::output::OutputFile;
 use crate::output::summary::{
     Areas, MAX_LOST_FRACTION, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
@@ -30,7 +30,7 @@ impl Plan<'_> {
         let areas = self.areas(computed.lost);
         let (nuclei, quality) = (computed.nuclei, computed.quality);
         let timings = self.timings_facts(began, computed.seconds, networks, &areas);
-        let per_mm2 = areas.analysed_mm2.map(|mm2| nuclei.count as f64 / mm2);
+        let per_mm2 = areas.analysed_mm2.filter(|mm2| *mm2 > 0.0).map(|mm2| nuclei.count as f64 / mm2);
         let status = if areas.lost_share > MAX_LOST_FRACTION { Status::Incomplete } else { Status::Complete };
         Summary {
             status,
@@ -80,7 +80,7 @@ impl Plan<'_> {
     pub(super) fn areas(&self, lost_tiles: Vec<LostTile>) -> Areas {
         let Scale { size_px, effective_mpp, level_from_model, .. } = self.scale;
         let lost_px = lost_tiles.iter().map(|tile| tile.width * tile.height).sum::<u64>();
-        let analysed_px = self.tissue.area_px();
+        let analysed_px = self.drawn.as_ref().map_or_else(|| self.tissue.area_px(), |drawn| drawn.area_px());
         let skipped_px = (size_px[0] * size_px[1]) as u64 - analysed_px;
         let mm2 = |px: f64| effective_mpp.map(|um| px * um[0] * um[1] / 1e6);
         let lost = lost_px as f64 / (level_from_model[0] * level_from_model[1]);
@@ -118,13 +118,13 @@ impl Plan<'_> {
             busy_share,
             busy_seconds,
             megapixels_per_second: areas.analysed_px as f64 / 1e6 / wall_seconds,
-            seconds_per_mm2: areas.analysed_mm2.map(|mm2| wall_seconds / mm2),
+            seconds_per_mm2: areas.analysed_mm2.filter(|mm2| *mm2 > 0.0).map(|mm2| wall_seconds / mm2),
         }
     }
 
     /// Returns the remarks of the summary.
     fn notes(&self, card: &ModelCard) -> Vec<String> {
-        let mut notes = self.slide.facts().notes.clone();
+        let mut notes = slide_notes(self.slide, self.options);
         if card.microns_per_pixel.is_none() {
             notes.push("the model card has no scale: the slide was read at level 0".to_owned());
         }

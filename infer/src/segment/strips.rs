@@ -50,7 +50,7 @@ impl Plan<'_> {
         let width = self.scale.size_px[0];
         let (analysed, rows) = (self.tissue.row(y), probabilities.len() / width);
         let mut colours = vec![0; probabilities.len() * 3];
-        for columns in analysed_columns(analysed, width) {
+        for columns in analysed_columns(self.computed.row(y), width) {
             let pixels = slide.read(columns.start, y, columns.len(), rows)?;
             for row in 0..rows {
                 let at = (row * width + columns.start) * 3;

@@ -81,7 +81,7 @@ impl Plan<'_> {
         mut take: impl FnMut(FinishedInstances) -> Result<()>,
     ) -> Result<()> {
         let [width, height] = self.scale.size_px;
-        let mut extractor = Extractor::new(width, height, &model.card.decoding);
+        let mut extractor = Extractor::new(width, height, &model.card.decoding).within(self.drawn.clone());
         let mut quality = Quality::new(width, model.card.training.colours.clone(), self.expected_entropy);
         let all_bands: Vec<usize> = (0..self.grid.bands().len()).collect();
         let mut taken = Ok(());

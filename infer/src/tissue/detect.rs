@@ -9,6 +9,8 @@ pub const SHRINK: f64 = 16.0;
 const MIN_LIGHT: u8 = 180;
 /// Least fraction of light pixels on a slide with a light background.
 const MIN_LIGHT_FRACTION: f64 = 0.01;
+/// Least median of the brightest channel of an image of transmitted light; dense stained tissue has about 150, fluorescence less than 60.
+const MIN_MEDIAN: u8 = 100;
 /// Maximum difference of every channel between a background pixel and the background colour.
 const MAX_DIFFERENCE: u8 = 8;
 
@@ -28,6 +30,13 @@ pub fn tissue(overview: &Rgb, image: [usize; 2], unscanned: [u8; 3]) -> Option<T
         }
     }
     Some(tissue.dilated())
+}
+
+/// Reports whether an image is one of transmitted light: the median of the brightest channel of its pixels is at least [`MIN_MEDIAN`].
+pub fn is_light(overview: &Rgb) -> bool {
+    let mut brightest: Vec<u8> = overview.data.chunks_exact(3).map(|pixel| pixel[0].max(pixel[1]).max(pixel[2])).collect();
+    let middle = brightest.len() / 2;
+    brightest.is_empty() || *brightest.select_nth_unstable(middle).1 >= MIN_MEDIAN
 }
 
 /// Returns the colour of glass: the most frequent value of each channel among light pixels.
@@ -55,6 +64,7 @@ mod tests {
         assert!(detected.any(800..801, 480..481) && !detected.any(0..5 * 128, 0..960));
         overview.paste(&Rgb::filled(20, 60, [255; 3]), 0, 0);
         assert_eq!(tissue(&overview, [1600, 960], [255; 3]), Some(detected), "parts that were not scanned are not tissue");
+        assert!(is_light(&overview) && !is_light(&Rgb::filled(100, 60, [3; 3])) && is_light(&Rgb::filled(9, 9, [120, 60, 140])));
         assert_eq!(tissue(&Rgb::filled(100, 60, [3; 3]), [1600, 960], [255; 3]), None);
     }
 }

@@ -5,29 +5,31 @@ use std::path::Path;
 use support::{Context, Result, bail, picture};
 
 use super::Tissue;
+use super::drawn::Drawn;
 use super::region::Region;
 
 /// Size limit of a decoded mask in bytes.
 const MAX_MASK_BYTES: u64 = 512 << 20;
 
-/// Returns the grid tiles that a mask (PNG, JPEG or TIFF; nonzero pixels) or the polygons of a GeoJSON file touch.
+/// Returns the grid tiles that a mask (PNG, JPEG or TIFF; nonzero pixels) or the polygons of a GeoJSON file touch, and the drawn region.
 ///
 /// `image` is columns and rows at the model's scale, `slide_from_model` the level-0 pixels per model pixel along x and y.
 ///
 /// # Errors
 /// A file that cannot be read, a mask of another aspect ratio, or no marked tile.
-pub fn tissue(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Result<Tissue> {
+pub fn tissue(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Result<(Tissue, Drawn)> {
     let doing = || format!("reading the regions {}", path.display());
     let is_geojson = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("geojson") || e.eq_ignore_ascii_case("json"));
-    let marked = if is_geojson { Region::read(path).map(|region| region.tissue(image, slide_from_model)) } else { from_mask(path, image) };
+    let of_region = |region: Region| (region.tissue(image, slide_from_model), Drawn::of_region(&region, image, slide_from_model));
+    let marked = if is_geojson { Region::read(path).map(of_region) } else { from_mask(path, image) };
     let marked = marked.doing(doing).hint(|| "give a mask image over the whole slide, or GeoJSON polygons in level-0 pixels")?;
-    if marked.area_px() == 0 {
+    if marked.1.area_px() == 0 {
         bail!("{} marks no part of the slide", path.display(); hint: "polygons count from the corner of level 0; is this the file for this slide?");
     }
     Ok(marked)
 }
 
-fn from_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
+fn from_mask(path: &Path, image: [usize; 2]) -> Result<(Tissue, Drawn)> {
     let mask = picture::decode(picture::open(path)?, MAX_MASK_BYTES, |_| Ok(()))?.into_luma8();
     let size = [mask.width() as usize, mask.height() as usize];
     let (wide, tall) = (size[0] * image[1], size[1] * image[0]);
@@ -39,7 +41,7 @@ fn from_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
         let span = |at: u32, axis: usize| at as usize * image[axis] / size[axis]..((at as usize + 1) * image[axis]).div_ceil(size[axis]);
         tissue.add(span(x, 0), span(y, 1));
     }
-    Ok(tissue)
+    Ok((tissue, Drawn::of_mask(size, image, |x, y| mask.get_pixel(x as u32, y as u32)[0] > 0)))
 }
 
 #[cfg(test)]
@@ -54,13 +56,15 @@ mod tests {
         let square = |from: i32, to: i32| serde_json::json!([[from, from], [to, from], [to, to], [from, to], [from, from]]);
         let polygon = serde_json::json!({ "type": "Polygon", "coordinates": [square(512 + 8, 512 + 2040), square(1000, 2060)] });
         std::fs::write(&path, polygon.to_string()).unwrap();
-        let marked = tissue(&path, [2000, 2000], [2.0, 2.0]).unwrap();
+        let (marked, drawn) = tissue(&path, [2000, 2000], [2.0, 2.0]).unwrap();
         assert_eq!(marked.area_px(), (8 * 8 - 4 * 4) * 128 * 128);
+        assert_eq!(drawn.area_px(), 1016 * 1016 - 530 * 530);
         std::fs::write(&path, r#"{"type":"Point","coordinates":[1,1]}"#).unwrap();
         assert!(tissue(&path, [2000, 2000], [2.0; 2]).unwrap_err().to_string().contains("marks no part"));
         let mask = folder.path().join("m.png");
         image::GrayImage::from_fn(20, 20, |x, y| image::Luma([u8::from(x == 3 && y == 19)])).save(&mask).unwrap();
-        let marked = tissue(&mask, [2000, 2000], [1.0; 2]).unwrap();
+        let (marked, drawn) = tissue(&mask, [2000, 2000], [1.0; 2]).unwrap();
+        assert_eq!(drawn.area_px(), 100 * 100);
         assert!(marked.any(300..301, 1999..2000) && marked.area_px() == 2 * 128 * (2000 - 14 * 128));
         let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures/grey.jpg")).unwrap();
         let mask = folder.path().join("m.jpg");

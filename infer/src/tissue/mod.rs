@@ -2,11 +2,13 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`drawn`] | drawn regions to the pixel |
 //! | [`detect`] | tissue detection: grid tiles with more than bare glass, from a reduced image |
 //! | [`given`] | grid tiles that a mask or a GeoJSON file marks |
 //! | [`region`] | polygons in level-0 pixels |
 
 pub mod detect;
+pub mod drawn;
 pub mod given;
 pub mod region;
 

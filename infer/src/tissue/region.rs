@@ -14,7 +14,7 @@ const LIMIT: u64 = 256 << 20;
 const SCAN_STEP: usize = 16;
 
 /// A vertex in level-0 pixels.
-type Vertex = [f64; 2];
+pub(super) type Vertex = [f64; 2];
 
 /// Polygons in level-0 pixels. Each polygon is a list of closed rings: the outer boundary, then holes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +44,11 @@ impl Region {
     /// Reports whether a position in level-0 pixels is inside of a polygon and outside of its holes (even-odd rule).
     pub fn contains(&self, position: [f64; 2]) -> bool {
         self.polygons.iter().any(|rings| rings.iter().filter(|ring| is_inside(ring, position)).count() % 2 == 1)
+    }
+
+    /// Returns the polygons, each a list of closed rings.
+    pub(super) fn polygons(&self) -> &[Vec<Vec<Vertex>>] {
+        &self.polygons
     }
 
     pub(super) fn read(path: &Path) -> Result<Self> {

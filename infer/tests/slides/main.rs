@@ -4,6 +4,7 @@
 mod changed;
 mod cohort;
 mod databases;
+mod deep_tiles;
 mod figures;
 mod formats;
 mod hostile;

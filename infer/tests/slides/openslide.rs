@@ -19,7 +19,7 @@ fn library() -> Option<PathBuf> {
 
 fn openslide(path: &Path) -> Option<Box<dyn Slide>> {
     let library = library()?;
-    Some(slides::openslide::open(path, Access { library: Some(&library), program: None }, "this is a test").unwrap())
+    Some(slides::openslide::open(path, Access { library: Some(&library), ..Access::default() }, "this is a test").unwrap())
 }
 
 /// Kills the child processes with the name `infer` and returns their number.
@@ -45,7 +45,7 @@ fn a_child_process_reads_the_same_pixels_and_is_restarted_after_a_crash() {
     save_tiff(&tissue(&mut Random(13), 2600, 1900), &path, Some(0.5));
     let in_process = openslide(&path).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_infer"));
-    let access = Access { library: Some(&library), program: Some(program) };
+    let access = Access { library: Some(&library), program: Some(program), channel: None };
     let in_child = slides::openslide::open(&path, access, "this is a test").unwrap();
     assert_eq!((in_process.levels(), in_process.microns_per_pixel()), (in_child.levels(), in_child.microns_per_pixel()));
     let mut killed = 0;

@@ -1,7 +1,6 @@
 //! Analysed regions are independent of windows, and nuclei lie inside of them only.
 
 use infer::segment::{Halo, Options, Regions};
-use infer::tissue::GRID_TILE;
 use slides::Rgb;
 
 use crate::picture::{card, contents, run, save_tiff, tissue};
@@ -53,15 +52,21 @@ fn nuclei_lie_inside_of_the_given_region() {
     std::fs::write(&regions, serde_json::json!({ "type": "Polygon", "coordinates": [corner] }).to_string()).unwrap();
     let options = Options { out: folder.path().join("out"), tile: Some(96), regions: Regions::Given(regions), ..Options::default() };
     let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
-    assert_eq!((summary.areas.analysed_px, summary.areas.regions.as_str()), ((GRID_TILE * GRID_TILE) as u64, "region.geojson"));
-    let mask = image::open(out.join("mask.tif")).unwrap().into_luma8();
-    let nucleus_tiles: Vec<_> = mask
-        .enumerate_pixels()
-        .filter(|(.., value)| value[0] > 0)
-        .map(|(x, y, _)| (x as usize / GRID_TILE, y as usize / GRID_TILE))
-        .collect();
-    assert!(!nucleus_tiles.is_empty() && nucleus_tiles.iter().all(|&tile| tile == (1, 1)));
+    assert_eq!((summary.areas.analysed_px, summary.areas.regions.as_str()), (120 * 120, "region.geojson"));
+    let kept = centroids(&out);
+    let everywhere = Options { out: folder.path().join("all"), tile: Some(96), ..Options::default() };
+    let (_, all) = run(&path, &card(Some(0.5)), 1, &everywhere).unwrap();
+    let is_inside = |position: &[f64; 2]| position.iter().all(|at| (130.0..250.0).contains(at));
+    let expected: Vec<[f64; 2]> = centroids(&all).into_iter().filter(is_inside).collect();
+    assert!(!kept.is_empty() && kept == expected, "{kept:?}, expected {expected:?}");
     let missing = Options { regions: Regions::Given(folder.path().join("none.png")), ..options };
     let error = run(&path, &card(Some(0.5)), 1, &missing).unwrap_err();
     assert!(error.to_string().contains("none.png") && error.hint_text().is_some(), "{error}");
+}
+
+/// Reads the centroids in level-0 pixels from a table of nuclei.
+fn centroids(out: &std::path::Path) -> Vec<[f64; 2]> {
+    let text = std::fs::read_to_string(out.join("nuclei.csv")).unwrap();
+    let number = |line: &str, column: usize| line.split(',').nth(column).unwrap().parse().unwrap();
+    text.lines().skip(1).map(|line| [number(line, 1), number(line, 2)]).collect()
 }

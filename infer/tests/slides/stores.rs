@@ -43,7 +43,7 @@ fn nucleus(id: u64, corners: usize, random: &mut Random) -> Nucleus {
         box_px,
         mean_probability: 0.75,
         mean_rgb: [90.0; 3],
-        hematoxylin: 0.5,
+        hematoxylin: Some(0.5),
         touches_border: false,
     }
 }

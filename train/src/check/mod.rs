@@ -37,6 +37,8 @@ pub struct ImageAudit {
     pub channels: u8,
     /// Bits per channel of the file.
     pub bits: u16,
+    /// Notes about the conversion of the file to RGB, and about images and channels of the file that were not read.
+    pub notes: Vec<String>,
     /// Labelled pixels; `None` without a scribble file.
     pub scribbles: Option<Counts>,
     /// Number of scribbled pixels that the instance labels contradict; `None` unless the image has both.
@@ -98,7 +100,7 @@ fn audit_image(folder: &Folder, id: &str, split: Split, config: &RunConfig) -> (
         let hint = error.hint_text().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
         problems.push(format!("{error}{hint}"));
     };
-    let (image, Stored { channels, bits }) = match read_rgb(&folder.images[id]) {
+    let (image, Stored { channels, bits, notes }) = match read_rgb(&folder.images[id], config.data.channel.as_deref()) {
         Ok(read) => read,
         Err(error) => {
             collect(error);
@@ -120,6 +122,7 @@ fn audit_image(folder: &Folder, id: &str, split: Split, config: &RunConfig) -> (
         height: image.height,
         channels,
         bits,
+        notes,
         scribbles: scribble.as_ref().map(Counts::of),
         contradicting: scribble.as_ref().zip(labels.as_ref()).map(|(scribble, labels)| contradicting(scribble, labels)),
         nuclei: labels.as_ref().map(|labels| labels.data.iter().filter(|id| **id > 0).collect::<BTreeSet<_>>().len()),
@@ -162,10 +165,13 @@ impl Audit {
             no_masks.then(|| "data.validation is masks, but no image has labels: --set data.validation=scribbles".to_owned()),
             listed(&wrong, "more than 5 % of the scribbled pixels contradict the labels"),
             listed(&small, &format!("smaller than the crop of {} px, padded by reflection", config.run.crop)),
-            listed(&deep, "16-bit images, divided by 257: stretch the contrast of dim ones first"),
+            listed(&deep, "16-bit images: stretch the contrast of dim ones first"),
         ];
+        let notes: BTreeSet<&str> = self.images.iter().flat_map(|image| &image.notes).map(String::as_str).collect();
+        let listed_note = |note: &str| listed(&self.ids_where(|image| image.notes.iter().any(|other| other == note)), note);
+        let noted: Vec<String> = notes.into_iter().filter_map(listed_note).collect();
         self.problems.extend(problem);
-        self.warnings.extend(warnings.into_iter().flatten());
+        self.warnings.extend(warnings.into_iter().flatten().chain(noted));
     }
 
     /// Checks the balance of the classes over all training images.

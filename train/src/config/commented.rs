@@ -10,6 +10,10 @@ const COMMENTS: &[(&str, &str)] = &[
         "data.folder",
         "data folder: images/ID.png, scribbles/ID.png (or ID.geojson, ID.roi, ID.zip); optional labels/ID.png and index.csv [default: data]",
     ),
+    (
+        "data.channel",
+        "channel of TIFF images of several channels, as a number from 1 or a name; not set takes a nuclear stain (DAPI, Hoechst) by its OME name, else 1 [default: not set]",
+    ),
     ("data.modality", "use only images of this modality (column of index.csv) [default: not set]"),
     ("data.microns_per_pixel", "pixel size of the images in micrometres; slides are resampled to it [default: not set]"),
     ("data.validation", "select the best checkpoint by masks (needs labels/), by scribbles, or not at all (none) [default: masks]"),
@@ -144,6 +148,7 @@ mod tests {
     fn comments_do_not_change_the_configuration_and_all_are_used() {
         let mut config = Profile::Scratch.config();
         config.data.modality = Some("fluorescence".into());
+        config.data.channel = Some("DAPI".into());
         config.data.microns_per_pixel = Some(0.5);
         config.optimizer.groups = vec![crate::config::Group { prefix: "encoder".into(), lr: Some(0.0), weight_decay: None }];
         config.run.minutes = Some(30.0);

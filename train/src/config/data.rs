@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::choice::choice;
 
@@ -52,6 +52,10 @@ pub struct DataConfig {
     pub folder: PathBuf,
     /// Modality (column of `index.csv`) to which the images are restricted; `None` uses all images.
     pub modality: Option<String>,
+    /// Channel of TIFF images of several channels, as a number from 1 or a name; `None` takes that of a nuclear stain (DAPI, Hoechst) by
+    /// its OME name, else the first.
+    #[serde(default, deserialize_with = "number_or_name", skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Pixel size of the images in micrometres; recorded in the model card, because slides are resampled to it.
     pub microns_per_pixel: Option<f64>,
     /// Criterion by which the best checkpoint is selected.
@@ -78,6 +82,21 @@ pub struct DataConfig {
     pub geojson: GeoJsonConfig,
     /// Reading of `ImageJ` selections.
     pub imagej: ImageJConfig,
+}
+
+/// Reads a channel, which is a number or a name in TOML.
+fn number_or_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Channel {
+        Number(u32),
+        Name(String),
+    }
+    Ok(match Option::<Channel>::deserialize(deserializer)? {
+        Some(Channel::Number(number)) => Some(number.to_string()),
+        Some(Channel::Name(name)) => Some(name),
+        None => None,
+    })
 }
 
 /// Mapping of the values in scribble files to classes.

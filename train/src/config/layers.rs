@@ -59,6 +59,7 @@ fn table_of(config: &RunConfig) -> Table {
 fn schema() -> Table {
     let mut config = Profile::Scratch.config();
     config.data.modality = Some(String::new());
+    config.data.channel = Some(String::new());
     config.data.microns_per_pixel = Some(1.0);
     config.data.fold = Some(0);
     config.optimizer.groups = vec![Group { prefix: String::new(), lr: Some(0.0), weight_decay: Some(0.0) }];
@@ -166,6 +167,9 @@ mod tests {
         let paper = RunConfig::from_toml("", Profile::Paper, &["data.microns_per_pixel=0.5"]).unwrap();
         assert_eq!((paper.method.ema_start, paper.run.batch), (EmaStart::Zero, 30));
         assert_eq!(paper.data.microns_per_pixel, Some(0.5));
+        for (set, channel) in [("data.channel=2", "2"), ("data.channel=DAPI", "DAPI")] {
+            assert_eq!(RunConfig::from_toml("", Profile::Paper, &[set]).unwrap().data.channel.as_deref(), Some(channel));
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn scratch_data() -> DataConfig {
     DataConfig {
         folder: PathBuf::from("data"),
         modality: None,
+        channel: None,
         microns_per_pixel: None,
         validation: Validation::Masks,
         validation_share: 0.2,

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageFormat, ImageReader};
 use models::plane::Plane;
-use support::{Context, Result, bail, durable, picture};
+use support::picture::tiff::BoundedFile;
+use support::picture::{self, Header, Picture};
+use support::{Context, Result, bail, durable};
 
 use super::tiff_index;
 
@@ -13,6 +15,8 @@ use super::tiff_index;
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Size limit of an image, in pixels; training images are fields of view, not whole slides.
 pub const MAX_PIXELS: u64 = 1 << 28;
+/// Size limit of a decoded image, in bytes.
+const MAX_DECODED_BYTES: u64 = 8 * MAX_PIXELS + (64 << 20);
 /// Supported file name extensions.
 pub const EXTENSIONS: [&str; 5] = ["png", "tif", "tiff", "jpg", "jpeg"];
 
@@ -49,25 +53,25 @@ impl RgbImage {
 }
 
 /// Pixel format of a file before its conversion to RGB u8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Number of channels: 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha.
     pub channels: u8,
     /// Bits per channel.
     pub bits: u16,
+    /// Notes about conversions, and about images and channels of the file that were not read.
+    pub notes: Vec<String>,
 }
 
-/// Reads any PNG, TIFF or JPEG as RGB u8: grey is replicated, alpha dropped, palettes looked up, 16 bits divided by 257 and rounded.
-pub fn read_rgb(path: &Path) -> Result<(RgbImage, Stored)> {
-    let image = decode(path)?;
-    let colour = image.color();
-    let channels = colour.channel_count();
-    let stored = Stored { channels, bits: colour.bits_per_pixel() / u16::from(channels) };
-    if stored.bits == 32 {
-        bail!("reading {}: expected whole numbers of 8 or 16 bits, found floating-point values", path.display(); hint: "save the image with 8 or 16 bits per channel");
-    }
-    let rgb = image.into_rgb8();
-    Ok((RgbImage { width: rgb.width() as usize, height: rgb.height() as usize, data: rgb.into_raw() }, stored))
+/// Reads any PNG, TIFF or JPEG as upright RGB u8, as slides are read ([`picture::read`]).
+///
+/// `channel` is a number from 1 or a name, for TIFF files of several channels.
+pub fn read_rgb(path: &Path, channel: Option<&str>) -> Result<(RgbImage, Stored)> {
+    let doing = || format!("reading {}", path.display());
+    let file = BoundedFile::of_bytes(durable::read(path, MAX_FILE_BYTES)?);
+    let picture = picture::read(&file, MAX_DECODED_BYTES, channel, check_size).doing(doing).hint(|| DAMAGED)?;
+    let Picture { width, height, data, channels, bits, notes } = picture;
+    Ok((RgbImage { width, height, data }, Stored { channels, bits, notes }))
 }
 
 /// Reads a single-channel index map of 8 or 16 bits (TIFF: up to 64) without scaling its values.
@@ -105,18 +109,9 @@ fn grey_of_colour(image: &DynamicImage) -> Result<Vec<u32>> {
     Ok(rgba.pixels().map(|p| u32::from(p.0[0]) / scale).collect())
 }
 
-/// Reads width and height from the header of an image file.
+/// Returns width and height of an image as [`read_rgb`] reads it.
 pub fn dimensions(path: &Path) -> Result<(usize, usize)> {
-    let doing = || format!("reading {}", path.display());
-    let reader = picture::open(path).doing(doing)?;
-    let (width, height) = reader.into_dimensions().doing(doing)?;
-    Ok((width as usize, height as usize))
-}
-
-fn decode(path: &Path) -> Result<DynamicImage> {
-    let doing = || format!("reading {}", path.display());
-    let bytes = durable::read(path, MAX_FILE_BYTES)?;
-    decode_bytes(&bytes).doing(doing).hint(|| DAMAGED)
+    read_rgb(path, None).map(|(image, _)| (image.width, image.height))
 }
 
 const DAMAGED: &str = "the file is damaged, cut short or not a PNG, TIFF or JPEG image: copy or export it again";
@@ -128,13 +123,15 @@ fn decode_bytes(bytes: &[u8]) -> Result<DynamicImage> {
         Some(other) => bail!("expected PNG, TIFF or JPEG, found {other:?}"),
         None => bail!("expected PNG, TIFF or JPEG, found {} bytes of something else", bytes.len()),
     }
-    picture::decode(reader, 8 * MAX_PIXELS + (64 << 20), |header| {
-        let pixels = u64::from(header.width) * u64::from(header.height);
-        if pixels == 0 || pixels > MAX_PIXELS {
-            bail!("expected 1 to {MAX_PIXELS} pixels, found {} x {}", header.width, header.height; hint: "cut large images into fields of view; whole slides are for `infer segment`");
-        }
-        Ok(())
-    })
+    picture::decode(reader, MAX_DECODED_BYTES, check_size)
+}
+
+fn check_size(header: &Header) -> Result<()> {
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    if pixels == 0 || pixels > MAX_PIXELS {
+        bail!("expected 1 to {MAX_PIXELS} pixels, found {} x {}", header.width, header.height; hint: "cut large images into fields of view; whole slides are for `infer segment`");
+    }
+    Ok(())
 }
 
 /// Encodes an 8-bit map as PNG.
@@ -182,17 +179,21 @@ mod tests {
     fn every_kind_of_picture_becomes_rgb() {
         let grey = DynamicImage::ImageLuma8(image::GrayImage::from_raw(2, 1, vec![7, 200]).unwrap());
         let (_keep, path) = saved("a.png", &grey);
-        assert_eq!(read_rgb(&path).unwrap(), (RgbImage::new(2, 1, vec![7, 7, 7, 200, 200, 200]).unwrap(), Stored { channels: 1, bits: 8 }));
+        assert_eq!(
+            read_rgb(&path, None).unwrap(),
+            (RgbImage::new(2, 1, vec![7, 7, 7, 200, 200, 200]).unwrap(), Stored { channels: 1, bits: 8, notes: Vec::new() })
+        );
         let deep = DynamicImage::ImageLuma16(image::ImageBuffer::from_raw(2, 1, vec![65535, 257]).unwrap());
         let (_keep, path) = saved("a.tif", &deep);
-        let (rgb, stored) = read_rgb(&path).unwrap();
-        assert_eq!((rgb.data, stored), (vec![255, 255, 255, 1, 1, 1], Stored { channels: 1, bits: 16 }));
-        let alpha = DynamicImage::ImageRgba8(image::RgbaImage::from_raw(1, 1, vec![1, 2, 3, 0]).unwrap());
+        let (rgb, stored) = read_rgb(&path, None).unwrap();
+        assert_eq!((rgb.data, stored.channels, stored.bits), (vec![255, 255, 255, 1, 1, 1], 1, 16));
+        assert!(stored.notes[0].contains("257"), "{:?}", stored.notes);
+        let alpha = DynamicImage::ImageRgba8(image::RgbaImage::from_raw(2, 1, vec![1, 2, 3, 0, 1, 2, 3, 255]).unwrap());
         let (_keep, path) = saved("a.png", &alpha);
-        assert_eq!(read_rgb(&path).unwrap().0.data, [1, 2, 3]);
+        assert_eq!(read_rgb(&path, None).unwrap().0.data, [255, 255, 255, 1, 2, 3]);
         let colour = DynamicImage::ImageRgb8(image::RgbImage::from_pixel(16, 8, image::Rgb([90, 90, 90])));
         let (_keep, path) = saved("a.jpg", &colour);
-        assert_eq!((read_rgb(&path).unwrap().0.size().as_str(), dimensions(&path).unwrap()), ("16 x 8", (16, 8)));
+        assert_eq!((read_rgb(&path, None).unwrap().0.size().as_str(), dimensions(&path).unwrap()), ("16 x 8", (16, 8)));
     }
 
     #[test]
@@ -227,7 +228,7 @@ mod tests {
             let end = if name == "a.png" { bytes.len() - 16 } else { bytes.len() };
             for length in 0..end {
                 std::fs::write(&path, &bytes[..length]).unwrap();
-                let error = read_rgb(&path).expect_err(&format!("{name}: prefix of {length} bytes"));
+                let error = read_rgb(&path, None).expect_err(&format!("{name}: prefix of {length} bytes"));
                 assert!(error.to_string().contains(name) && error.hint_text().is_some(), "{error}");
             }
         }
@@ -238,8 +239,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         std::fs::write(&path, b"GIF89a....").unwrap();
-        assert!(read_rgb(&path).unwrap_err().to_string().contains("Gif"));
-        assert!(read_rgb(folder.path()).is_err());
-        assert!(read_rgb(&folder.path().join("none.png")).unwrap_err().to_string().contains("none.png"));
+        assert!(read_rgb(&path, None).unwrap_err().to_string().contains("Gif"));
+        assert!(read_rgb(folder.path(), None).is_err());
+        assert!(read_rgb(&folder.path().join("none.png"), None).unwrap_err().to_string().contains("none.png"));
     }
 }

@@ -169,7 +169,7 @@ impl Dataset {
 
 impl Sample {
     fn read(folder: &Folder, id: &str, split: Split, config: &DataConfig) -> Result<(Self, Stored)> {
-        let (image, stored) = read_rgb(&folder.images[id])?;
+        let (image, stored) = read_rgb(&folder.images[id], config.channel.as_deref())?;
         let scribble = match folder.scribbles.get(id) {
             Some(path) => read_scribble(path, image.width, image.height, config)?,
             None => unlabelled_map(image.width, image.height),

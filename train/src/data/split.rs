@@ -31,7 +31,7 @@ pub fn assigned(folder: &Folder, ids: &[&str], config: &DataConfig) -> Result<Ve
     if fold >= usable {
         bail!("data.fold = {fold}: fold {fold} of {} is the test set", config.folds; hint: "validate on one of the folds 0 to {}, or name the test images in index.csv", usable - 1);
     }
-    let groups: Vec<Result<_>> = assignable.par_iter().map(|&i| modality_of(folder, ids[i])).collect();
+    let groups: Vec<Result<_>> = assignable.par_iter().map(|&i| modality_of(folder, ids[i], config.channel.as_deref())).collect();
     let groups = groups.into_iter().collect::<Result<Vec<_>>>()?;
     let mut splits = vec![Some(Split::Test); ids.len()];
     for (index, members) in folds(&groups, config.folds, config.fold_seed).into_iter().enumerate() {
@@ -46,10 +46,10 @@ pub fn assigned(folder: &Folder, ids: &[&str], config: &DataConfig) -> Result<Ve
 }
 
 /// Returns the modality of an image in `index.csv`, else the one that its colours indicate.
-fn modality_of(folder: &Folder, id: &str) -> Result<Option<String>> {
+fn modality_of(folder: &Folder, id: &str, channel: Option<&str>) -> Result<Option<String>> {
     match folder.modality(id) {
         Some(known) => Ok(Some(known.to_owned())),
-        None => Ok(Some(modality(&read_rgb(&folder.images[id])?.0).to_owned())),
+        None => Ok(Some(modality(&read_rgb(&folder.images[id], channel)?.0).to_owned())),
     }
 }
 

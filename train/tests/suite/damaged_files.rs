@@ -53,8 +53,9 @@ fn damaged_pictures_never_panic() {
         let path = folder.path().join(name);
         for case in 0..400 {
             std::fs::write(&path, damaged(&original, case)).unwrap();
-            for error in
-                [read_rgb(&path).err(), read_index(&path).err(), read_scribble(&path, 24, 18, &data_config()).err()].into_iter().flatten()
+            for error in [read_rgb(&path, None).err(), read_index(&path).err(), read_scribble(&path, 24, 18, &data_config()).err()]
+                .into_iter()
+                .flatten()
             {
                 assert!(error.to_string().contains(name), "{error}");
             }
@@ -69,10 +70,10 @@ fn a_jpeg_cut_short_is_refused_and_named_also_inside_of_a_tiff() {
         let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures").join(name)).unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, &bytes).unwrap();
-        read_rgb(&path).unwrap();
+        read_rgb(&path, None).unwrap();
         for percent in [99, 95, 70, 50, 30, 10] {
             std::fs::write(&path, &bytes[..bytes.len() * percent / 100]).unwrap();
-            for error in [read_rgb(&path).err(), read_index(&path).err()] {
+            for error in [read_rgb(&path, None).err(), read_index(&path).err()] {
                 let error = error.unwrap_or_else(|| panic!("{percent} % of {name} were taken"));
                 assert!(error.to_string().contains(name) && error.hint_text().is_some(), "{error:?}");
                 assert!(error.to_string().contains("end of the file"), "{error:?}");

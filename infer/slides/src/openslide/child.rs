@@ -148,13 +148,14 @@ impl TileSource for Children {
     }
 
     /// Decodes a block by an idle child. If that child fails, it is dropped, and a new one shows whether the block itself is damaged.
-    fn decode(&self, key: TileKey) -> Result<Rgb> {
+    fn decode(&self, key: TileKey) -> Result<Option<Rgb>> {
         let idle = self.idle.lock().expect("no panic while a child is taken").pop();
         let again = || self.read(self.program.start()?.0, key);
-        match idle {
+        let read = match idle {
             Some(reader) => self.read(reader, key).or_else(|_| again()),
             None => again(),
-        }
+        };
+        read.map(Some)
     }
 }
 

@@ -27,18 +27,23 @@ use support::library::{self, Library};
 /// Oldest version that is used by default, because damaged files can make older ones write out of bounds.
 const OLDEST: [u32; 3] = [4, 0, 1];
 
-/// Access to OpenSlide.
+/// Access to the pixels of a slide: OpenSlide, and the channel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Access<'a> {
     /// Library file or its folder; by default, searched by [`library::locate`].
     pub library: Option<&'a Path>,
     /// Program with the command `slide-server`, whose processes load the library; by default, this process loads the library.
     pub program: Option<&'a Path>,
+    /// Channel of a file of several channels, as a number from 1 or a name; by default, that of a nuclear stain, else the first.
+    pub channel: Option<&'a str>,
 }
 
 /// Opens a slide; `reason` tells the user why OpenSlide is necessary.
 pub fn open(path: &Path, access: Access<'_>, reason: &str) -> Result<Box<dyn Slide>> {
     let doing = || format!("{reason}, so it is read by OpenSlide");
+    if let Some(channel) = access.channel.filter(|channel| channel.trim() != "1") {
+        bail!("channel {channel:?} of {}: {reason}, and OpenSlide reads colours only", path.display(); hint: "export the channel as a tiled TIFF, or leave --channel out");
+    }
     let contents = Arc::new(Contents::by_name(path).doing(doing)?);
     if let Some(program) = access.program {
         let library = access.library.map(child::absolute).transpose()?;
@@ -121,9 +126,9 @@ impl TileSource for OpenSlideBlocks {
         self.blocks.sizes[level]
     }
 
-    fn decode(&self, key: TileKey) -> Result<Rgb> {
+    fn decode(&self, key: TileKey) -> Result<Option<Rgb>> {
         let handle = self.handle.lock().expect("no panic while a handle is held").clone();
-        self.read(&handle, key).or_else(|_| self.read_again(key))
+        self.read(&handle, key).or_else(|_| self.read_again(key)).map(Some)
     }
 }
 

@@ -1,92 +1,102 @@
-//! Own reader of tiled TIFF, BigTIFF and Aperio SVS.
+//! Own reader of tiled TIFF, BigTIFF and Aperio SVS, tile by tile; other images are read as a whole.
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`mod@file`] | positioned reads within the bounds of the file |
-//! | [`directory`] | chain of image file directories (IFDs) and their fields |
-//! | [`tag`] | numbers of the fields |
 //! | [`vendor`] | formats of vendors that need OpenSlide; scale |
 //! | [`pyramid`] | directories that are levels of the slide |
-//! | [`tile`] | decoding of a compressed tile to RGB |
 //!
-//! Reference: TIFF 6.0 (Adobe, 1992); the BigTIFF design of libtiff; TIFF Technical Note 2 for JPEG.
+//! Directories, formats and the decoding of tiles are those of [`support::picture::tiff`], which also reads training images.
 
-pub mod directory;
-pub mod file;
 pub mod pyramid;
-pub mod tag;
-pub mod tile;
 pub mod vendor;
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use support::{Context, Result, bail};
+use support::picture::tiff::{BoundedFile, Directory, Layout, Selection, part, tag, whole};
+use support::{Context, Result};
 
 use super::cache::TileKey;
 use super::tiled::{TileSource, TiledSlide};
 use super::{Contents, Facts, Level, Rgb, Slide};
-use directory::Directory;
-use file::BoundedFile;
 use pyramid::TiledImage;
 
 /// Result of opening a TIFF file.
 pub enum Opened {
     /// Tiled slide.
     Slide(Box<dyn Slide>),
-    /// Metadata of a single image, in strips or in a pixel format that is decoded as a whole.
-    Plain(Box<Facts>),
+    /// Single image, in strips or in a pixel format that is decoded as a whole.
+    Plain(Box<Plain>),
     /// Format that only OpenSlide reads, with the reason.
     NeedsOpenSlide(&'static str),
 }
 
-/// Opens a TIFF file and determines its reader.
-pub fn open(path: &Path, file: File, contents: Arc<Contents>) -> Result<Opened> {
+/// Image of a TIFF file that is decoded as a whole.
+pub struct Plain {
+    /// Metadata, without levels.
+    pub facts: Facts,
+    /// File of the image.
+    pub file: BoundedFile,
+    /// Size, format and parts of the image.
+    pub layout: Layout,
+    /// Image and channel that are read.
+    pub selection: Selection,
+}
+
+/// Opens a TIFF file and determines its reader; `channel` is a number from 1 or a name.
+pub fn open(path: &Path, file: File, contents: Arc<Contents>, channel: Option<&str>) -> Result<Opened> {
     let file = BoundedFile::new(file)?;
     let directories = Directory::chain(&file)?;
-    if let Some(reason) = vendor::needs_openslide(&directories, &file)? {
+    let selection = Selection::of(&directories, &file, channel)?;
+    let base = &directories[selection.base];
+    if let Some(reason) = vendor::needs_openslide(&directories, base, &file)? {
         return Ok(Opened::NeedsOpenSlide(reason));
     }
-    let first = &directories[0];
-    let (mpp, implausible_mpp) = vendor::microns_per_pixel(first, &file)?;
-    let properties = vendor::properties(first, &file)?;
+    let (mpp, implausible_mpp) = vendor::microns_per_pixel(base, &file)?;
+    let properties = vendor::properties(base, &file)?;
     let mut facts = Facts { mpp, implausible_mpp, properties, ..Facts::new(path, contents, "tiff", Vec::new()) };
-    if !TiledImage::is_candidate(first, &file)? {
-        first.check_counts()?;
-        return Ok(Opened::Plain(Box::new(facts)));
+    let directory = &directories[selection.directory];
+    if !directory.has(tag::TILE_OFFSETS) {
+        directory.check_counts()?;
     }
-    let images = pyramid::levels(&directories, &file)?;
-    let planes = pyramid::planes(&directories, &file)?;
-    if planes > 1 {
-        facts.notes.push(format!("the file holds {planes} images of the same size, channels or planes: only the first was read"));
+    let layout = pyramid::layout(directory, &file, &selection)?;
+    if !TiledImage::is_candidate(&layout) {
+        facts.background = whole::background(&file, &layout, selection.sample);
+        return Ok(Opened::Plain(Box::new(Plain { facts, file, layout, selection })));
     }
-    facts.levels = images.iter().map(|image| Level { width: image.width, height: image.height, downsample: image.downsample }).collect();
-    Ok(Opened::Slide(Box::new(TiledSlide::new(facts, TiffTiles { file, images }))))
+    let deep = (layout.format.bits == 16).then(|| whole::deep_note(layout.format.white, None));
+    facts.notes = selection.notes.iter().cloned().chain(deep).collect();
+    let images = pyramid::levels(layout, &directories, &selection, &file)?;
+    facts.background = whole::background(&file, &images[images.len() - 1].layout, selection.sample);
+    facts.levels =
+        images.iter().map(|image| Level { width: image.layout.width, height: image.layout.height, downsample: image.downsample }).collect();
+    let sample = selection.sample;
+    Ok(Opened::Slide(Box::new(TiledSlide::new(facts, TiffTiles { file, images, sample }))))
 }
 
 /// Tiles of all levels of one file.
 struct TiffTiles {
     file: BoundedFile,
     images: Vec<TiledImage>,
+    /// Index of the sample that is read as grey; `None` reads colours.
+    sample: Option<usize>,
 }
 
 impl TileSource for TiffTiles {
     fn tile_size(&self, level: usize) -> [u64; 2] {
-        let image = &self.images[level];
-        [image.format.tile_width as u64, image.format.tile_height as u64]
+        let layout = &self.images[level].layout;
+        [layout.part_width, layout.part_height]
     }
 
-    fn decode(&self, (level, column, row): TileKey) -> Result<Rgb> {
-        let image = &self.images[level];
-        let index = (row * image.columns + column) as usize;
-        let (offset, bytes) = (image.offsets[index], image.byte_counts[index]);
-        let limit = tile::max_compressed_bytes(&image.format);
-        if bytes > limit {
-            bail!("tile at byte {offset} claims {bytes} bytes, expected at most {limit}");
-        }
-        let data = self.file.read(offset, bytes).doing(|| format!("tile at byte {offset}"))?;
-        tile::decode(&image.format, &data)
+    fn decode(&self, (level, column, row): TileKey) -> Result<Option<Rgb>> {
+        let layout = &self.images[level].layout;
+        let samples = part::read(layout, &self.file, column, row)?;
+        Ok(samples.map(|samples| Rgb {
+            width: layout.part_width as usize,
+            height: layout.part_height as usize,
+            data: samples.to_rgb(&layout.format, self.sample, 1.0),
+        }))
     }
 }
 

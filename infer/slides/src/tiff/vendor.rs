@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use support::Result;
+use support::picture::tiff::compression::Compression;
+use support::picture::tiff::description::{self, Ome, PixelSize};
+use support::picture::tiff::{BoundedFile, Directory, tag};
 
-use super::directory::Directory;
-use super::file::BoundedFile;
-use super::tag;
-use super::{pyramid, text};
+use super::text;
 use crate::mpp::{self, Mpp, MppSource};
 
 /// Returns the reason why a file has to be read by OpenSlide; `None` if the own reader supports the file.
-pub fn needs_openslide(directories: &[Directory], file: &BoundedFile) -> Result<Option<&'static str>> {
+///
+/// The first directory names the vendor; `base` is that of the slide.
+pub fn needs_openslide(directories: &[Directory], base: &Directory, file: &BoundedFile) -> Result<Option<&'static str>> {
     let first = &directories[0];
     let description = text(first, file, tag::IMAGE_DESCRIPTION)?.unwrap_or_default();
     let software = text(first, file, tag::SOFTWARE)?.unwrap_or_default();
-    let compression = first.number(tag::COMPRESSION, 1, file)?;
+    let compression = base.number(tag::COMPRESSION, 1, file)?;
     Ok(if first.has(tag::NDPI_FORMAT) {
         Some("it is a Hamamatsu NDPI file")
     } else if description.contains("www.leica-microsystems.com/scn") {
@@ -26,9 +28,9 @@ pub fn needs_openslide(directories: &[Directory], file: &BoundedFile) -> Result<
         Some("it is a Trestle file")
     } else if directories.iter().take(2).any(|directory| is_ventana(directory, file)) {
         Some("it is a Ventana file")
-    } else if first.has(tag::TILE_OFFSETS) && matches!(compression, 33003..=33005 | 34712) {
+    } else if base.has(tag::TILE_OFFSETS) && matches!(compression, 33003..=33005 | 34712) {
         Some("its tiles are JPEG 2000")
-    } else if first.has(tag::TILE_OFFSETS) && !pyramid::COMPRESSIONS.contains(&compression) {
+    } else if base.has(tag::TILE_OFFSETS) && Compression::from_tag(compression).is_none() {
         Some("its tiles have a compression that the own reader does not support")
     } else {
         None
@@ -52,31 +54,30 @@ pub fn properties(first: &Directory, file: &BoundedFile) -> Result<BTreeMap<Stri
     Ok(properties)
 }
 
-/// Returns the scale by the vendor's tag, or else by TIFF resolution and unit, with descriptions of implausible scales.
-pub fn microns_per_pixel(first: &Directory, file: &BoundedFile) -> Result<(Option<Mpp>, Vec<String>)> {
-    let description = text(first, file, tag::IMAGE_DESCRIPTION)?.unwrap_or_default();
+/// Returns the scale by the vendor's tag, by OME or `ImageJ`, or else by TIFF resolution and unit; with descriptions of scales that were
+/// found and are not used.
+pub fn microns_per_pixel(base: &Directory, file: &BoundedFile) -> Result<(Option<Mpp>, Vec<String>)> {
+    let description = text(base, file, tag::IMAGE_DESCRIPTION)?.unwrap_or_default();
+    let per_unit = base.fraction(tag::X_RESOLUTION, file)?.zip(base.fraction(tag::Y_RESOLUTION, file)?).map(|(x, y)| [x, y]);
     let vendor = aperio(&description).find(|(key, _)| *key == "MPP").and_then(|(_, value)| mpp::parse(value));
-    let vendor = vendor.map(|value| Mpp { x: value, y: value, source: MppSource::Vendor }).or_else(|| ome(&description));
-    let um_per_unit = match first.number(tag::RESOLUTION_UNIT, 2, file)? {
-        2 => Some(25_400.0),
-        3 => Some(10_000.0),
-        _ => None,
-    };
-    let resolution = um_per_unit.zip(first.fraction(tag::X_RESOLUTION, file)?).zip(first.fraction(tag::Y_RESOLUTION, file)?);
-    let resolution = resolution.map(|((um, x), y)| Mpp { x: um / x, y: um / y, source: MppSource::TiffResolution });
-    Ok(mpp::first_plausible(vendor.into_iter().chain(resolution)))
-}
-
-/// Returns the scale of the first image of an OME-XML description; `None` unless it is in µm.
-fn ome(description: &str) -> Option<Mpp> {
-    let pixels = description.split_once("<OME")?.1.split_once("<Pixels")?.1.split_once('>')?.0;
-    let attribute = |name: &str| Some(pixels.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0);
-    let side = |axis: char| {
-        let unit = attribute(&format!("PhysicalSize{axis}Unit")).unwrap_or("µm");
-        matches!(unit, "µm" | "&#181;m" | "&#xb5;m" | "&#xB5;m" | "um")
-            .then(|| attribute(&format!("PhysicalSize{axis}")).and_then(mpp::parse))?
-    };
-    Some(Mpp { x: side('X')?, y: side('Y')?, source: MppSource::Vendor })
+    let vendor = vendor.map(|value| PixelSize::Microns([value; 2]));
+    let imagej = per_unit.and_then(|per_unit| description::imagej_pixel_size(&description, per_unit));
+    let mut unknown = Vec::new();
+    let mut found = Vec::new();
+    for size in [vendor, Ome::parse(&description).and_then(|ome| ome.pixel_size()), imagej].into_iter().flatten() {
+        match size {
+            PixelSize::Microns([x, y]) => found.push(Mpp { x, y, source: MppSource::Vendor }),
+            PixelSize::Unknown(text) => unknown.push(text),
+        }
+    }
+    match (base.number(tag::RESOLUTION_UNIT, 2, file)?, per_unit) {
+        (2, Some([x, y])) => found.push(Mpp { x: 25_400.0 / x, y: 25_400.0 / y, source: MppSource::TiffResolution }),
+        (3, Some([x, y])) => found.push(Mpp { x: 10_000.0 / x, y: 10_000.0 / y, source: MppSource::TiffResolution }),
+        (_, Some([x, _])) if x != 1.0 => unknown.push(format!("the TIFF resolution is {x} pixels per unit, without a unit of length")),
+        _ => {}
+    }
+    let (mpp, implausible) = mpp::first_plausible(found);
+    Ok((mpp, unknown.into_iter().chain(implausible).collect()))
 }
 
 /// Splits `Aperio Image Library ...|key = value|...` into pairs; other descriptions have none.
@@ -87,19 +88,6 @@ fn aperio(description: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn the_scale_of_ome_xml_is_read_if_its_unit_is_micrometres() {
-        let text = |unit: &str| {
-            format!(
-                r#"<?xml?><OME xmlns="x"><Image ID="Image:0"><Pixels ID="P" PhysicalSizeX="0.25" {unit} PhysicalSizeY="0.26" SizeX="9"><Channel/></Pixels></Image></OME>"#
-            )
-        };
-        let mpp = super::ome(&text("")).unwrap();
-        assert_eq!((mpp.x, mpp.y), (0.25, 0.26));
-        assert!(super::ome(&text(r#"PhysicalSizeXUnit="µm""#)).is_some() && super::ome(&text(r#"PhysicalSizeXUnit="nm""#)).is_none());
-        assert!(super::ome("Aperio").is_none());
-    }
-
     #[test]
     fn aperio_pairs_are_read_from_aperio_descriptions_only() {
         let text = "Aperio Image Library v10\r\n46000x32914 -> 2220x2967|AppMag = 20|MPP = 0.4990|Left = 25.6";

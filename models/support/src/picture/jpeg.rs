@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -23,11 +24,20 @@ const START_OF_SCAN: u8 = 0xda;
 
 /// Decodes a JPEG file to grey or RGB, using at most `max_bytes` for its pixels; `accept` sees the header first.
 pub fn decode(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Result<()>) -> Result<DynamicImage> {
+    decode_oriented(bytes, max_bytes, accept).map(|(picture, _)| picture)
+}
+
+/// Decodes a JPEG file as [`decode`] does; returns the pixels as stored, with their orientation by EXIF.
+pub fn decode_oriented(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Result<()>) -> Result<(DynamicImage, Orientation)> {
     let stream = whole(bytes).hint(|| DAMAGED)?;
     let mut decoder = decoder(&stream);
     decoder.decode_headers().map_err(|error| failed(&error)).doing(|| "reading the header").hint(|| DAMAGED)?;
     let info = decoder.info().expect("the header was decoded");
+    if let Some(colours @ (ColorSpace::CMYK | ColorSpace::YCCK)) = decoder.input_colorspace() {
+        bail!("expected a JPEG in grey or RGB colours, found {colours:?}"; hint: "convert the image to RGB, for example in the program that exported it for print");
+    }
     let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif)).unwrap_or(Orientation::NoTransforms);
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     let decoded_bytes = u64::from(width) * u64::from(height) * if is_grey { 1 } else { 3 };
     accept(&Header { width, height, bytes: decoded_bytes, bits: 8 })?;
@@ -41,7 +51,7 @@ pub fn decode(bytes: &[u8], max_bytes: u64, accept: impl FnOnce(&Header) -> Resu
     } else {
         RgbImage::from_raw(width, height, pixels).map(DynamicImage::from)
     };
-    Ok(picture.expect("the decoder fills all rows"))
+    Ok((picture.expect("the decoder fills all rows"), orientation))
 }
 
 /// Checks one strip or tile of a TIFF file; `tables` are the JPEG tables that all strips or tiles have in common.

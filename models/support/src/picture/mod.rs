@@ -5,19 +5,23 @@
 //! compressions of TIFF are strict already.
 
 mod jpeg;
+pub mod rgb;
+pub mod tiff;
 mod tiff_parts;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::{Context, Result, bail, durable};
+pub use rgb::{Picture, read};
 pub use tiff_parts::check as check_tiff;
 
 /// Hint of errors about truncated or damaged files.
-const DAMAGED: &str = "the file is cut short or damaged: copy or export it again";
+pub const DAMAGED: &str = "the file is cut short or damaged: copy or export it again";
 
 /// Properties of a picture that are known before its pixels are decoded.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +41,8 @@ pub fn open(path: &Path) -> Result<ImageReader<BufReader<File>>> {
     Ok(ImageReader::new(BufReader::new(durable::open(path)?)).with_guessed_format()?)
 }
 
-/// Decodes a picture whose format is known to `reader`, using at most `max_bytes` of memory for its pixels.
+/// Decodes a picture as stored, without applying its orientation; the format is known to `reader`. Uses at most `max_bytes` of memory for
+/// its pixels.
 ///
 /// `accept` is called with the header before memory is allocated, and can refuse the picture.
 pub fn decode<R: BufRead + Seek>(
@@ -56,25 +61,26 @@ pub fn decode<R: BufRead + Seek>(
         ImageFormat::Tiff => tiff_parts::check(&mut source).and_then(|()| with_image(source, format, max_bytes, accept)),
         _ => with_image(source, format, max_bytes, accept),
     };
-    decoded.hint(|| DAMAGED)
+    decoded.map(|(picture, _)| picture).hint(|| DAMAGED)
 }
 
-/// Decodes a picture by the crate `image`.
+/// Decodes a picture by the crate `image`; returns it as stored, with its orientation.
 fn with_image<R: BufRead + Seek>(
     source: R,
     format: ImageFormat,
     max_bytes: u64,
     accept: impl FnOnce(&Header) -> Result<()>,
-) -> Result<DynamicImage> {
+) -> Result<(DynamicImage, Orientation)> {
     let mut reader = ImageReader::with_format(source, format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(max_bytes);
     reader.limits(limits);
-    let decoder = reader.into_decoder().doing(|| "reading the header")?;
+    let mut decoder = reader.into_decoder().doing(|| "reading the header")?;
     let (width, height) = decoder.dimensions();
     let bits = bits_of_sample(decoder.original_color_type());
     accept(&Header { width, height, bytes: decoder.total_bytes(), bits })?;
-    DynamicImage::from_decoder(decoder).doing(|| "decoding pixels")
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok((DynamicImage::from_decoder(decoder).doing(|| "decoding pixels")?, orientation))
 }
 
 fn bits_of_sample(colour: ExtendedColorType) -> u16 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use support::{Context, Result, bail};
+use crate::{Context, Result, bail};
 
 use super::file::BoundedFile;
 use super::tag;
@@ -102,6 +102,11 @@ impl Directory {
             fields.entry(number).or_insert(field);
         }
         Ok((Self { encoding, fields }, encoding.number(next)))
+    }
+
+    /// Reports whether numbers of the file begin with their most significant byte.
+    pub fn is_big_endian(&self) -> bool {
+        self.encoding.big_endian
     }
 
     /// Reports whether the directory has a field.
