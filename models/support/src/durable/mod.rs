@@ -1,6 +1,7 @@
 //! Durable files: bounded reads, SHA-256, and atomic writes, so that a file under its final name is always complete.
 
 mod atomic_file;
+mod output;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{Context, Result, bail};
 use atomic_file::write_error;
 pub use atomic_file::{AtomicFile, is_unfinished};
+pub use output::{OutputFolder, check_output};
 
 /// Reads a file of at most `limit` bytes into memory.
 ///
