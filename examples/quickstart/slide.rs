@@ -116,7 +116,7 @@ fn segment(part: &Part, slide: &Path) -> Result<(Summary, Plane<u32>)> {
     let options = segment::Options { out: part.folder.clone(), device, ..segment::Options::default() };
     let summary = segment::segment(slide, &model, &mut networks, &options, part.progress)?;
     let folder = segment::folder(slide, &part.folder)?;
-    println!("  {}: {}", folder.display(), summary.outputs.join(", "));
+    println!("  {}: {}", folder.display(), summary.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", "));
     Ok((summary, image_file::read_index(&folder.join("labels.png"))?))
 }
 

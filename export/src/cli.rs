@@ -11,7 +11,7 @@ use support::verbosity::Verbosity;
 /// Shells have a builtin named `export`: call this program by its path or through cargo. Results go to stdout, everything else to
 /// stderr. Exit codes: 0 success, 1 error, 2 invalid command line.
 #[derive(Parser)]
-#[command(name = "export", version, propagate_version = true)]
+#[command(name = "export", version = provenance::VERSION, propagate_version = true)]
 pub struct Cli {
     /// Messages on stderr.
     #[command(flatten)]

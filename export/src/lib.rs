@@ -16,6 +16,8 @@
 //!
 //! This crate has no forward pass of its own: every network runs in a session of `infer`.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod about;
 pub mod calibrate;
 pub mod checkpoint;

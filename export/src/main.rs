@@ -1,5 +1,7 @@
 //! The program `export`.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 
 use std::path::Path;
@@ -12,7 +14,7 @@ use export::{Options, Summary, describe};
 use infer::model::Model;
 use infer::segmenter;
 use infer::signature;
-use support::{Result, console};
+use support::{Result, console, print_line, print_text, signals};
 
 use crate::cli::{CardFormat, Cli, Command, OnnxArgs, PasswordArgs};
 
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
     infer::runtime::disable_telemetry();
     let cli = Cli::parse();
     cli.verbosity.start_logging();
-    console::exit(run(cli.command))
+    console::exit(signals::prepare_process().and_then(|()| run(cli.command)))
 }
 
 fn run(command: Command) -> Result<()> {
@@ -35,11 +37,11 @@ fn run(command: Command) -> Result<()> {
         Command::Card { model, format, json } => card(&model, if json { CardFormat::Json } else { format }),
         Command::Keygen { name, password } => {
             let [secret, public] = keys::generate(&name, &password.password())?;
-            println!("{}\tkeep it secret\n{}\tgive it to the people who run your models", secret.display(), public.display());
+            print_line!("{}\tkeep it secret\n{}\tgive it to the people who run your models", secret.display(), public.display());
             Ok(())
         }
         Command::Sign { model, key, password } => {
-            println!("{}", keys::sign(&model, &key, &password.password())?.display());
+            print_line!("{}", keys::sign(&model, &key, &password.password())?.display());
             Ok(())
         }
     }
@@ -75,7 +77,7 @@ fn onnx(args: OnnxArgs) -> Result<()> {
     about.microns_per_pixel = microns_per_pixel.or(about.microns_per_pixel);
     let options = Options { about, tiles, force, target, precision, max_flipped, golden: !no_golden_tiles, runtime };
     let summary = export::onnx(&checkpoint, &output, &options, &console::Console::new())?;
-    println!("{}\t{} bytes\tsha256 {}", output.display(), summary.bytes, summary.sha256);
+    print_line!("{}\t{} bytes\tsha256 {}", output.display(), summary.bytes, summary.sha256);
     print_summary(&summary);
     Ok(())
 }
@@ -89,9 +91,9 @@ fn print_summary(summary: &Summary) {
         }
         None => format!("halo {} px (exact; not measured)", card.reach_px),
     };
-    println!("{} weights in {} nodes, {halo}", summary.parameters, summary.nodes);
+    print_line!("{} weights in {} nodes, {halo}", summary.parameters, summary.nodes);
     if let (Some(parity), Some(speed)) = (card.form.parity, summary.speed) {
-        println!(
+        print_line!(
             "{} {} relative to the plain graph in f32: probabilities differ by at most {:.5}, {:.6} on average, {:.4} % of {} pixels change side; {speed:.2} times as fast on this CPU",
             card.form.target,
             card.form.precision,
@@ -102,37 +104,41 @@ fn print_summary(summary: &Summary) {
         );
     }
     if let Some(parity) = card.form.training_parity {
-        println!(
+        print_line!(
             "relative to the training program: probabilities differ by at most {:.2e}, {:.2e} on average",
-            parity.max_change, parity.mean_change
+            parity.max_change,
+            parity.mean_change
         );
     }
-    println!("{} golden tiles in the file", summary.golden_tiles);
+    print_line!("{} golden tiles in the file", summary.golden_tiles);
 }
 
 fn verify(path: &Path, key: Option<&Path>, options: &segmenter::Options) -> Result<()> {
     let (model, signed) = signature::open(path, key)?;
     let report = infer::verify::verify(&model, options)?;
     let (low, high) = report.range;
-    println!("{}: {} is correct on {}, probabilities {low:.4} to {high:.4}", path.display(), model.card.name, report.device);
+    print_line!("{}: {} is correct on {}, probabilities {low:.4} to {high:.4}", path.display(), model.card.name, report.device);
     if let Some((outcome, _)) = report.golden {
-        println!(
+        print_line!(
             "{} golden tiles: probabilities differ by at most {:.4}, {} of {} nuclei found",
-            outcome.tiles, outcome.difference.max_change, outcome.nuclei_found, outcome.nuclei
+            outcome.tiles,
+            outcome.difference.max_change,
+            outcome.nuclei_found,
+            outcome.nuclei
         );
     }
-    println!("sha256 {}", model.sha256);
-    signed.iter().for_each(|signed| println!("signed: {}", signed.comment));
+    print_line!("sha256 {}", model.sha256);
+    signed.iter().for_each(|signed| print_line!("signed: {}", signed.comment));
     Ok(())
 }
 
 fn card(path: &Path, format: CardFormat) -> Result<()> {
     let card = Model::open(path)?.card;
     match format {
-        CardFormat::Markdown => print!("{}", describe::markdown(&card)),
-        CardFormat::Json => println!("{}", card.to_json()),
-        CardFormat::Wsinfer => println!("{}", serde_json::to_string_pretty(&describe::wsinfer(&card, TILE_PX))?),
-        CardFormat::Monai => println!("{}", serde_json::to_string_pretty(&describe::monai(&card))?),
+        CardFormat::Markdown => print_text!("{}", describe::markdown(&card)),
+        CardFormat::Json => print_line!("{}", card.to_json()),
+        CardFormat::Wsinfer => print_line!("{}", serde_json::to_string_pretty(&describe::wsinfer(&card, TILE_PX))?),
+        CardFormat::Monai => print_line!("{}", serde_json::to_string_pretty(&describe::monai(&card))?),
     }
     Ok(())
 }

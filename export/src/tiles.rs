@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 use models::plane::reflect_101;
 use support::{Context, Result, bail, picture};
 
@@ -131,8 +131,7 @@ impl TileImages {
 }
 
 fn read(path: &Path) -> Result<RgbImage> {
-    let reader = ImageReader::open(path)?.with_guessed_format()?;
-    Ok(picture::decode(reader, MAX_BYTES, |_| Ok(()))?.into_rgb8())
+    Ok(picture::decode(picture::open(path)?, MAX_BYTES, |_| Ok(()))?.into_rgb8())
 }
 
 #[cfg(test)]

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use support::{Context, Result, bail, durable};
+use support::{Context, Result, bail};
 
 use crate::output::summary::Status;
 use crate::output::{SUMMARY, Summary};
 
 /// File name of the table in the output folder.
 pub const FILE: &str = "cohort.csv";
-/// Size limit of a summary.
-const MAX_SUMMARY_BYTES: u64 = 64 << 20;
 /// Header of the table: fields of [`Summary`], areas in mm² except `mean_area`, which has the unit of the summary.
 const COLUMNS: [&str; 15] = [
     "slide",
@@ -31,6 +29,11 @@ const COLUMNS: [&str; 15] = [
     "slide_sha256",
     "doubts",
 ];
+
+/// Returns the text of a cell that spreadsheets do not take for a formula: an apostrophe goes before the characters that begin one.
+fn plain_cell(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
 
 /// Slides of an output folder, sorted by name.
 #[derive(Debug)]
@@ -60,11 +63,7 @@ impl Cohort {
         for name in names {
             let path = out.join(&name).join(SUMMARY);
             if path.is_file() {
-                let text = durable::read(&path, MAX_SUMMARY_BYTES)?;
-                let summary = serde_json::from_slice(&text)
-                    .doing(|| format!("reading {}", path.display()))
-                    .hint(|| "expected a summary by this version of `infer segment`: run it again")?;
-                cohort.done.push((name, summary));
+                cohort.done.push((name, Summary::read(&path)?));
             } else {
                 cohort.unfinished.push(name);
             }
@@ -83,7 +82,7 @@ impl Cohort {
         for (name, summary) in &self.done {
             let Summary { model, slide, run, areas, nuclei, quality, timings, .. } = summary;
             csv.write_record([
-                name.clone(),
+                plain_cell(name),
                 status(summary.status).to_owned(),
                 nuclei.count.to_string(),
                 number(nuclei.per_mm2),
@@ -94,7 +93,7 @@ impl Cohort {
                 number(Some(timings.wall_seconds)),
                 number(timings.seconds_per_mm2),
                 run.device.clone(),
-                model.name.clone(),
+                plain_cell(&model.name),
                 model.sha256.clone(),
                 slide.sha256.clone(),
                 quality.doubts(),
@@ -102,7 +101,7 @@ impl Cohort {
         }
         for name in &self.unfinished {
             let mut record = vec![String::new(); COLUMNS.len()];
-            (record[0], record[1]) = (name.clone(), "unfinished".to_owned());
+            (record[0], record[1]) = (plain_cell(name), "unfinished".to_owned());
             csv.write_record(record)?;
         }
         Ok(csv.into_inner()?)

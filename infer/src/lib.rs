@@ -23,6 +23,8 @@
 //! | [`runtime`] | search, installation and loading of native libraries; devices |
 //! | [`watcher`] | inner values of a network, for the exporter |
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(feature = "onnxruntime")]
 pub mod bound;
 pub mod certificate;

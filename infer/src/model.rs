@@ -19,6 +19,10 @@ use onnx::seal::unsealed;
 
 /// Size limit of a model file.
 pub const MAX_BYTES: u64 = 1 << 30;
+/// Largest number of nodes of a graph; this project's largest model has about 300.
+const MAX_NODES: usize = 4096;
+/// Largest number of golden tiles, which are run before every use.
+pub const MAX_GOLDEN_TILES: usize = 16;
 /// Operators of this project's models; a file with any other operator is refused.
 pub const OPERATORS: [&str; 21] = [
     "Add",
@@ -150,7 +154,13 @@ fn golden_tiles(metadata: &[StringStringEntryProto]) -> Result<Vec<GoldenTile>> 
     let mut found = metadata.iter().filter(|entry| entry.key == golden::METADATA_KEY);
     match (found.next(), found.next()) {
         (None, _) => Ok(Vec::new()),
-        (Some(entry), None) => serde_json::from_str(&entry.value).doing(|| "parsing the golden tiles"),
+        (Some(entry), None) => {
+            let tiles: Vec<GoldenTile> = serde_json::from_str(&entry.value).doing(|| "parsing the golden tiles")?;
+            if tiles.len() > MAX_GOLDEN_TILES {
+                bail!("the file has {} golden tiles, expected at most {MAX_GOLDEN_TILES}", tiles.len());
+            }
+            Ok(tiles)
+        }
         (Some(_), Some(_)) => bail!("the file has more than one set of golden tiles"),
     }
 }
@@ -174,6 +184,9 @@ fn check_graph(graph: &GraphProto) -> Result<()> {
     }
     if !graph.sparse_initializer.is_empty() {
         bail!("the file has sparse weights, which models of this project do not");
+    }
+    if graph.node.len() > MAX_NODES {
+        bail!("the graph has {} nodes, expected at most {MAX_NODES}", graph.node.len());
     }
     graph.node.iter().try_for_each(check_node)
 }

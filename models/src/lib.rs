@@ -11,6 +11,8 @@
 //! | [`colour`], [`stains`] | optical density, colour statistics of a training set; colour deconvolution |
 //! | [`plane`] | a single-channel image in memory |
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod card;
 pub mod colour;
 pub mod decode;

@@ -1,12 +1,9 @@
-//! Signals: the first SIGINT or SIGTERM asks a command to save and end, the second one ends the process immediately.
+//! Commands that a signal asks to save and end.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-use support::{Result, console};
+use support::{Result, console, signals};
 
 /// End of a command that can be interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,22 +14,12 @@ pub enum Completion {
     Interrupted,
 }
 
-/// Runs `work` with a stop flag that SIGINT and SIGTERM set; returns the process's exit code, 128 + signal number after an interruption.
+/// Runs `work` with a stop flag that signals set; returns the process's exit code, 128 + signal number after an interruption.
 pub fn until_signal(work: impl FnOnce(&AtomicBool) -> Result<Completion>) -> ExitCode {
-    let signal = Arc::new(AtomicUsize::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
-    match register(&signal, &stop).and_then(|()| work(&stop)) {
-        Ok(Completion::Interrupted) => ExitCode::from(128 + signal.load(Ordering::Relaxed) as u8),
-        result => console::exit(result.map(|_| ())),
-    }
-}
-
-/// Registers the handlers. The conditional shutdown comes first, so that it sees `stop` only from the second signal on.
-fn register(signal: &Arc<AtomicUsize>, stop: &Arc<AtomicBool>) -> Result<()> {
-    for number in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(number, 128 + number, stop.clone())?;
-        flag::register(number, stop.clone())?;
-        flag::register_usize(number, signal.clone(), number as usize)?;
-    }
-    Ok(())
+    console::exit_with(signals::listen().and_then(|signals| {
+        Ok(match work(&signals.stop)? {
+            Completion::Interrupted => ExitCode::from(128 + signals.number.load(Ordering::Relaxed) as u8),
+            Completion::Finished => ExitCode::SUCCESS,
+        })
+    }))
 }

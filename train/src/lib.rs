@@ -9,6 +9,8 @@
 //! | [`folds`], [`label_budget`], [`compare`] | experiments over several runs |
 //! | [`init`], [`check`], [`make_scribbles`], [`export_scribbles`], [`import`], [`pretrained`], [`suggest`] | preparation of data and weights |
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod alignment;
 pub mod augment;
 pub mod check;

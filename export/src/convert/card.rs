@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use models::card::{Class, FORMAT_VERSION, Form, Images, ModelCard, Normalisation};
+use models::card::{Class, FORMAT_VERSION, Form, Images, MICRONS_PER_PIXEL, ModelCard, Normalisation};
 use support::{Result, bail, durable};
 
 use super::Options;
@@ -25,6 +25,7 @@ pub fn from_checkpoint(checkpoint: &Checkpoint, options: &Options, default_name:
     let ModelInfo { name, microns_per_pixel, classes, decoding, licence, intended_use } = checkpoint.info.clone();
     let class = |name: &str, colour| Class { name: name.to_owned(), colour };
     let mut training = checkpoint.training.clone();
+    training.config = without_folders(&training.config);
     training.config_sha256 = durable::sha256(training.config.as_bytes());
     let mut card = ModelCard {
         format_version: FORMAT_VERSION,
@@ -46,15 +47,36 @@ pub fn from_checkpoint(checkpoint: &Checkpoint, options: &Options, default_name:
         written_by: format!("export {}", env!("CARGO_PKG_VERSION")),
     };
     options.about.clone().apply(&mut card);
-    if let Some(mpp) = card.microns_per_pixel.filter(|mpp| !(0.05..=5.0).contains(mpp)) {
+    if let Some(mpp) = card.microns_per_pixel.filter(|mpp| !MICRONS_PER_PIXEL.contains(mpp)) {
         bail!("expected 0.05 to 5 microns per pixel, found {mpp}"; hint: "give the scale of the training images by --microns-per-pixel");
     }
+    card.check()?;
     Ok(card)
+}
+
+/// Leaves only the last part of the paths in a configuration: folders of the training machine can name people and projects.
+fn without_folders(config: &str) -> String {
+    let shorten = |line: &str| match line.split_once(" = ") {
+        Some((key @ ("folder" | "init"), path)) => {
+            let path = path.trim_matches(['"', '\'']);
+            format!("{key} = \"{}\"\n", path.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or_default())
+        }
+        _ => format!("{line}\n"),
+    };
+    config.lines().map(shorten).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_of_the_training_machine_are_left_out_of_the_card() {
+        let config = "[data]\nfolder = \"/home/ann/patient-7/data/\"\nformat = \"png\"\n\n[run]\ninit = 'C:\\runs\\best.safetensors'\n";
+        let expected = "[data]\nfolder = \"data\"\nformat = \"png\"\n\n[run]\ninit = \"best.safetensors\"\n";
+        assert_eq!(without_folders(config), expected);
+        assert_eq!(without_folders("init = \"imagenet\"\n"), "init = \"imagenet\"\n");
+    }
 
     #[test]
     fn best_and_last_checkpoints_are_named_after_their_run_folder() {

@@ -103,7 +103,7 @@ pub fn onnx(checkpoint: &Path, output: &Path, options: &Options, progress: &dyn 
     let mut opened = Checkpoint::open(checkpoint, options.force)?;
     let parity_reference = opened.parity_reference.take();
     let mut card = card::from_checkpoint(&opened, options, &card::default_name(checkpoint))?;
-    let mut images = TileImages::new(measure::image_files(options, &card.training.config, checkpoint)?);
+    let mut images = TileImages::new(measure::image_files(options, &opened.training.config, checkpoint)?);
     let plain = pass::all((opened.graph, opened.weights), &card.normalisation);
     let form = if measure::is_possible(&images, options)? {
         measure::choose_form(&plain, &mut card, &mut images, options, parity_reference.as_ref(), progress)?

@@ -2,6 +2,11 @@
 
 mod buffers;
 #[cfg(target_os = "linux")]
+#[path = "../../../tests/faults.rs"]
+mod fault_injection;
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(target_os = "linux")]
 mod footprint;
 mod forms;
 mod mutations;

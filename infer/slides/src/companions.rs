@@ -6,7 +6,6 @@
 //! | Hamamatsu VMS and VMU | in the same folder, every file that the index names |
 //! | DICOM | in the same folder, every file of the same series |
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +49,7 @@ pub fn folder(path: &Path) -> &Path {
 fn head(path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("reading {}", path.display());
     let mut bytes = Vec::new();
-    File::open(path).doing(doing)?.take(HEAD).read_to_end(&mut bytes).doing(doing)?;
+    support::durable::open(path).doing(doing)?.take(HEAD).read_to_end(&mut bytes).doing(doing)?;
     Ok(bytes)
 }
 

@@ -13,6 +13,8 @@
 //! | [`small`] | thumbnail of the whole slide |
 //! | [`contents`], [`companions`], `stamp` | files of a slide: their hash, and detection of changes |
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cache;
 pub mod companions;
 pub mod contents;
@@ -184,7 +186,7 @@ pub fn open(path: &Path, openslide_lib: Option<&Path>) -> Result<Box<dyn Slide>>
 /// Opens a slide with the first reader that knows its format.
 pub fn open_with(path: &Path, access: Access<'_>) -> Result<Box<dyn Slide>> {
     let doing = || format!("opening slide {}", path.display());
-    let file = File::open(path).doing(doing)?;
+    let file = support::durable::open(path).doing(doing)?;
     let contents = Arc::new(Contents::of_open_file(path, &file).doing(doing)?);
     match kind(path, &file).doing(doing)? {
         Kind::Image => image::open(path, file, contents).doing(doing),

@@ -1,8 +1,10 @@
 //! Arguments that several commands share.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use infer::runtime::{Device, Precision};
 use infer::segmenter::Options;
 
@@ -19,7 +21,7 @@ pub struct DeviceArgs {
     #[arg(long, value_parser = precision)]
     pub precision: Option<Precision>,
     /// Run the network on this number of threads; 0: all cores
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = count(0..=1024))]
     pub threads: usize,
     /// Load ONNX Runtime from this library or folder [default: NUCLEI_ONNXRUNTIME, ORT_DYLIB_PATH, lib/ beside the program, the cache]
     #[arg(long, value_name = "LIB")]
@@ -37,6 +39,11 @@ impl DeviceArgs {
             runtime: self.runtime.clone(),
         }
     }
+}
+
+/// Parser of a number in a range.
+pub fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
 }
 
 fn precision(text: &str) -> Result<Precision, String> {

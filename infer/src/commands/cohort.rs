@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use infer::cohort::{self, Cohort};
 use infer::output::summary::Status;
-use support::{Result, durable};
+use support::{Result, durable, print_text};
 
 use super::INCOMPLETE;
 
@@ -19,7 +19,7 @@ pub struct CohortArgs {
 pub fn run(args: &CohortArgs) -> Result<ExitCode> {
     let cohort = Cohort::read(&args.out)?;
     durable::write(&args.out.join(cohort::FILE), &cohort.to_csv()?)?;
-    print!("{}", cohort.to_markdown());
+    print_text!("{}", cohort.to_markdown());
     let is_complete = cohort.unfinished.is_empty() && cohort.done.iter().all(|(_, summary)| summary.status == Status::Complete);
     Ok(ExitCode::from(if is_complete { 0 } else { INCOMPLETE }))
 }

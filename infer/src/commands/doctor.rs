@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use infer::speed::{self, Speed};
 use infer::{runtime, signature};
-use support::{Result, bail};
+use support::{Result, bail, print_line};
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -21,11 +21,11 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let mut missing = 0;
     for finding in runtime::doctor() {
         match &finding.state {
-            Ok(state) => println!("ok       {}: {state}", finding.what),
+            Ok(state) => print_line!("ok       {}: {state}", finding.what),
             Err(error) => {
                 let mark = if finding.optional { "optional" } else { "missing " };
-                println!("{mark} {}: {error}", finding.what);
-                error.hint_text().inspect(|hint| println!("         {hint}"));
+                print_line!("{mark} {}: {error}", finding.what);
+                error.hint_text().inspect(|hint| print_line!("         {hint}"));
                 missing += usize::from(!finding.optional);
             }
         }
@@ -39,19 +39,19 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
 fn measure_speed(path: &Path, key: Option<&Path>) -> Result<()> {
     let (model, _) = signature::open(path, key)?;
     let speeds = speed::measure(&model, speed::SIDE, speed::MIN_DURATION)?;
-    println!("\nmegapixels per second on a synthetic slide, {}, each stage by itself:", path.display());
+    print_line!("\nmegapixels per second on a synthetic slide, {}, each stage by itself:", path.display());
     let lines = speeds.stages.iter().map(|speed| ("", speed)).chain(speeds.devices.iter().map(|speed| ("network, ", speed)));
     for (kind, Speed { what, rate }) in lines {
         match rate {
-            Ok(rate) => println!("{rate:9.2} {kind}{what}"),
+            Ok(rate) => print_line!("{rate:9.2} {kind}{what}"),
             Err(error) => {
-                println!("        - {kind}{what}: {error}");
-                error.hint_text().inspect(|hint| println!("          {hint}"));
+                print_line!("        - {kind}{what}: {error}");
+                error.hint_text().inspect(|hint| print_line!("          {hint}"));
             }
         }
     }
     if let (Some(limit), Some(device)) = (speeds.limit(), speeds.best_device()) {
-        println!("limit: {}; the fastest device is {1}: infer segment MODEL SLIDE -o OUT --device {1}", limit.what, device.what);
+        print_line!("limit: {}; the fastest device is {1}: infer segment MODEL SLIDE -o OUT --device {1}", limit.what, device.what);
     }
     Ok(())
 }

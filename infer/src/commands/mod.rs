@@ -3,6 +3,7 @@
 #![allow(clippy::doc_markdown, reason = "doc comments of arguments are help texts, which are printed as they are")]
 
 mod arguments;
+mod check;
 mod cohort;
 mod doctor;
 mod runtime;
@@ -30,6 +31,8 @@ pub enum Command {
     ///
     /// Exit code 3 if a slide is incomplete or not finished.
     Cohort(cohort::CohortArgs),
+    /// Check that the files of results are those that were written
+    Check(check::CheckArgs),
     /// Check that a model gives sound results on this machine
     Verify(verify::VerifyArgs),
     /// Install or list the native libraries
@@ -48,6 +51,7 @@ impl Command {
         match self {
             Self::Segment(args) => return segment::run(&args),
             Self::Cohort(args) => return cohort::run(&args),
+            Self::Check(args) => check::run(&args)?,
             Self::Verify(args) => verify::run(&args)?,
             Self::Runtime(command) => runtime::run(&command)?,
             Self::Doctor(args) => doctor::run(&args)?,

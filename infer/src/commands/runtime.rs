@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use infer::runtime::{self, Library};
-use support::Result;
+use support::{Result, print_line};
 
 /// Subcommands for native libraries.
 #[derive(Subcommand)]
@@ -52,7 +52,7 @@ fn install(args: &InstallArgs) -> Result<()> {
     }
     for installed in all {
         let state = if installed.written { "installed" } else { "already there" };
-        println!("{}\t{state}\t{}", installed.library.name(), installed.path.display());
+        print_line!("{}\t{state}\t{}", installed.library.name(), installed.path.display());
     }
     Ok(())
 }
@@ -62,9 +62,9 @@ fn list() -> Result<()> {
     let mut missing = None;
     for library in Library::ALL {
         match runtime::locate(library, None) {
-            Ok(found) => println!("{}\t{}\t{}", library.name(), found.path.display(), found.place),
+            Ok(found) => print_line!("{}\t{}\t{}", library.name(), found.path.display(), found.place),
             Err(error) => {
-                println!("{}\tnot found", library.name());
+                print_line!("{}\tnot found", library.name());
                 if library == Library::OnnxRuntime {
                     missing = Some(error);
                 }

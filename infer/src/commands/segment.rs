@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use infer::choose::{self, Chosen};
@@ -16,12 +17,14 @@ use infer::segment::{self, Halo, Options, Regions, Shard, check_names, segment_a
 use infer::segmenter;
 use infer::signature;
 use infer::tile::Windows;
-use support::Result;
 use support::console::Console;
+use support::{Result, print_line, signals};
 
 use super::INCOMPLETE;
-use super::arguments::DeviceArgs;
-use crate::interrupt;
+use super::arguments::{DeviceArgs, count};
+
+/// Time between a signal and the end of the process.
+const GRACE: Duration = Duration::from_secs(8);
 
 #[derive(Args)]
 pub struct SegmentArgs {
@@ -37,16 +40,16 @@ pub struct SegmentArgs {
     #[arg(long, value_name = "X")]
     mpp: Option<f64>,
     /// Read windows of this side, or this height on the native device [default: 1024 to 3072 px, by halo and device]
-    #[arg(long, value_name = "PX")]
+    #[arg(long, value_name = "PX", value_parser = count(1..=1 << 16))]
     tile: Option<usize>,
     /// Read this many pixels around each window's core, or `exact` for the whole receptive field [default: as measured for the model]
     #[arg(long, value_name = "PX|exact")]
     halo: Option<Halo>,
     /// Run the network on this number of windows at once
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = count(1..=256))]
     batch: usize,
     /// Read slides on this number of threads; 0: by the number of cores
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = count(0..=256))]
     readers: usize,
     /// Load OpenSlide from this library [default: NUCLEI_OPENSLIDE, lib/ beside the program, the cache]
     #[arg(long, value_name = "LIB")]
@@ -138,7 +141,9 @@ pub fn run(args: &SegmentArgs) -> Result<ExitCode> {
         networks.push(Box::new(segmenter.beside(&model, &options)?));
     }
     drop(segmenter); // its threads are as many as there are cores; the networks share the cores
-    let stop = interrupt::listen()?;
+    let signals = signals::listen()?;
+    signals.end_within(GRACE)?;
+    let stop = signals.number;
     let options = args.options(device, Proof { golden, signed }, stop.clone());
     let code = segment_slides(args, &model, &mut networks, &options);
     match (code, stop.load(Ordering::Relaxed)) {
@@ -206,11 +211,11 @@ fn segment_slides(args: &SegmentArgs, model: &Model, networks: &mut [Box<dyn Net
     let slides: Vec<&Path> = shard.slides(&args.slides).map(PathBuf::as_path).collect();
     let batch = segment_all(&slides, model, networks, options, &Console::new(), |summary| {
         if !args.json {
-            println!("{}", summary.line());
+            print_line!("{}", summary.line());
         }
     })?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&batch.summaries)?);
+        print_line!("{}", serde_json::to_string_pretty(&batch.summaries)?);
     }
     batch.check()?;
     Ok(if batch.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
@@ -227,7 +232,7 @@ fn segment_shards(
     for slide in slides {
         let report = segment_shard(slide, model, networks, options, shard, &Console::new())?;
         let next = if report.stored == report.bands { "; all bands are stored: run again with --resume and without --shard" } else { "" };
-        println!("{}: {} bands computed, {} of {} stored{next}", slide.display(), report.computed, report.stored, report.bands);
+        print_line!("{}: {} bands computed, {} of {} stored{next}", slide.display(), report.computed, report.stored, report.bands);
     }
     Ok(ExitCode::SUCCESS)
 }

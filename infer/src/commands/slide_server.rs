@@ -1,10 +1,9 @@
 //! `infer slide-server`: the child process in which OpenSlide runs.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
-use support::Result;
+use support::{Result, signals};
 
 #[derive(Args)]
 pub struct SlideServerArgs {
@@ -15,8 +14,8 @@ pub struct SlideServerArgs {
     openslide: Option<PathBuf>,
 }
 
-/// Serves until stdin ends. SIGINT is ignored, because an interrupt in a terminal is meant for the parent process.
+/// Serves until stdin ends. Signals of the terminal are ignored, because they are meant for the parent process.
 pub fn run(args: &SlideServerArgs) -> Result<()> {
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())?;
+    signals::leave_to_parent()?;
     slides::openslide::serve(&args.slide, args.openslide.as_deref(), &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
 }

@@ -7,7 +7,7 @@ use infer::certificate::Certificate;
 use infer::choose::{self, Chosen};
 use infer::signature;
 use models::card::Parity;
-use support::Result;
+use support::{Result, print_line};
 
 use super::arguments::DeviceArgs;
 
@@ -34,7 +34,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     let Chosen { mut segmenter, options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
     let report = infer::verify::on_noise(&model, &mut segmenter, golden)?;
     let (low, high) = report.range;
-    println!(
+    print_line!(
         "{}: sound on {} (probabilities {low:.4} to {high:.4}, {:.0?} for 256 x 256)",
         args.model.display(),
         report.device,
@@ -43,7 +43,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     match &report.golden {
         Some((outcome, _)) => {
             let Parity { max_change, flipped_share, .. } = outcome.difference;
-            println!(
+            print_line!(
                 "{} golden tiles: probabilities move by at most {max_change:.4}, {:.4} % of pixels change side, {} of {} nuclei found",
                 outcome.tiles,
                 100.0 * flipped_share,
@@ -51,12 +51,12 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
                 outcome.nuclei
             );
         }
-        None => println!("the model has no golden tiles: checked on noise images only"),
+        None => print_line!("the model has no golden tiles: checked on noise images only"),
     }
-    signed.iter().for_each(|signed| println!("signed by {}: {}", signed.key.display(), signed.comment));
+    signed.iter().for_each(|signed| print_line!("signed by {}: {}", signed.key.display(), signed.comment));
     if let Some(path) = &args.certificate {
         Certificate::new(&model, &report, options.precision, signed.as_ref()).write(path)?;
-        println!("certificate: {}", path.display());
+        print_line!("certificate: {}", path.display());
     }
     Ok(())
 }

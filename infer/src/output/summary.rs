@@ -1,9 +1,13 @@
 //! `summary.json`: slide, model, options, areas, counts, quality and timings of a finished slide.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use support::{Context, Result, durable};
+
+use super::OutputFile;
 use crate::golden::Outcome;
 use crate::quality::status::QualityFacts;
 use slides::scaled::Scale;
@@ -41,11 +45,25 @@ pub struct Summary {
     pub timings: Timings,
     /// Remarks for the user.
     pub notes: Vec<String>,
-    /// Names of the other output files.
-    pub outputs: Vec<String>,
+    /// The other output files.
+    pub outputs: Vec<OutputFile>,
 }
 
+/// Size limit of a summary.
+const MAX_BYTES: u64 = 256 << 20;
+
 impl Summary {
+    /// Reads `summary.json`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that is no summary of this version.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = durable::read(path, MAX_BYTES)?;
+        serde_json::from_slice(&bytes)
+            .doing(|| format!("{}: expected a summary by this version of infer segment", path.display()))
+            .hint(|| "choose another folder, or remove this one and segment the slide again")
+    }
+
     /// Returns one line of text about the slide.
     pub fn line(&self) -> String {
         let density = self.nuclei.per_mm2.map_or_else(String::new, |density| format!(", {density:.0} per mm²"));

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use support::{Result, bail};
+use support::{Result, bail, threads};
 
 use crate::network::Network;
 use crate::tile::{TileGrid, Window, Windows};
@@ -75,19 +75,22 @@ pub fn run(job: &Job<'_>, networks: &mut [Box<dyn Network>], mut on_band: impl F
         let (predictions_in, predictions) = sync_channel::<Prediction>(job.batch * networks.len() + 1);
         let windows = Arc::new(Mutex::new(windows));
         let mut workers = Vec::new();
-        for _ in 0..job.readers {
-            let (out, limit, next, work_list) = (windows_in.clone(), &limit, &next, &work_list);
-            workers.push(scope.spawn(move || limit.close_on_failure(|| read_windows(job, work_list, next, limit, &out))));
-        }
-        for network in networks.iter_mut() {
-            let (windows, out, limit) = (windows.clone(), predictions_in.clone(), &limit);
-            workers.push(scope.spawn(move || limit.close_on_failure(|| predict(job, network.as_mut(), &windows, &out))));
-        }
+        limit.close_on_failure(|| {
+            for _ in 0..job.readers {
+                let (out, limit, next, work_list) = (windows_in.clone(), &limit, &next, &work_list);
+                workers.push(threads::start(scope, move || limit.close_on_failure(|| read_windows(job, work_list, next, limit, &out)))?);
+            }
+            for network in networks.iter_mut() {
+                let (windows, out, limit) = (windows.clone(), predictions_in.clone(), &limit);
+                workers.push(threads::start(scope, move || limit.close_on_failure(|| predict(job, network.as_mut(), &windows, &out)))?);
+            }
+            Ok(())
+        })?;
         // Only the workers hold the channels now: when one side ends, so does the other.
         drop((windows_in, windows, predictions_in));
         let bands_done = limit.close_on_failure(|| stitch(job, &work_list, &limit, &predictions, &mut on_band));
         drop(predictions);
-        let results = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let results = workers.into_iter().map(threads::join);
         results.collect::<Vec<_>>().into_iter().collect::<Result<()>>().and(bands_done)
     })
 }

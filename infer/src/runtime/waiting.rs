@@ -24,12 +24,13 @@ impl Waiting {
     fn every(interval: Duration, report: impl Fn(Duration) + Send + 'static) -> Self {
         let (end, ended) = channel::<()>();
         let began = Instant::now();
-        let thread = thread::spawn(move || {
+        // Without a thread for the lines, the operation itself still runs.
+        let thread = thread::Builder::new().spawn(move || {
             while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 report(began.elapsed());
             }
         });
-        Self { end: Some(end), thread: Some(thread) }
+        Self { end: Some(end), thread: thread.ok() }
     }
 }
 

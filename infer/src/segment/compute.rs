@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use models::card::ModelCard;
 use support::console::Progress;
+use support::threads::{self, join};
 use support::{Result, bail};
 
-use super::consumers::{Sinks, extract, join, write_nuclei, write_probability};
+use super::consumers::{Sinks, extract, write_nuclei, write_probability};
 use super::plan::Plan;
 use super::store::Store;
 use super::{Shard, ShardReport};
@@ -96,20 +97,20 @@ impl Plan<'_> {
             let (storage_in, to_store) = sync_channel::<Arc<Band>>(capacity);
             let (strips_in, strips) = sync_channel::<PixelStrip>(0);
             let (finished_in, finished_instances) = sync_channel::<FinishedInstances>(2);
-            let probability = scope.spawn(move || write_probability(probability, &probability_bands, timings));
-            let nuclei = scope.spawn(move || write_nuclei(writers, &finished_instances, timings));
-            let storing = scope.spawn(move || to_store.iter().try_for_each(|band| self.store_band(store, &band)));
-            let measuring = scope.spawn(move || {
+            let probability = threads::start(scope, move || write_probability(probability, &probability_bands, timings))?;
+            let nuclei = threads::start(scope, move || write_nuclei(writers, &finished_instances, timings))?;
+            let storing = threads::start(scope, move || to_store.iter().try_for_each(|band| self.store_band(store, &band)))?;
+            let measuring = threads::start(scope, move || {
                 let mut quality = Quality::new(width, card.training.colours.clone(), self.expected_entropy);
                 self.cut_into_strips(&bands, &mut quality, |strip| strips_in.send(strip).is_ok()).map(|()| quality)
-            });
+            })?;
             let count = &count;
-            let extraction = scope.spawn(move || {
+            let extraction = threads::start(scope, move || {
                 extract(extractor, height, &strips, timings, |finished| {
                     count.fetch_add(finished.instances.len(), Ordering::Relaxed);
                     finished_in.send(finished).is_ok()
                 });
-            });
+            })?;
             let sinks = Sinks { plan: self, store, lost, next: 0, storage: storage_in, probability: probability_in, bands: bands_in };
             let computed = self.fill_sinks(networks, sinks, progress, &|| format!("{} nuclei", count.load(Ordering::Relaxed)));
             join(extraction);

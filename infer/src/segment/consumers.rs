@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use support::{Error, Result, bail};
 
@@ -48,11 +47,6 @@ impl Sinks<'_> {
         // The thread that stopped receiving returns the reason.
         if sent { Ok(()) } else { Err(Error::new("writing stopped")) }
     }
-}
-
-/// Waits for a thread; its panic continues in this thread.
-pub(super) fn join<T>(worker: thread::ScopedJoinHandle<'_, T>) -> T {
-    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Writes bands to the probability map.

@@ -18,6 +18,9 @@ pub enum Halo {
     Px(usize),
 }
 
+/// Largest halo on the command line.
+const MAX_PX: usize = 1 << 14;
+
 impl FromStr for Halo {
     type Err = String;
 
@@ -25,8 +28,8 @@ impl FromStr for Halo {
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.parse()) {
             ("exact", _) => Ok(Self::Exact),
-            (_, Ok(px)) => Ok(Self::Px(px)),
-            _ => Err(format!("expected a number of pixels or `exact`, found {text:?}")),
+            (_, Ok(px)) if px <= MAX_PX => Ok(Self::Px(px)),
+            _ => Err(format!("expected a number of pixels from 0 to {MAX_PX} or `exact`, found {text:?}")),
         }
     }
 }

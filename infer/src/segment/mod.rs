@@ -32,6 +32,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use support::console::Progress;
+use support::durable::FolderLock;
 use support::{Result, bail};
 
 use crate::model::Model;
@@ -40,7 +41,7 @@ use crate::output::summary::Proof;
 #[cfg(doc)]
 use crate::output::summary::Status;
 use crate::output::writers::Source;
-use crate::output::{ExtraOutput, Files, Outlines, SUMMARY, Summary};
+use crate::output::{ExtraOutput, Files, Outlines, SUMMARY, Summary, check};
 use crate::timing::StageTimings;
 use crate::tissue::region::Region;
 pub use batch::{Batch, check_names, segment_all};
@@ -140,19 +141,21 @@ pub fn segment_open(
 ) -> Result<Summary> {
     let began = Instant::now();
     with_plan(slide, model, networks, options, |plan, source, store, networks| {
+        let lock = FolderLock::exclusive(&plan.folder)?;
         if options.resume
-            && let Some(summary) = finished_summary(plan)
+            && let Some(summary) = finished_summary(plan)?
         {
             store.clear()?;
             return Ok(summary);
         }
+        let was_stopped = store.exists();
         if !options.resume {
             store.clear()?;
         }
-        let mut files = Files::new(&plan.folder)?;
+        let mut files = Files::new(&plan.folder, &lock, was_stopped)?;
         let computed = plan.compute(&model.card, networks, source, &mut files, store, progress)?;
         plan.slide.facts().contents.check()?;
-        let summary = plan.summary(&model.card, source, computed, &files, networks.len(), began);
+        let summary = plan.summary(&model.card, source, computed, files.outputs()?, networks.len(), began);
         files.commit(&summary)?;
         store.clear()?;
         Ok(summary)
@@ -172,7 +175,8 @@ pub fn segment_shard(
 ) -> Result<ShardReport> {
     let slide = open(slide, options)?;
     with_plan(slide.as_ref(), model, networks, options, |plan, _, store, networks| {
-        if finished_summary(plan).is_some() {
+        let _lock = FolderLock::shared(&plan.folder)?;
+        if finished_summary(plan)?.is_some() {
             let bands = plan.grid.bands().len();
             return Ok(ShardReport { computed: 0, stored: bands, bands });
         }
@@ -201,13 +205,28 @@ fn with_plan<T>(
     work(&plan, &source, &store, networks)
 }
 
-/// Returns the summary of an earlier run with the same key, if all its files exist.
-fn finished_summary(plan: &Plan<'_>) -> Option<Summary> {
-    let text = std::fs::read_to_string(plan.folder.join(SUMMARY)).ok()?;
-    let summary: Summary = serde_json::from_str(&text).ok()?;
-    let is_complete = summary.outputs.iter().all(|name| plan.folder.join(name).is_file());
-    let has_extra = plan.options.extra.iter().all(|extra| summary.outputs.iter().any(|name| name == extra.file()));
-    (summary.key == plan.key && is_complete && has_extra).then_some(summary)
+/// Returns the summary of an earlier run with the same key, if all its files are undamaged.
+///
+/// # Errors
+/// Results of a run with another key, which a resumed run must not replace.
+fn finished_summary(plan: &Plan<'_>) -> Result<Option<Summary>> {
+    let path = plan.folder.join(SUMMARY);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let summary = Summary::read(&path)?;
+    if summary.key != plan.key {
+        bail!("{}: these results are of another model, slide, program or of other options than this run", path.display();
+            hint: "replace them by running without --resume, or choose another output folder");
+    }
+    let has_extra = plan.options.extra.iter().all(|extra| summary.outputs.iter().any(|output| output.name == extra.file()));
+    Ok(match check(&plan.folder) {
+        Ok(_) => has_extra.then_some(summary),
+        Err(error) => {
+            tracing::warn!("{error}; the slide is segmented again");
+            None
+        }
+    })
 }
 
 /// Returns the results folder of a slide: its file name without the extension, in `out`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use serde_json::json;
-use support::{Result, durable};
+use support::{Result, bail, durable};
 
 use super::overview::{check_shards, find_tissue, read_overview};
 use super::{Options, Origin, Regions, folder};
@@ -17,6 +17,9 @@ use crate::timing::StageTimings;
 use crate::tissue::{Tissue, given};
 use slides::scaled::Scale;
 use slides::{LostTile, Mpp, Rgb, Slide};
+
+/// Largest size of a band; slides of 700,000 px are below it with the highest default windows.
+const MAX_BAND_BYTES: usize = 2 << 30;
 
 /// Scale, tile grid, regions, key and options of one slide.
 pub(super) struct Plan<'a> {
@@ -60,6 +63,7 @@ impl<'a> Plan<'a> {
         let halo = options.halo.px(card);
         let tile = options.tile.unwrap_or_else(|| options.halo.tile_px(card, windows));
         let grid = TileGrid::new(scale.size_px, card.stride, tile, halo, windows)?;
+        check_band_size(&grid)?;
         let origin = match (options.origin, slide.bounds()) {
             (Origin::Bounds, Some(bounds)) => [bounds.x as f64, bounds.y as f64],
             _ => [0.0; 2],
@@ -69,7 +73,7 @@ impl<'a> Plan<'a> {
         let (tissue, regions, overview) = timings.small.time(|| find_regions(slide, &scale, &options.regions))?;
         let batch = options.batch.max(1);
         let key = json!({
-            "program": env!("CARGO_PKG_VERSION"), "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
+            "program": provenance::VERSION, "slide": source.slide_sha256, "model": source.model_sha256, "scale": scale,
             "window": grid.window_size(), "windows": format!("{windows:?}"), "halo": grid.halo, "batch": batch, "device": options.device, "origin": origin,
             "outlines": options.outlines, "tissue": durable::sha256(&tissue.bytes()),
         });
@@ -111,6 +115,20 @@ impl<'a> Plan<'a> {
     pub(super) fn lost_tiles(&self) -> Vec<LostTile> {
         self.slide.lost_tiles().into_iter().filter(|tile| tile.level == self.scale.level).collect()
     }
+}
+
+/// Checks that the bands of a slide, several of which are in memory at the same time, are not too large.
+///
+/// # Errors
+/// A slide whose width is out of proportion, as headers of damaged and hostile files claim it.
+fn check_band_size(grid: &TileGrid) -> Result<()> {
+    let rows = grid.bands().iter().map(|band| band.core_length).max().unwrap_or(0);
+    let bytes = grid.image[0].saturating_mul(rows);
+    if bytes > MAX_BAND_BYTES {
+        bail!("the slide is {} px wide, and {rows} rows of probabilities are {} MiB, more than the {} MiB that are allowed",
+            grid.image[0], bytes >> 20, MAX_BAND_BYTES >> 20; hint: "choose lower windows by --tile");
+    }
+    Ok(())
 }
 
 /// Returns the analysed part of a slide, its description for the summary, and the overview if it was read to find tissue.

@@ -7,7 +7,7 @@ use models::card::ModelCard;
 
 use super::compute::Computed;
 use super::plan::Plan;
-use crate::output::Files;
+use crate::output::OutputFile;
 use crate::output::summary::{
     Areas, MAX_LOST_FRACTION, ModelFacts, NucleusFacts, RunFacts, ScaleFacts, SlideFacts, Status, Summary, TileFacts, Timings,
 };
@@ -22,7 +22,7 @@ impl Plan<'_> {
         card: &ModelCard,
         source: &Source<'_>,
         computed: Computed,
-        files: &Files,
+        outputs: Vec<OutputFile>,
         networks: usize,
         began: Instant,
     ) -> Summary {
@@ -35,7 +35,7 @@ impl Plan<'_> {
         Summary {
             status,
             key: self.key.clone(),
-            written_by: concat!("infer ", env!("CARGO_PKG_VERSION")).to_owned(),
+            written_by: format!("infer {}", provenance::VERSION),
             model: ModelFacts {
                 name: card.name.clone(),
                 sha256: source.model_sha256.to_owned(),
@@ -61,7 +61,7 @@ impl Plan<'_> {
             quality,
             timings,
             notes: self.notes(card).into_iter().chain(computed.note).collect(),
-            outputs: files.names(),
+            outputs,
         }
     }
 

@@ -1,15 +1,16 @@
 //! Finished bands on disk, from which a stopped run resumes and by which shards share their work.
 //!
-//! `OUT/SLIDE/.bands/N` holds one line of JSON (key of the run, length, sha256, lost tiles so far) and the probabilities of band `N`, as
-//! zlib streams of the differences of one mebibyte each. A file is renamed to its final name when it is complete. The folder is removed
+//! `OUT/SLIDE/.bands/N` holds a line with the SHA-256 of the rest, a line of JSON (key of the run, length, lost tiles so far) and the
+//! probabilities of band `N`, as zlib streams of the differences of one mebibyte each. A file is renamed to its final name when it is complete. The folder is removed
 //! once the results of the slide have their final names.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::ZlibDecoder;
 use serde::{Deserialize, Serialize};
-use support::{Context, Result, bail, durable};
+use support::durable::{self, AtomicFile};
+use support::{Context, Result, bail};
 
 use crate::pyramid::tiles::{differences, runs};
 use slides::LostTile;
@@ -26,13 +27,12 @@ pub struct Store {
     key: String,
 }
 
-/// First line of a band file.
+/// Second line of a band file.
 #[derive(Serialize, Deserialize)]
 struct Header {
     key: String,
     band: usize,
     length: usize,
-    sha256: String,
     lost: Vec<LostTile>,
 }
 
@@ -54,11 +54,12 @@ impl Store {
     pub fn put(&self, band: usize, rows: &[u8], lost: Vec<LostTile>) -> Result<()> {
         let mut compressed = Vec::new();
         rows.chunks(STREAM_LEN).for_each(|values| compressed.extend(runs(&differences(values, STREAM_LEN, 1))));
-        let header = Header { key: self.key.clone(), band, length: rows.len(), sha256: durable::sha256(&compressed), lost };
-        let mut bytes = serde_json::to_vec(&header)?;
-        bytes.push(b'\n');
-        bytes.extend(compressed);
-        durable::write(&self.path(band), &bytes)
+        let header = Header { key: self.key.clone(), band, length: rows.len(), lost };
+        let contents = [&serde_json::to_vec(&header)?, b"\n".as_slice(), &compressed].concat();
+        let mut file = AtomicFile::create(&self.path(band))?;
+        let written = file.write_all(format!("{}\n", durable::sha256(&contents)).as_bytes()).and_then(|()| file.write_all(&contents));
+        written.map_err(|error| file.failed(error))?;
+        file.commit()
     }
 
     /// Reads a band; `None` if it is absent, damaged or of another run.
@@ -68,6 +69,11 @@ impl Store {
             return None;
         }
         read(&path, band, &self.key).inspect_err(|error| tracing::warn!("{error}; the band will be computed again")).ok()
+    }
+
+    /// Reports whether a run stored bands, and has not finished since.
+    pub fn exists(&self) -> bool {
+        self.folder.exists()
     }
 
     /// Removes all bands.
@@ -87,20 +93,24 @@ impl Store {
 
 fn read(path: &Path, band: usize, key: &str) -> Result<StoredBand> {
     let bytes = durable::read(path, MAX_FILE_BYTES)?;
-    let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else { bail!("{} has no header", path.display()) };
-    let header: Header = serde_json::from_slice(&bytes[..end]).doing(|| format!("reading {}", path.display()))?;
-    let compressed = &bytes[end + 1..];
+    let is_sound = |(sha256, contents): &(&[u8], &[u8])| durable::sha256(contents).as_bytes() == *sha256;
+    let Some((_, contents)) = split_line(&bytes).filter(is_sound) else { bail!("{} is damaged", path.display()) };
+    let Some((header, compressed)) = split_line(contents) else { bail!("{} has no header", path.display()) };
+    let header: Header = serde_json::from_slice(header).doing(|| format!("reading {}", path.display()))?;
     if header.key != key || header.band != band {
         bail!("{} belongs to another run: model, slide or options differ", path.display());
-    }
-    if durable::sha256(compressed) != header.sha256 {
-        bail!("{} is damaged", path.display());
     }
     let rows = decompress(compressed, header.length)?;
     if rows.len() != header.length {
         bail!("{} holds {} values, expected {}", path.display(), rows.len(), header.length);
     }
     Ok(StoredBand { rows, lost: header.lost })
+}
+
+/// Splits bytes after their first line.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|&byte| byte == b'\n')?;
+    Some((&bytes[..end], &bytes[end + 1..]))
 }
 
 /// Decompresses all streams; stops after the stream in which `length` is exceeded.
@@ -137,12 +147,11 @@ mod tests {
         assert!(store.get(2).is_none() && Store::new(folder.path(), "b".into()).get(3).is_none());
         let path = folder.path().join(".bands/3");
         let bytes = std::fs::read(&path).unwrap();
-        let end = bytes.iter().position(|&byte| byte == b'\n').unwrap();
-        for i in (0..bytes.len()).filter(|i| !(end - 20..end).contains(i)).step_by(3) {
+        for i in (0..bytes.len()).step_by(3) {
             let mut changed = bytes.clone();
             changed[i] ^= 1;
             std::fs::write(&path, &changed).unwrap();
-            assert!(store.get(3).is_none_or(|stored| stored.rows == rows), "byte {i}");
+            assert!(store.get(3).is_none(), "byte {i}");
         }
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(store.get(3).is_none());

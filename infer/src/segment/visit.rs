@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use support::console::Progress;
-use support::{Error, Result, bail};
+use support::{Error, Result, bail, threads};
 
 use super::Options;
 use super::plan::Plan;
@@ -87,17 +87,17 @@ impl Plan<'_> {
         let mut taken = Ok(());
         let computed = thread::scope(|scope| {
             let (bands_in, bands) = sync_channel::<Arc<Band>>(1);
-            let computing = scope.spawn(|| {
+            let computing = threads::start(scope, || {
                 let bands_in = bands_in;
                 let send = |band| bands_in.send(Arc::new(band)).map_err(|_| Error::new("the caller stopped"));
                 self.run(networks, &all_bands, progress, &String::new, send)
-            });
+            })?;
             let cutting = self.cut_into_strips(&bands, &mut quality, |strip| {
                 taken = take(extractor.push(&strip.probabilities, &strip.colours));
                 taken.is_ok()
             });
             drop(bands);
-            let computed = computing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let computed = threads::join(computing);
             cutting.and(computed)
         });
         taken?;

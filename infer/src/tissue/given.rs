@@ -28,8 +28,7 @@ pub fn tissue(path: &Path, image: [usize; 2], slide_from_model: [f64; 2]) -> Res
 }
 
 fn from_mask(path: &Path, image: [usize; 2]) -> Result<Tissue> {
-    let reader = image::ImageReader::open(path)?.with_guessed_format()?;
-    let mask = picture::decode(reader, MAX_MASK_BYTES, |_| Ok(()))?.into_luma8();
+    let mask = picture::decode(picture::open(path)?, MAX_MASK_BYTES, |_| Ok(()))?.into_luma8();
     let size = [mask.width() as usize, mask.height() as usize];
     let (wide, tall) = (size[0] * image[1], size[1] * image[0]);
     if wide.abs_diff(tall) * 20 > wide.max(tall) {

@@ -36,6 +36,7 @@ fn segment_creates_only_its_outputs() {
             "/a/.bands",
             "/a/.bands/*",
             "/a/.bands/.partial-*.tmp",
+            "/a/.lock",
             "/a/.partial-*.tmp",
             "/a/labels.png",
             "/a/mask.tif",

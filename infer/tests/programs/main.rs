@@ -1,9 +1,14 @@
 //! Tests of the program `infer` as a process: its files and sockets, and the models and libraries that it refuses.
 #![cfg(target_os = "linux")]
 
+#[path = "../../../tests/faults.rs"]
+mod fault_injection;
+mod faults;
+mod folders;
 mod footprint;
 mod libraries;
 mod pin;
+mod streams;
 #[path = "../../../tests/trace.rs"]
 mod trace;
 

@@ -22,7 +22,7 @@ fn parquet_holds_the_columns_of_the_csv_and_the_store_the_features() {
     let options = Options { out: folder.path().join("out"), extra, ..Options::default() };
     let (summary, out) = run(&path, &card(Some(0.5)), 1, &options).unwrap();
     assert!(summary.nuclei.count > 10);
-    assert!(["nuclei.parquet", "nuclei.db"].iter().all(|name| summary.outputs.iter().any(|output| output == name)));
+    assert!(["nuclei.parquet", "nuclei.db"].iter().all(|name| summary.outputs.iter().any(|output| output.name == *name)));
 
     let file = SerializedFileReader::new(std::fs::File::open(out.join("nuclei.parquet")).unwrap()).unwrap();
     let mut table = csv::Reader::from_path(out.join("nuclei.csv")).unwrap();

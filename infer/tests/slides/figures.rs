@@ -15,7 +15,7 @@ use slides::Rgb;
 use slides::scaled::Scale;
 use support::Result;
 use support::console::Silent;
-use support::durable::AtomicFile;
+use support::durable::{AtomicFile, FolderLock};
 
 use crate::picture::{card, model, model_of, tissue};
 use crate::random::Random;
@@ -72,7 +72,7 @@ fn five_million_nuclei_in_less_than_a_gigabyte() {
     let card = card(None);
     let scale =
         Scale { level: 0, level_from_model: [1.0; 2], slide_from_model: [1.0; 2], size_px: [width, height], effective_mpp: Some([0.5; 2]) };
-    let mut files = Files::new(folder.path()).unwrap();
+    let mut files = Files::new(folder.path(), &FolderLock::exclusive(folder.path()).unwrap(), false).unwrap();
     let overlay = Overlay::new([width, height], Rgb::filled(2048, 1638, [255; 3]));
     let wanted = Wanted { extra: &[], outlines: &Outlines::default() };
     let source = Source { slide_sha256: "ab", model_sha256: "cd", class: &card.classes[0] };

@@ -26,7 +26,7 @@ fn features(path: &Path) -> Vec<Value> {
 fn files(slide: &Path, out: &Path, outlines: Outlines, tile: usize) -> BTreeMap<String, Vec<u8>> {
     let options = Options { out: out.to_owned(), outlines, tile: Some(tile), ..Options::default() };
     let (summary, folder) = run(slide, &card(Some(0.5)), 1, &options).unwrap();
-    let names = summary.outputs.into_iter().filter(|name| name.ends_with(".geojson.gz"));
+    let names = summary.outputs.into_iter().map(|output| output.name).filter(|name| name.ends_with(".geojson.gz"));
     names.map(|name| (name.clone(), std::fs::read(folder.join(name)).unwrap())).collect()
 }
 
@@ -149,7 +149,7 @@ fn ome_labels_equal_the_label_image_at_every_level() {
     let written = |name: &str, tile: usize| {
         let options = Options { out: folder.path().join(name), extra: vec![ExtraOutput::Labels], tile: Some(tile), ..Options::default() };
         let (summary, out) = run(&slide, &card(Some(0.5)), 1, &options).unwrap();
-        assert!(summary.outputs.iter().any(|name| name == "labels.ome.tif"));
+        assert!(summary.outputs.iter().any(|output| output.name == "labels.ome.tif"));
         out
     };
     let out = written("a", 512);

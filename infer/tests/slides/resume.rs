@@ -88,7 +88,7 @@ fn a_run_that_is_stopped_anywhere_goes_on_to_the_same_files() {
 }
 
 #[test]
-fn a_finished_run_does_nothing_again_and_another_one_starts_anew() {
+fn a_finished_run_does_nothing_again_and_refuses_other_options() {
     let folder = tempfile::tempdir().unwrap();
     let path = slide(folder.path());
     let out = folder.path().join("out");
@@ -99,9 +99,11 @@ fn a_finished_run_does_nothing_again_and_another_one_starts_anew() {
     assert_eq!((windows, times()), (0, before));
     assert_eq!(again.unwrap().nuclei.count, first.unwrap().nuclei.count);
     let other = Options { batch: 2, ..options(&out, true) };
-    assert!(go(&path, &other, usize::MAX).1 > 0, "other options, other files");
+    let (refused, windows) = go(&path, &other, usize::MAX);
+    assert!(windows == 0 && refused.unwrap_err().to_string().contains("other options"));
+    assert_eq!(times(), before);
     std::fs::remove_file(out.join("a/nuclei.csv")).unwrap();
-    assert!(go(&path, &other, usize::MAX).1 > 0, "a file is gone");
+    assert!(go(&path, &options(&out, true), usize::MAX).1 > 0, "a file is gone");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use models::card::Class;
 use serde_json::json;
 use slides::Rgb;
 use slides::scaled::Scale;
-use support::durable::AtomicFile;
+use support::durable::{AtomicFile, FolderLock};
 use uuid::Uuid;
 
 use crate::figures::peak_memory;
@@ -84,7 +84,7 @@ fn written(strip: usize) -> Vec<u8> {
     let probability = Darkness::of(&picture.data, height, width);
     let scale =
         Scale { level: 0, level_from_model: [1.0; 2], slide_from_model: [1.0; 2], size_px: [width, height], effective_mpp: Some([0.5; 2]) };
-    let mut files = Files::new(folder.path()).unwrap();
+    let mut files = Files::new(folder.path(), &FolderLock::exclusive(folder.path()).unwrap(), false).unwrap();
     let overlay = Overlay::new([width, height], Rgb::filled(700, 600, [255; 3]));
     let wanted = Wanted { extra: &[ExtraOutput::AnnotationStore], outlines: &Outlines::default() };
     let source = Source { slide_sha256: "ab", model_sha256: "cd", class: &card.classes[0] };

@@ -28,6 +28,8 @@
 //! windows, both with its whole receptive field, can therefore differ in the last bits of f32 (probabilities by less than 1e-6), as it does
 //! between instruction sets.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod attributes;
 mod channel_layout;
 mod from_graph;

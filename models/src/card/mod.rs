@@ -6,9 +6,11 @@ use crate::colour::ColourStatistics;
 use crate::decode::Decoding;
 use support::{Context, Result, bail};
 
+mod check;
 mod form;
 mod parity;
 
+pub use check::MICRONS_PER_PIXEL;
 pub use form::{Form, Precision, Target};
 pub use parity::Parity;
 
@@ -183,7 +185,8 @@ impl ModelCard {
     /// Parses the JSON text of a card.
     ///
     /// # Errors
-    /// Another format version (checked before all other fields), or text that is no card.
+    /// Another format version (checked before all other fields), text that is no card, or a value outside of its range
+    /// ([`ModelCard::check`]).
     pub fn from_json(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -193,7 +196,9 @@ impl ModelCard {
         if !(1..=FORMAT_VERSION).contains(&format_version) {
             bail!("the model card has format version {format_version}, expected 1 to {FORMAT_VERSION}"; hint: "export the checkpoint again with this version of the program, or use the version that wrote it");
         }
-        serde_json::from_str(text).doing(|| "parsing the model card")
+        let card: Self = serde_json::from_str(text).doing(|| "parsing the model card")?;
+        card.check().hint(|| "export the checkpoint again with values in these ranges")?;
+        Ok(card)
     }
 
     /// Writes the card as JSON with fields in declaration order.

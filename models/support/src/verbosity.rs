@@ -1,4 +1,4 @@
-//! Verbosity flags of a command line, for programs that use clap (feature `clap`).
+//! Verbosity flags of a command line, for programs that use clap (feature `program`).
 
 use clap::{ArgAction, Args};
 
@@ -16,8 +16,11 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// Starts logging to stderr at this verbosity, as [`console::start_logging`].
+    /// Starts logging to stderr at this verbosity, as [`console::start_logging`]; `-q` silences progress too.
     pub fn start_logging(self) {
+        if self.quiet {
+            console::silence_progress();
+        }
         console::start_logging(self.verbose, self.quiet);
     }
 }

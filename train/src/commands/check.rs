@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::{Result, bail};
+use support::{Result, bail, print_text};
 use train::check::{audit, time};
 
 use super::arguments::ConfigArgs;
@@ -25,7 +25,7 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     if !args.no_timing && audit.is_sound() {
         audit.time = Some(time(&audit.images, &config)?);
     }
-    print!("{}", audit.to_text());
+    print_text!("{}", audit.to_text());
     if !audit.is_sound() {
         bail!("{} problems: training would not start", audit.problems.len());
     }

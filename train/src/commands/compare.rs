@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_text};
 use train::compare::{CompareOptions, compare};
 use train::data::Split;
 
@@ -46,6 +46,6 @@ pub fn run(args: CompareArgs) -> Result<()> {
         images: args.images,
         device: args.device.device,
     };
-    print!("{}", compare(&options)?);
+    print_text!("{}", compare(&options)?);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_line, print_text};
 use train::config::Views;
 use train::data::Split;
 use train::evaluate::{EvaluateOptions, evaluate};
@@ -57,9 +57,9 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     };
     let evaluation = evaluate(&args.run, &args.data, &options)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&evaluation)?);
+        print_line!("{}", serde_json::to_string_pretty(&evaluation)?);
     } else {
-        print!("{}", evaluation.to_text());
+        print_text!("{}", evaluation.to_text());
     }
     Ok(())
 }

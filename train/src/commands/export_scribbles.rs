@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_line};
 use train::config::{Profile, RunConfig};
 use train::export_scribbles::export_scribbles;
 
@@ -28,6 +28,6 @@ pub fn run(args: &ExportScribblesArgs) -> Result<()> {
         None => RunConfig::from_toml("", Profile::Scratch, &args.sets)?,
     };
     let images = export_scribbles(&args.data, &config.data, &args.out)?;
-    println!("{images} images; wrote {}", args.out.display());
+    print_line!("{images} images; wrote {}", args.out.display());
     Ok(())
 }

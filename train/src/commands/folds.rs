@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use support::Result;
 use support::console::Console;
+use support::{Result, print_text};
 use train::config::Method;
 use train::folds::{self, FoldsOptions};
 
@@ -52,6 +52,6 @@ pub fn run(args: FoldsArgs, stop: &AtomicBool) -> Result<Completion> {
         tracing::warn!("stopped; give the same command again to continue");
         return Ok(Completion::Interrupted);
     };
-    print!("{}", table.to_markdown());
+    print_text!("{}", table.to_markdown());
     Ok(Completion::Finished)
 }

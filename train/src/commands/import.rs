@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_line};
 use train::import::{import, read_pth};
 
 #[derive(Args)]
@@ -20,7 +20,7 @@ pub struct ImportArgs {
 
 pub fn run(args: &ImportArgs) -> Result<()> {
     let imported = import(&args.file, &args.output, args.key.as_deref())?;
-    println!("{}\t{} arrays, {} numbers", args.output.display(), imported.arrays, imported.values);
+    print_line!("{}\t{} arrays, {} numbers", args.output.display(), imported.arrays, imported.values);
     Ok(())
 }
 

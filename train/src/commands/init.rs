@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_line};
 use train::config::Profile;
 use train::init::{InitOptions, LabelProgram, init};
 
@@ -32,7 +32,7 @@ pub fn run(args: InitArgs) -> Result<()> {
     let options = InitOptions { data, out, profile, labels_from, index };
     let found = init(&options)?;
     let out = options.out.display();
-    println!("{} images, {} with scribbles, {} with masks; wrote {out}", found.images, found.scribbles, found.labels);
-    println!("next: train check {out}");
+    print_line!("{} images, {} with scribbles, {} with masks; wrote {out}", found.images, found.scribbles, found.labels);
+    print_line!("next: train check {out}");
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use support::Result;
 use support::console::Console;
+use support::{Result, print_text};
 use train::label_budget::{self, LabelBudgetOptions};
 
 use super::arguments::ConfigArgs;
@@ -47,6 +47,6 @@ pub fn run(args: LabelBudgetArgs, stop: &AtomicBool) -> Result<Completion> {
         tracing::warn!("stopped; give the same command again to continue");
         return Ok(Completion::Interrupted);
     };
-    print!("{table}");
+    print_text!("{table}");
     Ok(Completion::Finished)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_line};
 use train::report;
 use train::run_folder::RunFolder;
 
@@ -15,6 +15,6 @@ pub struct ReportArgs {
 
 pub fn run(args: &ReportArgs) -> Result<()> {
     report::write(&args.run)?;
-    println!("wrote {}", RunFolder::at(&args.run).report.display());
+    print_line!("wrote {}", RunFolder::at(&args.run).report.display());
     Ok(())
 }

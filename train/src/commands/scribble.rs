@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::{Result, bail};
+use support::{Result, bail, print_text};
 use train::make_scribbles::{Kind, summary, write_scribbles};
 
 #[derive(Args)]
@@ -33,6 +33,6 @@ pub fn run(args: &ScribbleArgs) -> Result<()> {
     }
     let kind = args.ratio.map_or(Kind::Strokes(args.share), Kind::Auto);
     let counts = write_scribbles(&args.data, kind, args.seed, args.overwrite)?;
-    print!("{}", summary(kind, &counts));
+    print_text!("{}", summary(kind, &counts));
     Ok(())
 }

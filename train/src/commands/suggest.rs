@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_line, print_text};
 use train::suggest::{SuggestOptions, suggest, to_text};
 
 use super::arguments::DeviceArgs;
@@ -28,8 +28,8 @@ pub struct SuggestArgs {
 pub fn run(args: SuggestArgs) -> Result<()> {
     let options = SuggestOptions { run: args.run, out: args.out, count: args.count, side: args.side as usize, device: args.device.device };
     let regions = suggest(&options)?;
-    print!("{}", to_text(&regions));
-    println!("wrote {}", options.out.display());
-    println!("next: draw strokes in these regions, then train fit --from {} -o NEW_RUN", options.run.display());
+    print_text!("{}", to_text(&regions));
+    print_line!("wrote {}", options.out.display());
+    print_line!("next: draw strokes in these regions, then train fit --from {} -o NEW_RUN", options.run.display());
     Ok(())
 }

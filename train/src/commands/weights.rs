@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use support::Result;
+use support::{Result, print_line};
 use train::pretrained::{Pretrained, fetch, source};
 
 use super::arguments::choice;
@@ -25,7 +25,7 @@ pub fn run(args: &WeightsArgs) -> Result<()> {
     let encoder @ Pretrained::MobileNetV2 = args.encoder;
     let arrays = fetch(&args.output, args.from.as_deref())?;
     let output = args.output.display();
-    println!("{output}\t{arrays} arrays: {encoder} trained on ImageNet, from {}", source());
-    println!("next: train fit --set network.encoder={encoder} --set run.init={output}");
+    print_line!("{output}\t{arrays} arrays: {encoder} trained on ImageNet, from {}", source());
+    print_line!("next: train fit --set network.encoder={encoder} --set run.init={output}");
     Ok(())
 }

@@ -108,7 +108,7 @@ fn grey_of_colour(image: &DynamicImage) -> Result<Vec<u32>> {
 /// Reads width and height from the header of an image file.
 pub fn dimensions(path: &Path) -> Result<(usize, usize)> {
     let doing = || format!("reading {}", path.display());
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).doing(doing)?;
+    let reader = picture::open(path).doing(doing)?;
     let (width, height) = reader.into_dimensions().doing(doing)?;
     Ok((width as usize, height as usize))
 }

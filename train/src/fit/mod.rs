@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use support::console::Progress as ProgressReport;
-use support::{Result, bail, durable};
+use support::durable::{self, FolderLock};
+use support::{Result, bail};
 
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
@@ -69,6 +70,8 @@ pub fn fit_on(
 ) -> Result<Outcome> {
     config.check()?;
     let dataset = Dataset::load(config)?;
+    let _lock = FolderLock::exclusive(out)?;
+    durable::remove_unfinished(out)?;
     let files = RunFolder::prepare(out, config, resume)?;
     durable::write(&files.data, &serde_json::to_vec_pretty(&DataSummary::of(config, &dataset))?)?;
     in_pool(config.run.threads, || run(config, &dataset, &files, resume, report, stop, ranks()?))

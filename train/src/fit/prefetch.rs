@@ -10,7 +10,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use models::plane::Plane;
-use support::{Result, bail};
+use support::{Result, bail, threads};
 
 use super::batches::Batches;
 use super::plan::Plan;
@@ -102,7 +102,7 @@ fn start<'scope, 'a>(
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let (request_sender, requests) = channel::<Request>();
     let (batch_sender, made) = channel();
-    scope.spawn(move || {
+    threads::start(scope, move || {
         for Request { iteration, averages, updates } in requests {
             let batch = pool.install(|| make(batches, &*kernels, iteration, &averages, updates));
             // The averages are released before the batch is sent, so that an update after the step finds them unshared.
@@ -111,7 +111,7 @@ fn start<'scope, 'a>(
                 break;
             }
         }
-    });
+    })?;
     Ok((request_sender, made))
 }
 

@@ -10,7 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use models::plane::Plane;
 use models::weights::Weights;
-use support::{Context, Result, bail};
+use support::{Context, Result, bail, threads};
 
 use super::batches::Batches;
 use super::plan::Plan;
@@ -89,11 +89,11 @@ impl<'scope> OtherRanks<'scope> {
             let mut trainer = root.0.replica(&rank.kernels).doing(|| format!("setting up device {number}"))?;
             let prefetch = Prefetch::new(scope, batches, rank.kernels, run.config.run.prefetch, threads)?;
             let (task_sender, tasks) = channel();
-            let handle = scope.spawn(move || {
+            let handle = threads::start(scope, move || {
                 let _leave_on_end = LeaveOnDrop(rank.communicator.clone());
                 trainer.join(rank.communicator);
                 pool.install(move || run_tasks(run, tasks, trainer, prefetch)).doing(|| format!("training on device {number}"))
-            });
+            })?;
             others.threads.push((task_sender, handle));
         }
         Ok(others)

@@ -89,7 +89,10 @@ fn read_in_child(file: &Path, key: Option<&str>, output: &Path) -> Result<()> {
 /// Waits for a child process, kills it after [`TIMEOUT`], and returns its exit status and its stderr.
 fn wait_with_timeout(mut child: Child) -> Result<(ExitStatus, String)> {
     let mut stderr = child.stderr.take().expect("it was piped");
-    let reader = std::thread::spawn(move || std::io::read_to_string(&mut stderr));
+    let reader = std::thread::Builder::new().spawn(move || std::io::read_to_string(&mut stderr)).or_else(|error| {
+        child.kill()?;
+        Err(error)
+    })?;
     let since = Instant::now();
     let status = loop {
         match child.try_wait()? {

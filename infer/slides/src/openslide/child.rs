@@ -1,6 +1,6 @@
 //! Blocks that child processes read, because damaged slides can crash OpenSlide's C code: a crash then costs a block, not the run.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -14,19 +14,56 @@ use crate::Rgb;
 use crate::cache::TileKey;
 use crate::tiled::TileSource;
 
+/// Time that a child has for each part of an answer. A library that loops or a stalled network share costs a block, not the run.
+pub(super) const TIME_LIMIT: Duration = Duration::from_mins(2);
+
 /// Command line of a child process.
 pub(super) struct Program {
     /// Program with the command `slide-server SLIDE [--openslide LIB]`.
     pub(super) path: PathBuf,
     pub(super) slide: PathBuf,
     pub(super) library: Option<PathBuf>,
+    /// Time for each part of an answer, usually [`TIME_LIMIT`].
+    pub(super) time_limit: Duration,
+}
+
+/// Output of a child, whose reads fail after a time limit.
+struct Answers {
+    pipe: ChildStdout,
+    time_limit: Duration,
+}
+
+impl Read for Answers {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.wait()?;
+        self.pipe.read(buffer)
+    }
+}
+
+impl Answers {
+    /// Waits until there is something to read.
+    #[cfg(unix)]
+    fn wait(&self) -> std::io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let limit = Timespec { tv_sec: self.time_limit.as_secs() as i64, tv_nsec: i64::from(self.time_limit.subsec_nanos()) };
+        match rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&limit)))? {
+            0 => Err(std::io::Error::new(ErrorKind::TimedOut, format!("OpenSlide's process did not answer for {:?}", self.time_limit))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Other systems have no time limit.
+    #[cfg(not(unix))]
+    fn wait(&self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Child process with this side of its pipes; the process is killed when the value is dropped.
 struct Reader {
     process: Child,
     requests: ChildStdin,
-    answers: ChildStdout,
+    answers: Answers,
 }
 
 impl Drop for Reader {
@@ -46,12 +83,11 @@ impl Program {
             command.arg("--openslide").arg(library);
         }
         let mut process = command.spawn().doing(|| format!("starting {}", self.path.display()))?;
-        let (Some(requests), Some(mut answers)) = (process.stdin.take(), process.stdout.take()) else {
+        let (Some(requests), Some(pipe)) = (process.stdin.take(), process.stdout.take()) else {
             bail!("the process that reads the slide has no pipes");
         };
-        let info = receive(&mut answers);
-        let mut reader = Reader { process, requests, answers };
-        match info {
+        let mut reader = Reader { process, requests, answers: Answers { pipe, time_limit: self.time_limit } };
+        match receive(&mut reader.answers) {
             Ok(info) => Ok((reader, serde_json::from_slice(&info)?)),
             Err(error) => Err(reader.explain(error)),
         }
@@ -125,4 +161,25 @@ impl TileSource for Children {
 /// Makes a path absolute, so that it does not depend on the child's working folder.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).doing(|| format!("resolving {}", path.display()))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_does_not_answer_is_an_error_after_the_time_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("silent");
+        std::fs::write(&path, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let began = Instant::now();
+        let program = Program { path, slide: "a.ndpi".into(), library: None, time_limit: Duration::from_millis(100) };
+        let Err(error) = program.start() else { panic!("a silent child was accepted") };
+        assert!(error.to_string().contains("did not answer"), "{error}");
+        assert!(began.elapsed() < Duration::from_mins(1));
+    }
 }

@@ -42,7 +42,7 @@ pub fn open(path: &Path, access: Access<'_>, reason: &str) -> Result<Box<dyn Sli
     let contents = Arc::new(Contents::by_name(path).doing(doing)?);
     if let Some(program) = access.program {
         let library = access.library.map(child::absolute).transpose()?;
-        let program = Program { path: program.to_owned(), slide: child::absolute(path)?, library };
+        let program = Program { path: program.to_owned(), slide: child::absolute(path)?, library, time_limit: child::TIME_LIMIT };
         let (facts, children) = Children::start(program, |info| facts(path, contents, info)).doing(doing)?;
         return Ok(Box::new(TiledSlide::new(facts, children)));
     }

@@ -67,6 +67,9 @@ enum OutputForm {
     Bytes,
 }
 
+/// Largest number of channels of a feature map, sixteen times that of the widest known encoder.
+const MAX_CHANNELS: usize = 1 << 16;
+
 /// State of the translation.
 struct Reader<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
@@ -125,6 +128,9 @@ impl<'a> Reader<'a> {
             other => bail!("{other} has no kernel here"),
         };
         attributes.finish()?;
+        if let Some(node) = self.nodes.last().filter(|node| node.channels > MAX_CHANNELS) {
+            bail!("expected at most {MAX_CHANNELS} channels, found {}", node.channels);
+        }
         self.values.insert(output, value);
         Ok(())
     }

@@ -26,8 +26,6 @@ pub struct AtomicFile {
     temporary: tempfile::NamedTempFile,
     /// Final name.
     path: PathBuf,
-    /// Keeps the permissions of a temporary file, which only its owner can read.
-    is_secret: bool,
     /// Kind and text of the first write or seek that failed.
     failure: Option<(ErrorKind, String)>,
     /// Number of writes before one fails; `None` outside tests.
@@ -37,16 +35,26 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Creates the temporary file for the final name `path`, and the folder if needed.
     pub fn create(path: &Path) -> Result<Self> {
+        Self::create_for(path, false)
+    }
+
+    fn create_for(path: &Path, is_secret: bool) -> Result<Self> {
         let folder = folder_of(path);
         fs::create_dir_all(&folder).map_err(|error| write_error(path, error))?;
-        let temporary =
-            tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(&folder).map_err(|error| write_error(path, error))?;
-        Ok(Self { temporary, path: path.to_owned(), is_secret: false, failure: None, writes_before_fault: None })
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX).suffix(SUFFIX);
+        #[cfg(unix)]
+        if !is_secret {
+            // The system takes the bits of the user's `umask` away.
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        }
+        let temporary = builder.tempfile_in(&folder).map_err(|error| write_error(path, error))?;
+        Ok(Self { temporary, path: path.to_owned(), failure: None, writes_before_fault: None })
     }
 
     /// Creates the temporary file like [`AtomicFile::create`]; on Unix only the owner can read the file, before and after its commit.
     pub(super) fn create_secret(path: &Path) -> Result<Self> {
-        Ok(Self { is_secret: true, ..Self::create(path)? })
+        Self::create_for(path, true)
     }
 
     /// Makes one write fail after `writes` others, as on a disk that is full for a moment; for tests of writers in other crates.
@@ -97,6 +105,13 @@ impl AtomicFile {
         &self.path
     }
 
+    /// Returns the size in bytes and the SHA-256 of what was written so far.
+    pub fn digest(&self) -> Result<(u64, String)> {
+        let file = self.temporary.as_file();
+        let read = || Ok((file.metadata()?.len(), super::sha256_of_open_file(file)?));
+        read().map_err(|error| self.failed(error))
+    }
+
     /// Returns the name until [`AtomicFile::commit`], for libraries that open files by name; bytes that they write there are committed too.
     pub fn temporary_path(&self) -> &Path {
         self.temporary.path()
@@ -105,12 +120,9 @@ impl AtomicFile {
     /// Flushes the file to disk and renames it to its final name.
     pub fn commit(self) -> Result<()> {
         self.check()?;
-        let Self { temporary, path, is_secret, .. } = self;
+        let Self { temporary, path, .. } = self;
         let fail = |error| write_error(&path, error);
         temporary.as_file().sync_all().map_err(fail)?;
-        if !is_secret {
-            set_usual_permissions(temporary.as_file()).map_err(fail)?;
-        }
         temporary.persist(&path).map_err(|error| fail(error.error))?;
         File::open(folder_of(&path)).and_then(|folder| folder.sync_all()).map_err(fail)
     }
@@ -157,20 +169,6 @@ fn folder_of(path: &Path) -> PathBuf {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     }
-}
-
-/// Sets the permissions that new files have under the current `umask`, because temporary files are private to the user.
-#[cfg(unix)]
-fn set_usual_permissions(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mask = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(mask);
-    file.set_permissions(fs::Permissions::from_mode(0o666 & !mask.bits()))
-}
-
-#[cfg(not(unix))]
-fn set_usual_permissions(_: &File) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// Returns the error of a failed write to `path`, with a hint if access was denied.

@@ -1,6 +1,7 @@
 //! Durable files: bounded reads, SHA-256, and atomic writes, so that a file under its final name is always complete.
 
 mod atomic_file;
+mod lock;
 mod output;
 
 use std::fs::{self, File};
@@ -9,10 +10,45 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::{Context, Result, bail};
+use crate::{Context, Error, Result, bail};
 use atomic_file::write_error;
 pub use atomic_file::{AtomicFile, is_unfinished};
+pub use lock::FolderLock;
 pub use output::{OutputFolder, check_output};
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// A file that cannot be opened, a folder, or a pipe, socket or device, whose reader could wait without end.
+pub fn open(path: &Path) -> Result<File> {
+    let expect_file = |info: fs::Metadata| match info.file_type() {
+        kind if kind.is_dir() => Err(Error::new("expected a file, found a folder").hint("name the file inside of this folder")),
+        kind if kind.is_file() => Ok(()),
+        _ => Err(Error::new("expected a regular file, found a pipe, socket or device").hint("save the data as a file first")),
+    };
+    // The kind is checked before, because opening a pipe waits for its writer, and after, because the name may have changed in between.
+    expect_file(fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    expect_file(file.metadata()?)?;
+    Ok(file)
+}
+
+/// Removes the files in `folder` that a killed program left unfinished; a folder that does not exist has none.
+///
+/// Call this only with a [`FolderLock`]: unfinished files of another running process would be removed too.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.doing(|| format!("listing {}", folder.display()))?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if is_unfinished(&path) {
+            fs::remove_file(&path).doing(|| format!("removing an unfinished file of an earlier run, {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
 
 /// Reads a file of at most `limit` bytes into memory.
 ///
@@ -20,11 +56,8 @@ pub use output::{OutputFolder, check_output};
 /// A file that cannot be read, a folder, or a file that is larger than `limit`; the error names the file, its size and the limit.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let doing = || format!("reading {}", path.display());
-    let file = File::open(path).doing(doing)?;
+    let file = open(path).doing(doing)?;
     let info = file.metadata().doing(doing)?;
-    if info.is_dir() {
-        bail!("reading {}: expected a file, found a folder", path.display());
-    }
     if info.len() > limit {
         bail!("reading {}: the file has {} bytes, more than the {limit} that are allowed", path.display(), info.len());
     }
@@ -44,7 +77,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// Computes the SHA-256 of a file of any size, read in blocks of 1 MiB.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
     let doing = || format!("hashing {}", path.display());
-    sha256_of_open_file(&File::open(path).doing(doing)?).doing(doing)
+    sha256_of_open_file(&open(path).doing(doing)?).doing(doing)
 }
 
 /// Computes the SHA-256 of an open file from its first byte to its last, independent of the position of its handle.
@@ -120,7 +153,7 @@ mod tests {
         let error = read(&path, 99).unwrap_err().to_string();
         assert!(error.contains("big.bin") && error.contains("100 bytes"), "{error}");
         assert_eq!(read(&path, 100).unwrap().len(), 100);
-        assert!(read(folder.path(), 100).unwrap_err().to_string().contains("folder"));
+        assert!(read(folder.path(), 100).unwrap_err().to_string().contains("found a folder"));
     }
 
     #[test]

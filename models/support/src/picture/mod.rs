@@ -7,11 +7,13 @@
 mod jpeg;
 mod tiff_parts;
 
-use std::io::{BufRead, Seek};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
+use std::path::Path;
 
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use crate::{Context, Result, bail};
+use crate::{Context, Result, bail, durable};
 pub use tiff_parts::check as check_tiff;
 
 /// Hint of errors about truncated or damaged files.
@@ -28,6 +30,11 @@ pub struct Header {
     pub bytes: u64,
     /// Bits per sample in the file.
     pub bits: u16,
+}
+
+/// Opens a picture file and recognises its format by its first bytes.
+pub fn open(path: &Path) -> Result<ImageReader<BufReader<File>>> {
+    Ok(ImageReader::new(BufReader::new(durable::open(path)?)).with_guessed_format()?)
 }
 
 /// Decodes a picture whose format is known to `reader`, using at most `max_bytes` of memory for its pixels.

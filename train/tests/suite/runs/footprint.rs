@@ -15,6 +15,7 @@ fn no_command_opens_a_connection_or_writes_beside_its_outputs() {
     sandbox.run(TRAIN, &["check", "run.toml"]).assert_made(&[]);
     sandbox.run(TRAIN, &["fit", "run.toml", "-o", "run"]).assert_made(&[
         "work/run",
+        "work/run/.lock",
         "work/run/.partial-*.tmp",
         "work/run/best.safetensors",
         "work/run/config.toml",

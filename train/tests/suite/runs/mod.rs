@@ -1,6 +1,11 @@
 //! Whole runs of a small network on synthetic pictures: outputs, stop and resume, refused input.
 
 #[cfg(target_os = "linux")]
+#[path = "../../../../tests/faults.rs"]
+mod fault_injection;
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(target_os = "linux")]
 mod footprint;
 mod refused;
 mod stopped;

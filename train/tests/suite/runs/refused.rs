@@ -4,6 +4,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use support::console::Silent;
+use support::durable::FolderLock;
 use train::fit::fit;
 use train::rng::CounterRng;
 
@@ -23,6 +24,24 @@ fn a_run_never_overwrites_another_and_resumes_only_with_its_own_configuration() 
     let other = config(&data, &["run.iterations=2", "run.validate_every=0", "optimizer.lr_decoder=0.001"]);
     let error = fit(&other, &out, true, &Silent, &never).unwrap_err().to_string();
     assert!(error.contains("optimizer.lr_decoder was 0.003, is now 0.001"), "{error}");
+}
+
+#[test]
+fn a_second_process_is_told_who_trains_in_the_folder_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_folder(&data, 3);
+    let (out, never) = (folder.path().join("run"), AtomicBool::new(false));
+    let config = config(&data, &["run.iterations=2", "run.validate_every=0"]);
+    let lock = FolderLock::exclusive(&out).unwrap();
+    let error = fit(&config, &out, false, &Silent, &never).unwrap_err();
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())) && error.hint_text().is_some(), "{error}");
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "the lock alone");
+    drop(lock);
+    // A killed run has left an unfinished file.
+    std::fs::write(out.join(".partial-abc.tmp"), b"half").unwrap();
+    fit(&config, &out, false, &Silent, &never).unwrap();
+    assert!(!out.join(".partial-abc.tmp").exists() && !out.join(".lock").exists());
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn a_run_killed_20_times_resumes_to_the_same_bits() {
     assert_resumes_after_random_kills(20, 400);
 }
 
+/// Each run also loses its stderr, as a run does whose connection to a terminal ends.
 #[cfg(unix)]
 #[test]
 fn a_signal_saves_the_run_and_ends_it() {
@@ -106,15 +107,28 @@ fn a_signal_saves_the_run_and_ends_it() {
     let settings = folder.path().join("run.toml");
     let long = config(&data, &["run.iterations=100000", "run.validate_every=0", "method.ema_period=5"]);
     std::fs::write(&settings, long.to_toml()).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_train")).arg("fit").arg(&settings).arg("-o").arg(&out).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    let kill = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
-    assert!(kill.success());
-    let asked = std::time::Instant::now();
-    let status = child.wait().unwrap();
-    assert!(asked.elapsed().as_secs() < 10);
-    assert_eq!(status.code(), Some(143));
-    train::checkpoint::open(&out.join("last.safetensors")).unwrap();
+    for (name, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
+        let (reader, closed_pipe) = std::io::pipe().unwrap();
+        drop(reader);
+        // A caller may have the tests run with an ignored SIGHUP, as `nohup` does.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_train"), "fit"])
+            .arg(&settings)
+            .arg("-o")
+            .arg(&out)
+            .args((name != "HUP").then_some("--resume"))
+            .stderr(closed_pipe);
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let kill = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        let asked = std::time::Instant::now();
+        let status = child.wait().unwrap();
+        assert!(asked.elapsed().as_secs() < 10);
+        assert_eq!(status.code(), Some(code), "{name}");
+        train::checkpoint::open(&out.join("last.safetensors")).unwrap();
+    }
 }
 
 /// The signal arrives while validation images are scored, the only slow part of this run.

@@ -4,11 +4,20 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{Error, Result};
+
+mod streams;
+
+use streams::write_stderr;
+pub use streams::{check_stdout, write_stdout};
+
+/// True if [`Console`] prints nothing.
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Receiver of progress reports from long tasks.
 pub trait Progress: Send + Sync {
@@ -29,7 +38,12 @@ impl Progress for Silent {
     fn end(&self) {}
 }
 
-/// A receiver that shows a progress bar if stderr is a terminal, and prints plain lines otherwise.
+/// Silences [`Console`], for programs that were asked to print only warnings and errors.
+pub fn silence_progress() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// A receiver that shows a progress bar if stderr is a terminal, and prints plain lines otherwise; nothing after [`silence_progress`].
 pub struct Console {
     /// Shortest time between two plain lines.
     line_interval: Duration,
@@ -57,6 +71,14 @@ impl Console {
     }
 }
 
+impl Console {
+    /// Reports if the next plain line is to be printed: the last step's, and others after the interval.
+    fn is_due(&self, state: &State) -> bool {
+        let waited = state.printed.is_none_or(|at| at.elapsed() > self.line_interval);
+        (waited || state.done >= state.total) && !QUIET.load(Ordering::Relaxed)
+    }
+}
+
 impl Default for Console {
     fn default() -> Self {
         Self::new()
@@ -67,7 +89,7 @@ impl Progress for Console {
     fn begin(&self, task: &str, total: u64, unit: &str) {
         let mut state = self.state.lock().expect("no panic while reporting");
         *state = State { task: task.into(), unit: unit.into(), total, began: Some(Instant::now()), ..State::default() };
-        if std::io::stderr().is_terminal() {
+        if std::io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed) {
             let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} [{elapsed} < {eta}] {msg}").expect("template is valid");
             state.bar = Some(ProgressBar::new(total).with_style(style).with_prefix(task.to_owned()));
         }
@@ -79,8 +101,8 @@ impl Progress for Console {
         if let Some(bar) = &state.bar {
             bar.set_position(done);
             bar.set_message(note.to_owned());
-        } else if done >= state.total || state.printed.is_none_or(|at| at.elapsed() > self.line_interval) {
-            eprintln!("{}", plain_line(&state, note));
+        } else if self.is_due(&state) {
+            write_stderr(&plain_line(&state, note));
             state.printed = Some(Instant::now());
         }
     }
@@ -116,24 +138,27 @@ pub fn start_logging(verbose: u8, quiet: bool) {
         .with_ansi(ansi)
         .without_time()
         .with_target(false)
+        .log_internal_errors(false)
         .try_init();
 }
 
 /// Returns the exit code of a program: 0, or 1 after printing the error and its hint.
 pub fn exit(result: Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            print_error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    exit_with(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// Returns the exit code of a program: that of its result, or 1 after printing the error and its hint, also if text did not reach stdout.
+pub fn exit_with(result: Result<ExitCode>) -> ExitCode {
+    result.and_then(|code| check_stdout().map(|()| code)).unwrap_or_else(|error| {
+        print_error(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// Prints `error: …` and, if the error has a hint, `hint: …` to stderr.
 pub fn print_error(error: &Error) {
-    eprintln!("error: {error}");
+    write_stderr(&format!("error: {error}"));
     if let Some(hint) = error.hint_text() {
-        eprintln!("hint: {hint}");
+        write_stderr(&format!("hint: {hint}"));
     }
 }
