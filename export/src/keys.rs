@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use infer::model::Model;
 use infer::signature;
-use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
+use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox, SignatureBox};
 use support::{Context, Error, Result, bail, durable};
 
 /// Largest accepted size of a key or password file.
@@ -63,16 +63,22 @@ pub fn generate(name: &Path, password: &Password) -> Result<[PathBuf; 2]> {
 /// The model or the key cannot be opened, or the password is wrong.
 pub fn sign(model: &Path, key: &Path, password: &Password) -> Result<PathBuf> {
     let opened = Model::open(model)?;
+    let path = signature::path_of(model);
     let secret = secret_key(key, password)?;
     let public = PublicKey::from_secret_key(&secret).map_err(|error| Error::new(error.to_string()))?;
+    durable::check_output(&path, &[model, key], |old| is_signed_by(old, &public))?;
     let version = opened.card.version.as_deref().map_or_else(String::new, |version| format!(" {version}"));
     let comment = format!("{}{version}, sha256 {}", opened.card.name.replace(['\n', '\r'], " "), opened.sha256);
     let signature = minisign::sign(Some(&public), &secret, opened.bytes.as_slice(), Some(&comment), Some("signature of a model"))
         .map_err(|error| Error::new(error.to_string()))
         .doing(|| format!("signing {}", model.display()))?;
-    let path = signature::path_of(model);
     durable::write(&path, signature.into_string().as_bytes())?;
     Ok(path)
+}
+
+/// Reports whether a file is a signature by a key, of whatever bytes.
+fn is_signed_by(signature: &Path, key: &PublicKey) -> bool {
+    SignatureBox::from_file(signature).is_ok_and(|signature| signature.keynum() == key.keynum())
 }
 
 /// Reads a secret key and decrypts it if needed.

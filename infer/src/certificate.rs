@@ -60,6 +60,17 @@ impl Certificate {
         }
     }
 
+    /// Checks that a certificate may be written to `path`: the file is no input, and a file of this name is an earlier certificate.
+    pub fn check_output(path: &Path, inputs: &[&Path]) -> Result<()> {
+        /// Size limit of a certificate in bytes.
+        const MAX_BYTES: u64 = 1 << 20;
+        let is_certificate = |bytes: Vec<u8>| {
+            let fields = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes);
+            fields.is_ok_and(|fields| ["date", "sha256", "kernels", "machine"].iter().all(|key| fields.contains_key(*key)))
+        };
+        durable::check_output(path, inputs, |old| durable::read(old, MAX_BYTES).is_ok_and(is_certificate))
+    }
+
     /// Writes the certificate as JSON, atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         durable::write(path, serde_json::to_string_pretty(self)?.as_bytes())

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use support::{Result, bail, durable};
+use support::durable::OutputFolder;
+use support::{Result, bail};
 
 use crate::config::DataConfig;
 use crate::data::image_file::dimensions;
@@ -17,10 +18,13 @@ pub fn export_scribbles(data: &Path, config: &DataConfig, out: &Path) -> Result<
     if scribbled.is_empty() {
         bail!("{}: no scribbles found for the images", data.join("scribbles").display(); hint: "file names without extension must match those in images/");
     }
+    let [images, scribbles, labels] = Folder::parts(data);
+    let mut out = OutputFolder::open(out, "train export-scribbles", &[&images, &scribbles, &labels])?;
+    scribbled.iter().try_for_each(|(id, _)| out.check(&format!("{id}.geojson")))?;
     for (id, path) in &scribbled {
         let (width, height) = dimensions(&folder.images[*id])?;
         let map = read_scribble(path, width, height, config)?;
-        durable::write(&out.join(format!("{id}.geojson")), to_geojson(&map, &config.geojson).as_bytes())?;
+        out.write(&format!("{id}.geojson"), to_geojson(&map, &config.geojson).as_bytes())?;
     }
     Ok(scribbled.len())
 }

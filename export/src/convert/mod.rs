@@ -98,6 +98,8 @@ struct ShippedForm {
 /// A checkpoint that cannot be opened, a form that exceeds [`Options::max_flipped`], 8-bit arithmetic without images to calibrate on, or
 /// an output that cannot be written. Nothing is written then.
 pub fn onnx(checkpoint: &Path, output: &Path, options: &Options, progress: &dyn Progress) -> Result<Summary> {
+    let inputs: Vec<&Path> = std::iter::once(checkpoint).chain(options.tiles.iter().map(PathBuf::as_path)).collect();
+    durable::check_output(output, &inputs, |old| Model::open(old).is_ok())?;
     let mut opened = Checkpoint::open(checkpoint, options.force)?;
     let parity_reference = opened.parity_reference.take();
     let mut card = card::from_checkpoint(&opened, options, &card::default_name(checkpoint))?;

@@ -47,6 +47,24 @@ fn a_valid_signature_is_accepted_and_its_comment_names_the_file() {
     assert_eq!(signature::check(&Model::open(model).unwrap(), model, None).unwrap(), None);
 }
 
+#[test]
+fn a_signature_by_another_key_and_a_file_that_is_no_model_are_never_replaced() {
+    let Signed { folder, model, .. } = &signed();
+    let signature_file = signature::path_of(model);
+    let own = fs::read(&signature_file).unwrap();
+    let [other, _] = keys::generate(&folder.path().join("other"), &Password::None).unwrap();
+    let error = keys::sign(model, &other, &Password::None).unwrap_err();
+    assert!(error.to_string().contains("nuclei.onnx.minisig") && error.hint_text().is_some(), "{error:?}");
+    assert_eq!(fs::read(&signature_file).unwrap(), own);
+    keys::sign(model, &folder.path().join("lab.key"), &Password::None).unwrap();
+    let weights = model.with_extension("safetensors");
+    for (output, name) in [(&weights, "nuclei.safetensors"), (&other, "other.key")] {
+        let error = export::onnx(&weights, output, &Options::default(), &Silent).unwrap_err();
+        assert!(error.to_string().contains(name) && error.hint_text().is_some(), "{error:?}");
+    }
+    export::onnx(&weights, model, &Options::default(), &Silent).unwrap();
+}
+
 /// Twenty changed bytes of the model, and six other manipulations of model and signature.
 #[test]
 fn tampering_with_model_or_signature_is_rejected_with_the_file_s_name() {

@@ -26,6 +26,10 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: &VerifyArgs) -> Result<()> {
+    if let Some(path) = &args.certificate {
+        let key = args.key.as_deref().unwrap_or(&args.model);
+        Certificate::check_output(path, &[&args.model, key, &signature::path_of(&args.model)])?;
+    }
     let (model, signed) = signature::open(&args.model, args.key.as_deref())?;
     let Chosen { mut segmenter, options, golden } = choose::open(&model, &args.device.options(), args.device.precision)?;
     let report = infer::verify::on_noise(&model, &mut segmenter, golden)?;

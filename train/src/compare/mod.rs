@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use models::decode::instances;
 use models::plane::Plane;
-use support::{Context, Result, bail, durable};
+use support::durable::OutputFolder;
+use support::{Context, Result, bail};
 
 use crate::checkpoint::open_network;
 use crate::config::DeviceChoice;
 use crate::data::image_file::png_of_rgb;
-use crate::data::{Dataset, Sample, Split};
+use crate::data::{Dataset, Folder, Sample, Split};
 use crate::evaluate::score;
 use crate::log::Log;
 use crate::metrics::ScoreTable;
@@ -60,23 +61,37 @@ pub fn compare(options: &CompareOptions) -> Result<String> {
     let (_, config) = open_network(&options.runs[0], options.device)?;
     let dataset = Dataset::load_labelled(&options.data, options.split, options.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
+    let mut out = output_folder(options, &samples)?;
     let mut compared = Vec::new();
     for (run, name) in options.runs.iter().zip(names) {
         tracing::info!("{name}: {} images", samples.len());
         compared.push(predicted(run, name, &samples, options.device).doing(|| format!("running {}", run.display()))?);
     }
-    let figures = options.out.join("figures");
     let mut pictures = vec![Vec::new(); samples.len()];
     for (i, sample) in samples.iter().enumerate() {
         pictures[i] = png_of_rgb(&figure::row(sample, compared.iter().map(|run| &run.predicted[i])))?;
-        durable::write(&figures.join(format!("{}.png", sample.id)), &pictures[i])?;
+        out.write(&figure_name(sample), &pictures[i])?;
     }
-    durable::write(&options.out.join("scores.csv"), &page::scores_csv(&compared)?)?;
+    out.write("scores.csv", &page::scores_csv(&compared)?)?;
     let order = figure::best_to_worst(&compared[compared.len() - 1].scores);
     let shown: Vec<(usize, &[u8])> = figure::spread(&order, options.images).into_iter().map(|i| (i, pictures[i].as_slice())).collect();
     let html = page::page(&options.data, &compared, &shown, config.run.seed)?;
-    durable::write(&options.out.join("compare.html"), html.as_bytes())?;
+    out.write("compare.html", html.as_bytes())?;
     Ok(page::text(&compared, config.run.seed))
+}
+
+/// Opens the folder of the outputs and checks that none of their names is taken.
+fn output_folder(options: &CompareOptions, samples: &[&Sample]) -> Result<OutputFolder> {
+    let inputs = options.runs.iter().cloned().chain(Folder::parts(&options.data)).collect::<Vec<_>>();
+    let out = OutputFolder::open(&options.out, "train compare", &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let figures = samples.iter().map(|sample| figure_name(sample));
+    figures.chain(["scores.csv".into(), "compare.html".into()]).try_for_each(|name| out.check(&name))?;
+    Ok(out)
+}
+
+/// Returns the name of a sample's figure in the output folder.
+fn figure_name(sample: &Sample) -> String {
+    format!("figures/{}.png", sample.id)
 }
 
 /// Returns distinct names of the runs: those given, else the names of their folders, else their whole paths.

@@ -55,6 +55,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Returns the folders `images/`, `scribbles/` and `labels/` of a data folder, which need not exist.
+    pub fn parts(data: &Path) -> [PathBuf; 3] {
+        ["images", "scribbles", "labels"].map(|name| data.join(name))
+    }
+
     /// Returns the modality of an image in `index.csv`.
     pub fn modality(&self, id: &str) -> Option<&str> {
         self.index.as_ref()?.get(id)?.modality.as_deref()

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use models::decode::Decoding;
 use serde::{Deserialize, Serialize};
 use support::Result;
+use support::durable::OutputFolder;
 
 use crate::checkpoint;
 use crate::config::{DeviceChoice, EvaluationConfig, RunConfig, Views};
-use crate::data::{Dataset, Sample, Split};
+use crate::data::image_file::png_of_rgb;
+use crate::data::{Dataset, Folder, Sample, Split};
 use crate::metrics::Scores;
 use crate::metrics::summary::ScoreTable;
 use crate::network::Network;
@@ -72,12 +74,18 @@ pub fn evaluate(run: &Path, data: &Path, options: &EvaluateOptions) -> Result<Ev
     config.evaluation.min_area_px = options.min_area_px.unwrap_or(config.evaluation.min_area_px);
     let dataset = Dataset::load_labelled(data, options.split, options.modality.as_deref(), &config.data)?;
     let samples: Vec<&Sample> = dataset.samples.iter().collect();
-    in_pool(config.run.threads, || score(&network, &samples, &config, options.overlays.as_deref()))
+    let [images, scribbles, labels] = Folder::parts(data);
+    let open = |path: &PathBuf| OutputFolder::open(path, "train evaluate", &[run, &images, &scribbles, &labels]);
+    let mut overlays = options.overlays.as_ref().map(open).transpose()?;
+    if let Some(folder) = &overlays {
+        samples.iter().try_for_each(|sample| folder.check(&picture::name(sample)))?;
+    }
+    in_pool(config.run.threads, || score(&network, &samples, &config, overlays.as_mut()))
 }
 
 /// Scores the samples that have labels. `config` gives the decoding, which is that of slides, the views, the papers' clip of ids and the
 /// seed of the bootstrap intervals. With `split_touching` the same predictions are also scored without splitting.
-pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, overlays: Option<&Path>) -> Result<Evaluation> {
+pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, mut overlays: Option<&mut OutputFolder>) -> Result<Evaluation> {
     let EvaluationConfig { views, split_touching, paper_clip, .. } = config.evaluation;
     let decoding = config.evaluation.decoding();
     let level = decoding.first_foreground_level();
@@ -92,8 +100,8 @@ pub fn score(network: &Network, samples: &[&Sample], config: &RunConfig, overlay
         if split_touching {
             unsplit.push((sample.id.clone(), Scores::of_mask(labels, &mask, &Decoding { split: None, ..decoding.clone() }, clip)));
         }
-        if let Some(folder) = overlays {
-            picture::write(&folder.join(format!("{}.png", sample.id)), sample, None, &prediction, &decoding)?;
+        if let Some(folder) = &mut overlays {
+            folder.write(&picture::name(sample), &png_of_rgb(&picture::render(sample, None, &prediction, &decoding))?)?;
         }
     }
     let without_splitting = split_touching.then(|| ScoreTable::new(unsplit, config.run.seed));

@@ -41,12 +41,18 @@ const BASE_MEMORY: u64 = 1 << 30;
 /// The error of the child process, or its exit status if it crashed or ran out of its limits.
 pub fn import(file: &Path, output: &Path, key: Option<&str>) -> Result<Imported> {
     let doing = || format!("importing {}", file.display());
+    durable::check_output(output, &[file], |old| has_metadata(old, "imported_sha256"))?;
     let sha256 = durable::sha256_of_file(file).doing(doing)?;
     let mut weights = read(file, key).doing(doing)?;
     weights.metadata.insert("imported_sha256".into(), sha256);
     weights.write(output)?;
     let values = weights.arrays.values().map(|array| array.data.len()).sum();
     Ok(Imported { arrays: weights.arrays.len(), values })
+}
+
+/// Reports whether a file is a safetensors file with an entry of its metadata, which tells the command that wrote the file.
+pub(crate) fn has_metadata(path: &Path, key: &str) -> bool {
+    WeightsFile::read(path).is_ok_and(|file| file.metadata.contains_key(key))
 }
 
 /// Reads a PyTorch file in this process; only for trusted files, whose hash has been verified.

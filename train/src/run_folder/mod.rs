@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use support::{Result, bail, durable};
 
-use crate::config::RunConfig;
+use crate::config::{Profile, RunConfig};
 pub use data_summary::{DataSummary, SplitSummary, validation_metric};
 
 /// Paths in the folder of a run.
@@ -54,17 +54,26 @@ impl RunFolder {
     /// Prepares the folder: writes `config.toml` for a new run; `resume` leaves the folder as it is.
     ///
     /// # Errors
-    /// `last.safetensors` exists in a new run, or is missing in a resumed one.
+    /// A checkpoint or a hand-written `config.toml` exists in a new run, or `last.safetensors` is missing in a resumed one.
     pub fn prepare(folder: &Path, config: &RunConfig, resume: bool) -> Result<Self> {
         let run = Self::at(folder);
-        match (resume, run.last.exists()) {
+        match (resume, run.last.exists() || (!resume && run.best.exists())) {
             (false, true) => {
                 bail!("{}: there is a run here already", folder.display(); hint: "continue it with --resume, or choose another folder")
             }
             (true, false) => bail!("{}: no last.safetensors to resume from", folder.display(); hint: "start the run without --resume"),
-            (false, false) => durable::write(&run.config, config.to_toml().as_bytes())?,
+            (false, false) => {
+                durable::check_output(&run.config, &[], is_complete_configuration)?;
+                durable::write(&run.config, config.to_toml().as_bytes())?;
+            }
             (true, true) => {}
         }
         Ok(run)
     }
+}
+
+/// Reports whether a file is a configuration as [`RunFolder::prepare`] writes it, without comments and with every key.
+fn is_complete_configuration(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    RunConfig::from_toml(&text, Profile::Scratch, &[] as &[&str]).is_ok_and(|config| config.to_toml() == text)
 }

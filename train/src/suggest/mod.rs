@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use models::plane::Plane;
 use serde_json::json;
-use support::{Context, Result, bail, durable};
+use support::durable::OutputFolder;
+use support::{Context, Result, bail};
 
 use crate::checkpoint::{self, Progress};
 use crate::config::{DeviceChoice, RunConfig};
 use crate::data::image_file::png_of_map;
-use crate::data::{Dataset, Sample, Split};
+use crate::data::{Dataset, Folder, Sample, Split};
 use crate::network::Network;
 use crate::predict::Predictor;
 use crate::pseudo_labels::PseudoLabels;
@@ -58,20 +59,23 @@ pub const FAR_PX: usize = 64;
 /// Ranks regions of the training images by their need of strokes, and writes `maps/ID.png`, `regions.csv` and `ID.geojson`.
 pub fn suggest(options: &SuggestOptions) -> Result<Vec<Region>> {
     let (network, config) = checkpoint::open_network(&options.run, options.device)?;
+    let [images, scribbles, labels] = Folder::parts(&config.data.folder);
+    let mut out = OutputFolder::open(&options.out, "train suggest", &[&options.run, &images, &scribbles, &labels])?;
+    out.check("regions.csv")?;
     let needs = in_pool(config.run.threads, || needs(&options.run, &network, &config))?;
     let regions = ranked(&needs, options.side, options.count);
     for need in &needs {
         let own: Vec<(usize, &Region)> = regions.iter().enumerate().filter(|(_, region)| region.id == need.id).collect();
-        durable::write(&options.out.join(format!("maps/{}.png", need.id)), &png_of_map(&need.total.map(|v| (v * 255.0) as u8))?)?;
+        out.write(&format!("maps/{}.png", need.id), &png_of_map(&need.total.map(|v| (v * 255.0) as u8))?)?;
         if !own.is_empty() {
-            durable::write(&options.out.join(format!("{}.geojson", need.id)), geojson(&own).as_bytes())?;
+            out.write(&format!("{}.geojson", need.id), geojson(&own).as_bytes())?;
         }
     }
     let mut csv = csv::Writer::from_writer(Vec::new());
     for region in &regions {
         csv.serialize(region)?;
     }
-    durable::write(&options.out.join("regions.csv"), &csv.into_inner().map_err(csv::IntoInnerError::into_error)?)?;
+    out.write("regions.csv", &csv.into_inner().map_err(csv::IntoInnerError::into_error)?)?;
     Ok(regions)
 }
 

@@ -13,6 +13,7 @@ mod decode_golden;
 mod fitted_decoding;
 mod folds;
 mod import;
+mod kept_files;
 mod label_budget;
 mod method_golden;
 mod metrics_golden;

@@ -2,6 +2,7 @@
 
 mod atomic_file;
 mod lock;
+mod output;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -13,6 +14,7 @@ use crate::{Context, Error, Result, bail};
 use atomic_file::write_error;
 pub use atomic_file::{AtomicFile, is_unfinished};
 pub use lock::FolderLock;
+pub use output::{OutputFolder, check_output};
 
 /// Opens a file for reading.
 ///
