@@ -94,6 +94,7 @@ fn tampering_with_model_or_signature_is_rejected_with_the_file_s_name() {
     fs::remove_file(&signature_file).unwrap();
     assert!(rejected("no signature").contains("not signed"));
     let [stranger, _] = keys::generate(&at("stranger"), &Password::None).unwrap();
+    fs::remove_file(&signature_file).unwrap();
     keys::sign(model, &stranger, &Password::None).unwrap();
     assert!(rejected("another's signature").contains("does not hold"));
     fs::write(&signature_file, good_signature.replace("sha256", "sha255")).unwrap();
@@ -134,6 +135,7 @@ fn an_encrypted_key_needs_its_password() {
     let [secret, public] = keys::generate(&at("guarded"), &Password::File(at("password"))).unwrap();
     assert!(keys::sign(model, &secret, &Password::None).unwrap_err().to_string().contains("encrypted"));
     assert!(keys::sign(model, &secret, &Password::File(at("wrong"))).is_err());
+    fs::remove_file(signature::path_of(model)).unwrap();
     keys::sign(model, &secret, &Password::File(at("password"))).unwrap();
     check(model, &public).unwrap();
 }

@@ -128,6 +128,9 @@ impl ExtraFile {
 
 /// Opens the model on its device and segments the slides; a signal ends the run with its exit code.
 pub fn run(args: &SegmentArgs) -> Result<ExitCode> {
+    let signals = signals::listen()?;
+    signals.end_within(GRACE)?;
+    let stop = signals.number;
     let (model, signed) = signature::open(&args.model, args.key.as_deref())?;
     let signed = signed.map(|signed| signed.comment);
     if let Some(comment) = &signed {
@@ -144,9 +147,6 @@ pub fn run(args: &SegmentArgs) -> Result<ExitCode> {
         networks.push(Box::new(segmenter.beside(&model, &options)?));
     }
     drop(segmenter); // its threads are as many as there are cores; the networks share the cores
-    let signals = signals::listen()?;
-    signals.end_within(GRACE)?;
-    let stop = signals.number;
     let options = args.options(device, Proof { golden, signed }, stop.clone());
     let code = segment_slides(args, &model, &mut networks, &options);
     match (code, stop.load(Ordering::Relaxed)) {

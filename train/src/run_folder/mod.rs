@@ -54,10 +54,12 @@ impl RunFolder {
     /// Prepares the folder: writes `config.toml` for a new run; `resume` leaves the folder as it is.
     ///
     /// # Errors
-    /// A checkpoint or a hand-written `config.toml` exists in a new run, or `last.safetensors` is missing in a resumed one.
+    /// A checkpoint of another run or a hand-written `config.toml` exists in a new run, or `last.safetensors` is missing in a resumed one.
     pub fn prepare(folder: &Path, config: &RunConfig, resume: bool) -> Result<Self> {
         let run = Self::at(folder);
-        match (resume, run.last.exists() || (!resume && run.best.exists())) {
+        // A run that was killed before its first save has left its configuration, and perhaps its best weights.
+        let is_same = || std::fs::read_to_string(&run.config).is_ok_and(|text| text == config.to_toml());
+        match (resume, run.last.exists() || (!resume && run.best.exists() && !is_same())) {
             (false, true) => {
                 bail!("{}: there is a run here already", folder.display(); hint: "continue it with --resume, or choose another folder")
             }

@@ -65,7 +65,7 @@ fn files_that_are_no_state_dict_are_refused_with_a_hint() {
     assert!(refusal(&copy).contains("not a PyTorch file"));
     let error = WeightsFile::read(&fixture("plain.pth")).unwrap_err();
     assert!(error.to_string().contains("plain.pth") && error.hint_text().unwrap().contains("train import"), "{error}");
-    let missing = import(&folder.path().join("none.pth"), &copy, &[]);
+    let missing = import(&folder.path().join("none.pth"), &folder.path().join("o.safetensors"), &[]);
     assert!(String::from_utf8(missing.stderr).unwrap().contains("none.pth"));
     let wrong = import(&fixture("wrapped.pth"), &folder.path().join("o.safetensors"), &["--key", "weights"]);
     let said = String::from_utf8(wrong.stderr).unwrap();

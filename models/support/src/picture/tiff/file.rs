@@ -39,7 +39,7 @@ impl BoundedFile {
     /// A range beyond the end of the file.
     pub fn read(&self, offset: u64, count: u64) -> Result<Vec<u8>> {
         if offset.checked_add(count).is_none_or(|end| end > self.length) {
-            bail!("{count} bytes at byte {offset} are beyond the end of the file at byte {}", self.length);
+            bail!("expected {count} bytes at byte {offset}, found the end of the file at byte {}", self.length);
         }
         match &self.source {
             Source::Memory(bytes) => Ok(bytes[offset as usize..(offset + count) as usize].to_vec()),
