@@ -9,7 +9,7 @@ use crate::{INFER, data, slide};
 
 /// Makes slides and returns the command that segments them to `out`.
 fn segment(folder: &Path, slides: usize) -> Command {
-    let slides: Vec<PathBuf> = (0..slides).map(|number| folder.join(format!("slide{number}.png"))).collect();
+    let slides: Vec<PathBuf> = (0..slides).map(|number| folder.join(format!("slide{number}.tif"))).collect();
     slides.iter().for_each(|path| slide(path));
     // A caller may have the tests run with an ignored SIGHUP, as `nohup` does.
     let mut command = Command::new("env");
@@ -152,7 +152,7 @@ fn catches_signals(process: u32) -> bool {
 fn a_signal_ends_the_program_in_ten_seconds_while_a_slide_is_hashed() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = segment(folder.path(), 1);
-    File::options().write(true).open(folder.path().join("slide0.png")).unwrap().set_len(400 << 30).unwrap();
+    File::options().write(true).open(folder.path().join("slide0.tif")).unwrap().set_len(400 << 30).unwrap();
     for (name, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_secs(3));

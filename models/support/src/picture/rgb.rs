@@ -42,12 +42,12 @@ pub fn read(file: &BoundedFile, max_bytes: u64, channel: Option<&str>, accept: i
             bail!("channel {:?} of a PNG or JPEG picture, which has one image", channel.unwrap_or_default(); hint: "leave the channel out, or give a TIFF file with one page per channel")
         }
         [0xff, 0xd8, 0xff, ..] => {
-            let bytes = file.read(0, file.length())?;
+            let bytes = whole_file(file, max_bytes)?;
             let (picture, orientation) = jpeg::decode_oriented(&bytes, max_bytes, accept)?;
             Ok(upright(picture, orientation, 8))
         }
         _ => {
-            let bytes = file.read(0, file.length())?;
+            let bytes = whole_file(file, max_bytes)?;
             match ImageReader::new(std::io::Cursor::new(&bytes)).with_guessed_format()?.format() {
                 Some(ImageFormat::Png) => {}
                 Some(other) => bail!("expected PNG, TIFF or JPEG, found {other:?}"),
@@ -63,6 +63,18 @@ pub fn read(file: &BoundedFile, max_bytes: u64, channel: Option<&str>, accept: i
             Ok(upright(picture, orientation, bits))
         }
     }
+}
+
+/// Reads a file that is decoded as a whole.
+///
+/// # Errors
+/// A file of more bytes than any picture of `max_bytes` has in these formats.
+fn whole_file(file: &BoundedFile, max_bytes: u64) -> Result<Vec<u8>> {
+    let limit = max_bytes.saturating_mul(2).saturating_add(64 << 20);
+    if file.length() > limit {
+        bail!("the file has {} bytes, more than the {limit} that are allowed", file.length(); hint: "save the picture as a tiled TIFF");
+    }
+    file.read(0, file.length())
 }
 
 fn read_tiff(file: &BoundedFile, channel: Option<&str>, accept: impl FnOnce(&Header) -> Result<()>) -> Result<Picture> {
