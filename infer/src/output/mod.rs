@@ -12,7 +12,7 @@
 //! | [`writers`] | all files of nuclei, written from one stream |
 //! | [`summary`] | `summary.json`: provenance, areas, counts, timings |
 //! | `files` | files of one slide until all are complete |
-//! | [`check`] | comparison of the files with the summary |
+//! | [`mod@check`] | comparison of the files with the summary |
 //! | `shared_file` | files whose encoders do not return them |
 //!
 //! Every file is written under a temporary name. [`Files::commit`] renames the files when all are complete, the summary last.

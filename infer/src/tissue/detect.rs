@@ -32,7 +32,7 @@ pub fn tissue(overview: &Rgb, image: [usize; 2], unscanned: [u8; 3]) -> Option<T
     Some(tissue.dilated())
 }
 
-/// Reports whether an image is one of transmitted light: the median of the brightest channel of its pixels is at least [`MIN_MEDIAN`].
+/// Reports whether an image is one of transmitted light: the median of the brightest channel of its pixels is at least `MIN_MEDIAN`.
 pub fn is_light(overview: &Rgb) -> bool {
     let mut brightest: Vec<u8> = overview.data.chunks_exact(3).map(|pixel| pixel[0].max(pixel[1]).max(pixel[2])).collect();
     let middle = brightest.len() / 2;
