@@ -5,7 +5,7 @@
 //! | [`mod@file`] | positioned reads within the bounds of the file |
 //! | [`directory`] | chain of image file directories (IFDs) and their fields |
 //! | [`tag`] | numbers of the fields |
-//! | [`format`] | storage format of an image: compression, colour, samples |
+//! | [`mod@format`] | storage format of an image: compression, colour, samples |
 //! | [`compression`] | decompression of tiles and strips |
 //! | [`layout`] | size of an image and the position of its tiles or strips |
 //! | [`part`] | decoding of one tile or strip |
